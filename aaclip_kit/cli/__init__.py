@@ -1,0 +1,47 @@
+"""The `aakit` command. Nothing here imports torch before a command needs it."""
+
+import sys
+import traceback
+
+import typer
+
+from ..contracts.errors import UserError, UserErrors
+from .inspect import list_plugins, show
+from .run import run, validate
+
+app = typer.Typer(
+    help="Experiments on zero-shot anomaly detection with CLIP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(run)
+app.command()(validate)
+app.command("list-plugins")(list_plugins)
+app.command()(show)
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """Experiments on zero-shot anomaly detection with CLIP."""
+    _Debug.on = debug
+
+
+class _Debug:
+    on = False
+
+
+def main() -> None:
+    """Run the command; a `UserError` becomes one plain message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        if _Debug.on:
+            traceback.print_exc()
+        faults = error.faults if isinstance(error, UserErrors) else (error,)
+        for fault in faults:
+            print(f"error: {fault}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,74 @@
+"""`aakit run` and `aakit validate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..contracts.errors import UserError, UserErrors
+from ..discovery import discover
+from ..experiment import Experiment, load
+
+if TYPE_CHECKING:
+    from ..engine.assemble import Run
+
+SET_HELP = "Override one key: --set stages.text_to_image.scale=0.3; may be repeated."
+
+
+def run(
+    file: Path = typer.Argument(help="Experiment file (TOML)."),
+    out: Path | None = typer.Option(None, "--out", help="Folder of the run; default runs/NAME-TIME."),
+    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+    seed: int | None = typer.Option(None, "--seed", help="Seed of weights, order and augmentation."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
+) -> None:
+    """Run an experiment file: evaluate, train loop after loop, evaluate, report."""
+    experiment = load(file, discover(), [*overrides, *_shortcuts(device, seed)])
+    from ..record.folder import RunFolder, default_run_path
+    from .screen import Screen
+
+    target = out or default_run_path(experiment.file.name)
+    if not dry_run:
+        RunFolder.check_free(target)
+    screen = Screen()
+    screen.message(f"assembling {file}")
+    assembled = _assemble(experiment)
+    screen.plan(assembled, None if dry_run else target)
+    if dry_run:
+        return
+    from ..engine.run import execute
+
+    folder = RunFolder.create(target)
+    with screen:
+        metrics = execute(assembled, folder, screen)
+    screen.results(metrics, folder.path)
+
+
+def validate(
+    files: list[Path] = typer.Argument(help="Experiment files."),
+    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+) -> None:
+    """Check experiment files and show every fault; nothing is built, no data is read."""
+    registry, faults = discover(), list[UserError]()
+    for file in files:
+        try:
+            load(file, registry, overrides)
+            print(f"{file}: valid")
+        except UserErrors as errors:
+            faults.extend(errors.faults)
+        except UserError as error:
+            faults.append(error)
+    if faults:
+        raise UserErrors(faults)
+
+
+def _shortcuts(device: str | None, seed: int | None) -> list[str]:
+    named = {"device": device, "seed": seed}
+    return [f"{key}={value}" for key, value in named.items() if value is not None]
+
+
+def _assemble(experiment: Experiment) -> "Run":
+    from ..engine.assemble import assemble
+
+    return assemble(experiment)

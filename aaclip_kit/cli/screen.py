@@ -1,0 +1,124 @@
+"""What a run shows: its plan before it starts, progress while it goes, a table at the end."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..contracts.schedule import LoopPlan, PhasePlan
+from ..data.checks import class_counts
+from ..engine.assemble import Run, plan_ahead
+from ..engine.training import Step
+
+COLUMNS = ("pixel_auroc", "pixel_ap", "image_auroc", "image_ap")
+
+
+class Screen:
+    """Implements `engine.run.Progress` with rich."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+        )
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console)
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def plan(self, run: Run, target: Path | None) -> None:
+        """What will happen: model, stages, data, loops, folder."""
+        detector, file = run.detector, run.experiment.file
+        backbone = detector.backbone
+        trained = sum(
+            parameter.numel()
+            for tower in ("text", "vision")
+            for parameter in detector.trained_parameters(tower).values()
+        )
+        frozen = sum(parameter.numel() for parameter in backbone.parameters())
+        self.message(f"experiment {file.name}, profile {file.profile}, seed {file.seed}, on {run.place}")
+        self.message(
+            f"backbone   {backbone.image_size} px, {backbone.grid} x {backbone.grid} patches, levels "
+            f"{', '.join(map(str, detector.levels))}; {frozen:,} frozen weights, {trained:,} trained"
+        )
+        for name, chosen in run.experiment.stages.items():
+            after = ", ".join(str(block) for block in getattr(chosen.options, "after", ()))
+            tower = getattr(chosen.options, "tower", "")
+            self.message(f"stage      {name}: {chosen.component.name}, {tower} tower, after block {after}")
+        if run.fresh_stages is not None:
+            fresh = f"; these stages start fresh: {', '.join(run.fresh_stages)}" if run.fresh_stages else ""
+            self.message(f"weights    start from {file.init.checkpoint}{fresh}")
+        for role, data in run.data.sets.items():
+            counts = class_counts(data.samples).values()
+            normal, anomalous = sum(count[0] for count in counts), sum(count[1] for count in counts)
+            names = ", ".join(data.classes)
+            self.message(
+                f"{role:10} {len(data.classes)} classes, {normal} normal and {anomalous} anomalous images: {names}"
+            )
+        for number, plan in enumerate(plan_ahead(run.scheduler), 1):
+            self.message(f"loop {number}     {_describe(plan)}")
+        if target:
+            self.message(f"writes to  {target}")
+
+    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
+        """Start a new bar."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(f"loop {loop}, {plan.train}", total=steps, numbers="")
+
+    def step(self, step: Step) -> None:
+        """Move the bar."""
+        if self.task is None:
+            return
+        numbers = f"epoch {step.epoch}, loss {step.loss:.3f}, rate {step.rate:.1e}"
+        self.bar.update(self.task, completed=step.step, numbers=numbers)
+
+    def message(self, text: str) -> None:
+        """One plain line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def results(self, metrics: dict[str, Any], folder: Path) -> None:
+        """The loop table, and the classes of the quoted loop."""
+        quoted = metrics["quoted"]["loop"]
+        rows: dict[str, dict[str, float | None]] = {
+            "rule: " + name.replace("_", " "): found["mean"] for name, found in metrics["rules"].items()
+        }
+        rows["before training"] = metrics["before"]["mean"]
+        rows.update({f"loop {found['loop']}": found["mean"] for found in metrics["loops"]})
+        self.console.print(_table("mean over test classes", rows))
+        if quoted:
+            classes = metrics["loops"][quoted - 1]["classes"]
+            self.console.print(_table(f"test class, after loop {quoted}", classes))
+        self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
+
+
+def _describe(plan: LoopPlan) -> str:
+    parts = []
+    for phase in plan.phases:
+        seen = f" on {phase.features} image features" if phase.train == "text" else ""
+        attention = "" if phase.attention else ", attention off"
+        rate = f"rate {phase.optimizer.rate:.1e}"
+        parts.append(f"{phase.train}: {phase.epochs} epochs{seen}, batch {phase.batch_size}, {rate}{attention}")
+    return "; ".join(parts)
+
+
+def _table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
+    table = Table(title, box=None, header_style="bold", pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column.replace("_", " ").replace("auroc", "AUROC").replace("ap", "AP"), justify="right")
+    for name, values in rows.items():
+        table.add_row(name, *("-" if values[key] is None else f"{values[key]:.3f}" for key in COLUMNS))
+    return table

@@ -1,0 +1,95 @@
+"""The backbone contract: a frozen pair of towers that the engine walks block by block.
+
+One shape legend for the whole program:
+
+| letter | meaning |
+|---|---|
+| B | images in a batch |
+| S | image side in pixels |
+| G, N | patch grid side, patches (N = G * G) |
+| Dv, Dt | vision width, text width |
+| E | joint embedding width |
+| T, L | context length of the tokenizer, tokens that are walked (L <= T) |
+| P | prompts |
+| M | tokens of a context |
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Surgery = Literal["none", "tokens", "batch"]
+"""Which attention a vision block runs: its own, V-V over one image's tokens, or V-V over the batch (as published)."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Size of one tower: channels, number of blocks, attention heads."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+class Backbone(nn.Module, ABC):
+    """A CLIP-like pair of towers. The engine freezes it; nothing else in the program knows a size.
+
+    Image tensors are normalised with `image_mean` and `image_std`. Vision tokens carry the class token first.
+    """
+
+    vision: Tower
+    text: Tower
+    embedding_width: int
+    image_size: int
+    grid: int
+    context_length: int
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    surgery_start: int
+    """Index of the first vision block that runs V-V attention when frozen patch features are made."""
+
+    @abstractmethod
+    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "P T"]:
+        """Token numbers, zero after end-of-text. Raises `UserError` for a prompt longer than the context length."""
+
+    @abstractmethod
+    def end_of_text(self, tokens: Int[Tensor, "P T"]) -> Int[Tensor, " P"]:
+        """Position of the end-of-text token of each prompt."""
+
+    @abstractmethod
+    def embed_text(self, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
+        """Input of text block 0, positions added."""
+
+    @abstractmethod
+    def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
+        """Causal text block `index`."""
+
+    @abstractmethod
+    def finish_text(self, tokens: Float[Tensor, "P L Dt"], end: Int[Tensor, " P"]) -> Float[Tensor, "P Dt"]:
+        """End-of-text token after the final layer norm, before any projection."""
+
+    @abstractmethod
+    def project_text(self, features: Float[Tensor, "P Dt"]) -> Float[Tensor, "P E"]:
+        """The backbone's own text projection."""
+
+    @abstractmethod
+    def embed_image(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B V Dv"]:
+        """Input of vision block 0: class token and patch tokens (V = 1 + N), positions added."""
+
+    @abstractmethod
+    def vision_block(
+        self, index: int, tokens: Float[Tensor, "B V Dv"], surgery: Surgery = "none"
+    ) -> Float[Tensor, "B V Dv"]:
+        """Vision block `index`, with its own attention or with V-V attention in its place."""
+
+    @abstractmethod
+    def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """The norm after the last block, applied to every token."""
+
+    @abstractmethod
+    def project_image(self, tokens: Float[Tensor, "*B Dv"]) -> Float[Tensor, "*B E"]:
+        """The backbone's own image projection, on normed tokens."""

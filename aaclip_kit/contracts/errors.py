@@ -1,0 +1,26 @@
+"""The one exception that a user is meant to read."""
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something that the user can mend: the command prints it without a traceback and exits with code 2.
+
+    `where` names the file, table or key; `fix` says what to do about it.
+    """
+
+    def __init__(self, problem: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.problem, self.where, self.fix = problem, where, fix
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{text}\n    fix: {self.fix}" if self.fix else text
+
+
+class UserErrors(UserError):
+    """Several faults of one input, shown together."""
+
+    def __init__(self, faults: Iterable[UserError]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))

@@ -1,0 +1,25 @@
+"""Options models: how a plugin states what may stand in its table of the experiment file."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TowerName = Literal["text", "vision"]
+
+Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
+"""Block or level numbers; a TOML array of integers."""
+
+
+class Options(BaseModel):
+    """Base of every options model. Unknown keys and wrong types are errors; give each field a `description`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class StageOptions(Options):
+    """Options that every attention stage and adapter has: where it sits."""
+
+    tower: TowerName = Field(description="the tower whose tokens the stage changes")
+    after: Indices = Field(
+        description="block numbers, from 0, after which the stage acts; one module for each", min_length=1
+    )

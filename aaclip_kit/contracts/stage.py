@@ -1,0 +1,77 @@
+"""The stage contract: a module between two blocks of a tower. A residual adapter is a stage without a context."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .options import TowerName
+
+ContextKind = Literal["none", "image", "text"]
+
+
+@dataclass(frozen=True)
+class StageSetting:
+    """What a stage factory is told: its site, and every width that it may need.
+
+    `width` is the tower's own (`Dt` or `Dv`), `image_context_width` is E, `text_context_width` is Dt.
+    """
+
+    tower: TowerName
+    after: int
+    width: int
+    text_width: int
+    vision_width: int
+    image_context_width: int
+    text_context_width: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage attends to. Item i of the stage's tokens belongs to row `i // (items / rows)` of the context.
+
+    So a batch of images, each with P prompts, shares one row an image instead of P copies of it.
+    `mask` is true where a token may be attended to; None means everywhere.
+    """
+
+    tokens: Float[Tensor, "rows M C"]
+    mask: Bool[Tensor, "rows M"] | None = None
+
+    def expanded(self, items: int) -> "Context":
+        """The same context with one row for each of `items` items. Raises ValueError where they do not divide."""
+        rows = self.tokens.shape[0]
+        if items % rows:
+            raise ValueError(f"{items} items cannot share {rows} context rows evenly")
+        repeat = items // rows
+        mask = None if self.mask is None else self.mask.repeat_interleave(repeat, dim=0)
+        return Context(self.tokens.repeat_interleave(repeat, dim=0), mask)
+
+
+class AttentionStage(nn.Module, ABC):
+    """Changes a tower's tokens after one block; `context_kind` says what it attends to.
+
+    Items are independent: an item's result may depend on its own tokens and its own context row only.
+    """
+
+    context_kind: ClassVar[ContextKind] = "none"
+
+    @abstractmethod
+    def forward(self, tokens: Float[Tensor, "items L D"], context: Context | None) -> Float[Tensor, "items L D"]:
+        """Return the tokens after the stage, in the same shape. `context` is None exactly for kind "none"."""
+
+
+def norm_matched_residual(
+    tokens: Float[Tensor, "*items D"],
+    update: Float[Tensor, "*items D"],
+    scale: float | Tensor,
+    keep: float = 1.0,
+    eps: float = 1e-6,
+) -> Float[Tensor, "*items D"]:
+    """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, norms over channels (method: 3, 4)."""
+    ratio = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True) / (
+        torch.linalg.vector_norm(update, dim=-1, keepdim=True) + eps
+    )
+    return keep * tokens + scale * update * ratio

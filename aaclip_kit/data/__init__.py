@@ -1,0 +1,1 @@
+"""From files to tensors: decoding, augmentation, batches, and the checks that come before any of it."""

@@ -1,0 +1,1 @@
+"""Assembly, the detector, and the one run loop."""

@@ -1,0 +1,166 @@
+"""From a checked experiment to the objects of a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+
+from ..contracts.backbone import Backbone
+from ..contracts.data import DataSet
+from ..contracts.errors import UserError
+from ..contracts.loss import Loss
+from ..contracts.options import StageOptions
+from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
+from ..contracts.stage import AttentionStage, StageSetting
+from ..data.batches import Pixels
+from ..data.checks import Fingerprint, check_data_set, check_disjoint, check_trainable, fingerprint
+from ..experiment import Chosen, Experiment
+from .checkpoint import load_into
+from .detector import Detector
+from .device import Place
+from .heads import Heads
+from .prompts import PromptBook
+from .sites import Sites
+from .training import WeightedLosses
+
+MOST_LOOPS = 100
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data sets of a run by role (train, test, and perhaps validation), with their fingerprints."""
+
+    sets: dict[str, DataSet]
+    prints: dict[str, Fingerprint]
+
+    @property
+    def real_names(self) -> dict[str, str]:
+        """Real name of every class of every role."""
+        return {name: real for data in self.sets.values() for name, real in data.real_names.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything assembled; nothing has been written yet."""
+
+    experiment: Experiment
+    place: Place
+    data: Data
+    detector: Detector
+    losses: Mapping[str, WeightedLosses]
+    scheduler: LoopScheduler
+    fresh_stages: tuple[str, ...] | None
+    """Stages that the [init] checkpoint lacked; None without a checkpoint."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """How pictures become tensors for this backbone."""
+        backbone = self.detector.backbone
+        return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+
+
+def assemble(experiment: Experiment) -> Run:
+    """Build and check everything. Raises `UserError` before anything is written."""
+    file = experiment.file
+    place = Place.choose(file.device, file.precision)
+    data = load_data(experiment)
+    torch.manual_seed(file.seed)
+    detector = build_detector(experiment, data.real_names).to(place.device)
+    fresh = _initialise(detector, experiment)
+    experiment = _with_levels(experiment, detector.levels)
+    losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
+    scheduler: LoopScheduler = experiment.scheduler.component.build(experiment.scheduler.options)
+    return Run(experiment, place, data, detector, losses, scheduler, fresh)
+
+
+def load_data(experiment: Experiment) -> Data:
+    """Build, check and fingerprint the data sets; train and test may not share images."""
+    sets: dict[str, DataSet] = {}
+    for role, chosen in experiment.data.items():
+        sets[role] = chosen.component.build(chosen.options)
+        check_data_set(sets[role], f"data.{role}")
+    check_trainable(sets["train"], "data.train")
+    prints = {role: fingerprint(data) for role, data in sets.items()}
+    for role in prints.keys() - {"train"}:
+        check_disjoint(prints["train"], prints[role], ("data.train", f"data.{role}"))
+    return Data(sets, prints)
+
+
+def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
+    """Backbone, stages and heads, with the random state as it is."""
+    chosen = experiment.backbone
+    backbone: Backbone = chosen.component.build(chosen.options)
+    table = experiment.file.model
+    levels = table.levels or default_levels(backbone.vision.depth)
+    _check_levels(levels, backbone.vision.depth)
+    sites = Sites()
+    for name, stage in experiment.stages.items():
+        _place(sites, name, stage, backbone)
+    heads = Heads(backbone, levels, table.projection_activation)
+    return Detector(backbone, sites, heads, levels, PromptBook.of(backbone, real_names), experiment.switches)
+
+
+def default_levels(depth: int) -> tuple[int, ...]:
+    """The four quarters of the depth: 6, 12, 18, 24 of 24 blocks."""
+    return tuple(sorted({round(depth * quarter / 4) for quarter in (1, 2, 3, 4)} - {0}))
+
+
+def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
+    """The loops as far as they are known now: what the scheduler plans if it learns nothing on the way."""
+    history: list[LoopRecord] = []
+    while len(history) < MOST_LOOPS and (plan := scheduler.next_loop(tuple(history))) is not None:
+        history.append(LoopRecord(plan))
+    return [record.plan for record in history]
+
+
+def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
+    options = cast(StageOptions, chosen.options)
+    tower = backbone.text if options.tower == "text" else backbone.vision
+    for block in options.after:
+        if block >= tower.depth:
+            problem = f"there is no block {block}: the {options.tower} tower has blocks 0 to {tower.depth - 1}"
+            raise UserError(problem, where=f"stages.{name}.after", fix="name blocks that the backbone has")
+        setting = StageSetting(
+            options.tower, block, tower.width, backbone.text.width, backbone.vision.width,
+            backbone.embedding_width, backbone.text.width,
+        )  # fmt: skip
+        stage: AttentionStage = chosen.component.build(options, setting)
+        if options.tower == "text" and stage.context_kind == "text":
+            problem = (
+                "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"
+            )
+            raise UserError(problem, where=f"stages.{name}", fix="put it into the vision tower")
+        sites.place(name, options.tower, block, stage)
+
+
+def _check_levels(levels: tuple[int, ...], depth: int) -> None:
+    bad = [level for level in levels if not 1 <= level <= depth]
+    if bad or list(levels) != sorted(set(levels)):
+        problem = f"{list(levels)} are no levels of a vision tower of {depth} blocks"
+        raise UserError(problem, where="model.levels", fix=f"give ascending numbers between 1 and {depth}")
+
+
+def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:
+    built: dict[str, tuple[Loss, float]] = {}
+    for name, chosen in group.items():
+        built[name] = (chosen.component.build(chosen.options), chosen.weight)
+    return WeightedLosses(built)
+
+
+def _initialise(detector: Detector, experiment: Experiment) -> tuple[str, ...] | None:
+    path = experiment.file.init.checkpoint
+    if path is None:
+        return None
+    try:
+        return tuple(load_into(detector, path))
+    except UserError:
+        if experiment.switches.checkpoint_mismatch == "ignore":
+            return None
+        raise
+
+
+def _with_levels(experiment: Experiment, levels: tuple[int, ...]) -> Experiment:
+    """The experiment with the levels that it came to, so that its resolved copy names them."""
+    model = experiment.file.model.model_copy(update={"levels": levels})
+    return replace(experiment, file=experiment.file.model_copy(update={"model": model}))

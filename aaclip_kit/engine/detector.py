@@ -1,0 +1,117 @@
+"""The detector: a frozen backbone, the stages between its blocks, and the trained heads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..contracts.backbone import Backbone
+from ..contracts.options import TowerName
+from ..contracts.stage import Context
+from ..experiment.schema import Switches
+from .heads import Heads
+from .image import ImageFeatures, ImageSide, Levels
+from .prompts import PromptBook
+from .sites import NO_CONTEXT, Contexts, Sites
+from .text import TextSide
+
+
+class Detector(nn.Module):
+    """Everything that turns images and class names into features. Only `sites` and `heads` train."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        sites: Sites,
+        heads: Heads,
+        levels: tuple[int, ...],
+        prompts: PromptBook,
+        switches: Switches,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.sites, self.heads = sites, heads
+        self.levels, self.switches = levels, switches
+        self.text = TextSide(backbone, sites, heads, prompts)
+        self.image = ImageSide(backbone, sites, heads, levels, switches.surgery_attention)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.heads.text.linear.weight.device
+
+    def trained_parameters(self, tower: TowerName) -> dict[str, nn.Parameter]:
+        """Parameters that a phase of `tower` trains, by the name that they have in checkpoints."""
+        found = {}
+        for block, name, stage in self.sites.of(tower):
+            prefix = f"sites.stages.{name}.{block}."
+            found.update({prefix + key: parameter for key, parameter in stage.named_parameters()})
+        heads = self.heads.named_parameters()
+        text_head = {key: parameter for key, parameter in heads if key.startswith("text.") == (tower == "text")}
+        return {**found, **{f"heads.{key}": parameter for key, parameter in text_head.items()}}
+
+    @contextmanager
+    def training_tower(self, tower: TowerName) -> Iterator[dict[str, nn.Parameter]]:
+        """Gradients for one tower's parameters only, dropout by the switch; everything is put back afterwards."""
+        parameters = self.trained_parameters(tower)
+        self.requires_grad_(False)
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        for _, _, stage in self.sites.of(tower):
+            stage.train(self.switches.dropout)
+        try:
+            yield parameters
+        finally:
+            self.requires_grad_(False)
+            self.eval()
+
+    def text_contexts(self, classes: tuple[str, ...], attention: bool) -> Contexts:
+        """The text context of each image's class, for the vision stages; nothing with `attention` off."""
+        if not attention or not self._attends("vision"):
+            return NO_CONTEXT
+        unique = tuple(dict.fromkeys(classes))
+        with torch.no_grad():
+            rows = self.text.text_context(unique, self.switches.text_context_padding == "attended")
+        if len(unique) == 1:
+            return {"text": rows}
+        index = torch.tensor([unique.index(name) for name in classes], device=rows.tokens.device)
+        return {"text": Context(rows.tokens[index], None if rows.mask is None else rows.mask[index])}
+
+    def text_features(
+        self, classes: tuple[str, ...], image_context: Float[Tensor, "B N E"] | None
+    ) -> Float[Tensor, "B E 2"]:
+        """Text feature of each image's class, conditioned on `image_context` where there is one."""
+        if image_context is None:
+            unique = tuple(dict.fromkeys(classes))
+            features = self.text.class_features(unique)
+            return features[torch.tensor([unique.index(name) for name in classes], device=features.device)]
+        if self.switches.image_context == "own":
+            return self.text.own_context_features(classes, image_context)
+        return self.text.batch_context_features(classes, image_context)
+
+    @torch.no_grad()
+    def seen_by_text(
+        self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], trained: bool, attention: bool
+    ) -> tuple[Levels, Float[Tensor, "B N E"] | None]:
+        """What a text phase sees: patch features by level, and the image context (None with attention off)."""
+        attends = attention and self._attends("text")
+        if not trained:
+            levels = self.image.frozen(images, self.levels).levels
+            return levels, levels[self.levels[0]] if attends else None
+        if self.switches.trained_context == "one_block_more":
+            levels = self.image.trained(images, self.levels, NO_CONTEXT)
+            return levels, self.image.trained_one_block_more(images, self.levels[0]) if attends else None
+        levels = self.image.trained(images, self.levels, self.text_contexts(classes, attention))
+        return levels, levels[self.levels[0]] if attends else None
+
+    def image_features(
+        self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], attention: bool
+    ) -> ImageFeatures:
+        """Patch features of every level and the detection feature, of the trained vision side."""
+        return self.image.features(images, self.text_contexts(classes, attention))
+
+    def _attends(self, tower: TowerName) -> bool:
+        return any(stage.context_kind != "none" for _, _, stage in self.sites.of(tower))

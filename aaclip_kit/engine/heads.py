@@ -1,0 +1,51 @@
+"""The trained projections that replace CLIP's own (method: section 3)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..contracts.backbone import Backbone
+
+SLOPE = 0.01
+
+
+class Projection(nn.Module):
+    """Bias-free linear layer, Xavier-uniform, with an optional LeakyReLU."""
+
+    def __init__(self, width: int, embedding_width: int, activation: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, embedding_width, bias=False)
+        self.activation = activation
+        nn.init.xavier_uniform_(self.linear.weight)
+
+    def forward(self, features: Float[Tensor, "*items D"]) -> Float[Tensor, "*items E"]:
+        """Project the last axis."""
+        projected = self.linear(features)
+        return functional.leaky_relu(projected, SLOPE) if self.activation else projected
+
+
+class Heads(nn.Module):
+    """Text projection, one segmentation projection a level, detection projection."""
+
+    def __init__(self, backbone: Backbone, levels: tuple[int, ...], activation: bool) -> None:
+        super().__init__()
+        width = backbone.embedding_width
+        self.text = Projection(backbone.text.width, width, activation=True)
+        self.segmentation = nn.ModuleDict(
+            {str(level): Projection(backbone.vision.width, width, activation) for level in levels}
+        )
+        self.detection = Projection(backbone.vision.width, width, activation)
+
+    def patches(self, level: int, tokens: Float[Tensor, "B N Dv"]) -> Float[Tensor, "B N E"]:
+        """Unit patch features of one level."""
+        return unit(self.segmentation[str(level)](tokens))
+
+    def detect(self, tokens: Float[Tensor, "B N Dv"]) -> Float[Tensor, "B E"]:
+        """Mean of the unit detection features of the patches, not normalised again."""
+        return unit(self.detection(tokens)).mean(dim=1)
+
+
+def unit(features: Float[Tensor, "*items D"]) -> Float[Tensor, "*items D"]:
+    """Divide by the norm over the last axis."""
+    return features / torch.linalg.vector_norm(features, dim=-1, keepdim=True)

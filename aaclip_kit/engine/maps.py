@@ -1,0 +1,25 @@
+"""Similarity of patches to the text feature, as maps (method: section 6)."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+TEMPERATURE = 100.0
+
+
+def similarity_grid(patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"]) -> Float[Tensor, "B 2 G G"]:
+    """100 times the similarity of each patch to (normal, abnormal)."""
+    side = round(patches.shape[1] ** 0.5)
+    return (TEMPERATURE * patches @ text).transpose(1, 2).unflatten(2, (side, side))
+
+
+def upsampled(grid: Float[Tensor, "B C G G"], size: int) -> Float[Tensor, "B C S S"]:
+    """Bilinear to the image size, corners aligned."""
+    return functional.interpolate(grid, size=(size, size), mode="bilinear", align_corners=True)
+
+
+def probability_map(
+    patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"], size: int
+) -> Float[Tensor, "B 2 S S"]:
+    """Softmax over (normal, abnormal) at every pixel."""
+    return upsampled(similarity_grid(patches, text).float(), size).softmax(dim=1)

@@ -1,0 +1,38 @@
+"""From the scheduler's plain data to a torch optimiser and its rate."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ..contracts.schedule import OptimizerPlan, RatePlan
+
+
+def build_optimizer(plan: OptimizerPlan, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """A new optimiser."""
+    kind = torch.optim.AdamW if plan.name == "adamw" else torch.optim.Adam
+    return kind(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
+
+
+def build_rate(plan: RatePlan, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> LambdaLR:
+    """The rate's course over the phase, stepped once a training step."""
+    return LambdaLR(optimizer, rate_factor(plan, epochs * steps_per_epoch, steps_per_epoch))
+
+
+def rate_factor(plan: RatePlan, steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """Factor on the rate before each step, counted from 0."""
+    if plan.kind == "milestones":
+        at = [place * steps if place <= 1 else place for place in plan.at]
+        return lambda step: plan.factor ** sum(step >= place for place in at)
+    if plan.kind == "warmup_cosine":
+        warm = plan.warmup_epochs * steps_per_epoch
+        return lambda step: _warmup_cosine(step, warm, steps)
+    return lambda step: 1.0
+
+
+def _warmup_cosine(step: int, warm: int, steps: int) -> float:
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))

@@ -1,0 +1,51 @@
+"""Prompts of a class (method: section 2)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..contracts.backbone import Backbone
+from ..contracts.errors import UserError
+
+NORMAL_STATES = ("{}", "a {}", "the {}")
+ABNORMAL_STATES = ("a damaged {}", "a broken {}", "a {} with flaw", "a {} with defect", "a {} with damage")
+TEMPLATES = ("{}.", "a photo of {}.")
+NORMAL_PROMPTS = len(NORMAL_STATES) * len(TEMPLATES)
+
+
+def class_prompts(real_name: str) -> list[str]:
+    """6 normal prompts, then 10 abnormal ones."""
+    states = (*NORMAL_STATES, *ABNORMAL_STATES)
+    return [template.format(state.format(real_name)) for state in states for template in TEMPLATES]
+
+
+@dataclass(frozen=True)
+class PromptBook:
+    """Tokens of every class of a run, and the position of each prompt's end-of-text token."""
+
+    rows: Mapping[str, int]
+    tokens: Int[Tensor, "K P T"]
+    ends: Int[Tensor, "K P"]
+
+    @classmethod
+    def of(cls, backbone: Backbone, real_names: Mapping[str, str]) -> "PromptBook":
+        """Tokenise the prompts of each class. Raises `UserError` for a name that no prompt can use."""
+        tokens = []
+        for name, real_name in real_names.items():
+            if not any(letter.isalnum() for letter in real_name):
+                problem = f"class '{name}' has the real name {real_name!r}, which no prompt can use"
+                raise UserError(problem, fix="give it words in real_names, such as 'metal nut'")
+            tokens.append(backbone.tokenize(class_prompts(real_name)))
+        stacked = torch.stack(tokens)
+        ends = torch.stack([backbone.end_of_text(part) for part in tokens])
+        return cls({name: row for row, name in enumerate(real_names)}, stacked, ends)
+
+    def select(self, classes: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Tokens `[K, P, L]`, cut after the last end-of-text (exact: text attention is causal), and ends `[K, P]`."""
+        index = torch.tensor([self.rows[name] for name in classes])
+        ends = self.ends[index]
+        length = int(ends.max()) + 1
+        return self.tokens[index, :, :length].to(device), ends.to(device)

@@ -1,0 +1,53 @@
+"""Which stage acts after which block."""
+
+from collections.abc import Iterator, Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..contracts.options import TowerName
+from ..contracts.stage import AttentionStage, Context, ContextKind
+
+Contexts = Mapping[ContextKind, Context]
+NO_CONTEXT: Contexts = {}
+
+
+class Sites(nn.Module):
+    """All stages of a run by name and block; at one site they act in the order of the experiment file.
+
+    Parameters are named `NAME.BLOCK...`, so a checkpoint says where each tensor belongs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict()
+        self._order: dict[TowerName, list[tuple[int, str, AttentionStage]]] = {"text": [], "vision": []}
+
+    def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage) -> None:
+        """Add a stage after a block of a tower."""
+        if name not in self.stages:
+            self.stages[name] = nn.ModuleDict()
+        group = self.stages[name]
+        assert isinstance(group, nn.ModuleDict)
+        group[str(block)] = stage
+        self._order[tower].append((block, name, stage))
+
+    def of(self, tower: TowerName) -> Iterator[tuple[int, str, AttentionStage]]:
+        """Every (block, name, stage) of a tower."""
+        return iter(self._order[tower])
+
+    def apply_after(
+        self, tower: TowerName, block: int, tokens: Float[Tensor, "items L D"], contexts: Contexts
+    ) -> Float[Tensor, "items L D"]:
+        """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
+        for at, _, stage in self._order[tower]:
+            if at == block and stage.context_kind == "none":
+                tokens = stage(tokens, None)
+            elif at == block and stage.context_kind in contexts:
+                tokens = stage(tokens, contexts[stage.context_kind])
+        return tokens
+
+    def first_conditioned(self, tower: TowerName, contexts: Contexts) -> int | None:
+        """First block after which a stage that one of `contexts` switches on acts."""
+        blocks = [block for block, _, stage in self._order[tower] if stage.context_kind in contexts]
+        return min(blocks, default=None)

@@ -1,0 +1,149 @@
+"""One phase of training: batches in, losses, steps of the optimiser."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..contracts.errors import UserError
+from ..contracts.loss import Loss
+from ..contracts.schedule import PhasePlan
+from ..data.batches import Batch, TrainBatches
+from .detector import Detector
+from .device import Place
+from .maps import probability_map
+from .optimizer import build_optimizer, build_rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step reports."""
+
+    loop: int
+    phase: str
+    epoch: int
+    step: int
+    loss: float
+    terms: dict[str, float]
+    rate: float
+
+
+@dataclass
+class WeightedLosses:
+    """The losses of one phase by the experiment file's names, with their weights."""
+
+    losses: dict[str, tuple[Loss, float]] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> set[str]:
+        """Names of everything that any of them asks for."""
+        return {name for loss, _ in self.losses.values() for name in loss.needs}
+
+    def __call__(self, named: dict[str, Tensor | dict[int, Tensor]]) -> dict[str, Tensor]:
+        """Weighted terms, named LOSS/TERM."""
+        terms = {}
+        for name, (loss, weight) in self.losses.items():
+            found = loss(**{key: named[key] for key in loss.needs})
+            terms.update({f"{name}/{term}": weight * value for term, value in found.items()})
+        return terms
+
+
+class Phase:
+    """One phase of one loop, over one tower."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        losses: WeightedLosses,
+        plan: PhasePlan,
+        batches: TrainBatches,
+        place: Place,
+        loop: int,
+    ) -> None:
+        self.detector, self.losses, self.plan, self.batches = detector, losses, plan, batches
+        self.place, self.loop = place, loop
+
+    def run(self, report: Callable[[Step], None]) -> None:
+        """Train for the plan's epochs, reporting each step."""
+        plan = self.plan
+        with self.detector.training_tower(plan.train) as parameters:
+            optimizer = build_optimizer(plan.optimizer, parameters.values())
+            rate = build_rate(plan.rate, optimizer, plan.epochs, self.batches.steps)
+            scaler = self.place.gradient_scaler()
+            text = self._fixed_text() if plan.train == "vision" else None
+            step = 0
+            for epoch in range(1, plan.epochs + 1):
+                for batch in self.batches.epoch(epoch):
+                    batch = batch.to(self.place.device)
+                    with self.place.autocast():
+                        terms = self.losses(self._named(batch, text))
+                    loss = _total(terms)
+                    if not math.isfinite(loss.item()):
+                        raise _not_finite(self.loop, plan.train, step, batch, terms)
+                    now = optimizer.param_groups[0]["lr"]
+                    _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, list(parameters.values()))
+                    rate.step()
+                    step += 1
+                    values = {name: value.item() for name, value in terms.items()}
+                    report(Step(self.loop, plan.train, epoch, step, loss.item(), values, now))
+
+    def _fixed_text(self) -> dict[str, Tensor]:
+        """The text side does not change in a vision phase: one feature a class."""
+        classes = tuple(dict.fromkeys(sample.class_name for sample in self.batches.samples))
+        with torch.no_grad(), self.place.autocast():
+            return dict(zip(classes, self.detector.text.class_features(classes), strict=True))
+
+    def _named(self, batch: Batch, text: dict[str, Tensor] | None) -> dict[str, Tensor | dict[int, Tensor]]:
+        """Predictions and targets by the names that losses ask for, and no others."""
+        named: dict[str, Tensor | dict[int, Tensor]] = {"masks": batch.masks, "labels": batch.labels}
+        if text is None:
+            levels, features = self._text_forward(batch)
+        else:
+            features = torch.stack([text[name] for name in batch.classes])
+            found = self.detector.image_features(batch.images, batch.classes, self.plan.attention)
+            levels = found.levels
+            named["detection_logits"] = torch.einsum("be,bes->bs", found.detection, features)
+        named["text_features"] = features
+        if "level_probabilities" in self.losses.needs:
+            size = batch.images.shape[-1]
+            named["level_probabilities"] = {n: probability_map(p, features, size) for n, p in levels.items()}
+        return named
+
+    def _text_forward(self, batch: Batch) -> tuple[dict[int, Tensor], Tensor]:
+        detector, plan = self.detector, self.plan
+        trained = plan.features == "trained"
+        levels, context = detector.seen_by_text(batch.images, batch.classes, trained, plan.attention)
+        if detector.switches.text_loss_levels == "last":
+            levels = {max(levels): levels[max(levels)]}
+        return levels, detector.text_features(batch.classes, context)
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack([value.float() for value in terms.values()]).sum()
+
+
+def _descend(
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    clip_norm: float | None,
+    parameters: list[nn.Parameter],
+) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, Tensor]) -> UserError:
+    bad = [name for name, value in terms.items() if not math.isfinite(value.item())]
+    files = ", ".join(str(sample.image) for sample in batch.samples[:3])
+    problem = (
+        f"the loss is not finite in loop {loop}, {phase} phase, step {step + 1}: {', '.join(bad)}; images {files} ..."
+    )
+    return UserError(problem, where="training", fix="lower the rate in [scheduler], or use precision = 'fp32'")

@@ -1,0 +1,1 @@
+"""Scoring images, and the metrics of what was scored."""

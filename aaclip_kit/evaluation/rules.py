@@ -1,0 +1,100 @@
+"""Two rules that know nothing: what a picture gives away before any model looks at it.
+
+A figure that does not beat them says little about the model. Each rule sees one image and no other. Its smoothing is
+a fraction of the image's side, so that its figures hardly depend on the size at which the image is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from scipy.ndimage import gaussian_filter
+
+from .metrics import Values, class_metrics, mean_metrics
+
+_GREY_WEIGHTS: Final = np.array([0.299, 0.587, 0.114], np.float32)
+_DARKNESS_BLUR: Final = 1 / 192
+_DISTANCE_BLUR: Final = 1 / 48
+
+Image = UInt8[np.ndarray, "H W 3"]
+Map = Float32[np.ndarray, "H W"]
+
+
+def darkness(image: Image) -> Map:
+    """Negative grey value (ITU-R BT.601 weights), Gaussian blur with a sigma of 1/192 of the image's side."""
+    return _blurred(-(image.astype(np.float32) @ _GREY_WEIGHTS), _DARKNESS_BLUR)
+
+
+def colour_distance(image: Image) -> Map:
+    """Distance of each pixel from the image's mean colour, in standard deviations, blurred with 1/48 of the side.
+
+    The standard deviation is the root of the mean squared distance; an image of one colour scores 0 everywhere.
+    """
+    pixels = image.astype(np.float32)
+    distance = np.linalg.norm(pixels - pixels.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), axis=-1)
+    deviation = math.sqrt(float(np.mean(np.square(distance), dtype=np.float64)))
+    return _blurred(distance / deviation if deviation > 1e-3 else np.zeros_like(distance), _DISTANCE_BLUR)
+
+
+RULES: Final[Mapping[str, Callable[[Image], Map]]] = {"darkness": darkness, "colour_distance": colour_distance}
+
+
+def image_score(anomaly_map: Map) -> float:
+    """The score of an image under a rule: the maximum of its map."""
+    return float(anomaly_map.max())
+
+
+class LabelledImage(NamedTuple):
+    """An image as `uint8 [H, W, 3]`, its label and its mask of the same size (None: no anomalous pixel is marked)."""
+
+    image: Image
+    label: int
+    mask: Bool[np.ndarray, "H W"] | None
+
+
+def rule_metrics(
+    classes: Mapping[str, Iterable[LabelledImage]], *, undefined_as_zero: bool = False
+) -> dict[str, dict[str, dict[str, Values] | Values]]:
+    """Return `{rule: {"classes": {class: metrics}, "mean": metrics}}` for both rules, as `class_metrics` names them.
+
+    The pixel metrics of a class need a mask for each of its anomalous images and are None otherwise. Each iterable
+    is read once, one class after another, so that images can be read as they are needed.
+    """
+    per_rule: dict[str, dict[str, Values]] = {rule: {} for rule in RULES}
+    for name, images in classes.items():
+        for rule, values in _class_values(images, undefined_as_zero).items():
+            per_rule[rule][name] = values
+    return {rule: {"classes": values, "mean": mean_metrics(values)} for rule, values in per_rule.items()}
+
+
+def _class_values(images: Iterable[LabelledImage], undefined_as_zero: bool) -> dict[str, Values]:
+    maps: dict[str, list[Map]] = {rule: [] for rule in RULES}
+    masks, labels, has_masks = [], [], True
+    for image, label, mask in images:
+        for rule, anomaly_map in RULES.items():
+            maps[rule].append(anomaly_map(image))
+        has_masks &= mask is not None or not label
+        masks.append(np.zeros(image.shape[:2], bool) if mask is None else mask)
+        labels.append(label)
+    label_array = np.array(labels, dtype=np.int64)
+    return {
+        rule: class_metrics(
+            rule_maps,
+            masks,
+            np.array([image_score(anomaly_map) for anomaly_map in rule_maps], dtype=np.float64),
+            label_array,
+            has_masks,
+            undefined_as_zero=undefined_as_zero,
+        )
+        for rule, rule_maps in maps.items()
+    }
+
+
+def _blurred(values: Map, fraction: float) -> Map:
+    side = math.sqrt(values.shape[0] * values.shape[1])
+    blurred: Map = gaussian_filter(values, side * fraction, mode="reflect")
+    return blurred

@@ -1,0 +1,71 @@
+"""Anomaly maps and image scores (method: section 8). A score depends on its own image and class alone."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from ..contracts.data import Domain
+from ..engine.maps import similarity_grid, upsampled
+
+BLUR: dict[Domain, tuple[int, float]] = {"industrial": (7, 1.0), "medical": (9, 1.5)}
+"""Side and sigma of the Gaussian, on the patch grid."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw scores of a batch: maps `[B, S, S]`; the detection feature's score and the largest map value, `[B]`."""
+
+    maps: Float[Tensor, "B S S"]
+    detection: Float[Tensor, " B"]
+
+    @property
+    def map_peak(self) -> Float[Tensor, " B"]:
+        """Largest value of each map."""
+        return self.maps.flatten(1).amax(dim=1)
+
+
+def score(
+    levels: dict[int, Float[Tensor, "B N E"]],
+    detection: Float[Tensor, "B E"],
+    text: Float[Tensor, "B E 2"],
+    size: int,
+    domain: Domain,
+    blur: bool = True,
+) -> Scores:
+    """Sum of the levels' maps, and (detection . abnormal + 1) / 2."""
+    maps = [level_map(patches, text, size, domain, blur) for patches in levels.values()]
+    return Scores(torch.stack(maps).sum(dim=0), (_dot(detection, text[..., 1]) + 1) / 2)
+
+
+def map_probability(values: Float[Tensor, "*n"], levels: int) -> Float[Tensor, "*n"]:
+    """What the mean over the levels says as the softmax probability of "abnormal": the map's scale made absolute."""
+    return torch.sigmoid(2 * values / levels - 1)
+
+
+def level_map(
+    patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"], size: int, domain: Domain, blur: bool = True
+) -> Float[Tensor, "B S S"]:
+    """((100 cos_abnormal) + 1 - (100 cos_normal)) / 2 on the grid, blurred, bilinear to the image size."""
+    normal, abnormal = similarity_grid(patches.float(), text.float()).unbind(dim=1)
+    grid = ((abnormal + 1 - normal) / 2)[:, None]
+    if blur:
+        grid = gaussian_blur(grid, *BLUR[domain])
+    return upsampled(grid, size)[:, 0]
+
+
+def gaussian_blur(grid: Float[Tensor, "B C G G"], side: int, sigma: float) -> Float[Tensor, "B C G G"]:
+    """Separable Gaussian of `side` x `side` with a reflected border; a grid smaller than that repeats its edge."""
+    offsets = torch.arange(side, device=grid.device, dtype=grid.dtype) - side // 2
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    channels, reach = grid.shape[1], side // 2
+    padded = functional.pad(grid, (reach,) * 4, mode="reflect" if grid.shape[-1] > reach else "replicate")
+    rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+
+def _dot(left: Float[Tensor, "B E"], right: Float[Tensor, "B E"]) -> Float[Tensor, " B"]:
+    return (left.float() * right.float()).sum(dim=-1)

@@ -1,0 +1,118 @@
+"""Checking a whole experiment at once: the engine's tables and every component's, all faults together."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..contracts.errors import UserError, UserErrors
+from ..contracts.options import Options, StageOptions
+from ..registry import Component, Kind, Registry
+from .faults import explain
+from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A component, the checked options it gets, and, for a loss, its weight."""
+
+    component: Component
+    options: Options
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checked experiment: nothing in it can be misspelt any more."""
+
+    file: ExperimentFile
+    backbone: Chosen
+    stages: dict[str, Chosen]
+    losses: dict[str, dict[str, Chosen]]
+    scheduler: Chosen
+    data: dict[str, Chosen]
+
+    @property
+    def switches(self) -> Switches:
+        """The switches in force."""
+        return self.file.switches
+
+
+@dataclass
+class _Checker:
+    registry: Registry
+    source: str
+    published: bool = False
+    faults: list[UserError] = field(default_factory=list)
+
+    def group(self, kind: Kind, tables: Any, prefix: str = "") -> dict[str, Chosen]:
+        """Check each table of a group. What is no table at all is a fault that the engine's schema reports."""
+        named = tables.items() if isinstance(tables, dict) else ()
+        found = {name: self.component(kind, table, prefix + name) for name, table in named if isinstance(table, dict)}
+        return {name: chosen for name, chosen in found.items() if chosen is not None}
+
+    def component(self, kind: Kind, table: dict[str, Any], where: str) -> Chosen | None:
+        """Check one component's table; faults are kept, not raised."""
+        keys = dict(table)
+        name = keys.pop("use", None)
+        if not isinstance(name, str):
+            known = ", ".join(self.registry.names(kind))
+            fix = f"name a {kind}; known: {known}"
+            self.faults.append(UserError("needs a text value", where=f"{self.source}: {where}.use", fix=fix))
+            return None
+        weight = self._weight(keys, where) if kind == "loss" else 1.0
+        try:
+            component = self.registry.get(kind, name, f"{self.source}: {where}.use")
+        except UserError as fault:
+            self.faults.append(fault)
+            return None
+        if kind == "backbone" and self.published:
+            keys = {**{k: v for k, v in PUBLISHED_BACKBONE.items() if k in component.options.model_fields}, **keys}
+        try:
+            return Chosen(component, component.options.model_validate(keys), weight)
+        except ValidationError as error:
+            self.faults.extend(explain(error, component.options, self.source, where))
+            return None
+
+    def _weight(self, keys: dict[str, Any], where: str) -> float:
+        weight = keys.pop("weight", 1.0)
+        if isinstance(weight, int | float) and not isinstance(weight, bool) and weight >= 0:
+            return float(weight)
+        fix = "give a number of at least 0"
+        self.faults.append(UserError(f"is no weight: {weight!r}", where=f"{self.source}: {where}.weight", fix=fix))
+        return 1.0
+
+
+def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:
+    """Check `tables` (of file `source`) against the engine's schema and the plugins' options. Raises `UserErrors`."""
+    checker = _Checker(registry, source, published=tables.get("profile") == "published")
+    file = _engine_tables(tables, checker)
+    backbone = checker.group("backbone", {"backbone": tables.get("backbone")}).get("backbone")
+    scheduler = checker.group("scheduler", {"scheduler": tables.get("scheduler")}).get("scheduler")
+    stages = checker.group("attention-stage", tables.get("stages"), "stages.")
+    phases = tables.get("losses")
+    phases = phases if isinstance(phases, dict) else {}
+    losses = {phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in ("text", "vision")}
+    data = checker.group("data-set", tables.get("data"), "data.")
+    _check_stage_options(stages, checker)
+    if checker.faults or file is None or backbone is None or scheduler is None:
+        raise UserErrors(checker.faults)
+    return Experiment(file, backbone, stages, losses, scheduler, data)
+
+
+def _engine_tables(tables: dict[str, Any], checker: _Checker) -> ExperimentFile | None:
+    if checker.published and isinstance(tables.get("switches", {}), dict):
+        tables = {**tables, "switches": {**PUBLISHED_SWITCHES, **tables.get("switches", {})}}
+    try:
+        return ExperimentFile.model_validate(tables)
+    except ValidationError as error:
+        checker.faults.extend(explain(error, ExperimentFile, checker.source, ""))
+        return None
+
+
+def _check_stage_options(stages: dict[str, Chosen], checker: _Checker) -> None:
+    for name, chosen in stages.items():
+        if not isinstance(chosen.options, StageOptions):
+            problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"
+            fix = "its options model must subclass aaclip_kit.StageOptions"
+            checker.faults.append(UserError(problem, where=f"{checker.source}: stages.{name}", fix=fix))

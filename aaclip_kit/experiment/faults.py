@@ -1,0 +1,53 @@
+"""Turning pydantic's findings into plain messages that name file, table, key, expectation and nearest valid name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..contracts.errors import UserError
+
+
+def explain(error: ValidationError, model: type[BaseModel], file: str, table: str) -> list[UserError]:
+    """One `UserError` for each finding of `error`, raised when `model` checked `table` of `file`."""
+    return [_explain_one(found, model, file, table) for found in error.errors()]
+
+
+def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> UserError:
+    keys = [str(part) for part in found["loc"]]
+    where = f"{file}: {'.'.join([*([table] if table else []), *keys]) or 'the file'}"
+    if found["type"] == "extra_forbidden":
+        known = _known_keys(model, keys[:-1])
+        near = get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'? " if near else "remove it; "
+        return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
+    if found["type"] == "missing":
+        return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))
+    message = found["msg"].removeprefix("Value error, ")
+    given = f" (given: {found['input']!r})" if not isinstance(found["input"], dict) else ""
+    return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=_describe(model, keys) or None)
+
+
+def _descend(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel] | None:
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return None
+        model = field.annotation
+    return model
+
+
+def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:
+    inner = _descend(model, keys)
+    return sorted(inner.model_fields) if inner else []
+
+
+def _describe(model: type[BaseModel], keys: list[str]) -> str:
+    """What the key is for, in its owner's words."""
+    plain = [key for key in keys if not key.isdigit()]
+    for length in range(len(plain), 0, -1):
+        inner = _descend(model, plain[: length - 1])
+        if inner and plain[length - 1] in inner.model_fields:
+            return inner.model_fields[plain[length - 1]].description or ""
+    return ""

@@ -1,0 +1,36 @@
+"""The resolved copy: every default spelled out, so that it runs again to the same result anywhere."""
+
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from .check import Chosen, Experiment
+
+
+def resolved_toml(experiment: Experiment) -> str:
+    """The experiment as TOML. Keys that are unset (None) have no TOML form and are left out."""
+    tables: dict[str, Any] = experiment.file.model_dump(
+        exclude={"backbone", "stages", "losses", "scheduler", "data"}, exclude_none=True
+    )
+    tables["backbone"] = _table(experiment.backbone)
+    tables["stages"] = {name: _table(chosen) for name, chosen in experiment.stages.items()}
+    tables["losses"] = {
+        phase: {name: {**_table(chosen), "weight": chosen.weight} for name, chosen in group.items()}
+        for phase, group in experiment.losses.items()
+    }
+    tables["scheduler"] = _table(experiment.scheduler)
+    tables["data"] = {role: _table(chosen) for role, chosen in experiment.data.items()}
+    return tomli_w.dumps(_plain(tables))
+
+
+def _table(chosen: Chosen) -> dict[str, Any]:
+    return {"use": chosen.component.name, **chosen.options.model_dump(exclude_none=True)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value.resolve()) if isinstance(value, Path) else value

@@ -1,0 +1,157 @@
+"""The engine's own tables of an experiment file. Tables of components are checked by their plugins' options models."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ..contracts.options import Indices, Options
+
+FilePath = Annotated[Path, Field(strict=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+ComponentTable = dict[str, Any]
+
+
+def _names_must_be_plain(tables: Any) -> Any:
+    """Names become parts of tensor names and events, so dots and blanks would be ambiguous."""
+    for name in tables if isinstance(tables, dict) else ():
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"the name '{name}' may hold letters, digits, '_' and '-' only")
+    return tables
+
+
+NamedTables = Annotated[dict[str, ComponentTable], BeforeValidator(_names_must_be_plain)]
+
+
+class Switches(Options):
+    """Published defects and their corrected forms, one switch each (the defaults are profile `corrected`)."""
+
+    surgery_attention: Literal["tokens", "batch"] = Field(
+        "tokens", description="V-V attention of frozen features across one image's tokens, or across the batch"
+    )
+    text_loss_levels: Literal["all", "last"] = Field(
+        "all", description="levels that the text phase's segmentation loss sums over"
+    )
+    image_context: Literal["own", "batch_mean"] = Field(
+        "own", description="image context of the text stage: each image's own, or the mean of the batch"
+    )
+    text_context_padding: Literal["masked", "attended"] = Field(
+        "masked", description="tokens after end-of-text in the text context"
+    )
+    trained_context: Literal["as_trained", "one_block_more"] = Field(
+        "as_trained",
+        description="image features of the text phase from loop 2 on: with the vision attention on, "
+        "or with it off and the image context one block further",
+    )
+    evaluation_attention: bool = Field(True, description="vision attention stages act when images are scored")
+    dropout: bool = Field(True, description="dropout acts in training")
+    checkpoint_mismatch: Literal["error", "ignore"] = Field(
+        "error", description="an [init] checkpoint that does not fit: stop, or go on without it"
+    )
+    checkpoint_format: Literal["safetensors", "pickle"] = Field("safetensors", description="format of checkpoints")
+    one_label_auroc: Literal["undefined", "zero"] = Field(
+        "undefined", description="image metrics of a class that has one label only"
+    )
+    quoted_loop: Literal["last", "best_on_test"] = Field(
+        "last", description="which loop's result is quoted: the last, or the best on the test data"
+    )
+    score_normalisation: Literal["none", "test_set"] = Field(
+        "none", description="raw scores, or min-max over a class's whole test set"
+    )
+
+
+PUBLISHED_SWITCHES: dict[str, Any] = {
+    "surgery_attention": "batch",
+    "text_loss_levels": "last",
+    "image_context": "batch_mean",
+    "text_context_padding": "attended",
+    "trained_context": "one_block_more",
+    "evaluation_attention": False,
+    "dropout": False,
+    "checkpoint_mismatch": "ignore",
+    "checkpoint_format": "pickle",
+    "one_label_auroc": "zero",
+    "quoted_loop": "best_on_test",
+    "score_normalisation": "test_set",
+}
+
+PUBLISHED_BACKBONE: dict[str, Any] = {"activation": "gelu"}
+"""Set by profile `published` where the backbone's options have such a key."""
+
+
+class ModelTable(Options):
+    """Levels and projections that every method on this backbone shares."""
+
+    levels: Indices | None = Field(
+        None, min_length=1, description="levels read, counted in blocks; by default the four quarters of the depth"
+    )
+    projection_activation: bool = Field(False, description="LeakyReLU after the segmentation and detection projections")
+
+
+class AugmentationTable(Options):
+    """Training augmentation; each kind acts with the stated probability."""
+
+    geometry: Probability = Field(0.5, description="probability of each: rotation, translation, both flips")
+    rotation: float = Field(30.0, ge=0, le=180, description="largest rotation in degrees")
+    translation: float = Field(0.15, ge=0, lt=1, description="largest translation, a fraction of the side")
+    color: Probability = Field(0.7, description="probability of each: brightness, contrast, saturation (vision phase)")
+    jitter: float = Field(0.5, ge=0, lt=1, description="strength of brightness, contrast and saturation changes")
+
+
+class EvaluationTable(Options):
+    """How images are scored."""
+
+    batch_size: int = Field(16, ge=1, description="images scored at once")
+    text_conditioning: Literal["none", "image"] = Field(
+        "none",
+        description="text features of a scored image: the class's, or conditioned on the image by the text stage",
+    )
+    image_score: Literal["detection", "map", "mean"] = Field(
+        "mean", description="image score: detection feature, largest map value, or the mean of both"
+    )
+    blur: bool = Field(True, description="Gaussian blur of each level's map, by the data set's domain")
+    heatmaps: int = Field(8, ge=0, description="test images drawn as heatmaps at the end")
+
+
+class InitTable(Options):
+    """What the weights start from."""
+
+    checkpoint: FilePath | None = Field(None, description="checkpoint of an earlier run; stages it lacks start fresh")
+
+
+class DataTable(Options):
+    """Data sets by role. Validation is optional, and may be used for choices; test data never is."""
+
+    train: ComponentTable
+    test: ComponentTable
+    validation: ComponentTable | None = None
+
+
+class LossTables(Options):
+    """Losses of each phase, by a name of the file's own."""
+
+    text: NamedTables
+    vision: NamedTables
+
+
+class ExperimentFile(Options):
+    """One experiment: everything that a run needs."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="name of the run, and of its folder")
+    seed: int = Field(111, ge=0, description="seed of weights, order and augmentation")
+    profile: Literal["corrected", "published"] = Field("corrected", description="sets every switch")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
+    )
+    workers: int = Field(0, ge=0, le=64, description="processes that decode images; 0 decodes in the main one")
+    switches: Switches = Field(default_factory=Switches)
+    backbone: ComponentTable
+    model: ModelTable = Field(default_factory=ModelTable)
+    stages: NamedTables = Field(default_factory=dict)
+    losses: LossTables
+    scheduler: ComponentTable
+    data: DataTable
+    augmentation: AugmentationTable = Field(default_factory=AugmentationTable)
+    evaluation: EvaluationTable = Field(default_factory=EvaluationTable)
+    init: InitTable = Field(default_factory=InitTable)

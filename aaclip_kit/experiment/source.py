@@ -1,0 +1,61 @@
+"""Reading an experiment file and its `--set` overrides into one dictionary."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..contracts.errors import UserError
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The file's tables with overrides applied. Raises `UserError` for a file that is missing or is not TOML."""
+    tables = read_toml(path)
+    for override in overrides:
+        _apply(tables, override)
+    return tables
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("there is no such file", where=str(path), fix="give the path of an experiment file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(path), fix="give a readable text file in UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(
+            f"is not TOML: {error}", where=str(path), fix="mend that line; see toml.io for the form"
+        ) from None
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces."""
+    key, separator, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not separator or not all(parts):
+        raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix="write --set seed=7")
+    target: Any = tables
+    for depth, part in enumerate(parts[:-1]):
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise UserError(f"{'.'.join(parts[: depth + 1])} is a value, not a table", where=f"--set {override}")
+    if parts[-1] == "use" and target.get("use") != _value(text):
+        target.clear()
+    target[parts[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or, where it is none, the text itself, so that plain words need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return _bare_array(text) or text
+
+
+def _bare_array(text: str) -> list[str] | None:
+    """[a, b] of plain words."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    return [part.strip().strip("\"'") for part in text[1:-1].split(",") if part.strip()]

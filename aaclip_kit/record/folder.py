@@ -1,0 +1,139 @@
+"""The run folder: the only place where the names of its files are written down, since scripts read them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ..contracts.errors import UserError
+
+EXPERIMENT: Final = "experiment.toml"
+MANIFEST: Final = "manifest.json"
+EVENTS: Final = "events.jsonl"
+METRICS: Final = "metrics.json"
+REPORT: Final = "report.html"
+CHECKPOINTS: Final = "checkpoints"
+HEATMAPS: Final = "heatmaps"
+RUN_NAMES: Final = (EXPERIMENT, MANIFEST, EVENTS, METRICS, REPORT, CHECKPOINTS, HEATMAPS)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder. `RunFolder(path)` names a folder that exists; `RunFolder.create(path)` makes a new one."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """Make the folder and its parents, and claim it with an empty events file.
+
+        Raises `UserError`, and writes nothing, where the path is a file, holds a run or anything else, or cannot be
+        written. Of two runs that start at once on one path, one is refused.
+        """
+        cls.check_free(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / EVENTS).touch(exist_ok=False)
+        except FileExistsError as error:
+            raise _holds_a_run(path) from error
+        except OSError as error:
+            raise _not_writable(path, error) from error
+        return cls(path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raise `UserError` unless a run could be put here. Writes nothing, so it serves a dry run too."""
+        try:
+            if not path.exists():
+                return
+            if not path.is_dir():
+                raise UserError("the output path is a file", where=str(path), fix="name a new or an empty folder")
+            present = {entry.name for entry in path.iterdir()}
+        except OSError as error:
+            raise _not_writable(path, error) from error
+        if present & set(RUN_NAMES):
+            raise _holds_a_run(path)
+        if present:
+            raise UserError("the output folder is not empty", where=str(path), fix="name a new or an empty folder")
+
+    def write_experiment(self, text: str) -> None:
+        """Write the resolved experiment, TOML text."""
+        _write_whole(self.path / EXPERIMENT, text)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest; a later one replaces it. Raises ValueError for a number that is not finite."""
+        _write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Append one line to the events. A number that is not finite (a diverged loss) becomes null."""
+        line = json.dumps(_finite(event), allow_nan=False)
+        with (self.path / EVENTS).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write the metrics as a whole: a reader sees the earlier file or the new one, never half of either.
+
+        Keys are sorted and numbers are at full precision, so that equal metrics are equal files; an undefined metric
+        is None. Raises ValueError for a number that is not finite.
+        """
+        _write_whole(self.path / METRICS, json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+    def checkpoint_path(self, loop: int, suffix: str = ".safetensors") -> Path:
+        """Where the checkpoint of loop `loop` (from 1) belongs; its folder is made."""
+        return _made(self.path / CHECKPOINTS) / f"loop_{loop}{suffix}"
+
+    @property
+    def heatmaps(self) -> Path:
+        """The folder of heatmap pictures, made on first use."""
+        return _made(self.path / HEATMAPS)
+
+    @property
+    def report(self) -> Path:
+        """The report's file."""
+        return self.path / REPORT
+
+
+def default_run_path(name: str, now: datetime | None = None, root: Path = Path("runs")) -> Path:
+    """`runs/NAME-YYYYmmdd-HHMMSS`, local time; a number is added where that exists."""
+    first = root / f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
+    path, number = first, 2
+    while path.exists():
+        path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return path
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _write_whole(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _holds_a_run(path: Path) -> UserError:
+    return UserError("the output folder already holds a run", where=str(path), fix="name another one with --out")
+
+
+def _not_writable(path: Path, error: OSError) -> UserError:
+    problem = f"the output folder cannot be written ({error.strerror or error})"
+    return UserError(problem, where=str(path), fix="name another one with --out")

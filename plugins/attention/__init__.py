@@ -1,0 +1,40 @@
+"""The two cross-attention stages: text tokens look at image patches, vision tokens look at prompts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aaclip_kit import Indices, Register, StageOptions, hookimpl
+
+
+class CrossAttentionOptions(StageOptions):
+    """Options of a cross-attention stage."""
+
+    after: Indices = Field(
+        (0,), description="block numbers, from 0, after which the stage acts; one module for each", min_length=1
+    )
+    heads: int = Field(8, ge=1, description="attention heads; must divide the text width")
+    scale: float = Field(0.1, ge=0, le=10, description="strength of the stage's output in the token stream")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the attention weights, in training only")
+    norm_matched: bool = Field(True, description="give the output each token's own norm before it is scaled")
+
+
+class TextToImageOptions(CrossAttentionOptions):
+    """Options of `text_to_image`."""
+
+    tower: Literal["text"] = Field("text", description="the tower whose tokens the stage changes")
+
+
+class ImageToTextOptions(CrossAttentionOptions):
+    """Options of `image_to_text`."""
+
+    tower: Literal["vision"] = Field("vision", description="the tower whose tokens the stage changes")
+
+
+@hookimpl
+def register_attention_stages(register: Register) -> None:
+    """Offer `text_to_image` and `image_to_text`."""
+    register("text_to_image", f"{__name__}.cross_attention:TextToImage", TextToImageOptions)
+    register("image_to_text", f"{__name__}.cross_attention:ImageToText", ImageToTextOptions)

@@ -1,0 +1,93 @@
+"""Scaled, norm-matched multi-head cross-attention (method: section 4)."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from aaclip_kit import AttentionStage, Context, StageSetting, UserError, norm_matched_residual
+
+from . import CrossAttentionOptions
+
+
+class CrossAttention(AttentionStage):
+    """Tokens attend to a context, in heads of the text width, and take up the output scaled and norm-matched.
+
+    Raises `UserError` where the heads do not divide the text width.
+    """
+
+    def __init__(self, options: CrossAttentionOptions, setting: StageSetting) -> None:
+        super().__init__()
+        inner = setting.text_width
+        if inner % options.heads:
+            raise UserError(
+                f"{options.heads} heads do not divide the text width {inner}",
+                where="heads, in the stage's table",
+                fix=f"choose one of {', '.join(str(n) for n in range(1, 33) if inner % n == 0)}",
+            )
+        image = self.context_kind == "image"
+        context_width = setting.image_context_width if image else setting.text_context_width
+        self.heads, self.scale, self.dropout = options.heads, options.scale, options.dropout
+        self.norm_matched = options.norm_matched
+        self.q_proj = _linear(setting.width, inner)
+        self.k_proj = _linear(context_width, inner)
+        self.v_proj = _linear(context_width, inner)
+        self.out_proj = _linear(inner, setting.width)
+
+    def forward(self, tokens: Float[Tensor, "items L D"], context: Context | None) -> Float[Tensor, "items L D"]:
+        """Return `tokens + scale * attention`, the attention norm-matched unless that is switched off."""
+        if context is None:
+            raise ValueError(f"{type(self).__name__} needs a context")
+        update = self.attend(tokens, context)
+        if self.norm_matched:
+            return norm_matched_residual(tokens, update, scale=self.scale)
+        return tokens + self.scale * update
+
+    def attend(self, tokens: Float[Tensor, "items L D"], context: Context) -> Float[Tensor, "items L D"]:
+        """The attention's output alone, before it joins the stream.
+
+        Items that share a context row are laid end to end as queries of that row, so no context is ever copied.
+        """
+        items, length, width = tokens.shape
+        rows = context.tokens.shape[0]
+        if items % rows:
+            raise ValueError(f"{items} items cannot share {rows} context rows evenly")
+        mask = None if context.mask is None else _broadcast(context.mask)
+        attended = scaled_dot_product_attention(
+            self._split(self.q_proj(tokens.reshape(rows, items // rows * length, width))),
+            self._split(self.k_proj(context.tokens)),
+            self._split(self.v_proj(context.tokens)),
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        joined = attended.transpose(1, 2).reshape(items, length, -1)
+        update: Tensor = self.out_proj(joined)
+        return update
+
+    def _split(self, projected: Float[Tensor, "rows n inner"]) -> Float[Tensor, "rows heads n head_width"]:
+        rows, length, _ = projected.shape
+        return projected.reshape(rows, length, self.heads, -1).transpose(1, 2)
+
+
+class TextToImage(CrossAttention):
+    """Stage 1: text tokens attend to the patches of their image."""
+
+    context_kind = "image"
+
+
+class ImageToText(CrossAttention):
+    """Stage 2: vision tokens, class token included, attend to the prompts of their image's class."""
+
+    context_kind = "text"
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _broadcast(mask: Bool[Tensor, "rows M"]) -> Bool[Tensor, "rows 1 1 M"]:
+    return mask[:, None, None, :]

@@ -1,0 +1,37 @@
+"""The losses of the method, section 6. The engine weights and adds them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from aaclip_kit import Options, Register, hookimpl
+
+
+class FocalOptions(Options):
+    """Options of `focal`."""
+
+    gamma: float = Field(2.0, ge=0, le=10, description="how much pixels that are already right are played down")
+
+
+class DiceOptions(Options):
+    """Options of `dice`."""
+
+    smooth: float = Field(1.0, gt=0, description="added to numerator and denominator, in pixels")
+
+
+class SegmentationOptions(FocalOptions, DiceOptions):
+    """Options of `segmentation`, the sum of focal and dice."""
+
+
+class NoOptions(Options):
+    """A loss without options."""
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Offer `segmentation`, `focal`, `dice`, `orthogonality` and `image_cross_entropy`."""
+    register("segmentation", f"{__name__}.segmentation:Segmentation", SegmentationOptions)
+    register("focal", f"{__name__}.segmentation:Focal", FocalOptions)
+    register("dice", f"{__name__}.segmentation:Dice", DiceOptions)
+    register("orthogonality", f"{__name__}.features:Orthogonality", NoOptions)
+    register("image_cross_entropy", f"{__name__}.features:ImageCrossEntropy", NoOptions)

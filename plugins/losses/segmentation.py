@@ -1,0 +1,103 @@
+"""Losses of probability maps against masks: focal, dice, and both together (method: section 6)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aaclip_kit import Loss
+
+from . import DiceOptions, FocalOptions, SegmentationOptions
+
+_EDGE = 1e-5
+"""Targets are kept this far from 0 and 1, and the probability of the right channel this far from 0."""
+
+
+def focal_loss(
+    probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"], gamma: float
+) -> Float[Tensor, ""]:
+    """Mean over pixels of `-(1 - pt)^gamma log pt`, pt the probability of the right channel."""
+    targets = torch.cat([1 - masks, masks], dim=1).clamp(_EDGE, 1 - _EDGE)
+    right = (targets * probabilities).sum(dim=1) + _EDGE
+    # pt may reach 1, or exceed it by rounding, where a fractional power or its gradient would not be finite.
+    return -((1 - right).clamp(min=1e-12) ** gamma * right.log()).mean()
+
+
+def dice_loss(channel: Float[Tensor, "B S S"], target: Float[Tensor, "B S S"], smooth: float) -> Float[Tensor, ""]:
+    """`1 - mean over images of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
+    overlap = (channel * target).sum(dim=(-2, -1))
+    total = channel.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1))
+    return 1 - ((2 * overlap + smooth) / (total + smooth)).mean()
+
+
+class LevelLoss(Loss):
+    """A loss of each level's map; its terms are named `level_6_focal` and the like."""
+
+    needs = ("level_probabilities", "masks")
+
+    def forward(
+        self, *, level_probabilities: dict[int, Float[Tensor, "B 2 S S"]], masks: Float[Tensor, "B 1 S S"]
+    ) -> dict[str, Tensor]:
+        """Return every term of every level it is given, in single precision at least."""
+        terms = {}
+        for level, probabilities in level_probabilities.items():
+            exact = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+            for name, value in self.terms(exact, masks.to(exact.dtype)).items():
+                terms[f"level_{level}_{name}"] = value
+        return terms
+
+    @abstractmethod
+    def terms(
+        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms of one level by name."""
+
+
+class Focal(LevelLoss):
+    """Focal loss (Lin et al. 2017) of the two-channel map."""
+
+    def __init__(self, options: FocalOptions) -> None:
+        super().__init__()
+        self.gamma = options.gamma
+
+    def terms(
+        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Focal loss of one level."""
+        return {"focal": focal_loss(probabilities, masks, self.gamma)}
+
+
+class Dice(LevelLoss):
+    """Dice loss of the normal channel against what is sound, and of the abnormal channel against the mask."""
+
+    def __init__(self, options: DiceOptions) -> None:
+        super().__init__()
+        self.smooth = options.smooth
+
+    def terms(
+        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Both dice losses of one level."""
+        normal, abnormal = probabilities.unbind(dim=1)
+        mask = masks.squeeze(1)
+        return {
+            "dice_normal": dice_loss(normal, 1 - mask, self.smooth),
+            "dice_abnormal": dice_loss(abnormal, mask, self.smooth),
+        }
+
+
+class Segmentation(LevelLoss):
+    """The segmentation loss of AA-CLIP: focal and both dice losses, summed over the levels."""
+
+    def __init__(self, options: SegmentationOptions) -> None:
+        super().__init__()
+        self.parts = (Focal(options), Dice(options))
+
+    def terms(
+        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Focal and dice losses of one level."""
+        return {name: value for part in self.parts for name, value in part.terms(probabilities, masks).items()}

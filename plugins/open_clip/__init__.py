@@ -1,0 +1,55 @@
+"""The `open_clip` backbone: any vision-transformer CLIP that open_clip builds, walked block by block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from aaclip_kit import Options, Register, hookimpl
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+
+
+def is_path(text: str) -> bool:
+    """Whether an option's text means a file or folder: it has a separator, or the suffix of a weights file."""
+    return "/" in text or "\\" in text or text.endswith(WEIGHT_SUFFIXES)
+
+
+def _absolute(text: str) -> str:
+    """Paths are made absolute at once, so that the resolved experiment finds them from anywhere."""
+    return str(Path(text).expanduser().resolve()) if is_path(text) else text
+
+
+NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+
+
+class OpenClipOptions(Options):
+    """Options of `open_clip`."""
+
+    model: NameOrPath = Field(
+        "embedded",
+        description='open_clip model name such as "ViT-L-14-336", "embedded" for the small model in this package, '
+        "or a folder, with a separator in its path, that holds open_clip_config.json and open_clip_model.safetensors",
+    )
+    pretrained: NameOrPath = Field(
+        "own",
+        description='"own": the weights beside the configuration (embedded or folder); "none": random weights; '
+        'a pretrained tag such as "openai"; or a weights file',
+    )
+    image_size: int | None = Field(
+        None, ge=1, description="image side in pixels, divisible by the patch; by default the model's own"
+    )
+    activation: Literal["auto", "gelu", "quick_gelu"] = Field(
+        "auto", description="activation of the blocks; auto is what the weights were trained with"
+    )
+    surgery_blocks: int | None = Field(
+        None, ge=0, description="last vision blocks with V-V attention in frozen features; by default 19 of 24"
+    )
+
+
+@hookimpl
+def register_backbones(register: Register) -> None:
+    """Offer `open_clip`."""
+    register("open_clip", f"{__name__}.backbone:OpenClipBackbone", OpenClipOptions)

@@ -1,0 +1,169 @@
+"""open_clip's CLIP behind the backbone contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from open_clip import CLIP, SimpleTokenizer
+from torch import Tensor, nn
+
+from aaclip_kit import Backbone, Surgery, Tower, UserError
+
+from . import OpenClipOptions
+from .block import run_block
+from .quiet import quiet
+from .source import Source, find_source, unsupported
+from .weights import load_weights
+
+_SURGERY_SHARE = 19 / 24
+_RANDOM_SEED = 0
+_VOCABULARY = 49408
+
+
+class OpenClipBackbone(Backbone):
+    """A frozen CLIP with vision-transformer image tower; no parameter takes a gradient, and dropout never acts.
+
+    Random weights ("none") are the same in every process. Raises `UserError` for a model, a size or weights that
+    cannot be.
+    """
+
+    def __init__(self, options: OpenClipOptions) -> None:
+        super().__init__()
+        source = find_source(options)
+        config = _checked_config(source, options)
+        self.clip = _build(config)
+        if source.weights is not None:
+            load_weights(self.clip, source.weights)
+        self.clip.requires_grad_(False)
+        self.image_mean, self.image_std = source.mean, source.std
+        self._measure(config, options)
+        self._tokenizer = SimpleTokenizer(context_length=self.context_length)
+        super().train(False)
+
+    def _measure(self, config: dict[str, Any], options: OpenClipOptions) -> None:
+        visual, text = self.clip.visual, self.clip.transformer
+        self.vision = _tower(visual.transformer)
+        self.text = _tower(text)
+        self.embedding_width = int(config["embed_dim"])
+        self.image_size = int(config["vision_cfg"]["image_size"])
+        self.grid = int(visual.grid_size[0])
+        self.context_length = int(self.clip.context_length)
+        depth, blocks = self.vision.depth, options.surgery_blocks
+        if blocks is not None and blocks > depth:
+            problem = f"{blocks} blocks of surgery in a tower of {depth}"
+            raise UserError(problem, where="backbone.surgery_blocks", fix=f"choose 0 to {depth}")
+        self.surgery_start = depth - (round(depth * _SURGERY_SHARE) if blocks is None else blocks)
+
+    def train(self, mode: bool = True) -> OpenClipBackbone:
+        """Stay in evaluation mode: a frozen backbone has no other."""
+        return super().train(False)
+
+    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "P T"]:
+        """Token numbers, zero after end-of-text. Raises `UserError` for a prompt longer than the context length."""
+        room = self.context_length - 2
+        for prompt in prompts:
+            length = len(self._tokenizer.encode(prompt))
+            if length > room:
+                raise UserError(
+                    f'the prompt "{prompt}" has {length} tokens; the model reads {room}',
+                    fix="give the class a shorter real name",
+                )
+        tokens: Tensor = self._tokenizer(list(prompts))
+        return tokens
+
+    def end_of_text(self, tokens: Int[Tensor, "P T"]) -> Int[Tensor, " P"]:
+        """Position of the end-of-text token, the largest number of the vocabulary."""
+        return tokens.argmax(dim=-1)
+
+    def embed_text(self, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
+        """Input of text block 0, positions added."""
+        out: Tensor = self.clip.token_embedding(tokens) + self.clip.positional_embedding[: tokens.shape[1]]
+        return out
+
+    def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
+        """Causal text block `index`."""
+        return run_block(self.clip.transformer.resblocks[index], tokens, causal=True)
+
+    def finish_text(self, tokens: Float[Tensor, "P L Dt"], end: Int[Tensor, " P"]) -> Float[Tensor, "P Dt"]:
+        """End-of-text token after the final layer norm."""
+        out: Tensor = self.clip.ln_final(tokens[torch.arange(len(tokens), device=tokens.device), end])
+        return out
+
+    def project_text(self, features: Float[Tensor, "P Dt"]) -> Float[Tensor, "P E"]:
+        """CLIP's own text projection."""
+        projection = self.clip.text_projection
+        out: Tensor = projection(features) if isinstance(projection, nn.Linear) else features @ projection
+        return out
+
+    def embed_image(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B V Dv"]:
+        """Class token and patch tokens, positions added, after CLIP's first norm.
+
+        The tokens keep the weights' precision under autocast, so that rounding does not pile up along the blocks.
+        """
+        visual = self.clip.visual
+        class_token = visual.class_embedding.expand(len(images), 1, -1)
+        patches = visual.conv1(images).flatten(2).transpose(1, 2).to(class_token.dtype)
+        out: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding)
+        return out
+
+    def vision_block(
+        self, index: int, tokens: Float[Tensor, "B V Dv"], surgery: Surgery = "none"
+    ) -> Float[Tensor, "B V Dv"]:
+        """Vision block `index`, with its own attention or with V-V attention in its place."""
+        return run_block(self.clip.visual.transformer.resblocks[index], tokens, surgery=surgery)
+
+    def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """CLIP's `ln_post`, on every token."""
+        out: Tensor = self.clip.visual.ln_post(tokens)
+        return out
+
+    def project_image(self, tokens: Float[Tensor, "*B Dv"]) -> Float[Tensor, "*B E"]:
+        """CLIP's own image projection."""
+        out: Tensor = tokens @ self.clip.visual.proj
+        return out
+
+
+def _tower(transformer: Any) -> Tower:
+    return Tower(int(transformer.width), int(transformer.layers), int(transformer.resblocks[0].attn.num_heads))
+
+
+def _checked_config(source: Source, options: OpenClipOptions) -> dict[str, Any]:
+    """The configuration with image size and activation put in. Raises `UserError` where the model cannot be walked."""
+    config = source.config
+    odd = unsupported(config)
+    if odd:
+        raise UserError(
+            f"{options.model} is not a plain vision-transformer CLIP ({', '.join(odd[:4])})",
+            where="backbone.model",
+            fix="choose a model such as ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336, ViT-H-14 or embedded",
+        )
+    vocabulary = config.get("text_cfg", {}).get("vocab_size", _VOCABULARY)
+    if vocabulary != _VOCABULARY:
+        problem = f"a vocabulary of {vocabulary} tokens, where CLIP's tokenizer has {_VOCABULARY}"
+        raise UserError(problem, where="backbone.model", fix="choose a model with CLIP's own tokenizer")
+    quick = {"gelu": False, "quick_gelu": True, "auto": source.quick_gelu}[options.activation]
+    if quick is None:
+        problem = f"weights of {options.model} exist with both activations, and a file does not say which it needs"
+        fix = 'set it to "quick_gelu" for OpenAI\'s weights, or to what the file was trained with'
+        raise UserError(problem, where="backbone.activation", fix=fix)
+    vision = {"image_size": 224, "patch_size": 16, **config.get("vision_cfg", {})}
+    vision["image_size"] = options.image_size or vision["image_size"]
+    patch = vision["patch_size"]
+    if vision["image_size"] % patch:
+        near = max(patch, round(vision["image_size"] / patch) * patch)
+        problem = f"{vision['image_size']} pixels are not a whole number of patches of {patch}"
+        raise UserError(problem, where="backbone.image_size", fix=f"the nearest size is {near}")
+    return {**config, "quick_gelu": quick, "vision_cfg": vision}
+
+
+def _build(config: dict[str, Any]) -> Any:
+    # Building draws random weights; the run's own random stream must not depend on the backbone.
+    try:
+        with torch.random.fork_rng(devices=[]), quiet():
+            torch.manual_seed(_RANDOM_SEED)
+            return CLIP(**config)
+    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        raise UserError(f"open_clip cannot build this model: {error}", where="backbone.model") from None

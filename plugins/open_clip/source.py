@@ -1,0 +1,151 @@
+"""What the options `model` and `pretrained` point at: a configuration, a weights file, the activation it needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from aaclip_kit import UserError
+
+from . import OpenClipOptions, is_path
+from .quiet import quiet
+
+EMBEDDED = Path(__file__).parent.parent / "embedded"
+CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
+
+_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_bias", "init_logit_scale"}
+_VISION_KEYS = {
+    *("image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "ls_init_value", "patch_dropout"),
+    *("no_ln_pre", "norm_kwargs", "act_kwargs", "pos_embed_type"),
+}
+_TEXT_KEYS = {
+    *("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "ls_init_value"),
+    *("norm_kwargs", "act_kwargs", "proj_bias"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to build. `weights` is None for random weights; `quick_gelu` is None where nobody recorded it."""
+
+    config: dict[str, Any]
+    weights: Path | None
+    quick_gelu: bool | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def find_source(options: OpenClipOptions) -> Source:
+    """Resolve the options. Raises `UserError` for an unknown model or tag, a missing file, or weights out of reach."""
+    if options.model in open_clip.list_models():
+        return _named(options.model, options.pretrained)
+    if options.model == "embedded":
+        return _folder(EMBEDDED, options.pretrained)
+    if is_path(options.model) and Path(options.model).is_dir():
+        return _folder(Path(options.model), options.pretrained)
+    raise _unknown_model(options.model)
+
+
+def unsupported(config: dict[str, Any]) -> list[str]:
+    """Keys of a model configuration that ask for something other than a plain vision-transformer CLIP."""
+    vision, text = config.get("vision_cfg") or {}, config.get("text_cfg") or {}
+    found = [key for key, value in config.items() if value and key not in _KEYS]
+    found += [f"vision_cfg.{key}" for key, value in vision.items() if value and key not in _VISION_KEYS]
+    found += [f"text_cfg.{key}" for key, value in text.items() if value and key not in _TEXT_KEYS]
+    return found if isinstance(vision.get("layers", 12), int) else [*found, "vision_cfg.layers"]
+
+
+def _folder(folder: Path, pretrained: str) -> Source:
+    file = folder / CONFIG_NAME
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        config = content.get("model_cfg", content)
+        preprocess = content.get("preprocess_cfg", {})
+        mean, std = _statistics(preprocess)
+        plain = dict(config)
+    except FileNotFoundError:
+        fix = f"put the model's {CONFIG_NAME} there, or name another model"
+        raise UserError("the model's configuration is missing", where=str(file), fix=fix) from None
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"is no open_clip configuration ({error})", where=str(file), fix="restore the file") from None
+    weights = {"own": folder / WEIGHTS_NAME, "none": None}.get(pretrained, Path(pretrained))
+    if weights is not None and not weights.is_file():
+        fix = f"put {WEIGHTS_NAME} there" if pretrained == "own" else 'give a weights file, "own" or "none"'
+        raise UserError(f"the weights file {weights} does not exist", where="backbone.pretrained", fix=fix)
+    return Source(plain, weights, bool(plain.get("quick_gelu", False)), mean, std)
+
+
+def _named(model: str, pretrained: str) -> Source:
+    config = open_clip.get_model_config(model)
+    assert config is not None
+    mean, std = _statistics({})
+    usual = _usual_activation(model, config)
+    if pretrained == "none":
+        return Source(config, None, usual if usual is not None else bool(config.get("quick_gelu")), mean, std)
+    if is_path(pretrained) and Path(pretrained).is_file():
+        return Source(config, Path(pretrained), usual, mean, std)
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    if not tag:
+        raise _unknown_weights(model, pretrained)
+    mean, std = _statistics(tag)
+    return Source(config, _download(model, pretrained, tag), bool(tag.get("quick_gelu", False)), mean, std)
+
+
+def _statistics(source: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    mean = source.get("mean") or open_clip.OPENAI_DATASET_MEAN
+    std = source.get("std") or open_clip.OPENAI_DATASET_STD
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
+
+
+def _usual_activation(model: str, config: dict[str, Any]) -> bool | None:
+    """Whether every published set of weights of this model was trained with QuickGELU; None where they differ."""
+    if config.get("quick_gelu"):
+        return True
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    trained = {bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)) for tag in tags}
+    return trained.pop() if len(trained) == 1 else None
+
+
+def _download(model: str, tag: str, config: dict[str, Any]) -> Path:
+    # Anything may go wrong between here and a distant server; the user needs one thing, where to get the file.
+    try:
+        with quiet():
+            return Path(open_clip.download_pretrained(config))
+    except Exception as error:
+        origin = " or ".join(str(config[key]).strip("/") for key in ("hf_hub", "url") if config.get(key))
+        raise UserError(
+            f'the weights "{tag}" of {model} are neither on this machine nor could they be fetched '
+            f"({type(error).__name__})",
+            where="backbone.pretrained",
+            fix=f"on a machine with a network fetch {origin} ({WEIGHTS_NAME}), put the file anywhere on this machine "
+            'and set backbone.pretrained to its path; or set it to "none" for random weights',
+        ) from error
+
+
+def _unknown_model(model: str) -> UserError:
+    if is_path(model):
+        fix = f"give a folder with {CONFIG_NAME} and {WEIGHTS_NAME}"
+        return UserError(f"there is no folder {model}", where="backbone.model", fix=fix)
+    names = [name for name in open_clip.list_models() if not unsupported(open_clip.get_model_config(name) or {})]
+    folded = {name.lower(): name for name in [*names, "embedded"]}
+    near = [folded[name] for name in get_close_matches(model.lower(), folded, n=3, cutoff=0.4)] or names
+    fix = f"nearest names: {', '.join(near)}"
+    return UserError(f'there is no model "{model}"', where="backbone.model", fix=fix)
+
+
+def _unknown_weights(model: str, pretrained: str) -> UserError:
+    where = "backbone.pretrained"
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    known = f'"none", a weights file{"".join(f", {tag}" for tag in tags)}'
+    if pretrained == "own":
+        return UserError(f"{model} has no weights of its own", where=where, fix=f"choose one of: {known}")
+    if is_path(pretrained):
+        return UserError(f"the weights file {pretrained} does not exist", where=where, fix="correct the path")
+    near = get_close_matches(pretrained.lower().replace("-", "_"), tags, n=1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    return UserError(f'{model} has no weights "{pretrained}"', where=where, fix=f"{hint}choose one of: {known}")

@@ -1,0 +1,98 @@
+"""Reading a weights file and checking that it fits, before anything is copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.model import resize_pos_embed
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from aaclip_kit import UserError
+
+from .quiet import quiet
+
+_UNUSED = {"logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size"}
+"""Entries of CLIP checkpoints that no walk through the towers needs."""
+
+_POSITIONS = "visual.positional_embedding"
+_SHOWN = 4
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Weights by CLIP's state-dict keys. Raises `UserError` for a damaged file, or one that holds more than weights."""
+    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content:
+        raise UserError("holds no weights by name", where=str(file), fix="give a CLIP state dict")
+    named = {str(key).removeprefix("module."): value for key, value in content.items()}
+    return {key: value for key, value in named.items() if key not in _UNUSED and isinstance(value, Tensor)}
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Copy a weights file into an open_clip model, image positions resized to its grid.
+
+    Raises `UserError` where names or shapes differ, and then copies nothing.
+    """
+    weights = read_weights(file)
+    misfits: list[str] = []
+    if _POSITIONS in weights:
+        weights[_POSITIONS] = weights[_POSITIONS].float()
+        # A grid that is not square, or no grid at all.
+        try:
+            with quiet():
+                resize_pos_embed(weights, model)
+        except (RuntimeError, ValueError, TypeError):
+            misfits = [f"{_POSITIONS} {list(weights[_POSITIONS].shape)} is no square grid"]
+    misfits = misfits or _misfits(model, weights)
+    if misfits:
+        more = f", and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
+        raise UserError(
+            f"does not fit the model: {'; '.join(misfits[:_SHOWN])}{more}",
+            where=str(file),
+            fix="set backbone.model to the model that the file was made for, or give another file",
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def _misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    wanted = {key: list(value.shape) for key, value in model.state_dict().items() if key not in _UNUSED}
+    given = {key: list(value.shape) for key, value in weights.items()}
+    missing = [f"{key} is missing" for key in wanted if key not in given]
+    unknown = [f"{key} is unknown" for key in given if key not in wanted]
+    shapes = [
+        f"{key} is {given[key]} where {wanted[key]} is needed"
+        for key in wanted
+        if key in given and given[key] != wanted[key]
+    ]
+    return shapes + missing + unknown
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(file, error) from None
+
+
+def _read_pickle(file: Path) -> Any:
+    # A damaged pickle can raise nearly anything.
+    try:
+        with quiet():
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "TorchScript" in str(error) or "GLOBAL" in str(error):
+            problem = "holds more than weights, and loading it could run its code; refused"
+            fix = "save its state dict as safetensors on a machine where you trust the file, and give that"
+            raise UserError(problem, where=str(file), fix=fix) from None
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [""])[0][:100]
+    fix = "fetch the file again; a download may have been cut short"
+    return UserError(f"is damaged or no weights file ({type(error).__name__}: {reason})", where=str(file), fix=fix)

@@ -1,0 +1,124 @@
+"""Shape annotations are checked while tests run, and only then. Shared data and models are small and made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+TENSOR_ROOMS = ("contracts", "engine", "evaluation", "data")
+TENSOR_PLUGINS = ("open_clip", "attention", "adapter", "losses")
+install_import_hook(
+    [f"aaclip_kit.{room}" for room in TENSOR_ROOMS] + [f"aaclip_kit_plugins.{plugin}" for plugin in TENSOR_PLUGINS],
+    "beartype.beartype",
+)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+SHARED = Path(__file__).parents[2] / "shared"
+"""Goldens and real images, where a developer has them."""
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "layers": 8, "width": 32, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 4},
+}
+"""Widths that all differ, so that a mix-up cannot pass."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in open_clip's format that holds a configuration and no weights."""
+    folder = tmp_path_factory.mktemp("tiny_clip")
+    config = {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def defects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes in the MVTec layout, `red_cloth` and `green_wood`, 40 px, 4 normal and 4 anomalous images each."""
+    root = tmp_path_factory.mktemp("defects")
+    for number, (name, channel) in enumerate((("red_cloth", 0), ("green_wood", 1))):
+        write_class(root, name, channel, seed=number)
+    return root
+
+
+def write_class(root: Path, name: str, channel: int, seed: int, side: int = 40) -> None:
+    """Noise of one colour; anomalous images have a bright square."""
+    random = np.random.default_rng(seed)
+    for kind in ("good", "spot"):
+        (root / name / "test" / kind).mkdir(parents=True)
+        (root / name / "ground_truth" / "spot").mkdir(parents=True, exist_ok=True)
+        for index in range(4):
+            image = random.integers(0, 60, (side, side, 3), dtype=np.uint8)
+            image[..., channel] += 100
+            if kind == "spot":
+                mask = np.zeros((side, side), np.uint8)
+                mask[10 : 20 + index, 8:22] = 255
+                image[mask > 0] = 250
+                Image.fromarray(mask).save(root / name / "ground_truth" / "spot" / f"{index:03}_mask.png")
+            Image.fromarray(image).save(root / name / "test" / kind / f"{index:03}.png")
+
+
+EXPERIMENT = """
+name = "small"
+seed = 3
+[backbone]
+use = "open_clip"
+model = "{model}"
+pretrained = "none"
+[stages.text_to_image]
+use = "text_to_image"
+[stages.image_to_text]
+use = "image_to_text"
+[stages.text_adapter]
+use = "residual_adapter"
+tower = "text"
+after = [0, 1, 2]
+[stages.vision_adapter]
+use = "residual_adapter"
+tower = "vision"
+after = [0, 1]
+[losses.text.segmentation]
+use = "segmentation"
+[losses.text.orthogonality]
+use = "orthogonality"
+weight = 0.1
+[losses.vision.segmentation]
+use = "segmentation"
+[losses.vision.detection]
+use = "image_cross_entropy"
+[scheduler]
+use = "feedback"
+text_epochs = [1, 1]
+image_epochs = [1, 1]
+rate_factors = [1.0, 0.5]
+text_batch = 4
+image_batch = 4
+[data.train]
+use = "folder"
+root = "{data}"
+classes = ["red_cloth"]
+[data.test]
+use = "folder"
+root = "{data}"
+classes = ["green_wood"]
+"""
+
+
+@pytest.fixture
+def small_experiment(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
+    """An experiment file: a tiny random backbone, two loops, drawn squares."""
+    path = tmp_path / "small.toml"
+    path.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    return path

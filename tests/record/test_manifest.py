@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+import aaclip_kit
+from aaclip_kit.record.manifest import collect_manifest, git_state, peak_memory_bytes
+
+STARTED = datetime(2025, 3, 9, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "device": "cpu",
+        "plugins": {"losses": "0.1.0", "adapter": "0.1.0"},
+        "seeds": {"run": 111},
+        "data": {"test": {"count": 3, "classes": ["tile"], "sha256": "ab"}},
+        "started": STARTED,
+    }
+    return collect_manifest(**(arguments | changes))
+
+
+def test_the_manifest_is_plain_json() -> None:
+    made = manifest(finished=STARTED + timedelta(seconds=61.5))
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_versions_and_what_was_passed_in() -> None:
+    made = manifest()
+    assert made["versions"]["python"] == platform.python_version()
+    assert made["versions"]["torch"] == torch.__version__
+    assert made["versions"]["aaclip_kit"] == aaclip_kit.__version__
+    assert made["versions"]["open_clip_torch"][0].isdigit()
+    assert list(made["plugins"].items()) == [("adapter", "0.1.0"), ("losses", "0.1.0")]
+    assert made["seeds"] == {"run": 111}
+    assert made["data"] == {"test": {"count": 3, "classes": ["tile"], "sha256": "ab"}}
+    assert made["device"]["threads"] == torch.get_num_threads()
+    assert made["device"]["name"] == "cpu"
+    assert made["device"]["model"]
+
+
+def test_times_are_utc() -> None:
+    made = manifest(finished=STARTED + timedelta(seconds=61.5))
+    assert made["started"] == "2025-03-09T10:00:00+00:00"
+    assert made["finished"] == "2025-03-09T10:01:01+00:00"
+    assert made["seconds"] == 61.5
+
+
+def test_a_run_that_goes_on_has_no_end() -> None:
+    assert (manifest()["finished"], manifest()["seconds"]) == (None, None)
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="zone"):
+        manifest(started=datetime(2025, 3, 9))
+
+
+def git(folder: Path, *arguments: str) -> str:
+    settings = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    return subprocess.run(
+        ["git", "-C", folder, *settings, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_commit_of_a_repository_and_whether_files_differ(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    assert git_state(tmp_path) is None
+    (tmp_path / "file").write_text("one")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-qm", "first")
+    assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "modified": False}
+    (tmp_path / "file").write_text("two")
+    assert manifest(folder=tmp_path)["git"]["modified"] is True
+
+
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert git_state(tmp_path / "missing") is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert manifest()["git"] is None
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = peak_memory_bytes()
+    if before is None:
+        pytest.skip("this system does not count resident memory")
+    growth = 2**25
+    held = b"x" * (before - psutil.Process().memory_info().rss + growth)
+    after = peak_memory_bytes()
+    assert after is not None
+    assert before + growth // 2 < after < before + 2 * growth
+    assert held
