@@ -1,15 +1,16 @@
 """Finding plugins: each entry point is loaded on its own, so that a broken one harms only those who name it."""
 
+import inspect
 from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from . import hookspecs
 from .contracts.options import Options
-from .registry import Component, Failure, Kind, Plugin, Registry
+from .registry import KINDS, Component, Failure, Kind, Plugin, Registry
 
 GROUP = "aaclip_kit"
 
@@ -21,6 +22,11 @@ HOOKS: dict[str, Kind] = {
     "register_data_sets": "data-set",
 }
 
+RESERVED: dict[Kind, frozenset[str]] = {kind: frozenset({"use"}) for kind in KINDS} | {
+    "loss": frozenset({"use", "weight"})
+}
+"""Keys of a component's table that are the engine's own."""
+
 
 def discover(found: Iterable[EntryPoint] | None = None) -> Registry:
     """Load every plugin of the entry-point group (or those given) into a new registry."""
@@ -28,20 +34,26 @@ def discover(found: Iterable[EntryPoint] | None = None) -> Registry:
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=lambda entry: entry.name):
         plugin = _describe(entry)
         try:
-            module = entry.load()
-            _register(registry, plugin, module)
-        except Exception as error:
-            registry.failures.append(Failure(plugin, f"{type(error).__name__}: {error}"))
+            _register(registry, plugin, entry.load())
+        except (Exception, SystemExit) as error:
+            reason = " ".join(str(error).split())
+            registry.failures.append(Failure(plugin, f"{type(error).__name__}: {reason}"))
     return registry
 
 
 def _describe(entry: EntryPoint) -> Plugin:
-    package, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
-    return Plugin(entry.name, entry.module, package, version)
+    # Not `entry.module`, which raises for a malformed value; and a distribution's metadata may be damaged.
+    module = entry.value.partition(":")[0].strip()
+    try:
+        package, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
+    except Exception:
+        package, version = "unknown", "unknown"
+    return Plugin(entry.name, module, package, version)
 
 
-def _register(registry: Registry, plugin: Plugin, module: ModuleType) -> None:
+def _register(registry: Registry, plugin: Plugin, module: Any) -> None:
     """One manager a plugin: a hook that raises, or is misspelt, is then known to be this plugin's."""
+    _check_hook_names(module)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(module, name=plugin.name)
@@ -55,12 +67,31 @@ def _register(registry: Registry, plugin: Plugin, module: ModuleType) -> None:
         registry.add(component)
 
 
+def _check_hook_names(module: Any) -> None:
+    """Refuse hooks that pluggy would pass over in silence: misspelt ones, and those without the mark."""
+    mark = f"{hookspecs.PROJECT}_impl"
+    for name, value in inspect.getmembers(module, inspect.isroutine):
+        marked, own = hasattr(value, mark), value.__module__ == getattr(module, "__name__", None)
+        near = get_close_matches(name, HOOKS, n=1, cutoff=0.5 if marked else 0.85)
+        if name in HOOKS and own and not marked:
+            raise TypeError(f"{name} lacks the decorator @aaclip_kit.hookimpl")
+        if name not in HOOKS and (marked or (own and near)):
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise TypeError(f"there is no hook {name}; {hint}known hooks: {', '.join(HOOKS)}")
+
+
 def _collector(staged: list[Component], kind: Kind, plugin: Plugin) -> hookspecs.Register:
     def register(name: str, factory: Any, options: type[Options]) -> None:
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"the name of a {kind} must be a text, not {name!r}")
+        if any((found.kind, found.name) == (kind, name) for found in staged):
+            raise ValueError(f"{kind} '{name}' is registered twice by the same plugin")
         if not (isinstance(options, type) and issubclass(options, Options)):
             raise TypeError(f"options of {kind} '{name}' must be a subclass of aaclip_kit.Options, not {options!r}")
         if not (callable(factory) or (isinstance(factory, str) and ":" in factory)):
             raise TypeError(f"factory of {kind} '{name}' must be callable or 'module:attribute', not {factory!r}")
+        if taken := RESERVED[kind] & options.model_fields.keys():
+            raise TypeError(f"options of {kind} '{name}' may not have a key '{min(taken)}': the engine reads it")
         staged.append(Component(kind, name, factory, options, plugin))
 
     return register

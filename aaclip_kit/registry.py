@@ -58,7 +58,7 @@ class Component:
             raise UserError(
                 f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}",
                 where=str(self.plugin),
-                fix="run with --debug to see the plugin's own traceback",
+                fix="see the plugin's own traceback with --debug before the command: aakit --debug ...",
             ) from error
 
     def _resolved(self) -> Any:

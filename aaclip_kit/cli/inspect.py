@@ -1,6 +1,7 @@
 """`aakit list-plugins` and `aakit show`: what is installed, and what its options mean."""
 
 import json
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -64,7 +65,9 @@ def _refuse_unknown(registry: Registry, name: str) -> None:
         if (kind, name) in registry.clashes:
             registry.get(kind, name)
     known = sorted({component.name for component in registry.components.values()})
-    raise UserError(f"there is no component called '{name}'", fix=f"known: {', '.join(known)}")
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise UserError(f"there is no component called '{name}'", fix=f"{hint}known: {', '.join(known)}")
 
 
 def _sorted(registry: Registry) -> list[Component]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import class_counts
@@ -120,5 +121,5 @@ def _table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
     for column in COLUMNS:
         table.add_column(column.replace("_", " ").replace("auroc", "AUROC").replace("ap", "AP"), justify="right")
     for name, values in rows.items():
-        table.add_row(name, *("-" if values[key] is None else f"{values[key]:.3f}" for key in COLUMNS))
+        table.add_row(Text(name), *("-" if values[key] is None else f"{values[key]:.3f}" for key in COLUMNS))
     return table

@@ -23,11 +23,14 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A mask of `size` (width, height): 255 where the file is not zero."""
+    """A mask of `size` (width, height), upright: 255 where the file is not black; alpha does not count."""
     try:
         with Image.open(path) as picture:
             picture.load()
-            values = np.asarray(picture)
+            upright = ImageOps.exif_transpose(picture)
+            # A palette's numbers say nothing: its first colour may be white.
+            coloured = upright.mode in ("P", "PA", "LA")
+            values = np.asarray(upright.convert("RGB") if coloured else upright)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
     values = values[..., :3].max(axis=-1) if values.ndim == 3 else values

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError
 from ..contracts.loss import Loss
-from ..contracts.options import StageOptions
+from ..contracts.options import StageOptions, TowerName
 from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
 from ..contracts.stage import AttentionStage, StageSetting
 from ..data.batches import Pixels
@@ -22,7 +23,7 @@ from .device import Place
 from .heads import Heads
 from .prompts import PromptBook
 from .sites import Sites
-from .training import WeightedLosses
+from .training import MADE, TRAINED, WeightedLosses
 
 MOST_LOOPS = 100
 
@@ -71,20 +72,38 @@ def assemble(experiment: Experiment) -> Run:
     experiment = _with_levels(experiment, detector.levels)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler: LoopScheduler = experiment.scheduler.component.build(experiment.scheduler.options)
+    for tower in dict.fromkeys(phase.train for plan in plan_ahead(scheduler) for phase in plan.phases):
+        _check_losses(losses[tower], tower)
     return Run(experiment, place, data, detector, losses, scheduler, fresh)
 
 
 def load_data(experiment: Experiment) -> Data:
-    """Build, check and fingerprint the data sets; train and test may not share images."""
+    """Build, check and fingerprint the data sets; no two of them may share images."""
     sets: dict[str, DataSet] = {}
     for role, chosen in experiment.data.items():
         sets[role] = chosen.component.build(chosen.options)
         check_data_set(sets[role], f"data.{role}")
     check_trainable(sets["train"], "data.train")
     prints = {role: fingerprint(data) for role, data in sets.items()}
-    for role in prints.keys() - {"train"}:
-        check_disjoint(prints["train"], prints[role], ("data.train", f"data.{role}"))
+    for first, second in combinations(prints, 2):
+        check_disjoint(prints[first], prints[second], (f"data.{first}", f"data.{second}"))
+    _check_real_names(sets)
     return Data(sets, prints)
+
+
+def _check_real_names(sets: Mapping[str, DataSet]) -> None:
+    """Prompts go by class, so a class of two data sets has one real name."""
+    seen: dict[str, tuple[str, str]] = {}
+    for role, data in sets.items():
+        for name in data.classes:
+            real = data.real_names.get(name)
+            if real is None:
+                problem = f"the data set gives no real name for its class '{name}'"
+                raise UserError(problem, where=f"data.{role}", fix="its plugin must name every class in real_names")
+            other, known = seen.setdefault(name, (role, real))
+            if known != real:
+                problem = f"class '{name}' is '{known}' in data.{other} and '{real}' here"
+                raise UserError(problem, where=f"data.{role}.real_names", fix="give it one real name in both")
 
 
 def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
@@ -93,7 +112,7 @@ def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Det
     backbone: Backbone = chosen.component.build(chosen.options)
     table = experiment.file.model
     levels = table.levels or default_levels(backbone.vision.depth)
-    _check_levels(levels, backbone.vision.depth)
+    _check_levels(levels, backbone.vision.depth, experiment.switches.trained_context == "one_block_more")
     sites = Sites()
     for name, stage in experiment.stages.items():
         _place(sites, name, stage, backbone)
@@ -116,6 +135,9 @@ def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
 
 def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
     options = cast(StageOptions, chosen.options)
+    if len(set(options.after)) < len(options.after):
+        problem = f"{list(options.after)} names a block twice"
+        raise UserError(problem, where=f"stages.{name}.after", fix="name each block once; a second stage can share it")
     tower = backbone.text if options.tower == "text" else backbone.vision
     for block in options.after:
         if block >= tower.depth:
@@ -134,11 +156,14 @@ def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
         sites.place(name, options.tower, block, stage)
 
 
-def _check_levels(levels: tuple[int, ...], depth: int) -> None:
+def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> None:
     bad = [level for level in levels if not 1 <= level <= depth]
     if bad or list(levels) != sorted(set(levels)):
         problem = f"{list(levels)} are no levels of a vision tower of {depth} blocks"
         raise UserError(problem, where="model.levels", fix=f"give ascending numbers between 1 and {depth}")
+    if one_block_more and levels[0] == depth:
+        problem = f"there is no block after level {depth}, from which switches.trained_context takes the image context"
+        raise UserError(problem, where="model.levels", fix="give a first level below the last block")
 
 
 def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:
@@ -146,6 +171,18 @@ def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:
     for name, chosen in group.items():
         built[name] = (chosen.component.build(chosen.options), chosen.weight)
     return WeightedLosses(built)
+
+
+def _check_losses(group: WeightedLosses, tower: TowerName) -> None:
+    where = f"losses.{tower}"
+    for name, (loss, _) in group.losses.items():
+        if unmade := sorted(set(loss.needs) - MADE[tower]):
+            problem = f"needs {', '.join(unmade)}, which the {tower} phase does not make"
+            raise UserError(problem, where=f"{where}.{name}", fix=f"it makes {', '.join(sorted(MADE[tower]))}")
+    if not group.needs & TRAINED[tower]:
+        problem = f"no loss here depends on what the {tower} phase trains"
+        fix = f'add one that needs {" or ".join(sorted(TRAINED[tower]))}, such as use = "segmentation"'
+        raise UserError(problem, where=where, fix=fix)
 
 
 def _initialise(detector: Detector, experiment: Experiment) -> tuple[str, ...] | None:

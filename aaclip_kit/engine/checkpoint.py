@@ -1,13 +1,11 @@
 """Checkpoints: the trained tensors of a detector, by name. Weights only; nothing in them runs code."""
 
 import json
-import pickle
-import struct
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -43,22 +41,18 @@ def read(path: Path) -> dict[str, Tensor]:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        struct.error,
-    ) as error:
+    except Exception as error:  # a damaged pickle can raise nearly anything
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"cannot be read: {reason}", where=str(path), fix="give a whole file that holds weights only"
         ) from None
-    if not (isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())):
+    if not (isinstance(state, dict) and all(_is_named_tensor(*item) for item in state.items())):
         raise UserError("holds no plain table of tensors", where=str(path), fix="give an aaclip_kit checkpoint")
     return state
+
+
+def _is_named_tensor(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def load_into(detector: Detector, path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Pictures of a run: which test cases are drawn, and how."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,11 @@ def _labelled(samples: list[Sample], size: int) -> Iterator[LabelledImage]:
         picture = open_picture(sample.image)
         mask = None if sample.mask is None else read_mask(sample.mask, picture.size, size)
         yield LabelledImage(np.asarray(resized(picture, size)), sample.label, mask)
+
+
+def _plain(name: str) -> str:
+    """A class of a manifest may be called anything; a file may not."""
+    return re.sub(r"[^\w.-]+", "-", name)[:60]
 
 
 @dataclass
@@ -53,7 +59,7 @@ class Cases:
         for sample, values in self._chosen():
             picture = open_picture(sample.image)
             mask = read_mask(sample.mask, picture.size, size) if sample.mask else None
-            path = folder / f"{len(paths):02d}_{sample.class_name}_{sample.image.stem}.png"
+            path = folder / f"{len(paths):02d}_{_plain(sample.class_name)}_{_plain(sample.image.stem)}.png"
             save_heatmap(path, np.asarray(resized(picture, size)), mask, values, scale)
             paths.append(path)
         return paths

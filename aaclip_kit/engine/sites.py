@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.stage import AttentionStage, Context, ContextKind
 
@@ -24,8 +25,11 @@ class Sites(nn.Module):
         self._order: dict[TowerName, list[tuple[int, str, AttentionStage]]] = {"text": [], "vision": []}
 
     def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage) -> None:
-        """Add a stage after a block of a tower."""
+        """Add a stage after a block of a tower. Raises `UserError` for a name that torch keeps for itself."""
         if name not in self.stages:
+            if hasattr(self.stages, name):
+                problem = "a stage cannot have this name, which torch's modules use themselves"
+                raise UserError(problem, where=f"stages.{name}", fix=f"call it {name}_stage")
             self.stages[name] = nn.ModuleDict()
         group = self.stages[name]
         assert isinstance(group, nn.ModuleDict)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError
-from ..contracts.loss import Loss
+from ..contracts.loss import Loss, LossInput
+from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.batches import Batch, TrainBatches
 from .detector import Detector
@@ -50,6 +51,19 @@ class WeightedLosses:
         return terms
 
 
+MADE: dict[TowerName, frozenset[LossInput]] = {
+    "text": frozenset({"level_probabilities", "text_features", "masks", "labels"}),
+    "vision": frozenset({"level_probabilities", "detection_logits", "text_features", "masks", "labels"}),
+}
+"""What losses can ask for in each phase."""
+
+TRAINED: dict[TowerName, frozenset[LossInput]] = {
+    "text": frozenset({"level_probabilities", "text_features"}),
+    "vision": frozenset({"level_probabilities", "detection_logits"}),
+}
+"""The part of it that depends on what the phase trains."""
+
+
 class Phase:
     """One phase of one loop, over one tower."""
 
@@ -83,8 +97,8 @@ class Phase:
                     if not math.isfinite(loss.item()):
                         raise _not_finite(self.loop, plan.train, step, batch, terms)
                     now = optimizer.param_groups[0]["lr"]
-                    _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, list(parameters.values()))
-                    rate.step()
+                    if _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, list(parameters.values())):
+                        rate.step()
                     step += 1
                     values = {name: value.item() for name, value in terms.items()}
                     report(Step(self.loop, plan.train, epoch, step, loss.item(), values, now))
@@ -130,14 +144,17 @@ def _descend(
     scaler: torch.amp.GradScaler,
     clip_norm: float | None,
     parameters: list[nn.Parameter],
-) -> None:
+) -> bool:
+    """One step; False where loss scaling skipped it."""
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     if clip_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(parameters, clip_norm)
+    scale = scaler.get_scale()
     scaler.step(optimizer)
     scaler.update()
+    return scaler.get_scale() >= scale
 
 
 def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, Tensor]) -> UserError:

@@ -1,5 +1,6 @@
 """Checking a whole experiment at once: the engine's tables and every component's, all faults together."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +59,8 @@ class _Checker:
         if not isinstance(name, str):
             known = ", ".join(self.registry.names(kind))
             fix = f"name a {kind}; known: {known}"
-            self.faults.append(UserError("needs a text value", where=f"{self.source}: {where}.use", fix=fix))
+            problem = f"needs a text value (given: {name!r})" if "use" in table else "is missing"
+            self.faults.append(UserError(problem, where=f"{self.source}: {where}.use", fix=fix))
             return None
         weight = self._weight(keys, where) if kind == "loss" else 1.0
         try:
@@ -76,9 +78,10 @@ class _Checker:
 
     def _weight(self, keys: dict[str, Any], where: str) -> float:
         weight = keys.pop("weight", 1.0)
-        if isinstance(weight, int | float) and not isinstance(weight, bool) and weight >= 0:
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if number and weight >= 0 and math.isfinite(weight):
             return float(weight)
-        fix = "give a number of at least 0"
+        fix = "give a finite number of at least 0"
         self.faults.append(UserError(f"is no weight: {weight!r}", where=f"{self.source}: {where}.weight", fix=fix))
         return 1.0
 

@@ -11,7 +11,13 @@ from ..contracts.errors import UserError
 
 def explain(error: ValidationError, model: type[BaseModel], file: str, table: str) -> list[UserError]:
     """One `UserError` for each finding of `error`, raised when `model` checked `table` of `file`."""
-    return [_explain_one(found, model, file, table) for found in error.errors()]
+    return [_explain_one(found, model, file, table) for found in _own(error.errors())]
+
+
+def _own(errors: list[Any]) -> list[Any]:
+    """Without lists that are too short only because their entries are faulty and were taken out."""
+    inside = {found["loc"][:end] for found in errors for end in range(len(found["loc"]))}
+    return [found for found in errors if not (found["type"] == "too_short" and found["loc"] in inside)]
 
 
 def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> UserError:
@@ -25,6 +31,8 @@ def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> U
     if found["type"] == "missing":
         return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))
     message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "too_short":
+        message = f"needs at least {found['ctx']['min_length']} entries"
     given = f" (given: {found['input']!r})" if not isinstance(found["input"], dict) else ""
     return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=_describe(model, keys) or None)
 

@@ -33,4 +33,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value.resolve()) if isinstance(value, Path) else value
+    return str(value.expanduser().resolve()) if isinstance(value, Path) else value

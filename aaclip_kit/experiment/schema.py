@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..contracts.options import Indices, Options
 
-FilePath = Annotated[Path, Field(strict=False)]
+FilePath = Annotated[Path, Field(strict=False), AfterValidator(Path.expanduser)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 ComponentTable = dict[str, Any]
 
@@ -122,36 +122,42 @@ class InitTable(Options):
 class DataTable(Options):
     """Data sets by role. Validation is optional, and may be used for choices; test data never is."""
 
-    train: ComponentTable
-    test: ComponentTable
-    validation: ComponentTable | None = None
+    train: ComponentTable = Field(description="images that are trained on: a table with `use` and its options")
+    test: ComponentTable = Field(description="images that results are quoted on: a table with `use` and its options")
+    validation: ComponentTable | None = Field(
+        None, description="images that choices may be made on: a table with `use` and its options"
+    )
 
 
 class LossTables(Options):
     """Losses of each phase, by a name of the file's own."""
 
-    text: NamedTables
-    vision: NamedTables
+    text: NamedTables = Field(description="losses of the text phase: tables with `use`, options and `weight`")
+    vision: NamedTables = Field(description="losses of the vision phase: tables with `use`, options and `weight`")
 
 
 class ExperimentFile(Options):
     """One experiment: everything that a run needs."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="name of the run, and of its folder")
-    seed: int = Field(111, ge=0, description="seed of weights, order and augmentation")
+    seed: int = Field(111, ge=0, lt=2**63, description="seed of weights, order and augmentation")
     profile: Literal["corrected", "published"] = Field("corrected", description="sets every switch")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
     )
     workers: int = Field(0, ge=0, le=64, description="processes that decode images; 0 decodes in the main one")
-    switches: Switches = Field(default_factory=Switches)
-    backbone: ComponentTable
-    model: ModelTable = Field(default_factory=ModelTable)
-    stages: NamedTables = Field(default_factory=dict)
-    losses: LossTables
-    scheduler: ComponentTable
-    data: DataTable
-    augmentation: AugmentationTable = Field(default_factory=AugmentationTable)
-    evaluation: EvaluationTable = Field(default_factory=EvaluationTable)
-    init: InitTable = Field(default_factory=InitTable)
+    switches: Switches = Field(default_factory=Switches, description="table of switches; see profile")
+    backbone: ComponentTable = Field(description="the frozen model: a table with `use` and its options")
+    model: ModelTable = Field(default_factory=ModelTable, description="table of levels and projections")
+    stages: NamedTables = Field(
+        default_factory=dict, description="tables [stages.NAME] with `use` and its options; NAME is the file's own"
+    )
+    losses: LossTables = Field(description="tables [losses.text.NAME] and [losses.vision.NAME]")
+    scheduler: ComponentTable = Field(description="the plan of the loops: a table with `use` and its options")
+    data: DataTable = Field(description="tables [data.train], [data.test] and, if wanted, [data.validation]")
+    augmentation: AugmentationTable = Field(
+        default_factory=AugmentationTable, description="table of training augmentation"
+    )
+    evaluation: EvaluationTable = Field(default_factory=EvaluationTable, description="table of scoring choices")
+    init: InitTable = Field(default_factory=InitTable, description="table that names what the weights start from")

@@ -9,9 +9,12 @@ from ..contracts.errors import UserError
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The file's tables with overrides applied. Raises `UserError` for a file that is missing or is not TOML."""
+    """The file's tables with overrides applied. Raises `UserError` for a file that is missing or is not TOML.
+
+    Overrides of `use` come first, whatever their order, so that none of the others is discarded with the old keys.
+    """
     tables = read_toml(path)
-    for override in overrides:
+    for override in sorted(overrides, key=lambda text: _parts(text)[-1] != "use"):
         _apply(tables, override)
     return tables
 
@@ -19,7 +22,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError("there is no such file", where=str(path), fix="give the path of an experiment file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -31,19 +34,30 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:
-    """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces."""
-    key, separator, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
+    """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces.
+
+    The weight of a loss is the engine's and stays.
+    """
+    _, separator, text = override.partition("=")
+    parts = _parts(override)
     if not separator or not all(parts):
         raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix="write --set seed=7")
     target: Any = tables
     for depth, part in enumerate(parts[:-1]):
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise UserError(f"{'.'.join(parts[: depth + 1])} is a value, not a table", where=f"--set {override}")
-    if parts[-1] == "use" and target.get("use") != _value(text):
+            problem, above = f"{'.'.join(parts[: depth + 1])} is a value, not a table", ".".join(parts[: depth + 1])
+            raise UserError(problem, where=f"--set {override}", fix=f"set {above} itself, or a key of a table")
+    value = _value(text)
+    if parts[-1] == "use" and target.get("use", value) != value:
+        kept = {"weight": target["weight"]} if parts[0] == "losses" and "weight" in target else {}
         target.clear()
-    target[parts[-1]] = _value(text)
+        target.update(kept)
+    target[parts[-1]] = value
+
+
+def _parts(override: str) -> list[str]:
+    return [part.strip() for part in override.partition("=")[0].split(".")]
 
 
 def _value(text: str) -> Any:

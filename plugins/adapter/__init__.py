@@ -8,7 +8,7 @@ from aaclip_kit import Register, StageOptions, hookimpl
 
 
 class ResidualAdapterOptions(StageOptions):
-    """Options of `residual_adapter`."""
+    """Residual adapter: a linear layer and LeakyReLU, norm-matched and mixed into the stream."""
 
     weight: float = Field(0.1, ge=0, le=1, description="share of the adapter's output in the token; the rest is kept")
 

@@ -22,13 +22,13 @@ class CrossAttentionOptions(StageOptions):
 
 
 class TextToImageOptions(CrossAttentionOptions):
-    """Options of `text_to_image`."""
+    """Cross-attention of text tokens over an image's patches, norm-matched and scaled."""
 
     tower: Literal["text"] = Field("text", description="the tower whose tokens the stage changes")
 
 
 class ImageToTextOptions(CrossAttentionOptions):
-    """Options of `image_to_text`."""
+    """Cross-attention of vision tokens over the prompts of a class, norm-matched and scaled."""
 
     tower: Literal["vision"] = Field("vision", description="the tower whose tokens the stage changes")
 

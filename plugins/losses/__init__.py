@@ -8,23 +8,27 @@ from aaclip_kit import Options, Register, hookimpl
 
 
 class FocalOptions(Options):
-    """Options of `focal`."""
+    """Focal loss of each level's probability map."""
 
     gamma: float = Field(2.0, ge=0, le=10, description="how much pixels that are already right are played down")
 
 
 class DiceOptions(Options):
-    """Options of `dice`."""
+    """Dice loss of each level's abnormal channel."""
 
     smooth: float = Field(1.0, gt=0, description="added to numerator and denominator, in pixels")
 
 
 class SegmentationOptions(FocalOptions, DiceOptions):
-    """Options of `segmentation`, the sum of focal and dice."""
+    """Focal loss plus dice of both channels, summed over the levels."""
 
 
-class NoOptions(Options):
-    """A loss without options."""
+class OrthogonalityOptions(Options):
+    """Squared batch mean of the similarity of normal and abnormal text features."""
+
+
+class ImageCrossEntropyOptions(Options):
+    """Cross-entropy of the detection feature against the text feature."""
 
 
 @hookimpl
@@ -33,5 +37,5 @@ def register_losses(register: Register) -> None:
     register("segmentation", f"{__name__}.segmentation:Segmentation", SegmentationOptions)
     register("focal", f"{__name__}.segmentation:Focal", FocalOptions)
     register("dice", f"{__name__}.segmentation:Dice", DiceOptions)
-    register("orthogonality", f"{__name__}.features:Orthogonality", NoOptions)
-    register("image_cross_entropy", f"{__name__}.features:ImageCrossEntropy", NoOptions)
+    register("orthogonality", f"{__name__}.features:Orthogonality", OrthogonalityOptions)
+    register("image_cross_entropy", f"{__name__}.features:ImageCrossEntropy", ImageCrossEntropyOptions)

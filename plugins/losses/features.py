@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from aaclip_kit import Loss
 
-from . import NoOptions
+from . import ImageCrossEntropyOptions, OrthogonalityOptions
 
 
 class Orthogonality(Loss):
@@ -16,7 +16,7 @@ class Orthogonality(Loss):
 
     needs = ("text_features",)
 
-    def __init__(self, options: NoOptions) -> None:
+    def __init__(self, options: OrthogonalityOptions) -> None:
         super().__init__()
 
     def forward(self, *, text_features: Float[Tensor, "B E 2"]) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ class ImageCrossEntropy(Loss):
 
     needs = ("detection_logits", "labels")
 
-    def __init__(self, options: NoOptions) -> None:
+    def __init__(self, options: ImageCrossEntropyOptions) -> None:
         super().__init__()
 
     def forward(self, *, detection_logits: Float[Tensor, "B 2"], labels: Int[Tensor, " B"]) -> dict[str, Tensor]:

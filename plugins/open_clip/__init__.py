@@ -26,7 +26,7 @@ NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 
 
 class OpenClipOptions(Options):
-    """Options of `open_clip`."""
+    """Any vision-transformer CLIP that open_clip builds, frozen, or the small embedded one."""
 
     model: NameOrPath = Field(
         "embedded",

@@ -12,10 +12,10 @@ import open_clip
 
 from aaclip_kit import UserError
 
+from .. import embedded
 from . import OpenClipOptions, is_path
-from .quiet import quiet
+from .download import weights_of_tag
 
-EMBEDDED = Path(__file__).parent.parent / "embedded"
 CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
 
 _KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_bias", "init_logit_scale"}
@@ -45,9 +45,10 @@ def find_source(options: OpenClipOptions) -> Source:
     if options.model in open_clip.list_models():
         return _named(options.model, options.pretrained)
     if options.model == "embedded":
-        return _folder(EMBEDDED, options.pretrained)
+        return _local(embedded.CONFIG, embedded.WEIGHTS, options.pretrained)
     if is_path(options.model) and Path(options.model).is_dir():
-        return _folder(Path(options.model), options.pretrained)
+        folder = Path(options.model)
+        return _local(folder / CONFIG_NAME, folder / WEIGHTS_NAME, options.pretrained)
     raise _unknown_model(options.model)
 
 
@@ -60,8 +61,7 @@ def unsupported(config: dict[str, Any]) -> list[str]:
     return found if isinstance(vision.get("layers", 12), int) else [*found, "vision_cfg.layers"]
 
 
-def _folder(folder: Path, pretrained: str) -> Source:
-    file = folder / CONFIG_NAME
+def _local(file: Path, own: Path, pretrained: str) -> Source:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         config = content.get("model_cfg", content)
@@ -69,13 +69,13 @@ def _folder(folder: Path, pretrained: str) -> Source:
         mean, std = _statistics(preprocess)
         plain = dict(config)
     except FileNotFoundError:
-        fix = f"put the model's {CONFIG_NAME} there, or name another model"
+        fix = f"put the model's {file.name} there, or name another model"
         raise UserError("the model's configuration is missing", where=str(file), fix=fix) from None
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"is no open_clip configuration ({error})", where=str(file), fix="restore the file") from None
-    weights = {"own": folder / WEIGHTS_NAME, "none": None}.get(pretrained, Path(pretrained))
+    weights = {"own": own, "none": None}.get(pretrained, Path(pretrained))
     if weights is not None and not weights.is_file():
-        fix = f"put {WEIGHTS_NAME} there" if pretrained == "own" else 'give a weights file, "own" or "none"'
+        fix = f"put {own.name} there" if pretrained == "own" else 'give a weights file, "own" or "none"'
         raise UserError(f"the weights file {weights} does not exist", where="backbone.pretrained", fix=fix)
     return Source(plain, weights, bool(plain.get("quick_gelu", False)), mean, std)
 
@@ -93,7 +93,7 @@ def _named(model: str, pretrained: str) -> Source:
     if not tag:
         raise _unknown_weights(model, pretrained)
     mean, std = _statistics(tag)
-    return Source(config, _download(model, pretrained, tag), bool(tag.get("quick_gelu", False)), mean, std)
+    return Source(config, weights_of_tag(model, pretrained, tag), bool(tag.get("quick_gelu", False)), mean, std)
 
 
 def _statistics(source: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -109,22 +109,6 @@ def _usual_activation(model: str, config: dict[str, Any]) -> bool | None:
     tags = open_clip.list_pretrained_tags_by_model(model)
     trained = {bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)) for tag in tags}
     return trained.pop() if len(trained) == 1 else None
-
-
-def _download(model: str, tag: str, config: dict[str, Any]) -> Path:
-    # Anything may go wrong between here and a distant server; the user needs one thing, where to get the file.
-    try:
-        with quiet():
-            return Path(open_clip.download_pretrained(config))
-    except Exception as error:
-        origin = " or ".join(str(config[key]).strip("/") for key in ("hf_hub", "url") if config.get(key))
-        raise UserError(
-            f'the weights "{tag}" of {model} are neither on this machine nor could they be fetched '
-            f"({type(error).__name__})",
-            where="backbone.pretrained",
-            fix=f"on a machine with a network fetch {origin} ({WEIGHTS_NAME}), put the file anywhere on this machine "
-            'and set backbone.pretrained to its path; or set it to "none" for random weights',
-        ) from error
 
 
 def _unknown_model(model: str) -> UserError:

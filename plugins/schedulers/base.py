@@ -15,7 +15,7 @@ _Steps = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
 
 
 class BaseOptions(BatchOptions):
-    """Options of `base`; the defaults are AA-CLIP's own."""
+    """AA-CLIP itself: one loop, cross-attention off."""
 
     text_epochs: Epochs = Field(5, description="epochs of the text phase")
     image_epochs: Epochs = Field(20, description="epochs of the image phase")

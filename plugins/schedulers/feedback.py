@@ -16,7 +16,7 @@ _Milestones = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(s
 
 
 class FeedbackOptions(BatchOptions):
-    """Options of `feedback`; the defaults are the published table. There are as many loops as entries in the lists."""
+    """Feedback loops with the published table as defaults; one loop for each entry of the lists."""
 
     text_epochs: _PerLoopEpochs = Field((5, 3, 2), description="epochs of the text phase, loop by loop")
     image_epochs: _PerLoopEpochs = Field((20, 10, 5), description="epochs of the image phase, loop by loop")

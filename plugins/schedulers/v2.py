@@ -13,7 +13,7 @@ from .fields import BatchOptions, Betas, Epochs, Factor, Rate
 
 
 class V2Options(BatchOptions):
-    """Options of `v2`."""
+    """The second recipe: AdamW, warm-up and cosine, 1 to 10 shrinking loops."""
 
     loops: int = Field(3, ge=1, le=10, description="number of loops")
     attention_from_loop: int = Field(

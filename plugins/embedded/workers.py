@@ -1,0 +1,63 @@
+"""Data-parallel training on a few CPU cores: one single-threaded process a core.
+
+Small matrices gain little from a second thread, and threads that wait for each other lose most of it again as soon as
+another program wants a core; processes that meet once a step do not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
+
+
+class Gradients:
+    """All gradients in one buffer, with one place more for the wish to stop."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        owners = list(parameters)
+        self._buffer = torch.zeros(sum(p.numel() for p in owners) + 1)
+        start = 0
+        for p in owners:
+            p.grad = self._buffer[start : start + p.numel()].view_as(p)
+            start += p.numel()
+
+    def clear(self) -> None:
+        """Set every gradient to zero."""
+        self._buffer.zero_()
+
+    def exchange(self, stop: bool = False) -> bool:
+        """Average over the workers; true when any of them wants to stop."""
+        self._buffer[-1] = float(stop)
+        if distributed.is_initialized():
+            distributed.all_reduce(self._buffer)
+            self._buffer.div_(distributed.get_world_size())
+        stopping = bool(self._buffer[-1] > 0)
+        self._buffer[-1] = 0.0
+        return stopping
+
+    def clip(self, limit: float) -> None:
+        """Scale all gradients so that their common norm is at most `limit`."""
+        self._buffer.mul_((limit / (self._buffer.norm() + 1e-6)).clamp(max=1.0))
+
+
+def _worker(rank: int, count: int, meeting: str, task: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+    try:
+        task(rank, *arguments)
+    finally:
+        distributed.destroy_process_group()
+
+
+def run_workers(count: int, folder: Path, task: Callable[..., None], *arguments: Any) -> None:
+    """Run `task(rank, *arguments)` in `count` processes that can exchange gradients."""
+    meeting = (folder / "meeting").resolve()
+    meeting.unlink(missing_ok=True)
+    spawn(_worker, (count, str(meeting), task, arguments), nprocs=count)

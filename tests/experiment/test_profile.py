@@ -1,0 +1,74 @@
+"""The profiles: `corrected` is the default, `published` sets every switch, and single switches may differ."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import aaclip_kit
+from aaclip_kit.experiment import Experiment
+from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
+
+Load = Callable[..., Experiment]
+
+
+def test_published_names_every_switch_and_differs_from_corrected_in_each() -> None:
+    assert set(PUBLISHED_SWITCHES) == set(Switches.model_fields)
+    corrected, published = Switches(), Switches(**PUBLISHED_SWITCHES)
+    for name in Switches.model_fields:
+        assert getattr(published, name) != getattr(corrected, name), f"{name} is the same in both profiles"
+
+
+def test_corrected_is_the_default(checked: Load) -> None:
+    assert checked().file.profile == "corrected"
+    assert checked().switches == checked("profile=corrected").switches == Switches()
+    assert checked().backbone.options.activation == "auto"
+
+
+def test_published_sets_every_switch_and_the_activation(checked: Load) -> None:
+    experiment = checked("profile=published")
+    assert experiment.switches == Switches(**PUBLISHED_SWITCHES)
+    assert experiment.backbone.options.activation == "gelu"
+
+
+@pytest.mark.parametrize("name", list(Switches.model_fields))
+def test_one_switch_may_differ_from_its_profile(checked: Load, name: str) -> None:
+    corrected, published = getattr(Switches(), name), PUBLISHED_SWITCHES[name]
+    texts = {value: str(value).lower() for value in (corrected, published)}
+    mostly_published = checked("profile=published", f"switches.{name}={texts[corrected]}").switches
+    assert mostly_published == Switches(**{**PUBLISHED_SWITCHES, name: corrected})
+    mostly_corrected = checked(f"switches.{name}={texts[published]}").switches
+    assert mostly_corrected == Switches(**{name: published})
+
+
+def test_the_activation_may_differ_from_the_profile(checked: Load) -> None:
+    assert checked("profile=published", "backbone.activation=quick_gelu").backbone.options.activation == "quick_gelu"
+
+
+def test_a_faulty_switch_is_found_in_either_profile(checked: Load) -> None:
+    for profile in ("corrected", "published"):
+        with pytest.raises(aaclip_kit.UserErrors) as caught:
+            checked(f"profile={profile}", "switches.image_context=mean", "switches.droput=false")
+        assert len(caught.value.faults) == 2
+
+
+def test_every_key_of_the_engine_is_read_by_the_engine() -> None:
+    """An option that validates and does nothing would be worse than none."""
+    folder = Path(aaclip_kit.__file__).parent
+    read = {
+        node.attr
+        for file in folder.rglob("*.py")
+        if "experiment" not in file.parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    pending, by_experiment = [ExperimentFile], {"backbone", "stages", "losses", "scheduler", "data", "train", "test"}
+    while pending:
+        for name, info in pending.pop().model_fields.items():
+            if isinstance(info.annotation, type) and hasattr(info.annotation, "model_fields"):
+                pending.append(info.annotation)
+            elif name not in by_experiment | {"text", "vision", "validation"}:
+                assert name in read, f"{name} is accepted and never read"

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from aaclip_kit_plugins.attention import ImageToTextOptions, TextToImageOptions, register_attention_stages
+from aaclip_kit_plugins.attention.cross_attention import CrossAttention, ImageToText, TextToImage
+from pydantic import ValidationError
+from torch import Tensor
+
+from aaclip_kit import Context, StageSetting, UserError, norm_matched_residual
+
+from ..helpers import assert_close
+from .registered import registered
+
+TEXT, VISION, EMBEDDING = 12, 20, 8
+
+
+def stage_of(kind: str = "text_to_image", **options: Any) -> CrossAttention:
+    torch.manual_seed(0)
+    options = {"heads": 3, **options}
+    text = kind == "text_to_image"
+    setting = StageSetting("text" if text else "vision", 0, TEXT if text else VISION, TEXT, VISION, EMBEDDING, TEXT)
+    factory, model = registered(register_attention_stages)[kind]
+    stage = factory(model(**options), setting).eval()
+    with torch.no_grad():
+        for name, parameter in stage.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_()
+    return stage
+
+
+def inputs(stage: CrossAttention, items: int = 4, rows: int = 2, masked: bool = True) -> tuple[Tensor, Context]:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randn(items, 5, stage.q_proj.in_features, generator=generator)
+    context = torch.randn(rows, 7, stage.k_proj.in_features, generator=generator)
+    mask = torch.rand(rows, 7, generator=generator) > 0.4
+    mask[:, 0] = True
+    return tokens, Context(context, mask if masked else None)
+
+
+def naive(stage: CrossAttention, tokens: Tensor, context: Context) -> Tensor:
+    """Explicit softmax, one item and one head at a time, on a context that is copied for each item."""
+    full = context.expanded(len(tokens))
+    width = TEXT // stage.heads
+    updates = []
+    for item in range(len(tokens)):
+        q, k, v = stage.q_proj(tokens[item]), stage.k_proj(full.tokens[item]), stage.v_proj(full.tokens[item])
+        heads = []
+        for head in range(stage.heads):
+            part = slice(head * width, (head + 1) * width)
+            scores = q[:, part] @ k[:, part].T / math.sqrt(width)
+            if full.mask is not None:
+                scores = scores.masked_fill(~full.mask[item], -math.inf)
+            heads.append(scores.softmax(-1) @ v[:, part])
+        updates.append(stage.out_proj(torch.cat(heads, -1)))
+    return torch.stack(updates)
+
+
+@pytest.mark.parametrize("kind", ["text_to_image", "image_to_text"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_equals_the_naive_formula(kind: str, masked: bool, rows: int) -> None:
+    stage = stage_of(kind)
+    tokens, context = inputs(stage, rows=rows, masked=masked)
+    update = naive(stage, tokens, context)
+    expected = tokens + 0.1 * update * tokens.norm(dim=-1, keepdim=True) / (update.norm(dim=-1, keepdim=True) + 1e-6)
+    assert_close(stage(tokens, context), expected)
+
+
+def test_gradients_equal_those_of_the_naive_formula() -> None:
+    stage = stage_of()
+    tokens, context = inputs(stage)
+    stage(tokens, context).square().sum().backward()
+    fast = {name: parameter.grad for name, parameter in stage.named_parameters()}
+    stage.zero_grad()
+    norm_matched_residual(tokens, naive(stage, tokens, context), 0.1).square().sum().backward()
+    for name, parameter in stage.named_parameters():
+        assert_close(fast[name], parameter.grad, rtol=1e-4, atol=1e-5)
+        # A bias of the keys moves all scores of a query alike, so its gradient is zero by construction.
+        assert name == "k_proj.bias" or parameter.grad.abs().max() > 1e-4, name
+
+
+def test_an_item_depends_on_its_own_row_only() -> None:
+    stage = stage_of()
+    tokens, context = inputs(stage)
+    together = stage(tokens, context)
+    for item in range(4):
+        row = slice(item // 2, item // 2 + 1)
+        alone = stage(tokens[item : item + 1], Context(context.tokens[row], context.mask[row]))
+        assert_close(together[item : item + 1], alone)
+
+
+def test_masked_tokens_are_never_seen() -> None:
+    stage = stage_of()
+    tokens, context = inputs(stage)
+    context.tokens.requires_grad_()
+    stage(tokens, context).square().sum().backward()
+    assert context.tokens.grad[~context.mask].abs().max() == 0
+    assert context.tokens.grad[context.mask].abs().min() > 0
+
+
+def test_the_output_is_scaled_to_each_tokens_norm() -> None:
+    stage = stage_of(scale=0.3)
+    tokens, context = inputs(stage)
+    added = stage(tokens, context) - tokens
+    assert_close(added.norm(dim=-1), 0.3 * tokens.norm(dim=-1))
+
+
+def test_without_norm_matching_the_output_is_added_as_it_is() -> None:
+    stage = stage_of(norm_matched=False, scale=2.0)
+    tokens, context = inputs(stage)
+    assert_close(stage(tokens, context), tokens + 2 * naive(stage, tokens, context))
+
+
+def test_scale_zero_changes_nothing() -> None:
+    stage = stage_of(scale=0.0)
+    tokens, context = inputs(stage)
+    assert torch.equal(stage(tokens, context), tokens)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    stage = stage_of(dropout=0.5)
+    tokens, context = inputs(stage)
+    evaluated = stage(tokens, context)
+    assert torch.equal(evaluated, stage(tokens, context))
+    stage.train()
+    assert (stage(tokens, context) - evaluated).abs().max() > 1e-3
+    stage.dropout = 0.0
+    assert_close(stage(tokens, context), evaluated)
+
+
+def test_weights_start_xavier_uniform_and_biases_zero() -> None:
+    setting = StageSetting("vision", 0, VISION, TEXT, VISION, EMBEDDING, TEXT)
+    stage = ImageToText(ImageToTextOptions(heads=3), setting)
+    shapes = {"q_proj": (VISION, TEXT), "k_proj": (TEXT, TEXT), "v_proj": (TEXT, TEXT), "out_proj": (TEXT, VISION)}
+    for name, (inputs_, outputs) in shapes.items():
+        layer = stage.get_submodule(name)
+        limit = math.sqrt(6 / (inputs_ + outputs))
+        assert layer.weight.shape == (outputs, inputs_)
+        assert 0.9 * limit < layer.weight.abs().max() <= limit
+        assert layer.bias.abs().max() == 0
+
+
+def test_sites_and_contexts() -> None:
+    assert TextToImageOptions().model_dump() | {"heads": 8} == {
+        **{"tower": "text", "after": (0,), "heads": 8, "scale": 0.1, "dropout": 0.1, "norm_matched": True}
+    }
+    assert ImageToTextOptions().tower == "vision"
+    assert (TextToImage.context_kind, ImageToText.context_kind) == ("image", "text")
+    assert stage_of().k_proj.in_features == EMBEDDING
+    assert stage_of("image_to_text").k_proj.in_features == TEXT
+
+
+@pytest.mark.parametrize("bad", [{"scale": 11.0}, {"scale": -1.0}, {"dropout": 1.0}, {"heads": 0}, {"tower": "vision"}])
+def test_options_out_of_range_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TextToImageOptions(**bad)
+
+
+def test_heads_must_divide_the_text_width() -> None:
+    with pytest.raises(UserError, match="5 heads do not divide the text width 12"):
+        stage_of(heads=5)
+
+
+def test_what_only_a_program_can_get_wrong() -> None:
+    stage = stage_of()
+    tokens, context = inputs(stage, items=3, rows=2)
+    with pytest.raises(ValueError, match="3 items cannot share 2"):
+        stage(tokens, context)
+    with pytest.raises(ValueError, match="needs a context"):
+        stage(tokens, None)
