@@ -28,7 +28,7 @@ class Screen:
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
         )
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console)
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
         self.task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -87,6 +87,11 @@ class Screen:
         numbers = f"epoch {step.epoch}, loss {step.loss:.3f}, rate {step.rate:.1e}"
         self.bar.update(self.task, completed=step.step, numbers=numbers)
 
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
+        """One line as soon as it is known."""
+        values = ", ".join(f"{_heading(key)} {_number(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
+        self.message(f"{f'loop {loop}' if loop else 'before training'}: {values}, mean over the test classes")
+
     def message(self, text: str) -> None:
         """One plain line."""
         self.console.print(text, markup=False, soft_wrap=True)
@@ -119,7 +124,15 @@ def _describe(plan: LoopPlan) -> str:
 def _table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
     table = Table(title, box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column.replace("_", " ").replace("auroc", "AUROC").replace("ap", "AP"), justify="right")
+        table.add_column(_heading(column), justify="right")
     for name, values in rows.items():
-        table.add_row(Text(name), *("-" if values[key] is None else f"{values[key]:.3f}" for key in COLUMNS))
+        table.add_row(Text(name), *(_number(values[key]) for key in COLUMNS))
     return table
+
+
+def _heading(metric: str) -> str:
+    return metric.replace("_", " ").replace("auroc", "AUROC").replace("ap", "AP")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -36,7 +36,8 @@ class PhasePlan:
     """One phase trains one tower's stages and heads.
 
     `features` says which image features a text phase sees: of the frozen backbone, or of the trained vision side.
-    `attention` switches every stage that has a context on or off (adapters always act).
+    `attention` switches the tower's stages that have a context on or off (adapters always act); those of the other
+    tower act as they did when it last trained.
     """
 
     train: TowerName

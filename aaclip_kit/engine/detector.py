@@ -1,6 +1,6 @@
 """The detector: a frozen backbone, the stages between its blocks, and the trained heads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 
 import torch
@@ -94,17 +94,20 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def seen_by_text(
-        self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], trained: bool, attention: bool
+        self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], trained: bool, attending: Set[TowerName]
     ) -> tuple[Levels, Float[Tensor, "B N E"] | None]:
-        """What a text phase sees: patch features by level, and the image context (None with attention off)."""
-        attends = attention and self._attends("text")
+        """What a text phase sees: patch features by level, and the image context (None where no text stage attends).
+
+        `attending` names the towers whose stages with a context act.
+        """
+        attends = "text" in attending and self._attends("text")
         if not trained:
             levels = self.image.frozen(images, self.levels).levels
             return levels, levels[self.levels[0]] if attends else None
         if self.switches.trained_context == "one_block_more":
             levels = self.image.trained(images, self.levels, NO_CONTEXT)
             return levels, self.image.trained_one_block_more(images, self.levels[0]) if attends else None
-        levels = self.image.trained(images, self.levels, self.text_contexts(classes, attention))
+        levels = self.image.trained(images, self.levels, self.text_contexts(classes, "vision" in attending))
         return levels, levels[self.levels[0]] if attends else None
 
     def image_features(

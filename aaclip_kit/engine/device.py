@@ -32,7 +32,7 @@ class Place:
             count = torch.cuda.device_count()
             raise UserError(f"there is no '{name}': {count} CUDA devices", where="device", fix="use a lower number")
         if precision == "auto":
-            precision = "bf16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+            precision = "bf16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
         return cls(chosen, precision)
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -7,7 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
+from ..contracts.options import TowerName
+from ..contracts.schedule import LoopRecord, PhasePlan
 from ..data.batches import TrainBatches
 from ..evaluation.evaluate import ClassScores, Evaluator
 from ..evaluation.rules import rule_metrics
@@ -33,6 +34,9 @@ class Progress(Protocol):
     def step(self, step: Step) -> None:
         """A training step is done."""
 
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
+        """The test classes have been scored after `loop`, or before training (0)."""
+
     def message(self, text: str) -> None:
         """Something worth a line."""
 
@@ -48,6 +52,8 @@ class _Execution:
         file = run.experiment.file
         self.evaluator = Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches, file.workers)
         self.metrics: Metrics = {}
+        self.attending: frozenset[TowerName] = frozenset()
+        """Towers whose stages with a context acted when the tower last trained."""
 
     def run(self) -> Metrics:
         started = datetime.now(UTC)
@@ -56,7 +62,7 @@ class _Execution:
         self._write_manifest(started, None)
         self.progress.message("scoring the test images before training, and with the two rules")
         test = run.data.sets["test"]
-        self.metrics = {"before": self.evaluator.metrics(test, attention=False, trained=False), "loops": []}
+        self.metrics = {"before": self.evaluator.metrics(test, self.attending, trained=False), "loops": []}
         zero = run.experiment.switches.one_label_auroc == "zero"
         self.metrics["rules"] = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero)
         self._record_evaluation(0, self.metrics["before"])
@@ -76,12 +82,11 @@ class _Execution:
             for number, phase in enumerate(plan.phases):
                 self._train(loop, number, phase)
             self._save(loop)
-            attention = self._attention(plan)
-            found = self._evaluate("test", attention, cases.keep)
+            found = self._evaluate("test", cases.keep)
             self.metrics["loops"].append({"loop": loop, **found})
             self._record_evaluation(loop, found)
             self.folder.write_metrics(self.metrics)
-            history = (*history, LoopRecord(plan, self._validate(loop, attention)))
+            history = (*history, LoopRecord(plan, self._validate(loop)))
 
     def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
         run = self.assembled
@@ -92,8 +97,10 @@ class _Execution:
             "geometry" if plan.train == "text" else "geometry_and_color",
             plan.batch_size, (file.seed, loop, number), file.workers,
         )  # fmt: skip
+        self.attending = attending_in(plan, self.attending)
         self.progress.phase(loop, plan, plan.epochs * batches.steps)
-        Phase(run.detector, run.losses[plan.train], plan, batches, run.place, loop).run(self._record_step)
+        phase = Phase(run.detector, run.losses[plan.train], plan, batches, run.place, loop, self.attending)
+        phase.run(self._record_step)
 
     def _save(self, loop: int) -> None:
         file = self.assembled.experiment.file
@@ -101,17 +108,13 @@ class _Execution:
         about = {"experiment": file.name, "loop": loop}
         save(self.assembled.detector, self.folder.checkpoint_path(loop, suffix), about)
 
-    def _attention(self, plan: LoopPlan) -> bool:
-        on = any(phase.attention for phase in plan.phases if phase.train == "vision")
-        return on and self.assembled.experiment.switches.evaluation_attention
+    def _evaluate(self, role: str, keep: Callable[[str, ClassScores], None] | None = None) -> Metrics:
+        return self.evaluator.metrics(self.assembled.data.sets[role], self.attending, trained=True, keep=keep)
 
-    def _evaluate(self, role: str, attention: bool, keep: Callable[[str, ClassScores], None] | None = None) -> Metrics:
-        return self.evaluator.metrics(self.assembled.data.sets[role], attention, trained=True, keep=keep)
-
-    def _validate(self, loop: int, attention: bool) -> dict[str, float | None]:
+    def _validate(self, loop: int) -> dict[str, float | None]:
         if "validation" not in self.assembled.data.sets:
             return {}
-        mean: dict[str, float | None] = self._evaluate("validation", attention)["mean"]
+        mean: dict[str, float | None] = self._evaluate("validation")["mean"]
         self.folder.event({"event": "validation", "loop": loop, "mean": mean})
         return mean
 
@@ -121,6 +124,7 @@ class _Execution:
 
     def _record_evaluation(self, loop: int, found: Metrics) -> None:
         self.folder.event({"event": "evaluation", "loop": loop, **found})
+        self.progress.evaluated(loop, found["mean"])
 
     def _write_manifest(self, started: datetime, ended: datetime | None) -> None:
         run = self.assembled
@@ -134,6 +138,11 @@ class _Execution:
                 finished=ended,
             )
         )
+
+
+def attending_in(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[TowerName]:
+    """Towers whose stages with a context act in a phase: its own by the plan, the other as it last trained."""
+    return before | {plan.train} if plan.attention else before - {plan.train}
 
 
 def quoted(loops: list[Metrics], rule: str) -> Metrics:

@@ -1,7 +1,7 @@
 """One phase of training: batches in, losses, steps of the optimiser."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 import torch
@@ -65,7 +65,7 @@ TRAINED: dict[TowerName, frozenset[LossInput]] = {
 
 
 class Phase:
-    """One phase of one loop, over one tower."""
+    """One phase of one loop, over one tower. `attending` names the towers whose stages with a context act."""
 
     def __init__(
         self,
@@ -75,9 +75,10 @@ class Phase:
         batches: TrainBatches,
         place: Place,
         loop: int,
+        attending: Set[TowerName],
     ) -> None:
         self.detector, self.losses, self.plan, self.batches = detector, losses, plan, batches
-        self.place, self.loop = place, loop
+        self.place, self.loop, self.attending = place, loop, attending
 
     def run(self, report: Callable[[Step], None]) -> None:
         """Train for the plan's epochs, reporting each step."""
@@ -116,7 +117,7 @@ class Phase:
             levels, features = self._text_forward(batch)
         else:
             features = torch.stack([text[name] for name in batch.classes])
-            found = self.detector.image_features(batch.images, batch.classes, self.plan.attention)
+            found = self.detector.image_features(batch.images, batch.classes, "vision" in self.attending)
             levels = found.levels
             named["detection_logits"] = torch.einsum("be,bes->bs", found.detection, features)
         named["text_features"] = features
@@ -126,9 +127,8 @@ class Phase:
         return named
 
     def _text_forward(self, batch: Batch) -> tuple[dict[int, Tensor], Tensor]:
-        detector, plan = self.detector, self.plan
-        trained = plan.features == "trained"
-        levels, context = detector.seen_by_text(batch.images, batch.classes, trained, plan.attention)
+        detector, trained = self.detector, self.plan.features == "trained"
+        levels, context = detector.seen_by_text(batch.images, batch.classes, trained, self.attending)
         if detector.switches.text_loss_levels == "last":
             levels = {max(levels): levels[max(levels)]}
         return levels, detector.text_features(batch.classes, context)

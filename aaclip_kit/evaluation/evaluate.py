@@ -1,6 +1,6 @@
 """Scoring a whole data set with one detector, class by class."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..contracts.data import DataSet, Sample
+from ..contracts.options import TowerName
 from ..data.batches import Batch, Pixels, test_batches
 from ..engine.detector import Detector
 from ..engine.device import Place
@@ -40,7 +41,10 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores images with a detector: frozen, or trained with its vision attention on or off."""
+    """Scores images with a detector, frozen or trained.
+
+    `attending` names the towers whose stages with a context act: those that trained with them on.
+    """
 
     detector: Detector
     place: Place
@@ -50,12 +54,16 @@ class Evaluator:
     workers: int = 0
 
     def metrics(
-        self, data: DataSet, attention: bool, trained: bool, keep: Callable[[str, ClassScores], None] | None = None
+        self,
+        data: DataSet,
+        attending: Set[TowerName],
+        trained: bool,
+        keep: Callable[[str, ClassScores], None] | None = None,
     ) -> dict[str, Any]:
         """`{"classes": {class: values}, "mean": values}`; `keep` sees each class's scores on the way."""
         classes: dict[str, Values] = {}
         for name in data.classes:
-            found = self.class_scores(data, name, attention, trained)
+            found = self.class_scores(data, name, attending, trained)
             if keep:
                 keep(name, found)
             zero = self.switches.one_label_auroc == "zero"
@@ -65,10 +73,10 @@ class Evaluator:
             )  # fmt: skip
         return {"classes": classes, "mean": mean_metrics(classes)}
 
-    def class_scores(self, data: DataSet, name: str, attention: bool, trained: bool) -> ClassScores:
+    def class_scores(self, data: DataSet, name: str, attending: Set[TowerName], trained: bool) -> ClassScores:
         """Score every image of one class."""
         samples = tuple(sample for sample in data.samples if sample.class_name == name)
-        found = list(self._scored(samples, data, attention, trained))
+        found = list(self._scored(samples, data, attending, trained))
         maps = torch.cat([scores.maps for _, scores in found]).cpu().numpy()
         masks = torch.cat([batch.masks for batch, _ in found])[:, 0].cpu().numpy() > 0
         detection = torch.cat([scores.detection for _, scores in found]).cpu().numpy()
@@ -86,25 +94,28 @@ class Evaluator:
 
     @torch.no_grad()
     def _scored(
-        self, samples: tuple[Sample, ...], data: DataSet, attention: bool, trained: bool
+        self, samples: tuple[Sample, ...], data: DataSet, attending: Set[TowerName], trained: bool
     ) -> Iterator[tuple[Batch, Scores]]:
         for batch in test_batches(samples, self.pixels, self.table.batch_size, self.workers):
             batch = batch.to(self.place.device)
             with self.place.autocast():
-                levels, detection, text = self._features(batch, attention, trained)
+                levels, detection, text = self._features(batch, attending, trained)
             size = batch.images.shape[-1]
             yield batch, score(levels, detection, text, size, data.domain, self.table.blur)
 
-    def _features(self, batch: Batch, attention: bool, trained: bool) -> tuple[dict[int, Tensor], Tensor, Tensor]:
+    def _features(
+        self, batch: Batch, attending: Set[TowerName], trained: bool
+    ) -> tuple[dict[int, Tensor], Tensor, Tensor]:
         detector = self.detector
         if not trained:
             text = detector.text.frozen_features(batch.classes[:1]).expand(len(batch.classes), -1, -1)
             frozen = detector.image.frozen(batch.images, detector.levels)
             return frozen.levels, frozen.detection, text
+        attention = "vision" in attending and self.switches.evaluation_attention
         found = detector.image_features(batch.images, batch.classes, attention)
         context = None
         if self.table.text_conditioning == "image":
-            context = detector.seen_by_text(batch.images, batch.classes, trained=True, attention=attention)[1]
+            context = detector.seen_by_text(batch.images, batch.classes, True, attending)[1]
         return found.levels, found.detection, detector.text_features(batch.classes, context)
 
 

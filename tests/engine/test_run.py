@@ -21,12 +21,16 @@ class Watcher:
     def __init__(self) -> None:
         self.phases: list[tuple[int, str]] = []
         self.steps: list[Step] = []
+        self.means: list[tuple[int, dict]] = []
 
     def phase(self, loop, plan, steps) -> None:
         self.phases.append((loop, plan.train))
 
     def step(self, step: Step) -> None:
         self.steps.append(step)
+
+    def evaluated(self, loop, mean) -> None:
+        self.means.append((loop, mean))
 
     def message(self, text: str) -> None:
         pass
@@ -44,6 +48,7 @@ def test_two_loops_leave_what_the_design_names(small_experiment: Path, tmp_path:
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert written == metrics
     assert [loop["loop"] for loop in written["loops"]] == [1, 2]
+    assert watcher.means == [(0, metrics["before"]["mean"]), *((n["loop"], n["mean"]) for n in metrics["loops"])]
     assert set(written["before"]["classes"]) == {"green_wood"}
     assert written["quoted"] == {"loop": 2, "rule": "last"}
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
