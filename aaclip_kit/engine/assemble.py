@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import cast
 
 import torch
 
 from ..contracts.backbone import Backbone
-from ..contracts.data import DataSet
 from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.options import StageOptions, TowerName
 from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
 from ..contracts.stage import AttentionStage, StageSetting
 from ..data.batches import Pixels
-from ..data.checks import Fingerprint, check_data_set, check_disjoint, check_trainable, fingerprint
 from ..experiment import Chosen, Experiment
 from .checkpoint import load_into
 from .detector import Detector
@@ -23,22 +20,10 @@ from .device import Place
 from .heads import Heads
 from .prompts import PromptBook
 from .sites import Sites
+from .sources import Data, load_data
 from .training import MADE, TRAINED, WeightedLosses
 
 MOST_LOOPS = 100
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data sets of a run by role (train, test, and perhaps validation), with their fingerprints."""
-
-    sets: dict[str, DataSet]
-    prints: dict[str, Fingerprint]
-
-    @property
-    def real_names(self) -> dict[str, str]:
-        """Real name of every class of every role."""
-        return {name: real for data in self.sets.values() for name, real in data.real_names.items()}
 
 
 @dataclass(frozen=True)
@@ -70,40 +55,12 @@ def assemble(experiment: Experiment) -> Run:
     detector = build_detector(experiment, data.real_names).to(place.device)
     fresh = _initialise(detector, experiment)
     experiment = _with_levels(experiment, detector.levels)
+    _check_conditioning(experiment, detector.sites)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler: LoopScheduler = experiment.scheduler.component.build(experiment.scheduler.options)
     for tower in dict.fromkeys(phase.train for plan in plan_ahead(scheduler) for phase in plan.phases):
         _check_losses(losses[tower], tower)
     return Run(experiment, place, data, detector, losses, scheduler, fresh)
-
-
-def load_data(experiment: Experiment) -> Data:
-    """Build, check and fingerprint the data sets; no two of them may share images."""
-    sets: dict[str, DataSet] = {}
-    for role, chosen in experiment.data.items():
-        sets[role] = chosen.component.build(chosen.options)
-        check_data_set(sets[role], f"data.{role}")
-    check_trainable(sets["train"], "data.train")
-    prints = {role: fingerprint(data) for role, data in sets.items()}
-    for first, second in combinations(prints, 2):
-        check_disjoint(prints[first], prints[second], (f"data.{first}", f"data.{second}"))
-    _check_real_names(sets)
-    return Data(sets, prints)
-
-
-def _check_real_names(sets: Mapping[str, DataSet]) -> None:
-    """Prompts go by class, so a class of two data sets has one real name."""
-    seen: dict[str, tuple[str, str]] = {}
-    for role, data in sets.items():
-        for name in data.classes:
-            real = data.real_names.get(name)
-            if real is None:
-                problem = f"the data set gives no real name for its class '{name}'"
-                raise UserError(problem, where=f"data.{role}", fix="its plugin must name every class in real_names")
-            other, known = seen.setdefault(name, (role, real))
-            if known != real:
-                problem = f"class '{name}' is '{known}' in data.{other} and '{real}' here"
-                raise UserError(problem, where=f"data.{role}.real_names", fix="give it one real name in both")
 
 
 def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
@@ -164,6 +121,14 @@ def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> 
     if one_block_more and levels[0] == depth:
         problem = f"there is no block after level {depth}, from which switches.trained_context takes the image context"
         raise UserError(problem, where="model.levels", fix="give a first level below the last block")
+
+
+def _check_conditioning(experiment: Experiment, sites: Sites) -> None:
+    conditions = any(stage.context_kind == "image" for _, _, stage in sites.of("text"))
+    if experiment.file.evaluation.text_conditioning == "image" and not conditions:
+        problem = "no stage of the text tower attends to the image"
+        fix = 'set it to "none", or add a stage such as text_to_image'
+        raise UserError(problem, where="evaluation.text_conditioning", fix=fix)
 
 
 def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:

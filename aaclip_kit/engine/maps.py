@@ -1,5 +1,6 @@
 """Similarity of patches to the text feature, as maps (method: section 6)."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -8,9 +9,14 @@ TEMPERATURE = 100.0
 
 
 def similarity_grid(patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"]) -> Float[Tensor, "B 2 G G"]:
-    """100 times the similarity of each patch to (normal, abnormal)."""
+    """100 times the similarity of each patch to (normal, abnormal), in float32 even under autocast.
+
+    The factor of 100 would turn the rounding of a half-precision product into half a logit.
+    """
     side = round(patches.shape[1] ** 0.5)
-    return (TEMPERATURE * patches @ text).transpose(1, 2).unflatten(2, (side, side))
+    with torch.autocast(patches.device.type, enabled=False):
+        similarity = TEMPERATURE * patches.float() @ text.float()
+    return similarity.transpose(1, 2).unflatten(2, (side, side))
 
 
 def upsampled(grid: Float[Tensor, "B C G G"], size: int) -> Float[Tensor, "B C S S"]:
@@ -22,4 +28,4 @@ def probability_map(
     patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"], size: int
 ) -> Float[Tensor, "B 2 S S"]:
     """Softmax over (normal, abnormal) at every pixel."""
-    return upsampled(similarity_grid(patches, text).float(), size).softmax(dim=1)
+    return upsampled(similarity_grid(patches, text), size).softmax(dim=1)

@@ -119,7 +119,7 @@ class Phase:
             features = torch.stack([text[name] for name in batch.classes])
             found = self.detector.image_features(batch.images, batch.classes, "vision" in self.attending)
             levels = found.levels
-            named["detection_logits"] = torch.einsum("be,bes->bs", found.detection, features)
+            named["detection_logits"] = (found.detection.float()[..., None] * features.float()).sum(dim=1)
         named["text_features"] = features
         if "level_probabilities" in self.losses.needs:
             size = batch.images.shape[-1]
@@ -158,7 +158,7 @@ def _descend(
 
 
 def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, Tensor]) -> UserError:
-    bad = [name for name, value in terms.items() if not math.isfinite(value.item())]
+    bad = [name for name, value in terms.items() if not math.isfinite(value.item())] or ["the sum of all terms"]
     files = ", ".join(str(sample.image) for sample in batch.samples[:3])
     problem = (
         f"the loss is not finite in loop {loop}, {phase} phase, step {step + 1}: {', '.join(bad)}; images {files} ..."

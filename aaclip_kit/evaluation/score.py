@@ -49,7 +49,7 @@ def level_map(
     patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"], size: int, domain: Domain, blur: bool = True
 ) -> Float[Tensor, "B S S"]:
     """((100 cos_abnormal) + 1 - (100 cos_normal)) / 2 on the grid, blurred, bilinear to the image size."""
-    normal, abnormal = similarity_grid(patches.float(), text.float()).unbind(dim=1)
+    normal, abnormal = similarity_grid(patches, text).unbind(dim=1)
     grid = ((abnormal + 1 - normal) / 2)[:, None]
     if blur:
         grid = gaussian_blur(grid, *BLUR[domain])
