@@ -37,7 +37,7 @@ class _Debug:
 def main() -> None:
     """Run the command; a `UserError` becomes one plain message and exit code 2."""
     try:
-        app()
+        app(prog_name="aakit")
     except UserError as error:
         if _Debug.on:
             traceback.print_exc()

@@ -17,6 +17,8 @@ def open_picture(path: Path) -> Image.Image:
             upright = ImageOps.exif_transpose(picture)
             if upright.mode.startswith("I;16") or upright.mode == "I":
                 upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+            if upright.mode == "F":
+                raise ValueError("its pixels are floating-point numbers, which have no agreed scale")
             return upright.convert("RGB")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None

@@ -32,7 +32,9 @@ class Place:
             count = torch.cuda.device_count()
             raise UserError(f"there is no '{name}': {count} CUDA devices", where="device", fix="use a lower number")
         if precision == "auto":
-            precision = "bf16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+            # Without emulation: a card that has no bf16 of its own would be slower in it than in fp32.
+            has_bf16 = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bf16" if has_bf16 else "fp32"
         return cls(chosen, precision)
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -35,10 +35,14 @@ class PromptBook:
         """Tokenise the prompts of each class. Raises `UserError` for a name that no prompt can use."""
         tokens = []
         for name, real_name in real_names.items():
+            where = f"real_names.{name}"
             if not any(letter.isalnum() for letter in real_name):
                 problem = f"class '{name}' has the real name {real_name!r}, which no prompt can use"
-                raise UserError(problem, fix="give it words in real_names, such as 'metal nut'")
-            tokens.append(backbone.tokenize(class_prompts(real_name)))
+                raise UserError(problem, where=where, fix="give it words in real_names, such as 'metal nut'")
+            try:
+                tokens.append(backbone.tokenize(class_prompts(real_name)))
+            except UserError as fault:
+                raise UserError(fault.problem, where=fault.where or where, fix=fault.fix) from None
         stacked = torch.stack(tokens)
         ends = torch.stack([backbone.end_of_text(part) for part in tokens])
         return cls({name: row for row, name in enumerate(real_names)}, stacked, ends)

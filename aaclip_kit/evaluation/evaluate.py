@@ -73,6 +73,7 @@ class Evaluator:
             )  # fmt: skip
         return {"classes": classes, "mean": mean_metrics(classes)}
 
+    @torch.no_grad()
     def class_scores(self, data: DataSet, name: str, attending: Set[TowerName], trained: bool) -> ClassScores:
         """Score every image of one class."""
         samples = tuple(sample for sample in data.samples if sample.class_name == name)
@@ -89,10 +90,9 @@ class Evaluator:
             peaks = _min_max(found.maps).reshape(len(found.maps), -1).max(axis=1)
             return peaks if data.domain == "medical" else 0.5 * peaks + 0.5 * _min_max(found.detection)
         likely = map_probability(torch.from_numpy(found.peaks), len(self.detector.levels)).numpy()
-        choices = {"detection": found.detection, "map": likely, "mean": (found.detection + likely) / 2}
+        choices = {"detection": found.detection, "map": found.peaks, "mean": (found.detection + likely) / 2}
         return choices[self.table.image_score]
 
-    @torch.no_grad()
     def _scored(
         self, samples: tuple[Sample, ...], data: DataSet, attending: Set[TowerName], trained: bool
     ) -> Iterator[tuple[Batch, Scores]]:

@@ -107,7 +107,9 @@ class EvaluationTable(Options):
         description="text features of a scored image: the class's, or conditioned on the image by the text stage",
     )
     image_score: Literal["detection", "map", "mean"] = Field(
-        "mean", description="image score: detection feature, largest map value, or the mean of both"
+        "mean",
+        description="image score: the detection feature's, the largest map value, or the mean of the first and the "
+        "probability that the second stands for",
     )
     blur: bool = Field(True, description="Gaussian blur of each level's map, by the data set's domain")
     heatmaps: int = Field(8, ge=0, description="test images drawn as heatmaps at the end")

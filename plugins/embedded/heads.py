@@ -44,7 +44,7 @@ class Heads(nn.Module):
     """Linear heads: surface and defect kind on the class token, defect kind on the mean of the last level's unit patch
     tokens (which is what AA-CLIP's image score reads) and on the patch tokens of each level.
 
-    The patch heads see no position of a defect: their scores are pooled over the quarters that a caption names.
+    The patch heads learn from quarters of a crop as wholes: their scores are pooled over each quarter.
     """
 
     def __init__(self, width: int, levels: tuple[int, ...], surfaces: int, kinds: int) -> None:

@@ -26,7 +26,8 @@ def test_a_valid_file_gives_every_chosen_component(checked: Load) -> None:
     assert list(experiment.losses["vision"]) == ["segmentation", "detection"]
 
 
-def test_five_faults_are_five_messages(file: Path, edit: Edit, faults: Faults) -> None:
+def test_all_faults_are_shown_at_once(file: Path, edit: Edit, faults: Faults) -> None:
+    # Five mistakes; the misspelt table is unknown and missed.
     edit("[data.test]", "[evaluation]\nbach_size = 4\n[data.tset]")
     edit('use = "text_to_image"', 'use = "text_to_image"\nscale = "strong"')
     edit('use = "image_cross_entropy"', 'use = "image_crossentropy"')
@@ -222,7 +223,8 @@ def test_the_weight_of_an_adapter_is_its_own(checked: Load) -> None:
 def test_stage_options_without_a_site_are_the_plugins_fault(file: Path, registry: Registry) -> None:
     plugin = Plugin("bad", "bad_module", "bad-package", "1")
     options = registry.get("loss", "focal").options
-    broken = Registry({**registry.components, ("attention-stage", "bad"): Component("attention-stage", "bad", print, options, plugin)})  # fmt: skip # noqa: E501
+    broken = Registry(dict(registry.components))
+    broken.components["attention-stage", "bad"] = Component("attention-stage", "bad", print, options, plugin)
     with pytest.raises(UserError) as caught:
         check(read(file, ["stages.extra.use=bad"]), broken, "f.toml")
     (fault,) = caught.value.faults

@@ -1,0 +1,148 @@
+"""Every shipped experiment file is valid; the small ones run to the end, the large ones assemble and take steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aaclip_kit_plugins.synthetic import TEST_SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES
+
+from aaclip_kit import Backbone, TowerName
+from aaclip_kit.data.batches import TrainBatches
+from aaclip_kit.discovery import discover
+from aaclip_kit.engine.assemble import Run, assemble, plan_ahead
+from aaclip_kit.engine.run import attending_in
+from aaclip_kit.engine.training import Phase, Step
+from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.experiment import Experiment, load
+
+from ..conftest import write_class
+from ..engine.test_run import run_file
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+FILES = sorted(path.stem for path in FOLDER.glob("*.toml"))
+LARGE = [name for name in FILES if "vitl" in name]
+SINGLE_EPOCHS = {
+    "base": ["text_epochs=1", "image_epochs=1"],
+    "cross_attention": ["text_epochs=[1]", "image_epochs=[1]"],
+    "feedback": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
+    "feedback_v2": ["text_epochs=1", "image_epochs=1"],
+}
+FEW = {
+    role: sorted(surfaces)[:4]
+    for role, surfaces in (("train", TRAIN_SURFACES), ("validation", VALIDATION_SURFACES), ("test", TEST_SURFACES))
+}
+LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3}
+
+
+def test_every_file_is_small_or_large() -> None:
+    assert sorted([*SINGLE_EPOCHS, *LARGE]) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_valid_and_named_as_its_file(name: str) -> None:
+    experiment = load(FOLDER / f"{name}.toml", discover())
+    assert experiment.file.name == name
+    assert experiment.file.profile == ("published" if name.startswith("published") else "corrected")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of drawings that all runs share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AAKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize("name", SINGLE_EPOCHS)
+def test_a_small_experiment_runs_to_the_end(name: str, tmp_path: Path) -> None:
+    few = [f"data.{role}.images_per_class=2" for role in FEW]
+    few += [f"data.{role}.classes={json.dumps(classes)}" for role, classes in FEW.items()]
+    short = [f"scheduler.{key}" for key in SINGLE_EPOCHS[name]]
+    metrics, watcher = run_file(FOLDER / f"{name}.toml", tmp_path / "run", *few, *short)
+    phases = [(loop, tower) for loop in range(1, LOOPS[name] + 1) for tower in ("text", "vision")]
+    assert watcher.phases == phases
+    assert metrics == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for found in (metrics["before"], *metrics["loops"]):
+        assert sorted(found["classes"]) == FEW["test"]
+        assert all(0 <= value <= 1 for value in found["mean"].values())
+    checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert checkpoints == {f"loop_{loop}.safetensors" for loop in range(1, LOOPS[name] + 1)}
+
+
+class LastBackbone:
+    """A factory that builds a backbone only where its options differ from the last one's: ViT-L takes 1.7 GB."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.component = experiment.backbone.component
+        self.built: tuple[object, Backbone] | None = None
+
+    def __call__(self, options: object) -> Backbone:
+        if self.built is None or self.built[0] != options:
+            self.built = None
+            self.built = (options, self.component.build(options))
+        return self.built[1]
+
+
+@pytest.fixture(scope="module")
+def backbones() -> Iterator[LastBackbone]:
+    yield LastBackbone(load(FOLDER / f"{LARGE[0]}.toml", discover()))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small folder of real files for each role."""
+    root = tmp_path_factory.mktemp("folders")
+    for seed, role in enumerate(("train", "test")):
+        write_class(root / role, f"{role}_cloth", seed, seed)
+    return root
+
+
+def large(name: str, folders: Path, backbones: LastBackbone) -> Run:
+    """The file at 70 px with random weights, on the small folders."""
+    overrides = ["backbone.pretrained=none", "backbone.image_size=70", "workers=0", "device=cpu"]
+    for role in ("train", "test"):
+        overrides += [f"data.{role}.use=folder", f"data.{role}.root={folders / role}", f"data.{role}.real_names={{}}"]
+    experiment = load(FOLDER / f"{name}.toml", discover(), overrides)
+    shared = replace(experiment.backbone, component=replace(experiment.backbone.component, factory=backbones))
+    return assemble(replace(experiment, backbone=shared))
+
+
+# Sorted, so that files with the same backbone follow one another.
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path, backbones: LastBackbone) -> None:
+    run = large(name, folders, backbones)
+    assert (run.detector.backbone.vision.width, run.detector.backbone.text.width) == (1024, 768)
+    assert run.detector.levels == (6, 12, 18, 24)
+    train = run.data.sets["train"].samples
+    plans = plan_ahead(run.scheduler)
+    assert [phase.epochs for plan in plans for phase in plan.phases] == [5, 20, 3, 10, 2, 5]
+    assert [(phase.train, phase.batch_size) for phase in plans[0].phases] == [("text", 16), ("vision", 2)]
+    attending: frozenset[TowerName] = frozenset()
+    steps: list[Step] = []
+    for number, plan in enumerate((*plans[0].phases, plans[1].phases[0])):
+        attending = attending_in(plan, attending)
+        batches = TrainBatches(
+            (train[0], train[-1]), run.pixels, run.experiment.file.augmentation, "geometry", plan.batch_size, (number,)
+        )
+        phase = Phase(run.detector, run.losses[plan.train], replace(plan, epochs=1), batches, run.place, 1, attending)
+        phase.run(steps.append)
+    assert [step.phase for step in steps] == ["text", "vision", "text"]
+    assert _levels(steps[0]) == ({24} if name.startswith("published") else {6, 12, 18, 24})
+    assert _levels(steps[1]) == {6, 12, 18, 24}
+    _score_one(run, attending)
+
+
+def _levels(step: Step) -> set[int]:
+    return {int(term.split("level_")[1].split("_")[0]) for term in step.terms if "level_" in term}
+
+
+def _score_one(run: Run, attending: frozenset[TowerName]) -> None:
+    file, data = run.experiment.file, run.data.sets["test"]
+    evaluator = Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches)
+    found = evaluator.class_scores(replace(data, samples=data.samples[:1]), "test_cloth", attending, trained=True)
+    assert found.maps.shape == (1, 70, 70)
