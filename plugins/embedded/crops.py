@@ -1,8 +1,8 @@
 """Batches of captioned crops from a slowly renewed pool of drawings.
 
-A caption speaks of a defect only where the crop shows it. Beside it stands what the captions of the crop's four quarters
-would say: that they show the defect, or that they do not. This is all that training learns about where defects are; the
-drawings' masks decide what is said and go no further.
+A caption speaks of a defect only where the crop shows it. Beside it stands what captions of the crop's four quarters
+would say: that they show the defect, or that they do not. This is all that training learns about where defects are;
+the drawings' masks decide what is said and go no further.
 """
 
 from __future__ import annotations

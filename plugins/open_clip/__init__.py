@@ -39,7 +39,7 @@ class OpenClipOptions(Options):
         'a pretrained tag such as "openai"; or a weights file',
     )
     image_size: int | None = Field(
-        None, ge=1, description="image side in pixels, divisible by the patch; by default the model's own"
+        None, ge=1, le=4096, description="image side in pixels, divisible by the patch; by default the model's own"
     )
     activation: Literal["auto", "gelu", "quick_gelu"] = Field(
         "auto", description="activation of the blocks; auto is what the weights were trained with"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class OpenClipBackbone(Backbone):
             length = len(self._tokenizer.encode(prompt))
             if length > room:
                 raise UserError(
-                    f'the prompt "{prompt}" has {length} tokens; the model reads {room}',
+                    f'the prompt "{shorten(prompt, 80)}" has {length} tokens; the model reads {room}',
                     fix="give the class a shorter real name",
                 )
         tokens: Tensor = self._tokenizer(list(prompts))
