@@ -1,0 +1,35 @@
+"""Frozen and trained features, and both image passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from .goldens import Goldens
+from .keys import Group
+from .rebuilt import BOTH, Rebuilt
+
+
+def by_level(levels: dict[int, Tensor]) -> dict[str, Any]:
+    return {f"level{level}": features for level, features in levels.items()}
+
+
+def test_frozen_features(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
+    found = rebuilt.base.image.frozen(rebuilt.images, rebuilt.base.levels)
+    goldens.compare(group, {**by_level(found.levels), "cls": found.detection})
+
+
+def test_image_pass(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
+    if "without" in group.name:
+        found = rebuilt.without_attention
+    else:
+        padding = "masked" if group.name.endswith("padding_masked") else "attended"
+        detector = rebuilt.detector(f"switches.text_context_padding={padding}")
+        found = detector.image_features(rebuilt.images, rebuilt.classes, attention=True)
+    goldens.compare(group, {**by_level(found.levels), "det": found.detection})
+
+
+def test_trained_features(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
+    levels, context = rebuilt.base.seen_by_text(rebuilt.images, rebuilt.classes, trained=True, attending=BOTH)
+    goldens.compare(group, {**by_level(levels), "image_context": context})

@@ -1,0 +1,37 @@
+"""Softmax map of each image's own class; anomaly maps and image score of the batch taken as the first class."""
+
+from __future__ import annotations
+
+from aaclip_kit import Domain
+from aaclip_kit.engine.maps import probability_map
+from aaclip_kit.evaluation.score import Scores, score
+
+from .goldens import Goldens
+from .keys import Group
+from .rebuilt import Rebuilt
+
+
+def first_class(rebuilt: Rebuilt) -> str:
+    name: str = rebuilt.info["classes"][0]
+    return name
+
+
+def scores(rebuilt: Rebuilt, domain: Domain) -> Scores:
+    found = rebuilt.without_attention
+    text = rebuilt.base.text_features((first_class(rebuilt),) * len(rebuilt.images), None)
+    return score(found.levels, found.detection, text, rebuilt.images.shape[-1], domain)
+
+
+def test_softmax_map(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
+    patches = rebuilt.without_attention.levels[int(group.name.removeprefix("softmax_map_level"))]
+    text = rebuilt.base.text_features(rebuilt.classes, None)
+    goldens.compare(group, {"": probability_map(patches, text, rebuilt.images.shape[-1])})
+
+
+def test_anomaly_map(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
+    domain: Domain = "medical" if group.name.endswith("medical") else "industrial"
+    goldens.compare(group, {first_class(rebuilt): scores(rebuilt, domain).maps})
+
+
+def test_image_score(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
+    goldens.compare(group, {first_class(rebuilt): scores(rebuilt, "industrial").detection})
