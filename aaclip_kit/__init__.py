@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .contracts.stage import AttentionStage, Context, StageSetting, norm_matched_residual
 
 __version__ = "0.1.0"
+"""Version of the toolkit."""
 
 _WITH_TORCH = {
     "Backbone": "backbone",

@@ -9,6 +9,7 @@ from .contracts.options import Options
 PROJECT = "aaclip_kit"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's function as the implementation of the hook of that name."""
 
 
 @runtime_checkable

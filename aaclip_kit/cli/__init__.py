@@ -6,6 +6,7 @@ import traceback
 import typer
 
 from ..contracts.errors import UserError, UserErrors
+from .checkpoints import export_checkpoint, import_checkpoint
 from .inspect import list_plugins, show
 from .run import run, validate
 
@@ -20,6 +21,8 @@ app.command()(run)
 app.command()(validate)
 app.command("list-plugins")(list_plugins)
 app.command()(show)
+app.command("import-checkpoint")(import_checkpoint)
+app.command("export-checkpoint")(export_checkpoint)
 
 
 @app.callback()

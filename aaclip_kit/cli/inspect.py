@@ -5,13 +5,13 @@ from difflib import get_close_matches
 from typing import Any
 
 import typer
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
 from ..contracts.errors import UserError
 from ..discovery import discover
 from ..registry import KINDS, Component, Registry
+from .describe import describe_option
 
 
 def list_plugins(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
@@ -41,12 +41,6 @@ def show(name: str = typer.Argument(help="Name of a component, as list-plugins p
         console.print(f"{component.kind} {component.name}", style="bold", markup=False)
         console.print(f"{component.description}\nfrom {component.plugin}", markup=False, highlight=False)
         console.print(_options_table(component))
-
-
-def describe_option(info: FieldInfo) -> tuple[str, str, str]:
-    """Type with bounds, default, and meaning of one option."""
-    default = "required" if info.is_required() else json.dumps(info.get_default(call_default_factory=True), default=str)
-    return f"{_type_name(info.annotation)}{_bounds(info)}", default, info.description or ""
 
 
 def _options_table(component: Component) -> Table:
@@ -95,18 +89,3 @@ def _as_record(registry: Registry) -> dict[str, Any]:
         for component in _sorted(registry)
     ]
     return {"components": components, "problems": _problems(registry)}
-
-
-def _type_name(annotation: Any) -> str:
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
-        return annotation.__name__
-    text = str(annotation).replace("typing.", "").replace("NoneType", "None").replace("pathlib.", "")
-    return text.partition("Annotated[")[2].partition(",")[0] + " list" if "Annotated[" in text else text
-
-
-def _bounds(info: FieldInfo) -> str:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    parts = [
-        f" {sign} {getattr(item, key)}" for item in info.metadata for key, sign in signs.items() if hasattr(item, key)
-    ]
-    return ",".join(parts)

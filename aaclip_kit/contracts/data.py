@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 Domain = Literal["industrial", "medical"]
+"""What the images show; sets how strongly maps are blurred."""
 
 
 @dataclass(frozen=True)

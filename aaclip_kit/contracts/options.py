@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 TowerName = Literal["text", "vision"]
+"""One of a backbone's two towers."""
 
 Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 """Block or level numbers; a TOML array of integers."""

@@ -1,18 +1,22 @@
 """Checkpoints: the trained tensors of a detector, by name. Weights only; nothing in them runs code."""
 
 import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..contracts.errors import UserError
 from .detector import Detector
 
 FORMAT = "aaclip_kit checkpoint 1"
+_GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 def trained_state(detector: Detector) -> dict[str, Tensor]:
@@ -22,33 +26,72 @@ def trained_state(detector: Detector) -> dict[str, Tensor]:
 
 
 def save(detector: Detector, path: Path, about: dict[str, Any]) -> None:
+    """Write the trained tensors; see `write`."""
+    write(trained_state(detector), path, about)
+
+
+def write(state: Mapping[str, Tensor], path: Path, about: dict[str, Any]) -> None:
     """Write beside and rename, so that a checkpoint is whole or absent. A `.pth` path gives a pickle of tensors."""
     beside = path.with_name(path.name + ".part")
-    state = trained_state(detector)
     if path.suffix == ".safetensors":
-        save_file(state, beside, metadata={"format": FORMAT, "about": json.dumps(about)})
+        save_file(dict(state), beside, metadata={"format": FORMAT, "about": json.dumps(about)})
     else:
-        torch.save(state, beside)
+        torch.save(dict(state), beside)
     beside.replace(path)
+
+
+def made_for(path: Path) -> None:
+    """Make the folder of a file. Raises `UserError` where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(path.parent, error) from None
+
+
+def not_writable(path: Path, error: Exception) -> UserError:
+    """What to tell the user of a failed write."""
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return UserError(f"cannot be written ({reason})", where=str(path), fix="name another place with --out")
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint. Raises `UserError` for a file that is missing, damaged or holds more than tensors."""
     if not path.is_file():
         raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
+    state = read_weights(path)
+    if not (isinstance(state, dict) and all(_is_named_tensor(*item) for item in state.items())):
+        fix = "give an aaclip_kit checkpoint; aakit import-checkpoint makes one of published files"
+        raise UserError("holds no plain table of tensors", where=str(path), fix=fix)
+    return state
+
+
+def read_weights(path: Path) -> Any:
+    """What a `.safetensors` file or a pickle holds; of a pickle, tensors in plain containers alone are loaded.
+
+    Raises `UserError` for a file that is damaged or holds anything else.
+    """
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch warns of comes back as an error
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise nearly anything
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"cannot be read: {reason}", where=str(path), fix="give a whole file that holds weights only"
-        ) from None
-    if not (isinstance(state, dict) and all(_is_named_tensor(*item) for item in state.items())):
-        raise UserError("holds no plain table of tensors", where=str(path), fix="give an aaclip_kit checkpoint")
-    return state
+        raise _unreadable(path, str(error)) from None
+
+
+def _unreadable(path: Path, said: str) -> UserError:
+    # torch's own text is long, and tells how to load the file with its code.
+    if "weights_only" in said:
+        named = _GLOBAL.search(said)
+        held = f"it holds {named[1]}, which is no weight" if named else "it is damaged or holds more than weights"
+        problem = f"cannot be read: {held}; refused, since loading it could run its code"
+        fix = "save its tensors alone on a machine where you trust the file, and give that"
+        return UserError(problem, where=str(path), fix=fix)
+    reason = said.partition("\n")[0].partition(". ")[0] or "it is empty"
+    fix = "give a whole file that holds weights only"
+    return UserError(f"cannot be read: damaged, or no file of weights ({reason})", where=str(path), fix=fix)
 
 
 def _is_named_tensor(name: Any, value: Any) -> bool:
@@ -61,29 +104,34 @@ def load_into(detector: Detector, path: Path) -> list[str]:
     Raises `UserError`, and changes nothing, where a tensor is missing, is left over or has another shape.
     """
     found = read(path)
-    wanted = {**detector.trained_parameters("text"), **detector.trained_parameters("vision")}
-    fresh = _absent_stages(wanted.keys(), found.keys())
-    needed = {name for name in wanted if _stage_of(name) not in fresh}
-    faults = [f"{name} is missing" for name in sorted(needed - found.keys())]
+    wanted, fresh = wanted_by(detector, found)
+    check_fit(found, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with")
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(found[name])
+    return fresh
+
+
+def wanted_by(detector: Detector, found: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
+    """Parameters that a checkpoint with the names `found` must give, and the stages that it lacks entirely."""
+    parameters = {**detector.trained_parameters("text"), **detector.trained_parameters("vision")}
+    fresh = {stage for name in parameters if (stage := _stage_of(name))} - {_stage_of(name) for name in found}
+    return {name: value for name, value in parameters.items() if _stage_of(name) not in fresh}, sorted(fresh)
+
+
+def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, fix: str) -> None:
+    """Raise `UserError` unless `found` has the names and shapes of `wanted`, and no others."""
+    faults = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
     faults += [f"{name} has no place in this experiment" for name in sorted(found.keys() - wanted.keys())]
     faults += [
         f"{name} is {tuple(found[name].shape)}, this experiment needs {tuple(wanted[name].shape)}"
-        for name in sorted(needed & found.keys())
+        for name in sorted(wanted.keys() & found.keys())
         if found[name].shape != wanted[name].shape
     ]
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        fix = "use the backbone, levels and stage names that the checkpoint was trained with"
-        raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=str(path), fix=fix)
-    with torch.no_grad():
-        for name in needed:
-            wanted[name].copy_(found[name])
-    return sorted(fresh)
+        raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=where, fix=fix)
 
 
 def _stage_of(name: str) -> str | None:
     return name.split(".")[2] if name.startswith("sites.stages.") else None
-
-
-def _absent_stages(wanted: Any, found: Any) -> set[str]:
-    return {stage for name in wanted if (stage := _stage_of(name))} - {_stage_of(name) for name in found}

@@ -24,7 +24,7 @@ def build_rate(plan: RatePlan, optimizer: torch.optim.Optimizer, epochs: int, st
 def rate_factor(plan: RatePlan, steps: int, steps_per_epoch: int) -> Callable[[int], float]:
     """Factor on the rate before each step, counted from 0."""
     if plan.kind == "milestones":
-        # The small part keeps a product such as 0.7 * 10 from lying above the whole number that it means.
+        # The small part keeps a product such as 0.28 * 25 from lying above the whole number that it means.
         at = [place * steps - 1e-9 if place <= 1 else place for place in plan.at]
         return lambda step: plan.factor ** sum(step >= place for place in at)
     if plan.kind == "warmup_cosine":

@@ -56,7 +56,9 @@ class Switches(Options):
         "last", description="which loop's result is quoted: the last, or the best on the test data"
     )
     score_normalisation: Literal["none", "test_set"] = Field(
-        "none", description="raw scores, or min-max over a class's whole test set"
+        "none",
+        description="raw scores, or min-max over a class's whole test set, whose published mix then stands in for "
+        "evaluation.image_score",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,25 @@ def refused(aakit: Command, place: Path, small_experiment: Path) -> Callable[...
         assert_plain(ran)
         assert contents(place) == {}
         return ran
+
+    return run
+
+
+@pytest.fixture
+def no_data(small_experiment: Path) -> Path:
+    """The small experiment where neither its data nor its weights exist."""
+    text = re.sub(r'root = ".*"', 'root = "no/such/data"', small_experiment.read_text())
+    path = small_experiment.with_name("no_data.toml")
+    path.write_text(text.replace('pretrained = "none"', 'pretrained = "no/such/weights.pt"'))
+    return path
+
+
+@pytest.fixture
+def importing(aakit: Command, place: Path, no_data: Path) -> Callable[..., Ran]:
+    """Import these files to out.safetensors."""
+
+    def run(*files: object, out: object = place / "out.safetensors", experiment: Path = no_data) -> Ran:
+        return aakit("import-checkpoint", *files, "--experiment", experiment, "--out", out)
 
     return run
 

@@ -18,12 +18,12 @@ from aaclip_kit.engine.assemble import build_detector
 from aaclip_kit.engine.detector import Detector
 from aaclip_kit.engine.device import Place
 from aaclip_kit.engine.image import ImageFeatures
+from aaclip_kit.engine.published import published_names
 from aaclip_kit.engine.training import Phase, Step, WeightedLosses
 from aaclip_kit.experiment import Experiment, load
 
 from .goldens import Goldens
 from .keys import Profile
-from .names import clip_name, published_names
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILES: dict[Profile, str] = {"published": "published_vitl_visa.toml", "corrected": "vitl_visa_to_mvtec.toml"}
@@ -66,7 +66,8 @@ class Rebuilt:
         self.tag, self.info, self.recipe = goldens.info["tag"], goldens.info, goldens.recipe
         chosen = self.experiment().backbone
         self.backbone: Backbone = chosen.component.build(chosen.options)
-        self._fill((clip_name(name), p) for name, p in self.backbone.named_parameters() if "logit_scale" not in name)
+        weights = self.backbone.named_parameters()
+        self._fill((f"clip/{name.removeprefix('clip.')}", p) for name, p in weights if "logit_scale" not in name)
 
     def experiment(self, *overrides: str) -> Experiment:
         """The profile's experiment file, with what the goldens have and more overrides."""
@@ -80,8 +81,8 @@ class Rebuilt:
         experiment = replace(experiment, backbone=replace(experiment.backbone, component=built))
         detector = build_detector(experiment, self.info["real_names"])
         trained = {**detector.trained_parameters("text"), **detector.trained_parameters("vision")}
-        names = published_names(detector.levels)
-        assert trained.keys() == names.keys(), "names.py and the detector differ in what is trained"
+        names = published_names(detector)
+        assert trained.keys() == names.keys(), "something is trained that has no published name"
         self._fill((names[name], parameter) for name, parameter in trained.items())
         return detector.requires_grad_(False)
 
@@ -98,7 +99,7 @@ class Rebuilt:
         reported: list[Step] = []
         attending = BOTH if attention else frozenset()
         Phase(detector, WeightedLosses(losses), plan, self._batches(), PLACE, 1, attending).run(reported.append)
-        parameters, names = detector.trained_parameters(tower), published_names(detector.levels)
+        parameters, names = detector.trained_parameters(tower), published_names(detector)
         gradients = {names[name]: p.grad for name, p in parameters.items() if p.grad is not None}
         return Trained(reported, gradients)
 

@@ -1,0 +1,92 @@
+"""The pages that are made from the code, or must keep up with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import aaclip_kit
+from aaclip_kit.discovery import discover
+from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
+from aaclip_kit.registry import Component
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def built_in() -> list[Component]:
+    """Components of this package; others may be installed beside it."""
+    return [component for component in discover().components.values() if component.plugin.package == "aaclip-kit"]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_code_gives() -> None:
+    ran = subprocess.run([sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_stale_or_missing_reference_is_reported_and_left_alone(
+    generate: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "reference.md"
+    assert generate.main(["--check"], page) == 1
+    assert not page.exists()
+    assert generate.main([], page) == 0
+    assert generate.main(["--check"], page) == 0
+    page.write_text(page.read_text() + "more\n")
+    assert generate.main(["--check"], page) == 1
+    assert page.read_text().endswith("more\n")
+    assert "stale" in capsys.readouterr().err
+
+
+def test_the_reference_names_every_option_and_every_public_name() -> None:
+    text = (DOCS / "reference.md").read_text()
+    rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    options = {name for component in built_in() for name in component.options.model_fields}
+    assert options | set(ExperimentFile.model_fields) | set(aaclip_kit.__all__) <= rows
+    for component in built_in():
+        assert f"### {component.kind} `{component.name}`\n\n{component.description}\n" in text
+
+
+def test_every_public_name_and_every_option_says_what_it_is() -> None:
+    assert not re.search(r"\| *\|$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+
+
+def test_writing_the_reference_needs_no_torch() -> None:
+    code = "import sys, generate; generate.main(['--check']); print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=DOCS)
+    assert ran.stdout.strip() == "False", ran.stderr
+
+
+def test_the_page_of_switches_names_each_with_both_values() -> None:
+    text = (DOCS / "switches.md").read_text()
+    corrected = Switches()
+    for name, published in PUBLISHED_SWITCHES.items():
+        (row,) = [line for line in text.splitlines() if f"| `{name}` |" in line]
+        for value in (getattr(corrected, name), published):
+            assert f"`{str(value).lower() if isinstance(value, bool) else value}`" in row
+    assert [int(found) for found in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(range(1, 14))
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for file in (ROOT / "experiments").glob("*.toml"):
+        for target in re.findall(r"docs/[\w.-]+\.md", file.read_text()):
+            assert (ROOT / target).exists(), f"{file.name} names {target}"
