@@ -7,7 +7,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
@@ -87,13 +86,10 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
     assert manifest()["git"] is None
 
 
-def test_peak_memory_grows_with_what_is_held() -> None:
-    before = peak_memory_bytes()
-    if before is None:
-        pytest.skip("this system does not count resident memory")
-    growth = 2**25
-    held = b"x" * (before - psutil.Process().memory_info().rss + growth)
-    after = peak_memory_bytes()
-    assert after is not None
-    assert before + growth // 2 < after < before + 2 * growth
-    assert held
+def test_peak_memory_is_what_the_system_counts() -> None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("this system does not show the peak of resident memory elsewhere")
+    (counted,) = (int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    # The kernel gathers its counters a little late, page by page.
+    assert peak_memory_bytes() == pytest.approx(counted, rel=0.02)
