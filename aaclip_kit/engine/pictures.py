@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,18 @@ class Cases:
     values: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def keep(self, name: str, found: ClassScores) -> None:
-        """Remember candidates of one class: anomalous images spread evenly over it, and the range of its values."""
-        anomalous = np.flatnonzero(found.labels)
-        if self.most and len(anomalous):
-            places = anomalous[np.linspace(0, len(anomalous) - 1, min(self.most, len(anomalous))).astype(int)]
-            self.maps[name] = [(found.samples[place], found.maps[place].copy()) for place in dict.fromkeys(places)]
+        """Remember candidates of one class, anomalous and normal in turn, and the range of its values."""
+        kinds = [self._spread(np.flatnonzero(found.labels == label)) for label in (1, 0)]
+        places = [place for pair in zip_longest(*kinds) for place in pair if place is not None]
+        if places:
+            self.maps[name] = [(found.samples[place], found.maps[place].copy()) for place in places]
             low, high = np.quantile(found.maps, [0.01, 0.995])
             self.values[name] = (float(low), float(high))
+
+    def _spread(self, places: np.ndarray) -> list[int]:
+        """Up to `most` of the places, evenly over all of them."""
+        chosen = np.linspace(0, max(len(places) - 1, 0), min(self.most, len(places))).astype(int)
+        return list(dict.fromkeys(places[chosen].tolist()))
 
     def save(self, folder: Path, size: int) -> list[Path]:
         """Draw up to `most` cases, class after class in turn, on one colour scale."""
@@ -59,7 +65,9 @@ class Cases:
         for sample, values in self._chosen():
             picture = open_picture(sample.image)
             mask = read_mask(sample.mask, picture.size, size) if sample.mask else None
-            path = folder / f"{len(paths):02d}_{_plain(sample.class_name)}_{_plain(sample.image.stem)}.png"
+            kind = sample.defect or ("anomalous" if sample.label else "normal")
+            name = "_".join(_plain(part) for part in (sample.class_name, kind, sample.image.stem))
+            path = folder / f"{len(paths):02d}_{name}.png"
             save_heatmap(path, np.asarray(resized(picture, size)), mask, values, scale)
             paths.append(path)
         return paths

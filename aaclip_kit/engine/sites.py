@@ -44,14 +44,31 @@ class Sites(nn.Module):
         self, tower: TowerName, block: int, tokens: Float[Tensor, "items L D"], contexts: Contexts
     ) -> Float[Tensor, "items L D"]:
         """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
-        for at, _, stage in self._order[tower]:
+        for at, name, stage in self._order[tower]:
             if at == block and stage.context_kind == "none":
-                tokens = stage(tokens, None)
+                tokens = _checked(name, block, stage, tokens, None)
             elif at == block and stage.context_kind in contexts:
-                tokens = stage(tokens, contexts[stage.context_kind])
+                tokens = _checked(name, block, stage, tokens, contexts[stage.context_kind])
         return tokens
 
     def first_conditioned(self, tower: TowerName, contexts: Contexts) -> int | None:
         """First block after which a stage that one of `contexts` switches on acts."""
         blocks = [block for block, _, stage in self._order[tower] if stage.context_kind in contexts]
         return min(blocks, default=None)
+
+
+def _checked(name: str, block: int, stage: AttentionStage, tokens: Tensor, context: Context | None) -> Tensor:
+    """Run a stage; a fault of it is reported as its own, at the boundary, not where its tokens first do harm."""
+    where = f"stages.{name} after block {block} ({type(stage).__module__}.{type(stage).__qualname__})"
+    try:
+        changed = stage(tokens, context)
+    except UserError:
+        raise
+    except Exception as error:
+        fix = "mend the stage; aakit --debug shows the traceback"
+        raise UserError(f"its forward raised {type(error).__name__}: {error}", where=where, fix=fix) from error
+    if not isinstance(changed, Tensor) or changed.shape != tokens.shape:
+        given = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        problem = f"its forward returned {given} for tokens of shape {tuple(tokens.shape)}"
+        raise UserError(problem, where=where, fix="a stage returns the tokens in the shape that it got")
+    return changed

@@ -58,7 +58,7 @@ class _Checker:
         name = keys.pop("use", None)
         if not isinstance(name, str):
             known = ", ".join(self.registry.names(kind))
-            fix = f"name a {kind}; known: {known}"
+            fix = f"name the {kind}; known: {known}"
             problem = f"needs a text value (given: {name!r})" if "use" in table else "is missing"
             self.faults.append(UserError(problem, where=f"{self.source}: {where}.use", fix=fix))
             return None

@@ -31,6 +31,8 @@ def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> U
     if found["type"] == "missing":
         return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))
     message = found["msg"].removeprefix("Value error, ")
+    for python, toml in (("tuple", "an array"), ("list", "an array"), ("dictionary", "a table")):
+        message = message.replace(f"a valid {python}", toml)
     if found["type"] == "too_short":
         message = f"needs at least {found['ctx']['min_length']} entries"
     given = f" (given: {found['input']!r})" if not isinstance(found["input"], dict) else ""

@@ -114,7 +114,7 @@ class EvaluationTable(Options):
         "probability that the second stands for",
     )
     blur: bool = Field(True, description="Gaussian blur of each level's map, by the data set's domain")
-    heatmaps: int = Field(8, ge=0, description="test images drawn as heatmaps at the end")
+    heatmaps: int = Field(16, ge=0, description="test images drawn as heatmaps at the end")
 
 
 class InitTable(Options):

@@ -119,7 +119,7 @@ def test_a_class_may_be_called_anything_that_prompts_can_use(
     ran = aakit("run", small_experiment, "--out", "out", *(word for one in overrides for word in ("--set", one)))
     assert ran.code == 0, ran.err
     assert f"\n{name} " in ran.out
-    assert len(list((place / "out" / "heatmaps").glob("*.png"))) == 4
+    assert len(list((place / "out" / "heatmaps").glob("*.png"))) == 8
     assert set(json.loads((place / "out" / "metrics.json").read_text())["before"]["classes"]) == {name}
 
 

@@ -55,7 +55,7 @@ def test_two_loops_leave_what_the_design_names(small_experiment: Path, tmp_path:
     assert sum(event["event"] == "step" for event in events) == len(watcher.steps)
     for name in ("experiment.toml", "manifest.json", "report.html"):
         assert (tmp_path / "run" / name).stat().st_size > 100
-    assert len(list((tmp_path / "run" / "heatmaps").glob("*.png"))) == 4
+    assert len(list((tmp_path / "run" / "heatmaps").glob("*.png"))) == 8
 
 
 def test_same_seed_same_metrics_and_another_seed_others(small_experiment: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_an_empty_file_names_everything_that_is_missing(registry: Registry) -> N
 def test_a_component_table_without_use_lists_what_there_is(faults: Faults, edit: Edit) -> None:
     edit('use = "feedback"\n', "")
     (fault,) = faults()
-    assert (fault.problem, fault.fix) == ("is missing", "name a scheduler; known: base, feedback, v2")
+    assert (fault.problem, fault.fix) == ("is missing", "name the scheduler; known: base, feedback, v2")
     (fault,) = faults("scheduler.use=3")
     assert fault.problem == "needs a text value (given: 3)"
 
