@@ -1,11 +1,10 @@
 """Components by kind and name: what plugins registered, what failed, and who owns which name."""
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Literal, get_args
 
-from .contracts.errors import UserError
+from .contracts.errors import UserError, nearest_hint
 from .contracts.options import Options
 
 Kind = Literal["backbone", "attention-stage", "loss", "scheduler", "data-set"]
@@ -96,10 +95,8 @@ class Registry:
                 f"{kind} '{name}' is registered twice, by {owners}", where=where, fix="uninstall one of them"
             )
         known = self.names(kind)
-        near = get_close_matches(name, known, n=1, cutoff=0.5)
         broken = "; ".join(f"{failure.plugin.name}: {failure.reason}" for failure in self.failures)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        fix = f"{hint}known: {', '.join(known) or 'none'}" + (
+        fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}" + (
             f" (plugins that failed to load: {broken})" if broken else ""
         )
         raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)

@@ -1,14 +1,13 @@
 """`aakit list-plugins` and `aakit show`: what is installed, and what its options mean."""
 
 import json
-from difflib import get_close_matches
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, nearest_hint
 from ..discovery import discover
 from ..registry import KINDS, Component, Registry
 from .describe import describe_option
@@ -59,9 +58,8 @@ def _refuse_unknown(registry: Registry, name: str) -> None:
         if (kind, name) in registry.clashes:
             registry.get(kind, name)
     known = sorted({component.name for component in registry.components.values()})
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise UserError(f"there is no component called '{name}'", fix=f"{hint}known: {', '.join(known)}")
+    fix = f"{nearest_hint(name, known)}known: {', '.join(known)}"
+    raise UserError(f"there is no component called '{name}'", fix=fix)
 
 
 def _sorted(registry: Registry) -> list[Component]:

@@ -44,11 +44,7 @@ class Screen:
         """What will happen: model, stages, data, loops, folder."""
         detector, file = run.detector, run.experiment.file
         backbone = detector.backbone
-        trained = sum(
-            parameter.numel()
-            for tower in ("text", "vision")
-            for parameter in detector.trained_parameters(tower).values()
-        )
+        trained = sum(parameter.numel() for parameter in detector.all_trained_parameters().values())
         frozen = sum(parameter.numel() for parameter in backbone.parameters())
         self.message(f"experiment {file.name}, profile {file.profile}, seed {file.seed}, on {run.place}")
         self.message(

@@ -1,6 +1,7 @@
 """The one exception that a user is meant to read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class UserError(Exception):
@@ -24,3 +25,9 @@ class UserErrors(UserError):
     def __init__(self, faults: Iterable[UserError]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+def nearest_hint(name: str, known: Sequence[str]) -> str:
+    """The words "did you mean 'x'? " with the nearest of the known names; empty where none is near."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'? " if near else ""

@@ -21,8 +21,8 @@ _GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 def trained_state(detector: Detector) -> dict[str, Tensor]:
     """Every trained tensor, on the CPU."""
-    names = {**detector.trained_parameters("text"), **detector.trained_parameters("vision")}
-    return {name: parameter.detach().cpu().contiguous() for name, parameter in names.items()}
+    parameters = detector.all_trained_parameters()
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
 
 
 def save(detector: Detector, path: Path, about: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def load_into(detector: Detector, path: Path) -> list[str]:
 
 def wanted_by(detector: Detector, found: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
     """Parameters that a checkpoint with the names `found` must give, and the stages that it lacks entirely."""
-    parameters = {**detector.trained_parameters("text"), **detector.trained_parameters("vision")}
+    parameters = detector.all_trained_parameters()
     fresh = {stage for name in parameters if (stage := _stage_of(name))} - {_stage_of(name) for name in found}
     return {name: value for name, value in parameters.items() if _stage_of(name) not in fresh}, sorted(fresh)
 

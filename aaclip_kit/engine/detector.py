@@ -53,6 +53,10 @@ class Detector(nn.Module):
         text_head = {key: parameter for key, parameter in heads if key.startswith("text.") == (tower == "text")}
         return {**found, **{f"heads.{key}": parameter for key, parameter in text_head.items()}}
 
+    def all_trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters of both towers' phases: what a checkpoint holds."""
+        return {**self.trained_parameters("text"), **self.trained_parameters("vision")}
+
     @contextmanager
     def training_tower(self, tower: TowerName) -> Iterator[dict[str, nn.Parameter]]:
         """Gradients for one tower's parameters only, dropout by the switch; everything is put back afterwards."""

@@ -1,12 +1,11 @@
 """Turning pydantic's findings into plain messages that name file, table, key, expectation and nearest valid name."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, nearest_hint
 
 
 def explain(error: ValidationError, model: type[BaseModel], file: str, table: str) -> list[UserError]:
@@ -25,8 +24,7 @@ def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> U
     where = f"{file}: {'.'.join([*([table] if table else []), *keys]) or 'the file'}"
     if found["type"] == "extra_forbidden":
         known = _known_keys(model, keys[:-1])
-        near = get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else "remove it; "
+        hint = nearest_hint(keys[-1], known) or "remove it; "
         return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
     if found["type"] == "missing":
         return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))
