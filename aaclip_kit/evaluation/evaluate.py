@@ -1,4 +1,4 @@
-"""Scoring a whole data set with one detector, class by class."""
+"""Scoring a whole data set with one detector, class by class and batch by batch."""
 
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
@@ -6,37 +6,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Int
 from torch import Tensor
 
-from ..contracts.data import DataSet, Sample
+from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.options import TowerName
 from ..data.batches import Batch, Pixels, test_batches
 from ..engine.detector import Detector
 from ..engine.device import Place
 from ..experiment.schema import EvaluationTable, Switches
-from .metrics import Values, class_metrics, mean_metrics
+from .metrics import ClassResult, results
+from .min_max import MinMaxScores
 from .score import Scores, map_probability, score
+from .streaming import ClassMetrics
 
 
 @dataclass(frozen=True)
-class ClassScores:
-    """Raw scores of one class: maps and masks `[n, S, S]`, detection scores and map peaks `[n]`."""
+class ScoredBatch:
+    """Raw scores of some images of one class, beside their samples and masks.
+
+    `grid` is the anomaly map on the patch grid and `maps` is it at the image size; `image_scores` go by
+    `evaluation.image_score`, also where the class's metrics are of scores normalised as published.
+    """
 
     samples: tuple[Sample, ...]
-    maps: np.ndarray
-    masks: np.ndarray
-    detection: np.ndarray
-    peaks: np.ndarray
+    masks: Bool[np.ndarray, "B S S"]
+    grid: Float32[np.ndarray, "B G G"]
+    maps: Float32[np.ndarray, "B S S"]
+    detection: Float32[np.ndarray, " B"]
+    peaks: Float32[np.ndarray, " B"]
+    image_scores: Float32[np.ndarray, " B"]
 
     @property
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Int[np.ndarray, " B"]:
         """1 for an anomalous image."""
         return np.array([sample.label for sample in self.samples])
 
     @property
-    def has_masks(self) -> bool:
-        """Whether every anomalous image has a mask."""
-        return all(sample.mask is not None for sample in self.samples if sample.label)
+    def known_masks(self) -> list[Bool[np.ndarray, "S S"] | None]:
+        """The mask of each image; None for an anomalous image that has none."""
+        pairs = zip(self.samples, self.masks, strict=True)
+        return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
+
+
+Keep = Callable[[str, ScoredBatch], None]
+"""Called with a class's name and one batch of its images after another."""
 
 
 @dataclass(frozen=True)
@@ -54,71 +68,84 @@ class Evaluator:
     workers: int = 0
 
     def metrics(
-        self,
-        data: DataSet,
-        attending: Set[TowerName],
-        trained: bool,
-        keep: Callable[[str, ClassScores], None] | None = None,
+        self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
     ) -> dict[str, Any]:
-        """`{"classes": {class: values}, "mean": values}`; `keep` sees each class's scores on the way."""
-        classes: dict[str, Values] = {}
-        for name in data.classes:
-            found = self.class_scores(data, name, attending, trained)
+        """The record that `results` makes of all classes; `keep` sees every scored batch on the way."""
+        return results(self.evaluate(data, attending, trained, keep))
+
+    def evaluate(
+        self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+    ) -> dict[str, ClassResult]:
+        """Metrics and curves of each class; `keep` sees every scored batch on the way."""
+        return {name: self.class_metrics(data, name, attending, trained, keep).result() for name in data.classes}
+
+    def class_metrics(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+    ) -> ClassMetrics:
+        """Counts of one class, which can be saved and added to those of other images of it."""
+        found = ClassMetrics(undefined_as_zero=self.switches.one_label_auroc == "zero")
+        published = MinMaxScores(data.domain) if self.switches.score_normalisation == "test_set" else None
+        labels = []
+        for batch in self.scored_batches(data, name, attending, trained):
             if keep:
-                keep(name, found)
-            zero = self.switches.one_label_auroc == "zero"
-            classes[name] = class_metrics(
-                found.maps, found.masks, self.image_scores(found, data), found.labels, found.has_masks,
-                undefined_as_zero=zero,
-            )  # fmt: skip
-        return {"classes": classes, "mean": mean_metrics(classes)}
+                keep(name, batch)
+            found.update_pixels(batch.maps, batch.known_masks, batch.labels)
+            if published is None:
+                found.update_images(batch.image_scores, batch.labels)
+            else:
+                published.add(batch.maps, batch.detection)
+                labels.append(batch.labels)
+        if published is not None:
+            found.update_images(published.image_scores(), np.concatenate(labels))
+        return found
+
+    def scored_batches(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool
+    ) -> Iterator[ScoredBatch]:
+        """Score the images of one class in order, a batch at a time."""
+        samples = tuple(sample for sample in data.samples if sample.class_name == name)
+        text = self._class_text(name, trained)
+        for batch in test_batches(samples, self.pixels, self.table.batch_size, self.workers):
+            yield self._scored(batch, text, data.domain, attending, trained)
+
+    def image_scores(self, scores: Scores) -> Tensor:
+        """One score an image, `[B]`, by the experiment's choice."""
+        if self.table.image_score == "detection":
+            return scores.detection
+        if self.table.image_score == "map":
+            return scores.map_peak
+        return (scores.detection + map_probability(scores.map_peak, len(self.detector.levels))) / 2
 
     @torch.no_grad()
-    def class_scores(self, data: DataSet, name: str, attending: Set[TowerName], trained: bool) -> ClassScores:
-        """Score every image of one class."""
-        samples = tuple(sample for sample in data.samples if sample.class_name == name)
-        found = list(self._scored(samples, data, attending, trained))
-        maps = torch.cat([scores.maps for _, scores in found]).cpu().numpy()
-        masks = torch.cat([batch.masks for batch, _ in found])[:, 0].cpu().numpy() > 0
-        detection = torch.cat([scores.detection for _, scores in found]).cpu().numpy()
-        peaks = torch.cat([scores.map_peak for _, scores in found]).cpu().numpy()
-        return ClassScores(samples, maps, masks, detection, peaks)
-
-    def image_scores(self, found: ClassScores, data: DataSet) -> np.ndarray:
-        """One score an image, by the experiment's choice or, as published, from min-max over the class's test set."""
-        if self.switches.score_normalisation == "test_set":
-            peaks = _min_max(found.maps).reshape(len(found.maps), -1).max(axis=1)
-            return peaks if data.domain == "medical" else 0.5 * peaks + 0.5 * _min_max(found.detection)
-        likely = map_probability(torch.from_numpy(found.peaks), len(self.detector.levels)).numpy()
-        choices = {"detection": found.detection, "map": found.peaks, "mean": (found.detection + likely) / 2}
-        return choices[self.table.image_score]
-
     def _scored(
-        self, samples: tuple[Sample, ...], data: DataSet, attending: Set[TowerName], trained: bool
-    ) -> Iterator[tuple[Batch, Scores]]:
-        for batch in test_batches(samples, self.pixels, self.table.batch_size, self.workers):
-            batch = batch.to(self.place.device)
-            with self.place.autocast():
-                levels, detection, text = self._features(batch, attending, trained)
-            size = batch.images.shape[-1]
-            yield batch, score(levels, detection, text, size, data.domain, self.table.blur)
+        self, batch: Batch, text: Tensor | None, domain: Domain, attending: Set[TowerName], trained: bool
+    ) -> ScoredBatch:
+        batch = batch.to(self.place.device)
+        with self.place.autocast():
+            levels, detection, text = self._features(batch, text, attending, trained)
+        scores = score(levels, detection, text, batch.images.shape[-1], domain, self.table.blur)
+        found = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
+        masks = batch.masks[:, 0].cpu().numpy() > 0
+        return ScoredBatch(batch.samples, masks, *(part.cpu().numpy() for part in found))
+
+    @torch.no_grad()
+    def _class_text(self, name: str, trained: bool) -> Tensor | None:
+        """The class's text feature `[1, E, 2]`; None where it is conditioned on each image."""
+        with self.place.autocast():
+            if not trained:
+                return self.detector.text.frozen_features((name,))
+            return self.detector.text_features((name,), None) if self.table.text_conditioning == "none" else None
 
     def _features(
-        self, batch: Batch, attending: Set[TowerName], trained: bool
+        self, batch: Batch, text: Tensor | None, attending: Set[TowerName], trained: bool
     ) -> tuple[dict[int, Tensor], Tensor, Tensor]:
         detector = self.detector
         if not trained:
-            text = detector.text.frozen_features(batch.classes[:1]).expand(len(batch.classes), -1, -1)
-            frozen = detector.image.frozen(batch.images, detector.levels)
-            return frozen.levels, frozen.detection, text
-        attention = "vision" in attending and self.switches.evaluation_attention
-        found = detector.image_features(batch.images, batch.classes, attention)
-        context = None
-        if self.table.text_conditioning == "image":
+            found = detector.image.frozen(batch.images, detector.levels)
+        else:
+            attention = "vision" in attending and self.switches.evaluation_attention
+            found = detector.image_features(batch.images, batch.classes, attention)
+        if text is None:
             context = detector.seen_by_text(batch.images, batch.classes, True, attending)[1]
-        return found.levels, found.detection, detector.text_features(batch.classes, context)
-
-
-def _min_max(values: np.ndarray) -> np.ndarray:
-    low, high = float(values.min()), float(values.max())
-    return (values - low) / ((high - low) or 1.0)
+            return found.levels, found.detection, detector.text_features(batch.classes, context)
+        return found.levels, found.detection, text.expand(len(batch.classes), -1, -1)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter
 
-from .metrics import Values, class_metrics, mean_metrics
+from .metrics import ClassResult, results
+from .streaming import ClassMetrics
 
 _GREY_WEIGHTS: Final = np.array([0.299, 0.587, 0.114], np.float32)
 _DARKNESS_BLUR: Final = 1 / 192
@@ -58,40 +59,26 @@ class LabelledImage(NamedTuple):
 
 def rule_metrics(
     classes: Mapping[str, Iterable[LabelledImage]], *, undefined_as_zero: bool = False
-) -> dict[str, dict[str, dict[str, Values] | Values]]:
-    """Return `{rule: {"classes": {class: metrics}, "mean": metrics}}` for both rules, as `class_metrics` names them.
+) -> dict[str, dict[str, Any]]:
+    """Return `{rule: results}` for both rules, in the form that `results` gives a detector's.
 
     The pixel metrics of a class need a mask for each of its anomalous images and are None otherwise. Each iterable
     is read once, one class after another, so that images can be read as they are needed.
     """
-    per_rule: dict[str, dict[str, Values]] = {rule: {} for rule in RULES}
+    per_rule: dict[str, dict[str, ClassResult]] = {rule: {} for rule in RULES}
     for name, images in classes.items():
-        for rule, values in _class_values(images, undefined_as_zero).items():
-            per_rule[rule][name] = values
-    return {rule: {"classes": values, "mean": mean_metrics(values)} for rule, values in per_rule.items()}
+        for rule, found in _class_results(images, undefined_as_zero).items():
+            per_rule[rule][name] = found
+    return {rule: results(found) for rule, found in per_rule.items()}
 
 
-def _class_values(images: Iterable[LabelledImage], undefined_as_zero: bool) -> dict[str, Values]:
-    maps: dict[str, list[Map]] = {rule: [] for rule in RULES}
-    masks, labels, has_masks = [], [], True
+def _class_results(images: Iterable[LabelledImage], undefined_as_zero: bool) -> dict[str, ClassResult]:
+    per_rule = {rule: ClassMetrics(undefined_as_zero) for rule in RULES}
     for image, label, mask in images:
-        for rule, anomaly_map in RULES.items():
-            maps[rule].append(anomaly_map(image))
-        has_masks &= mask is not None or not label
-        masks.append(np.zeros(image.shape[:2], bool) if mask is None else mask)
-        labels.append(label)
-    label_array = np.array(labels, dtype=np.int64)
-    return {
-        rule: class_metrics(
-            rule_maps,
-            masks,
-            np.array([image_score(anomaly_map) for anomaly_map in rule_maps], dtype=np.float64),
-            label_array,
-            has_masks,
-            undefined_as_zero=undefined_as_zero,
-        )
-        for rule, rule_maps in maps.items()
-    }
+        for rule, found in per_rule.items():
+            anomaly_map = RULES[rule](image)
+            found.update([anomaly_map], [mask], np.array([image_score(anomaly_map)]), np.array([label]))
+    return {rule: found.result() for rule, found in per_rule.items()}
 
 
 def _blurred(values: Map, fraction: float) -> Map:

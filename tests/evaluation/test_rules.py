@@ -111,7 +111,7 @@ def real_images(class_name: str) -> list[LabelledImage]:
     return images
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not beside the project")
+@pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/realdata beside the project")
 @pytest.mark.parametrize(
     ("class_name", "rule", "image_auroc", "pixel_auroc"),
     [

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from aaclip_kit import Domain
-from aaclip_kit.evaluation.score import gaussian_blur, level_map, map_probability, score
+from aaclip_kit.evaluation.score import gaussian_blur, level_grid, map_probability, score
 
 from ..helpers import assert_close
 
@@ -129,6 +129,6 @@ def test_half_precision_features_are_scored_in_single_precision() -> None:
 def test_map_probability_is_the_softmax_of_the_mean_similarities() -> None:
     """For one patch without blur, the probability that a loss would see if all levels agreed."""
     levels, _, text = features(side=1)
-    maps = [level_map(levels[2], text, 1, "industrial", blur=False) for _ in range(2)]
+    grids = [level_grid(levels[2], text, "industrial", blur=False) for _ in range(2)]
     logits = (100 * levels[2] @ text)[:, 0]
-    assert_close(map_probability(torch.stack(maps).sum(0)[:, 0, 0], levels=2), logits.softmax(-1)[:, 1])
+    assert_close(map_probability(torch.stack(grids).sum(0)[:, 0, 0], levels=2), logits.softmax(-1)[:, 1])

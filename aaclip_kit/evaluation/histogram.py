@@ -1,0 +1,195 @@
+"""Scores of two labels as counts over bins of float32: exact while they are few, of bounded memory when they are many.
+
+A bin is all float32 numbers that agree but for their `shift` lowest bits. `shift` begins at 0, where every distinct
+score has a bin of its own, and grows by one whenever more than `capacity` bins hold a score. It is therefore the
+smallest with which all scores fit, in whatever order and in however many parts they came: merging is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, UInt32
+
+from .curve import Curve
+from .float_order import lowest_values, ordered_keys
+
+CAPACITY: Final = 2**19
+"""Bins at most. Each takes 28 bytes: a key, two counts and a sum of weights."""
+
+_MOST_RUNS: Final = 1000
+
+
+class _Bins(NamedTuple):
+    """Keys of bins, and three rows for them: negatives, positives, weights of the positives."""
+
+    keys: UInt32[np.ndarray, " N"]
+    sums: Float64[np.ndarray, "3 N"]
+
+
+class Histogram:
+    """Counts of negative and positive scores, and the ranking metrics of them.
+
+    A score at or above a threshold counts as positive; every threshold named here is the lower edge of a bin. Each
+    metric is None where one of the two labels does not occur.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity, self.shift = capacity, 0
+        self._runs: list[_Bins] = []
+
+    def add(
+        self,
+        scores: Float[np.ndarray, " N"],
+        positive: Bool[np.ndarray, " N"],
+        weights: Float64[np.ndarray, " P"] | None = None,
+    ) -> None:
+        """Count scores, rounded to float32; `weights` of the positives in their order, 1 each by default.
+
+        Raises ValueError for NaN.
+        """
+        keys = ordered_keys(scores) >> np.uint32(self.shift)
+        ones = np.ones(int(np.count_nonzero(positive)))
+        hits = np.stack([np.zeros_like(ones), ones, ones if weights is None else weights])
+        self._take(_counted(keys[~positive]), _summed(_Bins(keys[positive], hits)))
+
+    def merge(self, other: Histogram) -> None:
+        """Add another's counts, which stays as it is."""
+        found = other._bins()
+        if other.shift > self.shift:
+            self._coarsen(other.shift - self.shift)
+        self._take(_Bins(found.keys >> np.uint32(self.shift - other.shift), found.sums))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All of it as arrays, for `numpy.savez` or another process."""
+        keys, sums = self._bins()
+        return {"capacity": np.array(self.capacity), "shift": np.array(self.shift), "keys": keys, "sums": sums}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> Histogram:
+        """The histogram that `state` came from."""
+        found = cls(int(state["capacity"]))
+        found.shift = int(state["shift"])
+        found._runs = [_Bins(state["keys"], state["sums"])]
+        return found
+
+    @property
+    def negatives(self) -> int:
+        """How many negative scores were added."""
+        return int(sum(run.sums[0].sum() for run in self._runs))
+
+    @property
+    def positives(self) -> int:
+        """How many positive scores were added."""
+        return int(sum(run.sums[1].sum() for run in self._runs))
+
+    def roc(self, weighted: bool = False) -> Curve | None:
+        """True over false positive rate, a point for each bin; `weighted`: the weights' share in the counts' place."""
+        if not (self.negatives and self.positives):
+            return None
+        negatives, *hits = self._from_the_top()
+        chosen = hits[weighted]
+        return Curve(np.append(0.0, negatives / negatives[-1]), np.append(0.0, chosen / chosen[-1]))
+
+    def auroc(self) -> float | None:
+        """The chance that a positive scores above a negative, ties counting one half."""
+        curve = self.roc()
+        return None if curve is None else curve.area()
+
+    def average_precision(self) -> float | None:
+        """Precision at each threshold, weighted with the recall that it adds; nothing is interpolated."""
+        if not (self.negatives and self.positives):
+            return None
+        negatives, positives, _ = self._from_the_top()
+        gained = np.diff(positives, prepend=0.0)
+        return float(np.dot(positives / (negatives + positives), gained) / positives[-1])
+
+    def f1max(self) -> float | None:
+        """The largest F1 that a threshold reaches."""
+        found = self._f1()
+        return None if found is None else float(found.max())
+
+    def f1max_threshold(self) -> float | None:
+        """The threshold of the largest F1; the highest one where several reach it."""
+        found = self._f1()
+        return None if found is None else float(self._edges()[::-1][found.argmax()])
+
+    def threshold_at_fpr(self, rate: float) -> float | None:
+        """The lowest threshold with at most this share of the negatives at or above it; None without negatives.
+
+        Where even the highest bin holds more of them, the threshold is the next number above that bin.
+        """
+        if not self.negatives:
+            return None
+        negatives = self._from_the_top()[0]
+        allowed = int(np.searchsorted(negatives / negatives[-1], rate, side="right"))
+        if allowed:
+            return float(self._edges()[::-1][allowed - 1])
+        return float(lowest_values(self._bins().keys[-1:] + np.uint32(1), self.shift)[0])
+
+    def rates_at(self, threshold: float) -> tuple[float | None, float | None]:
+        """False positive rate and F1 of a threshold; each None where it is undefined."""
+        above = self._edges() >= threshold
+        negatives, positives, _ = (float(row[above].sum()) for row in self._bins().sums)
+        return (
+            negatives / self.negatives if self.negatives else None,
+            2 * positives / (negatives + positives + self.positives) if self.positives else None,
+        )
+
+    def _f1(self) -> Float64[np.ndarray, " N"] | None:
+        if not (self.negatives and self.positives):
+            return None
+        negatives, positives, _ = self._from_the_top()
+        return 2 * positives / (negatives + positives + positives[-1])
+
+    def _from_the_top(self) -> Float64[np.ndarray, "3 N"]:
+        """What lies at or above each bin, the highest bin first."""
+        return np.cumsum(self._bins().sums[:, ::-1], axis=1)
+
+    def _edges(self) -> Float[np.ndarray, " N"]:
+        return lowest_values(self._bins().keys, self.shift)
+
+    def _take(self, *runs: _Bins) -> None:
+        # Runs wait until they are worth a merge: one merge an image would move every bin for each image.
+        self._runs.extend(runs)
+        if len(self._runs) > _MOST_RUNS or sum(len(waiting.keys) for waiting in self._runs[1:]) > self.capacity:
+            self._bins()
+
+    def _bins(self) -> _Bins:
+        """All runs made one, with as many bits as fit."""
+        if len(self._runs) != 1:
+            keys = [np.zeros(0, np.uint32), *(run.keys for run in self._runs)]
+            sums = [np.zeros((3, 0)), *(run.sums for run in self._runs)]
+            self._runs = [_summed(_Bins(np.concatenate(keys), np.concatenate(sums, axis=1)))]
+        while len(self._runs[0].keys) > self.capacity:
+            self._coarsen(1)
+        return self._runs[0]
+
+    def _coarsen(self, bits: int) -> None:
+        self._runs = [_summed(_Bins(run.keys >> np.uint32(bits), run.sums)) for run in self._runs]
+        self.shift += bits
+
+
+def _counted(keys: UInt32[np.ndarray, " N"]) -> _Bins:
+    """Negatives only: sorting the keys themselves is several times quicker than sorting rows by them."""
+    keys.sort()
+    starts = _starts(keys)
+    sums = np.zeros((3, len(starts)))
+    sums[0] = np.diff(starts, append=len(keys))
+    return _Bins(keys[starts], sums)
+
+
+def _summed(bins: _Bins) -> _Bins:
+    order = np.argsort(bins.keys, kind="stable")
+    keys = bins.keys[order]
+    starts = _starts(keys)
+    if not len(starts):
+        return bins
+    return _Bins(keys[starts], np.stack([np.add.reduceat(row[order], starts) for row in bins.sums]))
+
+
+def _starts(keys: UInt32[np.ndarray, " N"]) -> np.ndarray:
+    """Where each distinct key begins among sorted ones."""
+    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
