@@ -42,7 +42,7 @@ def read_synthetic(options: SyntheticOptions) -> DataSet:
 
     Raises `UserError` for an unknown class or a cache that cannot be written.
     """
-    from .mvtec_layout import read_mvtec
+    from .layouts import LAYOUTS, read_classes
 
     surfaces = _surfaces(options)
     folder = cache_folder(options) / _key(options, surfaces)
@@ -52,7 +52,7 @@ def read_synthetic(options: SyntheticOptions) -> DataSet:
         except OSError as error:
             fix = f"set `cache` or the environment variable {CACHE_VARIABLE} to a folder with room that you may write"
             raise UserError(f"the drawn images cannot be kept ({error})", where=str(folder), fix=fix) from None
-    return read_mvtec(folder, None, {})
+    return read_classes({name: folder / name for name in surfaces}, LAYOUTS["mvtec"], {})
 
 
 def cache_folder(options: SyntheticOptions) -> Path:
@@ -67,7 +67,7 @@ def cache_folder(options: SyntheticOptions) -> Path:
 
 def _surfaces(options: SyntheticOptions) -> tuple[str, ...]:
     from . import synthetic
-    from .mvtec_layout import unknown_classes
+    from .layouts import unknown_classes
 
     split = {
         "train": synthetic.TRAIN_SURFACES,

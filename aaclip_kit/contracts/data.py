@@ -4,13 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .errors import UserError
+
 Domain = Literal["industrial", "medical"]
 """What the images show; sets how strongly maps are blurred."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings, in lower case, of the files that count as images where a folder is searched for them."""
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file's name ends as an image's does, in either case; what is in it is seen when it is decoded."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image. `mask` is None for a normal image; `label` is 1 for an anomalous one."""
+    """One image. `mask` is None for a normal image, or where there is none; `label` is 1 for an anomalous one."""
 
     image: Path
     class_name: str
@@ -21,11 +31,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Samples, the real name of each class for the prompts, and the domain that sets the scoring blur."""
+    """Samples, the real name of each class for the prompts, and the domain that sets the scoring blur.
+
+    `name` is that of a published data set, None for own data. `faults` has one message for each image that should be
+    among the samples and cannot be; the engine stops at them, or goes on without, as the experiment says. `notes` are
+    lines for whoever reads the run's output.
+    """
 
     samples: tuple[Sample, ...]
     real_names: dict[str, str]
     domain: Domain = "industrial"
+    name: str | None = None
+    faults: tuple[UserError, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,94 +1,70 @@
-"""What must hold of the data before anything is trained or written."""
+"""What is to be said of data before anything is trained or written: faults that stop a run, and remarks that do not."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..contracts.data import DataSet, Sample
-from ..contracts.errors import UserError, UserErrors
-from .pictures import open_mask, open_picture
+from ..contracts.errors import UserError
+from .survey import Survey
 
-MOST_FAULTS = 20
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What a data set held: counts by class and label, and a checksum of every file's content."""
-
-    counts: dict[str, dict[str, int]]
-    sha256: str
-    contents: dict[str, Path]
-    """Checksum of each image to its path."""
-
-    def as_record(self) -> dict[str, Any]:
-        """The part that goes into the manifest."""
-        count = sum(sum(found.values()) for found in self.counts.values())
-        return {"count": count, "classes": list(self.counts), "counts": self.counts, "sha256": self.sha256}
+MOST_SHOWN = 10
+"""Faulty files of one data set that are named one by one on a screen."""
 
 
-def check_data_set(data: DataSet, where: str) -> None:
-    """Decode every file and compare the sizes of masks. Raises `UserErrors` with up to 20 faults."""
-    if not data.samples:
-        raise UserError("the data set has no images", where=where, fix="point it at a folder that holds images")
-    with ThreadPoolExecutor() as pool:
-        faults = [fault for fault in pool.map(_fault_of, data.samples) if fault]
-    if len(faults) > MOST_FAULTS:
-        rest = UserError(f"and {len(faults) - MOST_FAULTS} more faulty files", where=where)
-        faults = [*faults[:MOST_FAULTS], rest]
-    if faults:
-        raise UserErrors(faults)
+def shown(faults: Sequence[UserError], where: str) -> list[UserError]:
+    """The first faults, and one line with the number of the others."""
+    more = len(faults) - MOST_SHOWN
+    if more <= 0:
+        return list(faults)
+    fix = '`aakit data check ... --json` names every one; on_bad_image = "skip" goes on without them'
+    return [*faults[:MOST_SHOWN], UserError(f"and {more} more, {len(faults)} in all", where=where, fix=fix)]
 
 
-def check_trainable(data: DataSet, where: str) -> None:
+def untrainable(data: DataSet, where: str) -> list[UserError]:
     """Training needs a mask for every anomalous image."""
     bare = [sample for sample in data.samples if sample.label and sample.mask is None]
-    if bare:
-        problem = f"{len(bare)} anomalous images have no mask, the first is {bare[0].image}"
-        raise UserError(problem, where=where, fix="training needs masks; add them, or train on another data set")
+    if not bare:
+        return []
+    problem = f"{len(bare)} anomalous images have no mask, the first is {bare[0].image}"
+    return [UserError(problem, where=where, fix="training needs masks; add them, or train on another data set")]
 
 
-def fingerprint(data: DataSet) -> Fingerprint:
-    """Read every file once."""
-    counts: dict[str, Counter[str]] = {}
-    contents: dict[str, Path] = {}
-    whole = hashlib.sha256()
-    for sample in data.samples:
-        counts.setdefault(sample.class_name, Counter())["anomalous" if sample.label else "normal"] += 1
-        digest = _digest(sample.image)
-        contents.setdefault(digest, sample.image)
-        whole.update(f"{sample.class_name} {sample.label} {digest} ".encode())
-        whole.update((_digest(sample.mask) if sample.mask else "-").encode())
-    return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), contents)
+def unnamed(data: DataSet, where: str) -> list[UserError]:
+    """Prompts are made of real names, so every class needs one."""
+    fix = "its plugin must name every class in real_names"
+    missing = [name for name in data.classes if name not in data.real_names]
+    return [
+        UserError(f"the data set gives no real name for its class '{name}'", where=where, fix=fix) for name in missing
+    ]
 
 
-def check_disjoint(first: Fingerprint, second: Fingerprint, names: tuple[str, str]) -> None:
-    """Train and test data may not share an image, whatever its name."""
-    shared = sorted(first.contents.keys() & second.contents.keys())
-    if shared:
-        pairs = ", ".join(f"{first.contents[key]} = {second.contents[key]}" for key in shared[:3])
-        problem = f"{names[0]} and {names[1]} share {len(shared)} images by content: {pairs}"
-        raise UserError(
-            problem, where=f"{names[0]} / {names[1]}", fix="use other classes or another folder for one of them"
-        )
+def remarks(found: Survey) -> list[str]:
+    """What results on these images cannot say: a line for each kind, with the classes or files that it holds for."""
+    counts = class_counts(found.data.samples)
+    bare = [sample for sample in found.data.samples if sample.label and sample.mask is None]
+    masked = {sample.class_name for sample in found.data.samples if sample.mask}
+    no_normal = [name for name, (normal, _) in counts.items() if not normal]
+    no_anomalous = [name for name, (_, anomalous) in counts.items() if not anomalous]
+    no_masks = list(dict.fromkeys(sample.class_name for sample in bare if sample.class_name not in masked))
+    few_masks = [sample.image for sample in bare if sample.class_name in masked]
+    black = [sample.image for sample, facts in found.pairs if sample.label and facts.blank]
+    return [
+        *found.data.notes,
+        *_of_classes("no normal images in {}: image AUROC undefined", no_normal),
+        *_of_classes("no anomalous images in {}: results undefined", no_anomalous),
+        *_of_classes("no masks in {}: image-level results only", no_masks),
+        *_of_images("anomalous images lack a mask that others of their class have: image results only", few_masks),
+        *_of_images("anomalous images have a mask that is all black", black),
+        *_of_images("images are there a second time", _repeated(found)),
+    ]
 
 
-def _fault_of(sample: Sample) -> UserError | None:
-    try:
-        size = open_picture(sample.image).size
-        if sample.mask is not None:
-            open_mask(sample.mask, size)
-    except UserError as fault:
-        return fault
-    return None
+def _of_classes(text: str, names: list[str]) -> list[str]:
+    return [text.format(", ".join(names))] if names else []
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _of_images(text: str, paths: list[Path]) -> list[str]:
+    return [f"{len(paths)} {text}; the first is {paths[0]}"] if paths else []
 
 
 def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
@@ -97,3 +73,9 @@ def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
     for sample in samples:
         counts.setdefault(sample.class_name, [0, 0])[sample.label] += 1
     return {name: (normal, anomalous) for name, (normal, anomalous) in counts.items()}
+
+
+def _repeated(found: Survey) -> list[Path]:
+    """Images whose content another has too, but for the first of each."""
+    first = {facts.image: sample.image for sample, facts in reversed(found.pairs)}
+    return [sample.image for sample, facts in found.pairs if first[facts.image] != sample.image]

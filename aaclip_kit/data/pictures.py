@@ -1,5 +1,7 @@
 """Decoding images and masks. Every fault of a file is one `UserError` that names it."""
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,36 +10,58 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..contracts.errors import UserError
 
+MOST_PIXELS = 100_000_000
+"""Pixels of the largest image that is decoded. The size in a file's header decides, before anything is unpacked."""
 
-def open_picture(path: Path) -> Image.Image:
-    """An image in RGB, upright (EXIF orientation applied). 16-bit grey is scaled to 8 bits."""
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+# Pillow only warns of an image between this bound and twice as much.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+_TOO_LARGE = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+_FAULTY = (OSError, UnidentifiedImageError, ValueError, SyntaxError, *_TOO_LARGE)
+
+
+def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
+    """An image in RGB, upright (EXIF orientation applied). 16-bit grey is scaled to 8 bits; alpha is dropped.
+
+    `content` is what the file holds, where it has been read already. Raises `UserError` for a file that is missing,
+    damaged, no image, of floating-point numbers, or of more than `MOST_PIXELS` pixels.
+    """
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16") or upright.mode == "I":
-                upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-            if upright.mode == "F":
-                raise ValueError("its pixels are floating-point numbers, which have no agreed scale")
-            return upright.convert("RGB")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        upright = _upright(path, content)
+        if upright.mode.startswith("I;16") or upright.mode == "I":
+            upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        if upright.mode == "F":
+            raise ValueError("its pixels are floating-point numbers, which have no agreed scale")
+        # Pillow would warn of a palette's transparency, which is dropped like any alpha.
+        upright.info.pop("transparency", None)
+        return upright.convert("RGB")
+    except _FAULTY as error:
         raise _unreadable(path, error) from None
 
 
-def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A mask of `size` (width, height), upright: 255 where the file is not black; alpha does not count."""
+def open_mask(path: Path, size: tuple[int, int], content: bytes | None = None) -> Image.Image:
+    """A mask of `size` (width, height), upright: 255 where the file is not black; alpha does not count.
+
+    Raises `UserError` as `open_picture` does, and for a mask of another size.
+    """
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            # A palette's numbers say nothing: its first colour may be white.
-            coloured = upright.mode in ("P", "PA", "LA")
-            values = np.asarray(upright.convert("RGB") if coloured else upright)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        upright = _upright(path, content)
+        upright.info.pop("transparency", None)
+        # A palette's numbers say nothing: its first colour may be white. Nor do those of CMYK: 0 is white.
+        coloured = upright.mode in ("P", "PA", "LA", "CMYK")
+        values = np.asarray(upright.convert("RGB") if coloured else upright)
+    except _FAULTY as error:
         raise _unreadable(path, error) from None
     values = values[..., :3].max(axis=-1) if values.ndim == 3 else values
     check_mask_size(path, (values.shape[1], values.shape[0]), size)
     return Image.fromarray((values != 0).astype(np.uint8) * 255)
+
+
+def _upright(path: Path, content: bytes | None) -> Image.Image:
+    with Image.open(path if content is None else BytesIO(content)) as picture:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
 
 
 def check_mask_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -> None:
@@ -67,4 +91,9 @@ def read_mask(path: Path | None, image_size: tuple[int, int], size: int) -> Bool
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError("there is no such file", where=str(path), fix="restore it or take it out of the data set")
-    return UserError(f"cannot be read as an image: {error}", where=str(path), fix="replace it or remove it")
+    if isinstance(error, _TOO_LARGE):
+        problem = f"is too large: it has more than {MOST_PIXELS:,} pixels"
+        return UserError(problem, where=str(path), fix="scale it down, or cut it into tiles")
+    # Pillow's own words would name the file again.
+    problem = "what it holds is no image" if isinstance(error, UnidentifiedImageError) else str(error)
+    return UserError(f"cannot be read as an image: {problem}", where=str(path), fix="replace it or remove it")

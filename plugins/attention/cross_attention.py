@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -64,6 +65,17 @@ class CrossAttention(AttentionStage):
         joined = attended.transpose(1, 2).reshape(items, length, -1)
         update: Tensor = self.out_proj(joined)
         return update
+
+    def attention_weights(
+        self, tokens: Float[Tensor, "items L D"], context: Context
+    ) -> Float[Tensor, "items heads L M"]:
+        """Where each token looks: its weight on each token of its context row, in each head; no dropout."""
+        rows = context.expanded(len(tokens))
+        queries, keys = self._split(self.q_proj(tokens)), self._split(self.k_proj(rows.tokens))
+        similarity = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
+        if rows.mask is not None:
+            similarity = similarity.masked_fill(~_broadcast(rows.mask), -torch.inf)
+        return similarity.softmax(dim=-1)
 
     def _split(self, projected: Float[Tensor, "rows n inner"]) -> Float[Tensor, "rows heads n head_width"]:
         rows, length, _ = projected.shape

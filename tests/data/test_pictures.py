@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,15 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import UserError
-from aaclip_kit.data.pictures import check_mask_size, open_mask, open_picture, read_mask, read_pixels, resized
+from aaclip_kit.data.pictures import (
+    MOST_PIXELS,
+    check_mask_size,
+    open_mask,
+    open_picture,
+    read_mask,
+    read_pixels,
+    resized,
+)
 
 ORIENTATION = 0x0112
 WIDTH, HEIGHT = 30, 20
@@ -78,6 +88,36 @@ def test_a_palette_is_looked_up(tmp_path: Path) -> None:
     picture.putdata([1, 0])
     picture.save(tmp_path / "a.png")
     assert pixels(tmp_path / "a.png").tolist() == [[[5, 150, 250], [200, 10, 20]]]
+
+
+def test_a_transparent_palette_is_looked_up_without_a_warning(tmp_path: Path) -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([200, 10, 20, 5, 150, 250])
+    picture.putdata([1, 0])
+    picture.save(tmp_path / "a.png", transparency=bytes([0, 128]))
+    assert pixels(tmp_path / "a.png").tolist() == [[[5, 150, 250], [200, 10, 20]]]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".jpg"])
+def test_printing_colours_become_those_of_a_screen(tmp_path: Path, suffix: str) -> None:
+    """Cyan, magenta, yellow and black ink: white is none of them."""
+    inks = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255)]
+    expected = np.array([(255, 255, 255), (0, 255, 255), (255, 255, 0), (0, 0, 0)])
+    values = np.array(inks, np.uint8)[None].repeat(16, axis=0).repeat(16, axis=1)
+    Image.frombytes("CMYK", values.shape[1::-1], values.tobytes()).save(
+        tmp_path / f"a{suffix}", **({"quality": 98} if suffix == ".jpg" else {})
+    )
+    assert np.abs(pixels(tmp_path / f"a{suffix}")[8, 8::16].astype(int) - expected).max() <= 8
+
+
+def test_colours_of_16_bits_are_scaled_to_8(tmp_path: Path) -> None:
+    """Pillow writes no such file, so this one is put together by hand."""
+    row = b"\0" + struct.pack(">6H", 0, 256, 40000, 65535, 255, 32768)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row)), (b"IEND", b""))
+    parts = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert pixels(tmp_path / "a.png").tolist() == [[[0, 1, 156], [255, 0, 128]]]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -156,6 +196,12 @@ def test_what_is_not_black_in_a_mask_is_anomalous(tmp_path: Path, mask: Image.Im
     assert np.asarray(open_mask(tmp_path / "m.png", (3, 2))).tolist() == IS_MARKED
 
 
+def test_a_mask_in_printing_colours_marks_what_is_not_black(tmp_path: Path) -> None:
+    inks = bytes([0, 0, 0, 255]) + bytes(4)
+    Image.frombytes("CMYK", (2, 1), inks).save(tmp_path / "m.tif")
+    assert np.asarray(open_mask(tmp_path / "m.tif", (2, 1))).tolist() == [[0, 255]]
+
+
 def test_masks_are_resized_to_their_nearest_pixel(tmp_path: Path) -> None:
     Image.fromarray(np.kron(np.eye(2, dtype=np.uint8), np.ones((8, 8), np.uint8)) * 3).save(tmp_path / "m.png")
     found = read_mask(tmp_path / "m.png", (16, 16), 6)
@@ -225,6 +271,29 @@ def test_damaged_headers_never_raise_anything_but_a_message(tmp_path: Path) -> N
                 open_picture(path)
             except UserError as error:
                 assert error.where == str(path)
+
+
+@pytest.mark.parametrize("pixels", [MOST_PIXELS + 10_000, 4 * MOST_PIXELS])
+def test_the_size_in_the_header_is_enough_to_refuse_an_image(tmp_path: Path, pixels: int) -> None:
+    """What follows this header is nothing, so that it cannot have been unpacked."""
+    side = struct.pack("<ii", pixels // 10_000, 10_000)
+    (tmp_path / "a.bmp").write_bytes(
+        b"BM" + struct.pack("<IIII", 70, 0, 54, 40) + side + struct.pack("<HH", 1, 24) + bytes(40)
+    )
+    for read in (open_picture, lambda file: open_mask(file, (40, 40))):
+        with pytest.raises(UserError, match="is too large: it has more than 100,000,000 pixels") as caught:
+            read(tmp_path / "a.bmp")
+        assert caught.value.fix == "scale it down, or cut it into tiles"
+
+
+def test_content_that_has_been_read_stands_in_for_the_file(tmp_path: Path, colours: np.ndarray) -> None:
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    np.testing.assert_array_equal(np.asarray(open_picture(Path("gone.png"), content)), colours)
+    assert open_mask(Path("gone.png"), (WIDTH, HEIGHT), content).size == (WIDTH, HEIGHT)
+    with pytest.raises(UserError, match="what it holds is no image") as caught:
+        open_picture(tmp_path / "a.png", b"text")
+    assert caught.value.where == str(tmp_path / "a.png")
 
 
 def test_a_missing_file_and_a_folder_are_messages(tmp_path: Path) -> None:

@@ -172,3 +172,26 @@ def test_what_only_a_program_can_get_wrong() -> None:
         stage(tokens, context)
     with pytest.raises(ValueError, match="needs a context"):
         stage(tokens, None)
+
+
+@pytest.mark.parametrize("kind", ["text_to_image", "image_to_text"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_the_weights_that_it_shows_are_those_that_it_uses(kind: str, masked: bool, rows: int) -> None:
+    """Weighting the values with them gives the attention's own output."""
+    stage = stage_of(kind)
+    tokens, context = inputs(stage, rows=rows, masked=masked)
+    weights = stage.attention_weights(tokens, context)
+    full = context.expanded(len(tokens))
+    assert weights.shape == (4, 3, 5, 7)
+    assert_close(weights.sum(dim=-1), torch.ones(4, 3, 5))
+    assert full.mask is None or weights.masked_select(~full.mask[:, None, None]).abs().sum() == 0
+    values = stage.v_proj(full.tokens).unflatten(-1, (3, -1)).transpose(1, 2)
+    assert_close(stage.out_proj((weights @ values).transpose(1, 2).flatten(2)), stage.attend(tokens, context))
+
+
+def test_dropout_is_not_among_the_weights_that_it_shows() -> None:
+    stage = stage_of(dropout=0.5)
+    tokens, context = inputs(stage)
+    resting = stage.attention_weights(tokens, context)
+    assert torch.equal(stage.train().attention_weights(tokens, context), resting)

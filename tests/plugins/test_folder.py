@@ -70,22 +70,47 @@ def test_a_missing_and_a_classless_folder(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_all_faults_at_once(two_classes: Path) -> None:
-    make(two_classes, "empty/test/good/.keep", "cable/test/cut/1.png", "cable/test/cut/2.png", "cable/test/cut/3.png")
+def test_unknown_classes_are_named_with_the_nearest(two_classes: Path) -> None:
     with pytest.raises(UserErrors) as caught:
-        read(two_classes, classes=["empty", "cable", "metal_nuts"], real_names={"botle": "x"})
+        read(two_classes, classes=["metal_nuts"], real_names={"botle": "x"})
     problems = [str(fault) for fault in caught.value.faults]
-    assert len(problems) == 4
+    assert len(problems) == 2
     assert "no class 'metal_nuts'" in problems[0]
     assert "did you mean 'metal_nut'?" in problems[0]
     assert "did you mean 'bottle'?" in problems[1]
-    assert "no mask, and 2 more" in problems[2]
-    assert str(two_classes / "cable/test/cut/1.png") in problems[2]
-    assert "1_mask.png" in problems[2]
-    assert "has no images" in problems[3]
-    assert str(two_classes / "empty") in problems[3]
+
+
+def test_a_class_without_images_and_one_of_text_files(two_classes: Path) -> None:
+    make(two_classes, "empty/test/good/.keep", "texts/test/good/a.txt", "texts/test/bent/b.csv")
+    with pytest.raises(UserErrors) as caught:
+        read(two_classes)
+    empty, texts = caught.value.faults
+    assert (empty.problem, empty.where) == ("class 'empty' has no images", str(two_classes / "empty"))
+    assert texts.problem == "class 'texts' has no images, but 2 other files, such as b.csv"
+    assert "images end in .png" in str(texts.fix)
+
+
+def test_masks_are_wanted_from_all_images_or_from_none_of_a_class(two_classes: Path) -> None:
+    make(two_classes, "cable/test/cut/1.png", "cable/test/bent/2.png", "metal_nut/test/bent/004.png")
+    data = read(two_classes)
+    (fault,) = data.faults
+    assert (fault.problem, fault.where) == (
+        "an anomalous image has no mask",
+        str(two_classes / "metal_nut/test/bent/004.png"),
+    )
+    assert fault.fix == f"put its mask at {two_classes / 'metal_nut/ground_truth/bent/004_mask.png'}"
+    bare = [(sample.image.name, sample.label, sample.mask) for sample in data.samples if sample.class_name == "cable"]
+    assert bare == [("2.png", 1, None), ("1.png", 1, None)]
+
+
+def test_files_that_are_no_images_are_told_of(two_classes: Path) -> None:
+    (note,) = read(two_classes).notes
+    assert note.startswith("1 files do not end as images do and are passed over, such as ")
+    assert note.endswith("notes.txt")
+    (two_classes / "metal_nut/test/good/notes.txt").unlink()
+    assert read(two_classes).notes == ()
 
 
 def test_classes_that_are_not_chosen_may_be_faulty(two_classes: Path) -> None:
-    make(two_classes, "cable/test/cut/1.png")
+    make(two_classes, "cable/test/good/.keep")
     assert read(two_classes, classes=["bottle"]).classes == ("bottle",)

@@ -61,36 +61,101 @@ def test_options_choose_root_classes_names_and_domain(root: Path, tmp_path_facto
     assert (data.real_names, data.domain) == (names, "medical")
 
 
-def test_every_bad_line_is_named_with_its_number(root: Path) -> None:
-    file = write(
-        root,
-        line(),
-        "{not json",
-        "[1]",
-        line(label=2),
-        line(label=True),
-        line(name=""),
-        line("gone.JPG"),
-        line(label=1),
-        line(label=1, mask_path="candle/gone.png"),
-        json.dumps({"label": 0, "class_name": "candle"}),
+BAD = {
+    "no JSON": ("{not json", "is no JSON (", "one JSON object a line"),
+    "no object": ("[1]", "is no JSON object", "one JSON object a line"),
+    "a number that is no label": (line(label=2), '"label" must be 0 or 1, not 2', "write 0 for a normal image"),
+    "a truth value": (line(label=True), '"label" must be 0 or 1, not True', "write 0 for a normal image"),
+    "a text for a label": (line(label="good"), "\"label\" must be 0 or 1, not 'good'", "write 0 for a normal image"),
+    "no label": (json.dumps({"image_path": "candle/1.JPG", "class_name": "a"}), '"label" is missing', "write 0"),
+    "no class": (line(name=""), '"class_name" is missing', "name the image's class"),
+    "a class that is no text": (line(name=3), '"class_name" must be a text, not 3', "name the image's class"),
+    "no image": (json.dumps({"label": 0, "class_name": "a"}), '"image_path" is missing', "give its path"),
+    "an image that is not there": (line("gone.JPG"), '"image_path": there is no file ', "set `root`"),
+    "a mask that is not there": (line(label=1, mask_path="gone.png"), '"mask_path": there is no file ', "set `root`"),
+    "an image above the root": (line("../above.JPG"), '"image_path": ', "put the file below the root"),
+    "an absolute path elsewhere": (line("/above.JPG"), "leads outside the root", "put the file below the root"),
+    "a link that leads out": (line("candle/link.JPG"), "leads outside the root", "put the file below the root"),
+    "a mask above the root": (line(label=1, mask_path="../above.JPG"), '"mask_path": ', "put the file below the root"),
+    "no path at all": (line("a\0b"), '"image_path" is no path', "correct it"),
+}
+
+
+@pytest.mark.parametrize(("bad", "problem", "fix"), BAD.values(), ids=BAD)
+def test_a_bad_row_is_named_with_file_line_key_and_fix(root: Path, bad: str, problem: str, fix: str) -> None:
+    (root.parent / "above.JPG").write_bytes(b"")
+    (root / "candle/link.JPG").symlink_to(root.parent / "above.JPG")
+    data = read(write(root, line("candle/2.JPG"), "", bad))
+    assert [sample.image.name for sample in data.samples] == ["2.JPG"], "the others are left to the engine"
+    (fault,) = data.faults
+    assert fault.where == f"{root / 'test.jsonl'}, line 3"
+    assert problem in fault.problem
+    assert fix in str(fault.fix)
+
+
+def test_a_path_that_comes_back_into_the_root_is_inside(root: Path) -> None:
+    assert not read(write(root, line("pipe_fryum/../candle/1.JPG"), line(str(root / "candle/2.JPG")))).faults
+
+
+def test_two_rows_for_one_image(root: Path) -> None:
+    data = read(write(root, line(), line("candle/2.JPG"), line("pipe_fryum/../candle/1.JPG", label=1)))
+    (fault,) = data.faults
+    assert str(fault.where).endswith("line 3")
+    assert fault.problem.endswith("candle/1.JPG has a row already, line 1")
+    assert fault.fix == "keep one of the two rows"
+    assert [(sample.image.name, sample.label) for sample in data.samples] == [("1.JPG", 0), ("2.JPG", 0)]
+
+
+def test_masks_are_wanted_from_all_images_or_from_none_of_a_class(root: Path) -> None:
+    masked = line("candle/2.JPG", 1, mask_path="candle/2.png")
+    data = read(write(root, line(label=1), masked, line("pipe_fryum/1.JPG", 1, "pipe_fryum", mask_path="")))
+    (fault,) = data.faults
+    assert str(fault.where).endswith("line 1")
+    assert fault.problem == '"mask_path" is missing, and other images of its class have one'
+    assert [(sample.class_name, sample.mask is None) for sample in data.samples] == [
+        ("candle", False),
+        ("pipe_fryum", True),
+    ]
+
+
+def test_rows_of_classes_that_are_not_read_may_be_faulty(root: Path) -> None:
+    data = read(write(root, line(), line("gone.JPG", 0, "pipe_fryum")), classes=["candle"])
+    assert (data.classes, data.faults) == (("candle",), ())
+
+
+def test_csv_with_any_order_of_columns(root: Path) -> None:
+    file = root / "test.CSV"
+    file.write_text(
+        "label,image_path,note,mask_path,class_name\n"
+        '1,candle/2.JPG,"two, in\nquotes",candle/2.png,candle\n'
+        "0.0,candle/1.JPG,,,candle\n"
+        "good,candle/1.JPG,,,candle\n"
+        "0,candle/1.JPG,,,candle,5\n"
+        "0\n",
+        encoding="utf-8-sig",
     )
-    with pytest.raises(UserErrors) as caught:
-        read(file)
-    problems = [str(fault) for fault in caught.value.faults]
-    expected = ["no JSON (", "no JSON object", "not 2", "not True", '"class_name"', "gone.JPG"]
-    expected += ['"mask_path" must be a path', "gone.png", '"image_path" must be a path']
-    assert len(problems) == len(expected)
-    for number, (problem, part) in enumerate(zip(problems, expected, strict=True), start=2):
-        assert f"test.jsonl, line {number}:" in problem
-        assert part in problem
+    data = read(file)
+    assert [(s.image.name, s.label, s.mask) for s in data.samples] == [
+        ("1.JPG", 0, None),
+        ("2.JPG", 1, root / "candle/2.png"),
+    ]
+    said = [(str(fault.where).partition(", ")[2], fault.problem) for fault in data.faults]
+    assert said == [
+        ("line 5", "\"label\" must be 0 or 1, not 'good'"),
+        ("line 6", "has more cells than the first line"),
+        ("line 7", '"class_name" is missing'),
+    ]
 
 
-def test_a_flood_of_bad_lines_is_cut_short(root: Path) -> None:
-    with pytest.raises(UserErrors) as caught:
-        read(write(root, *[line(f"gone{number}.JPG") for number in range(25)]))
-    assert len(caught.value.faults) == 11
-    assert "15 more lines are wrong" in str(caught.value)
+def test_csv_that_is_none(root: Path) -> None:
+    (root / "a.csv").write_text("image;label\n")
+    with pytest.raises(UserError, match="does not name the column class_name, image_path, label") as caught:
+        read(root / "a.csv")
+    assert str(caught.value.where).endswith("a.csv, line 1")
+    (root / "a.csv").write_text('image_path,label,class_name\n"candle/1.JPG"x,0,candle\n')
+    with pytest.raises(UserError, match="is no CSV") as caught:
+        read(root / "a.csv")
+    assert caught.value.fix
 
 
 def test_an_unknown_class_a_missing_an_empty_and_a_binary_manifest(root: Path) -> None:

@@ -1,0 +1,102 @@
+"""`aakit data check` and `aakit data manifest`: look at data sets, and list them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..contracts.data import DataSet
+from ..contracts.errors import UserError, UserErrors
+from ..discovery import discover
+from ..experiment import Chosen, check_data_table, load
+from ..experiment.source import overridden
+
+if TYPE_CHECKING:
+    from ..data.roles import Role
+
+data = typer.Typer(help="Look at data sets, and list them.", no_args_is_help=True, rich_markup_mode=None)
+
+LAYOUT_HELP = "Data set that reads it: folder (MVTec layout), mvtec, visa, ...; by default "
+SET_HELP = "Set a key: data.test.root=... of an experiment, classes=[a, b] of a folder or manifest; may be repeated."
+IMAGES = "images"
+"""The layout of images without labels."""
+
+
+@data.command()
+def check(
+    target: Path = typer.Argument(help="Experiment file, folder of images, or manifest."),
+    layout: str | None = typer.Option(None, "--layout", help=LAYOUT_HELP + "folder, or manifest for a file."),
+    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON, with every fault."),
+) -> None:
+    """Read every file; show classes, counts, sizes, masks, warnings, and all faults at once (exit code 2)."""
+    from ..data.sources import all_faults
+    from .data_screen import as_record, show
+
+    roles, between = _read(target, layout, overrides)
+    if as_json:
+        print(json.dumps(as_record(roles, between), indent=2))
+    else:
+        show(roles)
+    if faults := all_faults(roles, between):
+        raise UserErrors(faults)
+
+
+@data.command()
+def manifest(
+    root: Path = typer.Argument(help="Folder of images."),
+    out: Path = typer.Option(..., "--out", help="File to write: JSON lines (.jsonl) or CSV (.csv)."),
+    layout: str = typer.Option("folder", "--layout", help=LAYOUT_HELP + f"folder; {IMAGES}: any images, no labels."),
+    overrides: list[str] = typer.Option(
+        [], "--set", help="Set a key of the data set: classes=[a, b]; may be repeated."
+    ),
+) -> None:
+    """Write a list of a folder's images, in the published form. Decodes nothing, overwrites nothing."""
+    from ..data.manifest_file import check_target, labelled_rows, prefix_of, unlabelled_rows, write_manifest
+
+    check_target(out)
+    prefix = prefix_of(out, root)
+    if layout == IMAGES:
+        from ..data.listing import list_images
+
+        images, _ = list_images([root])
+        rows = unlabelled_rows([item.image for item in images], root, prefix or Path())
+    else:
+        rows = labelled_rows(_built(_alone(root, layout, overrides)), root, prefix or Path())
+    write_manifest(rows, out)
+    start = "" if prefix is not None else f"; its paths start from {root}"
+    print(f"wrote {out}: {len(rows)} images{start}")
+
+
+def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[list[Role], list[UserError]]":
+    """Every role of an experiment, or the one data set that the target is, and faults that lie between roles."""
+    from ..data.roles import read_role
+    from ..data.sources import read_roles
+
+    if target.suffix == ".toml":
+        return read_roles(load(target, discover(), overrides))
+    name = layout or ("folder" if target.is_dir() else "manifest")
+    return [read_role(name, _alone(target, name, overrides), seed=0)], []
+
+
+def _alone(target: Path, layout: str, overrides: Sequence[str]) -> Chosen:
+    """The data set that a folder or a manifest is."""
+    if not target.exists():
+        fix = "name an experiment file, a folder of images or a manifest"
+        raise UserError("there is no such file or folder", where=str(target), fix=fix)
+    table = {"use": layout, "root" if target.is_dir() else "manifest": str(target)}
+    return check_data_table(overridden(table, overrides), discover(), str(target))
+
+
+def _built(chosen: Chosen) -> DataSet:
+    """The data set, if nothing in it is faulty or `on_bad_image` says to go on without."""
+    from ..data.checks import shown
+
+    data: DataSet = chosen.component.build(chosen.options)
+    if data.faults and chosen.selection.on_bad_image == "error":
+        raise UserErrors(shown(data.faults, chosen.component.name))
+    for fault in data.faults:
+        print(f"left out: {fault.where}: {fault.problem}")
+    return data

@@ -1,0 +1,112 @@
+"""Reading every file of a data set once: what is faulty, and sizes, checksums and blank masks of the rest."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..contracts.data import DataSet, Sample
+from ..contracts.errors import UserError
+from .pictures import open_mask, open_picture
+
+LEAST_SIDE = 8
+"""Pixels of the shorter side of the smallest image that counts as one."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one sample's files hold: the image's size (width, height), SHA-256 of each, whether the mask is black."""
+
+    size: tuple[int, int]
+    image: str
+    mask: str | None
+    blank: bool
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a data set held: counts by class and label, and a checksum of every file's content."""
+
+    counts: dict[str, dict[str, int]]
+    sha256: str
+    contents: dict[str, Path]
+    """Checksum of each image to its path."""
+
+    def as_record(self) -> dict[str, Any]:
+        """The part that goes into the manifest."""
+        count = sum(sum(found.values()) for found in self.counts.values())
+        return {"count": count, "classes": list(self.counts), "counts": self.counts, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set's sound samples, each with its facts, and one fault for every other one."""
+
+    data: DataSet
+    facts: tuple[FileFacts, ...]
+    faults: tuple[UserError, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[Sample, FileFacts], ...]:
+        """Samples with their facts."""
+        return tuple(zip(self.data.samples, self.facts, strict=True))
+
+    def only(self, kept: Iterable[tuple[Sample, FileFacts]]) -> "Survey":
+        """The same survey of fewer samples."""
+        kept = tuple(kept)
+        data = replace(self.data, samples=tuple(sample for sample, _ in kept))
+        return replace(self, data=data, facts=tuple(facts for _, facts in kept))
+
+    def fingerprint(self) -> Fingerprint:
+        """Counts and checksums; neither names nor places of the files matter to them, but their order does."""
+        counts: dict[str, Counter[str]] = {}
+        contents: dict[str, Path] = {}
+        whole = hashlib.sha256()
+        for sample, facts in self.pairs:
+            counts.setdefault(sample.class_name, Counter())["anomalous" if sample.label else "normal"] += 1
+            contents.setdefault(facts.image, sample.image)
+            whole.update(f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}".encode())
+        return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), contents)
+
+
+def survey(data: DataSet) -> Survey:
+    """Read and decode every file once. The faults that the data set brings along come first."""
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(_facts_of, data.samples))
+    faults = tuple(fault for fault in found if isinstance(fault, UserError))
+    sound = [(sample, facts) for sample, facts in zip(data.samples, found, strict=True) if isinstance(facts, FileFacts)]
+    return Survey(data, (), (*data.faults, *faults)).only(sound)
+
+
+def _facts_of(sample: Sample) -> FileFacts | UserError:
+    try:
+        content = _content(sample.image)
+        size = open_picture(sample.image, content).size
+        _check_size(sample.image, size)
+        image = hashlib.sha256(content).hexdigest()
+        if sample.mask is None:
+            return FileFacts(size, image, None, False)
+        content = _content(sample.mask)
+        blank = open_mask(sample.mask, size, content).getbbox() is None
+        return FileFacts(size, image, hashlib.sha256(content).hexdigest(), blank)
+    except UserError as fault:
+        return fault
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        fix = "restore it or take it out of the data set"
+        raise UserError("there is no such file", where=str(path), fix=fix) from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=str(path), fix="make it readable") from None
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    if min(size) < LEAST_SIDE:
+        problem = f"is {size[0]} x {size[1]} pixels, too small to show anything: a side needs {LEAST_SIDE}"
+        raise UserError(problem, where=str(path), fix="replace it or remove it")

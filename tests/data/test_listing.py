@@ -1,0 +1,31 @@
+"""Image files to score: which of a folder's files they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit import UserError
+from aaclip_kit.data.listing import list_images
+
+
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_a_folder_is_searched_without_hidden_files_and_masks(tmp_path: Path) -> None:
+    _touch(tmp_path, "test/good/1.png", "test/hole/2.JPG", "ground_truth/hole/2_mask.png", ".x/3.png", "notes.txt")
+    found, faults = list_images([tmp_path])
+    assert [item.image.relative_to(tmp_path).as_posix() for item in found] == ["test/good/1.png", "test/hole/2.JPG"]
+    assert not faults
+
+
+def test_a_folder_of_masks_can_still_be_named(tmp_path: Path) -> None:
+    _touch(tmp_path, "ground_truth/hole/2_mask.png")
+    assert len(list_images([tmp_path / "ground_truth"])[0]) == 1
+    with pytest.raises(UserError, match="no image in this folder"):
+        list_images([tmp_path])
