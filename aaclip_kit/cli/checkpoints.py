@@ -1,6 +1,8 @@
 """`aakit import-checkpoint` and `aakit export-checkpoint`: published checkpoints to ours, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from importlib.resources import as_file
+from importlib.resources import files as packaged
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,18 +10,24 @@ import typer
 
 from ..contracts.errors import UserError
 from ..discovery import discover
-from ..experiment import load
+from ..experiment import Experiment, check, load, overridden, read_toml
+from ..registry import Registry
 from .run import SET_HELP
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-EXPERIMENT_HELP = "Experiment file whose backbone, levels and stages the checkpoint fits."
+    from ..trained.metadata import Metadata
+
+_STAGES = {"text_cross_attn": "text_to_image", "image_cross_attn": "image_to_text"}
+"""The stage of published.toml for each part that some published checkpoints lack."""
 
 
 def import_checkpoint(
     files: list[Path] = typer.Argument(help="text_adapter.pth and image_adapter_N.pth, or loop_N_final.pth."),
-    experiment: Path = typer.Option(help=EXPERIMENT_HELP),
+    experiment: Path | None = typer.Option(
+        None, help="Experiment file that the checkpoint fits; by default the published architecture, ViT-L/14-336."
+    ),
     out: Path = typer.Option(
         help="Checkpoint to write, FILE.safetensors; or a folder, for imported.safetensors in it."
     ),
@@ -27,16 +35,24 @@ def import_checkpoint(
 ) -> None:
     """Make a checkpoint from published files. Reads neither data nor CLIP's weights; overwrites nothing."""
     target = _target(out)
-    chosen = load(experiment, discover(), overrides)
-    from ..engine.checkpoint import wanted_by
-    from ..engine.published import detector_without_weights, to_ours
-    from ..engine.published_files import read_published
+    from ..experiment import resolved_toml
+    from ..trained.checkpoint import wanted_by
+    from ..trained.metadata import About, Metadata
+    from ..trained.published import attending_in, detector_without_weights, to_ours
+    from ..trained.published_files import read_published
 
     found = read_published(files)
+    registry = discover()
+    if experiment is None:
+        chosen = _published(registry, found.sources, overrides)
+    else:
+        chosen = load(experiment, registry, overrides)
     detector = detector_without_weights(chosen)
     state = to_ours(found.tensors, detector, ", ".join(map(str, files)))
     _, fresh = wanted_by(detector, state)
-    _write(state, target, {"imported_from": [file.name for file in files]})
+    names = tuple(file.name for file in files)
+    about = About(chosen.file.name, imported_from=names, attending=attending_in(found.sources))
+    _write(state, target, Metadata(about, resolved_toml(chosen)))
     for part, source in found.sources.items():
         count = sum(name.startswith(f"{part}.") for name in found.tensors)
         print(f"{part}: {count} tensors from {source}")
@@ -48,20 +64,35 @@ def import_checkpoint(
 
 
 def export_checkpoint(
-    file: Path = typer.Argument(help="A checkpoint of a run, such as checkpoints/loop_3.safetensors."),
-    experiment: Path = typer.Option(help=EXPERIMENT_HELP),
+    file: Path = typer.Argument(help="A checkpoint, such as checkpoints/loop_3.safetensors, or a run's folder."),
+    experiment: Path | None = typer.Option(
+        None, help="Experiment file that the checkpoint fits; by default the one that it was trained with."
+    ),
     out: Path = typer.Option(help="Folder for the published files."),
     overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
 ) -> None:
     """Write a checkpoint in the published layout. Reads neither data nor CLIP's weights; overwrites nothing."""
-    chosen = load(experiment, discover(), overrides)
-    from ..engine.checkpoint import read
-    from ..engine.published import detector_without_weights, to_published
-    from ..engine.published_files import number_of, write_published
+    from ..trained.source import find_trained
 
-    tensors = to_published(read(file), detector_without_weights(chosen), str(file))
-    for path in write_published(tensors, out, number_of(file)):
+    trained = find_trained(file, discover(), experiment, overrides)
+    from ..trained.checkpoint import read
+    from ..trained.published import detector_without_weights, to_published
+    from ..trained.published_files import number_of, write_published
+
+    source = trained.checkpoint
+    tensors = to_published(read(source), detector_without_weights(trained.experiment), str(source))
+    for path in write_published(tensors, out, number_of(source)):
         print(f"wrote {path}")
+
+
+def _published(registry: Registry, parts: Collection[str], overrides: Sequence[str]) -> Experiment:
+    """The published architecture, without the cross-attention that the files do not hold."""
+    with as_file(packaged("aaclip_kit.experiment") / "published.toml") as path:
+        tables = read_toml(path)
+    for part, stage in _STAGES.items():
+        if part not in parts:
+            del tables["stages"][stage]
+    return check(overridden(tables, overrides), registry, "the published experiment")
 
 
 def _target(out: Path) -> Path:
@@ -75,15 +106,15 @@ def _target(out: Path) -> Path:
     return target
 
 
-def _write(state: "Mapping[str, Tensor]", target: Path, about: dict[str, list[str]]) -> None:
+def _write(state: "Mapping[str, Tensor]", target: Path, metadata: "Metadata") -> None:
     from safetensors import SafetensorError
 
-    from ..engine.checkpoint import made_for, not_writable, write
+    from ..trained.checkpoint import made_for, not_writable, write
 
     made_for(target)
     try:
         # Tensors of one pickle may share memory, which safetensors refuses.
-        write({name: value.detach().clone().contiguous() for name, value in state.items()}, target, about)
+        write({name: value.detach().clone().contiguous() for name, value in state.items()}, target, metadata)
     except (OSError, SafetensorError) as error:
         target.with_name(target.name + ".part").unlink(missing_ok=True)
         raise not_writable(target, error) from None

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError
-from .detector import Detector
+from ..engine.detector import Detector
+from .metadata import Metadata, beside_pickle
 
-FORMAT = "aaclip_kit checkpoint 1"
 _GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
@@ -25,18 +25,22 @@ def trained_state(detector: Detector) -> dict[str, Tensor]:
     return {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
 
 
-def save(detector: Detector, path: Path, about: dict[str, Any]) -> None:
+def save(detector: Detector, path: Path, metadata: Metadata) -> None:
     """Write the trained tensors; see `write`."""
-    write(trained_state(detector), path, about)
+    write(trained_state(detector), path, metadata)
 
 
-def write(state: Mapping[str, Tensor], path: Path, about: dict[str, Any]) -> None:
-    """Write beside and rename, so that a checkpoint is whole or absent. A `.pth` path gives a pickle of tensors."""
+def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
+    """Write beside and rename, so that a checkpoint is whole or absent.
+
+    A `.pth` path gives a pickle of tensors, which has no room for metadata: they go into a JSON file beside it.
+    """
     beside = path.with_name(path.name + ".part")
     if path.suffix == ".safetensors":
-        save_file(dict(state), beside, metadata={"format": FORMAT, "about": json.dumps(about)})
+        save_file(dict(state), beside, metadata=metadata.as_strings())
     else:
         torch.save(dict(state), beside)
+        beside_pickle(path).write_text(json.dumps(metadata.as_strings(), indent=2), encoding="utf-8")
     beside.replace(path)
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.stage import ContextKind
+from ..engine.assemble import build_detector
+from ..engine.detector import Detector
 from ..experiment import Experiment
-from .assemble import build_detector
 from .checkpoint import check_fit, wanted_by
-from .detector import Detector
 
 _ADAPTER = frozenset({"linear.weight"})
 _ATTENTION = frozenset(f"{layer}_proj.{kind}" for layer in ("q", "k", "v", "out") for kind in ("weight", "bias"))
@@ -99,6 +99,11 @@ def to_published(state: Mapping[str, Tensor], detector: Detector, where: str) ->
         problem = f"{lacking[0]} is missing, without which {_part_of(names[lacking[0]])} is not whole"
         raise UserError(problem, where=where, fix="name the experiment that the checkpoint was trained with")
     return {names[name]: value for name, value in state.items()}
+
+
+def attending_in(parts: Iterable[str]) -> tuple[TowerName, ...]:
+    """Towers whose cross-attention is among the parts, and so was trained."""
+    return tuple(sorted({PARTS[part].tower for part in parts if part not in ALWAYS}))
 
 
 def _stage_for(detector: Detector, part: str) -> tuple[str | None, int]:

@@ -1,0 +1,80 @@
+"""`aakit evaluate`: the metrics of a trained model on any data set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..contracts.errors import UserError
+from ..discovery import discover
+from .overrides import ONLY_TRAINING, SCORING, check_overrides
+from .run import SET_HELP
+
+MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
+EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
+_USED = ("data.test", "data.allow_overlap", *SCORING)
+
+
+def evaluate(
+    model: Path = typer.Argument(help=MODEL_HELP),
+    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
+    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    out: Path | None = typer.Option(None, "--out", help="JSON file to write, or a folder, for evaluation.json in it."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+) -> None:
+    """Score a data set with a trained model: by default the test data of its experiment."""
+    check_overrides(overrides, _USED, ONLY_TRAINING)
+    target = None if out is None else _target(out)
+    from ..trained.source import find_trained
+
+    trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
+    from ..data.sources import load_data
+    from ..trained.model import TrainedModel
+    from ..trained.unseen import check_unseen
+
+    data = load_data(trained.experiment, ["test"])
+    note = check_unseen(trained.metadata, data, trained.experiment.file.data.allow_overlap)
+    found = TrainedModel(trained, data.real_names).metrics(data.sets["test"])
+    notes = [*data.notes, *([note] if note else [])]
+    record = {"checkpoint": str(trained.checkpoint), "data": data.records["test"], "notes": notes, **found}
+    text = json.dumps(record, indent=2, allow_nan=False)
+    if target:
+        _write(target, text)
+    if as_json:
+        print(text)
+    else:
+        _show(record, target)
+
+
+def _target(out: Path) -> Path:
+    """The file to write. Raises `UserError` where it exists."""
+    target = out if out.suffix == ".json" and not out.is_dir() else out / "evaluation.json"
+    if target.exists():
+        raise UserError("exists already", where=str(target), fix="name another file with --out")
+    return target
+
+
+def _write(target: Path, text: str) -> None:
+    from ..trained.checkpoint import made_for, not_writable
+
+    made_for(target)
+    beside = target.with_name(target.name + ".part")
+    try:
+        beside.write_text(text + "\n", encoding="utf-8")
+        beside.replace(target)
+    except OSError as error:
+        raise not_writable(target, error) from None
+
+
+def _show(record: dict[str, Any], target: Path | None) -> None:
+    from .screen import Screen, metrics_table
+
+    screen = Screen()
+    for note in record["notes"]:
+        screen.message(f"warning    {note}")
+    rows = {**record["classes"], "mean": record["mean"]}
+    screen.console.print(metrics_table("test class", rows))
+    screen.undefined(record)
+    screen.message(f"scored by {record['checkpoint']}" + (f"\nwrote {target}" if target else ""))

@@ -1,0 +1,114 @@
+"""`aakit predict`: scores, decisions, heatmaps and masks of new images."""
+
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..contracts.errors import UserError, UserErrors
+from ..discovery import discover
+from .evaluate import EXPERIMENT_HELP, MODEL_HELP
+from .overrides import ONLY_TRAINING, SCORING, check_overrides
+from .run import SET_HELP
+
+if TYPE_CHECKING:
+    from ..contracts.data import DataSet
+    from ..trained.model import Thresholds, TrainedModel
+    from ..trained.source import Trained
+
+_WITHOUT_EFFECT = ONLY_TRAINING | {"switches.score_normalisation", "switches.one_label_auroc"}
+
+
+class OnBadImage(StrEnum):
+    """What to do about an image that cannot be used."""
+
+    error = "error"
+    skip = "skip"
+
+
+def predict(
+    model: Path = typer.Argument(help=MODEL_HELP),
+    paths: list[Path] = typer.Argument(help='Images, folders, or lists (.jsonl, .csv) with "image_path".'),
+    out: Path = typer.Option(help="Folder to write; it must be new or empty."),
+    class_name: str | None = typer.Option(None, "--class", help="Class of the images, as in training if known there."),
+    real_name: str | None = typer.Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
+    threshold: float | None = typer.Option(None, "--threshold", help="Image score from which an image is anomalous."),
+    map_threshold: float | None = typer.Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
+    uncalibrated: bool = typer.Option(
+        False, "--uncalibrated", help="Scores and heatmaps alone, if no threshold is known."
+    ),
+    on_bad_image: OnBadImage = typer.Option(
+        OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."
+    ),
+    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
+    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+) -> None:
+    """Score new images with a trained model. An image's score depends on no other image."""
+    check_overrides(overrides, SCORING, _WITHOUT_EFFECT)
+    from ..trained.predictions import check_free
+
+    check_free(out)
+    from ..trained.source import find_trained
+
+    trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
+    thresholds = _thresholds(trained, threshold, map_threshold, uncalibrated)
+    from ..data.listing import list_images
+    from ..trained.model import TrainedModel
+    from ..trained.predictions import as_data, write_predictions
+
+    listed, faults = list_images(paths)
+    built = TrainedModel(trained)
+    data, sizes, bad = as_data(built, listed, class_name, real_name)
+    faults += bad
+    if faults and (on_bad_image is OnBadImage.error or not data.samples):
+        raise UserErrors(_shown(faults))
+    counts = write_predictions(built, data, sizes, thresholds, faults, out)
+    _show(built, data, counts, thresholds, faults, out)
+
+
+def _thresholds(trained: "Trained", image: float | None, pixel: float | None, uncalibrated: bool) -> "Thresholds":
+    """Those given, else those stored. Raises `UserError` where there is none for an image, unless that is wanted."""
+    from ..trained.model import Thresholds, stored_thresholds
+
+    stored = stored_thresholds(trained)
+    found = Thresholds(stored.image if image is None else image, stored.map if pixel is None else pixel)
+    if found.image is None and not uncalibrated:
+        calibration = trained.metadata.calibration
+        reason = calibration.reasons.get("image_threshold") if calibration else None
+        why = reason or ("its scores were made in another way" if calibration else "it was never calibrated")
+        fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"
+        raise UserError(f"holds no threshold for these scores ({why})", where=str(trained.checkpoint), fix=fix)
+    return found
+
+
+def _shown(faults: list[UserError]) -> list[UserError]:
+    from ..data.checks import MOST_SHOWN
+
+    more = len(faults) - MOST_SHOWN
+    fix = "--on-bad-image skip goes on without them"
+    rest = [UserError(f"{more} more images cannot be used, {len(faults)} in all", fix=fix)] if more > 0 else []
+    return [*faults[:MOST_SHOWN], *rest]
+
+
+def _show(
+    built: "TrainedModel",
+    data: "DataSet",
+    counts: Counter[str],
+    thresholds: "Thresholds",
+    faults: list[UserError],
+    out: Path,
+) -> None:
+    names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
+    hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
+    print(f"prompts     call the object {names}{hint}")
+    if built.evaluator.switches.score_normalisation == "test_set":
+        print("scores      are raw: the published normalisation by the whole test set is left out")
+    for what, value in (("image", thresholds.image), ("map", thresholds.map)):
+        print(f"threshold   {what}: {'none, so nothing is decided by it' if value is None else format(value, '.6g')}")
+    for fault in faults:
+        print(f"skipped     {fault.where}: {fault.problem}")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    print(f"wrote {out}: {kinds}" + (f", {len(faults)} skipped" if faults else ""))

@@ -1,0 +1,1 @@
+"""A trained model: its checkpoint, its thresholds, and its use."""

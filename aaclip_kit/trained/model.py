@@ -1,0 +1,179 @@
+"""A trained model in use: scores, decisions and anomaly maps of new images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from torch.nn import functional
+
+from ..contracts.data import DataSet, Sample
+from ..contracts.errors import UserError, UserErrors
+from ..contracts.options import TowerName
+from ..data.batches import Pixels
+from ..data.survey import survey
+from ..discovery import discover
+from ..engine.assemble import build_detector, check_conditioning, plan_ahead
+from ..engine.detector import Detector
+from ..engine.device import Place
+from ..engine.prompts import PromptBook
+from ..engine.run import attending_in
+from ..evaluation.evaluate import Evaluator
+from .calibration import one_by_one, scoring_of
+from .checkpoint import load_into
+from .published_files import number_of
+from .source import Trained, find_trained
+
+UNNAMED = "object"
+"""What the prompts call a thing whose name is not given."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """At or above them an image, or a pixel of its map, counts as anomalous; None where that is not decided."""
+
+    image: float | None = None
+    map: float | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's result.
+
+    `score` is at or above `threshold` for an anomalous image; `map` has the size of the image, upright; `largest` is
+    the largest value of the map on the model's own grid of pixels. What needs a threshold is None without one.
+    """
+
+    path: Path
+    score: float
+    threshold: float | None
+    largest: float
+    map: Float32[np.ndarray, "H W"]
+    map_threshold: float | None
+
+    @property
+    def decision(self) -> str | None:
+        """The words "anomalous" or "normal"."""
+        if self.threshold is None:
+            return None
+        return "anomalous" if self.score >= self.threshold else "normal"
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "H W"] | None:
+        """Where the map is at or above its threshold."""
+        return None if self.map_threshold is None else self.map >= self.map_threshold
+
+
+class TrainedModel:
+    """A detector with trained weights. An image's score depends on that image and on the name of its object alone."""
+
+    def __init__(self, trained: Trained, real_names: Mapping[str, str] | None = None) -> None:
+        """Build the detector and load its weights. `real_names` are those of the classes that it will see."""
+        file = trained.experiment.file
+        self.trained, self.place = trained, Place.choose(file.device, file.precision)
+        names = dict(real_names or {UNNAMED: UNNAMED})
+        with torch.random.fork_rng():
+            detector = build_detector(trained.experiment, names)
+        self.detector = detector.to(self.place.device).requires_grad_(False)
+        self.attending = _attending(trained)
+        _load(self.detector, trained, self.attending)
+        check_conditioning(trained.experiment, self.detector.sites)
+        backbone = self.detector.backbone
+        pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+        self.evaluator = Evaluator(self.detector, self.place, pixels, file.evaluation, file.switches, file.workers)
+
+    def metrics(self, data: DataSet) -> dict[str, Any]:
+        """Metrics of a labelled data set, as a run writes them for a loop."""
+        return self.evaluator.metrics(data, self.attending, trained=True)
+
+    def real_name(self, name: str) -> str:
+        """What prompts call a class: as in training if it was known there, else its name with blanks for "_"."""
+        return self.trained.metadata.about.real_names.get(name, name.replace("_", " "))
+
+    def predict(self, image: str | Path, name: str = UNNAMED) -> Prediction:
+        """Score one image file; `name` is what the prompts call the object. Raises `UserError` for a bad image."""
+        (found,) = self.predict_all([image], name)
+        return found
+
+    def predict_all(self, images: Sequence[str | Path], name: str = UNNAMED) -> Iterator[Prediction]:
+        """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
+        samples = tuple(Sample(Path(image), name, 0) for image in images)
+        found = survey(DataSet(samples, {name: name}, self.trained.metadata.about.domain))
+        if found.faults:
+            raise UserErrors(found.faults)
+        return self.predictions(found.data, [facts.size for facts in found.facts], stored_thresholds(self.trained))
+
+    def predictions(
+        self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds
+    ) -> Iterator[Prediction]:
+        """Score sound images class by class; `sizes` are theirs, (width, height), in the order of the samples."""
+        self.detector.text.prompts = PromptBook.of(self.detector.backbone, data.real_names)
+        evaluator = one_by_one(self.evaluator)
+        size_of = dict(zip(data.samples, sizes, strict=True))
+        for name in data.classes:
+            for batch in evaluator.scored_batches(data, name, self.attending, trained=True):
+                for sample, score, peak, values in zip(
+                    batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True
+                ):
+                    yield Prediction(
+                        sample.image, float(score), thresholds.image, float(peak),
+                        stretched(values, size_of[sample]), thresholds.map,
+                    )  # fmt: skip
+
+
+def load_model(path: str | Path, experiment: str | Path | None = None, device: str = "auto") -> TrainedModel:
+    """Load a trained model from a run's folder or a checkpoint.
+
+    `experiment` is needed where the checkpoint holds none (a pickle). Raises `UserError` for a path that holds no
+    model, and for a checkpoint that does not fit.
+    """
+    file = None if experiment is None else Path(experiment)
+    return TrainedModel(find_trained(Path(path), discover(), file, [f"device={device}"]))
+
+
+def stored_thresholds(trained: Trained) -> Thresholds:
+    """Those of the checkpoint; none where they were chosen for scores that the experiment makes in another way."""
+    file, found = trained.experiment.file, trained.metadata.calibration
+    if found is None or found.scoring != scoring_of(file.evaluation, file.switches):
+        return Thresholds()
+    return Thresholds(found.image_threshold, found.map_threshold)
+
+
+def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    """A map at an image's own size (width, height): bilinear, corners not aligned, as pictures are resized."""
+    width, height = size
+    tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
+    found: np.ndarray = functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
+    return found
+
+
+def _attending(trained: Trained) -> frozenset[TowerName]:
+    """Towers whose stages with a context act: as stored, else as the experiment plans it up to this loop."""
+    about = trained.metadata.about
+    if about.attending is not None:
+        return frozenset(about.attending)
+    chosen = trained.experiment.scheduler
+    attending: frozenset[TowerName] = frozenset()
+    for plan in plan_ahead(chosen.component.build(chosen.options))[: about.loop or number_of(trained.checkpoint)]:
+        for phase in plan.phases:
+            attending = attending_in(phase, attending)
+    return attending
+
+
+def _load(detector: Detector, trained: Trained, attending: frozenset[TowerName]) -> None:
+    """Load the weights. A stage that acts must be among them: fresh weights may train, but not score."""
+    fresh = set(load_into(detector, trained.checkpoint))
+    towers: tuple[TowerName, ...] = ("text", "vision")
+    acting = [
+        name
+        for tower in towers
+        for _, name, stage in detector.sites.of(tower)
+        if name in fresh and (stage.context_kind == "none" or tower in attending)
+    ]
+    if acting:
+        problem = f"lacks the weights of {', '.join(dict.fromkeys(acting))}, which the experiment has"
+        fix = "name the experiment that the checkpoint was trained with, with --experiment"
+        raise UserError(problem, where=str(trained.checkpoint), fix=fix)

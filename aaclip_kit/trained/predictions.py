@@ -1,0 +1,153 @@
+"""Predictions as files: scores.jsonl, and a heatmap and a mask an image, all of them or none."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from os.path import commonpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from ..contracts.data import DataSet, Sample
+from ..contracts.errors import UserError
+from ..data.listing import Listed
+from ..data.survey import survey
+from ..record.heatmap import coloured
+from .checkpoint import not_writable
+from .model import UNNAMED, Prediction, Thresholds, TrainedModel
+
+SCORES, SKIPPED, HEATMAPS, MASKS = "scores.jsonl", "skipped.jsonl", "heatmaps", "masks"
+
+REACH = 0.1
+"""Difference of cosines from the middle of the heatmaps' colour scale to either end."""
+
+Sizes = list[tuple[int, int]]
+
+
+def check_free(out: Path) -> None:
+    """Raise `UserError` unless the folder is new or empty."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError("is not an empty folder", where=str(out), fix="name a new or an empty folder with --out")
+
+
+def as_data(
+    model: TrainedModel, listed: Sequence[Listed], class_name: str | None, real_name: str | None
+) -> tuple[DataSet, Sizes, list[UserError]]:
+    """The sound ones of the images as a data set, their sizes (width, height), and a fault for each other one.
+
+    Their class is the one given, else the list's, else "object".
+    """
+    samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in listed)
+    found = survey(DataSet(samples, {}, model.trained.metadata.about.domain))
+    names = {name: real_name or model.real_name(name) for name in found.data.classes}
+    return replace(found.data, real_names=names), [facts.size for facts in found.facts], list(found.faults)
+
+
+def write_predictions(
+    model: TrainedModel,
+    data: DataSet,
+    sizes: Sizes,
+    thresholds: Thresholds,
+    faults: Sequence[UserError],
+    out: Path,
+) -> Counter[str]:
+    """Score the images and write a folder beside `out` that takes its place when it is whole.
+
+    Returns how many images were decided as what. Raises `UserError` where the folder cannot be written.
+    """
+    beside = out.with_name(out.name + ".part")
+    try:
+        beside.mkdir(parents=True)
+    except OSError as error:
+        raise not_writable(beside, error) from None
+    try:
+        counts = _write(model, data, sizes, thresholds, faults, beside)
+        beside.replace(out)
+        return counts
+    except OSError as error:
+        raise not_writable(out, error) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def file_names(images: Sequence[Path]) -> dict[Path, Path]:
+    """A name of its own for each image's pictures: its place below the folder that all are in, ending in .png.
+
+    Where two would have one name, a number is added; upper and lower case are one, as some file systems have it.
+    """
+    whole = {image: image.resolve() for image in images}
+    root = Path(commonpath([path.parent for path in whole.values()])) if whole else Path()
+    names: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for image, path in whole.items():
+        first = name = path.relative_to(root).with_suffix(".png")
+        number = 2
+        while str(name).casefold() in taken:
+            name, number = first.with_stem(f"{first.stem}_{number}"), number + 1
+        taken.add(str(name).casefold())
+        names[image] = name
+    return names
+
+
+def heat_colours(
+    anomaly_map: Float32[np.ndarray, "H W"], threshold: float | None, levels: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A map as colours, the scale's middle at the threshold, or where normal and abnormal are alike without one.
+
+    The scale is the same for every image: it ends where the cosines to normal and abnormal differ by `REACH` more, or
+    less, than at the middle, in the mean over the levels.
+    """
+    middle, reach = levels / 2 if threshold is None else threshold, 50 * REACH * levels
+    return coloured(anomaly_map, (middle - reach, middle + reach))
+
+
+def _write(
+    model: TrainedModel,
+    data: DataSet,
+    sizes: Sizes,
+    thresholds: Thresholds,
+    faults: Sequence[UserError],
+    folder: Path,
+) -> Counter[str]:
+    names = file_names([sample.image for sample in data.samples])
+    lines: dict[Path, dict[str, Any]] = {}
+    for found in model.predictions(data, sizes, thresholds):
+        lines[found.path] = _line(found, _pictures(found, names[found.path], len(model.detector.levels), folder))
+    classes = {sample.image: sample.class_name for sample in data.samples}
+    _write_lines(folder / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
+    if faults:
+        _write_lines(folder / SKIPPED, ({"path": fault.where, "problem": fault.problem} for fault in faults))
+    return Counter(line["decision"] or "undecided" for line in lines.values())
+
+
+def _line(found: Prediction, pictures: dict[str, str]) -> dict[str, Any]:
+    return {
+        "path": str(found.path),
+        "score": found.score,
+        "threshold": found.threshold,
+        "decision": found.decision,
+        "largest_map_value": found.largest,
+        "map_threshold": found.map_threshold,
+        **pictures,
+    }
+
+
+def _pictures(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str, str]:
+    """Write the heatmap and, with a threshold, the mask; returns where they are."""
+    pictures = {"heatmap": (HEATMAPS, heat_colours(found.map, found.map_threshold, levels))}
+    if found.mask is not None:
+        pictures["mask"] = (MASKS, found.mask.astype(np.uint8) * 255)
+    for place, pixels in pictures.values():
+        path = folder / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return {what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()}
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,87 @@
+"""What the path of a trained model stands for: a checkpoint, and the experiment that it is used with."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..contracts.errors import UserError
+from ..experiment import Experiment, check, overridden, read_toml
+from ..record.folder import CHECKPOINTS, EXPERIMENT, METRICS
+from ..registry import Registry
+from .metadata import Metadata, read_metadata
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint, what it says of itself, and the experiment that it is used with."""
+
+    checkpoint: Path
+    metadata: Metadata
+    experiment: Experiment
+
+
+def find_trained(
+    path: Path, registry: Registry, experiment: Path | None = None, overrides: Sequence[str] = ()
+) -> Trained:
+    """The checkpoint that `path` is or holds, with `experiment`, or else the one that belongs to it.
+
+    A run folder stands for the loop that it quotes; another folder for the one checkpoint in it. An override of
+    `data.test.use` replaces the whole table, also where it names the plugin that the table has. Raises `UserError`
+    where there is no such checkpoint, or none that says which experiment it belongs to.
+    """
+    checkpoint = checkpoint_in(path) if path.is_dir() else path
+    metadata = read_metadata(checkpoint)
+    tables, source = _tables(path, checkpoint, metadata, experiment)
+    if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
+        tables.get("data", {}).pop("test", None)
+    return Trained(checkpoint, metadata, check(overridden(tables, overrides), registry, source))
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The checkpoint of the loop that a run quotes, or the only one in a folder. Raises `UserError` otherwise."""
+    if (folder / METRICS).is_file():
+        return _quoted(folder)
+    if runs := sorted(path.parent for path in [*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")]):
+        fix = f"name one of them, such as {runs[0]}"
+        raise UserError(f"holds {len(runs)} runs and is none itself", where=str(folder), fix=fix)
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) == 1:
+        return found[0]
+    problem = f"holds {len(found)} checkpoints" if found else "holds no finished run and no checkpoint"
+    fix = "name a run's folder, or a checkpoint such as checkpoints/loop_3.safetensors"
+    raise UserError(problem, where=str(folder), fix=fix)
+
+
+def _quoted(folder: Path) -> Path:
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        loop = metrics.get("quoted", {}).get("loop")
+    except (OSError, ValueError, AttributeError):
+        raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
+    if not loop:
+        problem = "the run quotes no loop: it is not finished, or has trained none"
+        raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
+    found = [path for path in (folder / CHECKPOINTS).glob(f"loop_{loop}.*") if path.suffix in (".safetensors", ".pth")]
+    if not found:
+        problem = f"the checkpoint of loop {loop}, which the run quotes, is not there"
+        raise UserError(problem, where=str(folder / CHECKPOINTS), fix="restore it, or name another checkpoint itself")
+    return found[0]
+
+
+def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:
+    """The experiment's tables, and what to call their source in messages."""
+    if experiment is None and (path / EXPERIMENT).is_file():
+        experiment = path / EXPERIMENT
+    if experiment is not None:
+        return read_toml(experiment), str(experiment)
+    if metadata.experiment is None:
+        problem = "does not say which experiment it belongs to"
+        raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")
+    try:
+        return tomllib.loads(metadata.experiment), f"{checkpoint} (its experiment)"
+    except tomllib.TOMLDecodeError as error:
+        problem = f"the experiment that it holds is not TOML: {error}"
+        raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment") from None
