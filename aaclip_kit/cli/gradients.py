@@ -1,0 +1,124 @@
+"""`aakit gradients`: how much of their gradient the adapters keep when a cross-attention stage acts."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..contracts.errors import UserError
+from ..discovery import discover
+from ..experiment import Experiment, load, resolved_toml
+from .run import SET_HELP
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..dilution.measure import Dilution
+
+
+def gradients(
+    file: Path = typer.Argument(help="Experiment file (TOML)."),
+    scales: str = typer.Option("1.0,0.3,0.1,0.03", "--scales", help="Scales of the stages, with commas between."),
+    batches: int = typer.Option(16, "--batches", help="Batches of each initialisation."),
+    inits: int = typer.Option(3, "--inits", help="Initialisations: the experiment's seed, seed + 1, ..."),
+    out: Path | None = typer.Option(None, "--out", help="Folder of the results; default runs/NAME-gradients-TIME."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
+    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+) -> None:
+    """Measure gradient dilution: the adapters' gradient norms with each cross-attention stage on and off."""
+    numbers = _numbers(scales)
+    _check_count(batches, "--batches")
+    _check_count(inits, "--inits")
+    experiment = load(file, discover(), overrides)
+    from rich.console import Console
+
+    from ..dilution.measure import as_record
+    from ..dilution.write import write_dilution
+    from ..record.folder import RunFolder, default_run_path
+
+    target = out or default_run_path(f"{experiment.file.name}-gradients")
+    RunFolder.check_free(target)
+    console = Console(highlight=False, stderr=as_json)
+    record = as_record(_measured(experiment, numbers, batches, inits, console))
+    write_dilution(target, record, resolved_toml(experiment))
+    if as_json:
+        print(json.dumps(record, indent=1, allow_nan=False))
+    else:
+        _show(record, console)
+    console.print(f"numbers and plot: {target}", markup=False, soft_wrap=True)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        problem = f"'{text}' is no list of numbers"
+        raise UserError(problem, where="--scales", fix="write numbers with commas between: --scales 1.0,0.1") from None
+
+
+def _check_count(number: int, option: str) -> None:
+    if number < 1:
+        raise UserError(f"{number} is too few", where=option, fix="give at least 1; intervals want 16 batches, 3 inits")
+
+
+def _measured(experiment: Experiment, scales: list[float], batches: int, inits: int, console: "Console") -> "Dilution":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..dilution.measure import measure_dilution
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("gradients", total=None)
+
+        def advance(done: int, whole: int) -> None:
+            bar.update(task, completed=done, total=whole)
+
+        return measure_dilution(experiment, scales, batches, inits, advance)
+
+
+def _show(record: dict[str, Any], console: "Console") -> None:
+    """A table for each subject, and in words what the numbers rest on."""
+    subjects: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
+    for found in record["measured"]:
+        subjects.setdefault((found["tower"], tuple(found["stages"])), []).append(found)
+    for (tower, stages), rows in subjects.items():
+        _show_subject(f"{' + '.join(stages)}: gradient norm of the {tower} adapters, on / off", rows, console)
+    batches = len(next(iter(record["towers"].values()))["off"]["all"][0])
+    lines = [
+        f"{len(record['seeds'])} initialisations of {batches} batches, in pairs; geometric means, {record['interval']}",
+        "matched: norm-matched; context: the text context; * as in the file",
+    ]
+    if record["unvaried"]:
+        lines.append(f"measured on and off only, for want of an option: {', '.join(record['unvaried'])}")
+    if record["checkpoint"]:
+        fresh = ", ".join(record["fresh_stages"] or ()) or "no stage"
+        lines.append(f"weights from {record['checkpoint']}; fresh in each initialisation: {fresh}")
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _show_subject(title: str, rows: list[dict[str, Any]], console: "Console") -> None:
+    from rich.table import Table
+
+    table = Table(title=title, box=None, header_style="bold", pad_edge=False)
+    adapters = [name for name in rows[0]["ratio"] if name != "all"]
+    one_stage = len({name.rpartition(".")[0] for name in adapters}) == 1
+    blocks = [f"block {name.rpartition('.')[2]}" if one_stage else name for name in adapters]
+    for heading in ("scale", "matched", "context", "all", "95 % interval", *blocks):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        ratios = row["ratio"]
+        matched = None if row["norm_matched"] is None else ("yes" if row["norm_matched"] else "no")
+        scale = "-" if row["scale"] is None else f"{row['scale']:g}"
+        cells = ["* " * row["as_in_file"] + scale, matched, row["text_context"]]
+        table.add_row(
+            *("-" if cell is None else str(cell) for cell in cells),
+            _number(ratios["all"]["value"]),
+            f"{_number(ratios['all']['low'])} to {_number(ratios['all']['high'])}",
+            *(_number(ratios[name]["value"]) for name in adapters),
+        )
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

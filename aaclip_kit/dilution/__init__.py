@@ -1,0 +1,1 @@
+"""Gradient dilution, measured in pairs."""

@@ -1,0 +1,204 @@
+"""Gradient dilution: what adapters receive with a cross-attention stage and without it (method: section 4).
+
+The two of a pair share everything but the stage: weights, batch, and the random state of the dropout.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, count, islice
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ..contracts.errors import UserError
+from ..contracts.options import TowerName
+from ..contracts.schedule import PhasePlan
+from ..data.batches import Batch
+from ..engine.assemble import Run, assemble, plan_ahead
+from ..engine.device import Place
+from ..engine.gradients import norms
+from ..engine.run import attending_in, build_phase
+from ..engine.training import Phase, Seen, total
+from ..experiment import Experiment
+from .ratios import LEVEL, RESAMPLES, Ratio, paired_ratio
+from .stand_ins import Setting, Subject, all_off, standing_in, subjects_of, unvaried, variant
+
+ALL = "all"
+"""Name of the norm over all adapters of a tower."""
+
+Norms = dict[str, float]
+"""Gradient norm of each adapter, NAME.BLOCK, and of all of them together."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The phase in which a tower is measured, and the towers whose cross-attention acts in it."""
+
+    loop: int
+    number: int
+    plan: PhasePlan
+    attending: frozenset[TowerName]
+
+
+@dataclass
+class Dilution:
+    """All that was measured: norms by [initialisation][batch], on for each setting, off for each tower."""
+
+    experiment: Experiment
+    seeds: tuple[int, ...]
+    on: dict[tuple[Subject, Setting], list[list[Norms]]]
+    off: dict[TowerName, list[list[Norms]]]
+    openings: dict[TowerName, Opening]
+    unvaried: tuple[str, ...]
+    """Options that stages lack (NAME.scale, NAME.norm_matched), so that they were measured as they are."""
+    fresh_stages: tuple[str, ...] | None
+    """Stages that the [init] checkpoint lacked; None without a checkpoint."""
+
+    def ratios(self, subject: Subject, setting: Setting) -> dict[str, Ratio]:
+        """On / off for each adapter and for all of them."""
+        on, off = self.on[subject, setting], self.off[subject.tower]
+        return {name: paired_ratio(table(on, name), table(off, name)) for name in on[0][0]}
+
+
+def measure_dilution(
+    experiment: Experiment,
+    scales: Sequence[float],
+    batches: int,
+    inits: int,
+    advance: Callable[[int, int], None] = lambda done, whole: None,
+) -> Dilution:
+    """Gradient norms of every adapter, each cross-attention stage on and off, in every setting.
+
+    Initialisation i is what a run with the experiment's seed + i starts from, and its batches are those that this run
+    would draw first. Measured in float32, whatever the experiment's precision. Raises `UserError` where there is
+    nothing to measure, for a scale that a stage does not take, and for whatever `assemble` refuses.
+    """
+    seeds = tuple(experiment.file.seed + number for number in range(inits))
+    found = Dilution(experiment, seeds, {}, {}, {}, (), None)
+    done = count(1)
+    for seed in seeds:
+        run = _assembled(experiment, seed)
+        subjects = subjects_of(run, scales)
+        found.openings = {tower: _opening(run, tower) for tower in dict.fromkeys(one.tower for one in subjects)}
+        found.fresh_stages = run.fresh_stages
+        found.unvaried = tuple(dict.fromkeys(chain(*(unvaried(run, subject) for subject in subjects))))
+        whole = inits * batches * (len(found.openings) + sum(len(subject.settings) for subject in subjects))
+        with torch.random.fork_rng():
+            for tower in found.openings:
+                own = [subject for subject in subjects if subject.tower == tower]
+                for _ in _measure_tower(found, run, tower, own, batches):
+                    advance(next(done), whole)
+    return found
+
+
+def table(norms_of: list[list[Norms]], name: str) -> Float[np.ndarray, "inits batches"]:
+    """The norms of one adapter, or of all of them."""
+    return np.array([[batch[name] for batch in batches] for batches in norms_of])
+
+
+def _assembled(experiment: Experiment, seed: int) -> Run:
+    run = assemble(replace(experiment, file=experiment.file.model_copy(update={"seed": seed})))
+    return replace(run, place=Place(run.place.device, "fp32"))
+
+
+def _opening(run: Run, tower: TowerName) -> Opening:
+    """The first phase of the tower with its cross-attention on; where that is never on, the first, with it on."""
+    attending: frozenset[TowerName] = frozenset()
+    found: list[Opening] = []
+    for loop, plan in enumerate(plan_ahead(run.scheduler), 1):
+        for number, phase in enumerate(plan.phases):
+            attending = attending_in(phase, attending)
+            if phase.train == tower:
+                found.append(Opening(loop, number, phase, attending | {tower}))
+    if not found:
+        problem = f"no loop trains the {tower} tower, whose cross-attention is to be measured"
+        raise UserError(problem, where="scheduler", fix="use a scheduler with a phase for it")
+    return next((opening for opening in found if opening.plan.attention), found[0])
+
+
+def _measure_tower(
+    found: Dilution, run: Run, tower: TowerName, subjects: list[Subject], batches: int
+) -> Iterator[None]:
+    """Add one initialisation: every batch without cross-attention, then in every setting. Yields after each."""
+    opening = found.openings[tower]
+    phase = build_phase(run, opening.plan, opening.loop, opening.number, opening.attending)
+    pairs = [(subject, setting) for subject in subjects for setting in subject.settings]
+    off = found.off.setdefault(tower, [])
+    off.append([])
+    for pair in pairs:
+        found.on.setdefault(pair, []).append([])
+    with phase.open():
+        nothing = all_off(run, tower)
+        variants = {pair: variant(run, *pair) for pair in pairs}
+        for stream, batch in enumerate(islice(_epochs(phase), batches)):
+            batch = batch.to(run.place.device)
+            seen = phase.seen(batch)
+            with standing_in(run, tower, nothing, None):
+                off[-1].append(_norms(run, phase, batch, seen, stream))
+            yield
+            for pair, stages in variants.items():
+                with standing_in(run, tower, stages, pair[1].text_context):
+                    found.on[pair][-1].append(_norms(run, phase, batch, seen, stream))
+                yield
+
+
+def _epochs(phase: Phase) -> Iterator[Batch]:
+    """Batches of one epoch after the other, without end."""
+    return chain.from_iterable(phase.batches.epoch(number) for number in count(1))
+
+
+def _norms(run: Run, phase: Phase, batch: Batch, seen: Seen, stream: int) -> Norms:
+    """Gradient norms of the tower's adapters; `stream` seeds the dropout."""
+    adapters = {
+        f"{name}.{block}": list(stage.parameters())
+        for block, name, stage in run.detector.sites.of(phase.plan.train)
+        if stage.context_kind == "none"
+    }
+    torch.manual_seed(stream)
+    parameters = list(chain(*adapters.values()))
+    gradients = iter(torch.autograd.grad(total(phase.terms(batch, seen)), parameters, allow_unused=True))
+    found = norms({name: list(islice(gradients, len(group))) for name, group in adapters.items()})
+    return {ALL: math.hypot(*found.values()), **found}
+
+
+def as_record(found: Dilution) -> dict[str, Any]:
+    """Everything as plain data, for JSON: setting by setting, with every norm, [initialisation][batch]."""
+    file = found.experiment.file
+    return {
+        "experiment": file.name,
+        "checkpoint": None if file.init.checkpoint is None else str(file.init.checkpoint),
+        "fresh_stages": None if found.fresh_stages is None else list(found.fresh_stages),
+        "seeds": list(found.seeds),
+        "dropout": file.switches.dropout,
+        "unvaried": list(found.unvaried),
+        "interval": f"{LEVEL:.0%} bootstrap of {RESAMPLES}: initialisations, then the batches of each",
+        "towers": {tower: _tower_record(found, tower) for tower in found.off},
+        "measured": [_pair_record(found, subject, setting) for subject, setting in found.on],
+    }
+
+
+def _tower_record(found: Dilution, tower: TowerName) -> dict[str, Any]:
+    opening = found.openings[tower]
+    plan, off = opening.plan, found.off[tower]
+    phase = {"loop": opening.loop, "batch_size": plan.batch_size, "features": plan.features}
+    return {**phase, "off": {name: _finite(table(off, name)) for name in off[0][0]}}
+
+
+def _pair_record(found: Dilution, subject: Subject, setting: Setting) -> dict[str, Any]:
+    on = found.on[subject, setting]
+    return {
+        "tower": subject.tower,
+        "stages": list(subject.stages),
+        **asdict(setting),
+        "as_in_file": setting == subject.own,
+        "ratio": {name: asdict(ratio) for name, ratio in found.ratios(subject, setting).items()},
+        "on": {name: _finite(table(on, name)) for name in on[0][0]},
+    }
+
+
+def _finite(values: Float[np.ndarray, "inits batches"]) -> list[list[float | None]]:
+    """Rows of numbers; None for one that is not finite, which JSON does not have."""
+    return [[value if math.isfinite(value) else None for value in row] for row in values.tolist()]
