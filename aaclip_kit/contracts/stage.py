@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -61,6 +61,21 @@ class AttentionStage(nn.Module, ABC):
     @abstractmethod
     def forward(self, tokens: Float[Tensor, "items L D"], context: Context | None) -> Float[Tensor, "items L D"]:
         """Return the tokens after the stage, in the same shape. `context` is None exactly for kind "none"."""
+
+
+@runtime_checkable
+class ShowsAttention(Protocol):
+    """Optional for a stage: it can say where it looks, and then a run's report draws that."""
+
+    def attention_weights(
+        self, tokens: Float[Tensor, "items L D"], context: Context
+    ) -> Float[Tensor, "items heads L M"]:
+        """Return the weight that each token gives each token of its context row, in each head.
+
+        Called with what `forward` gets, without dropout. The weights of a query are not negative and sum to 1 over
+        M; they are 0 where the context's mask is false. Rows of the context are not copied for the caller.
+        """
+        ...
 
 
 def norm_matched_residual(

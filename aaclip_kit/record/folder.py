@@ -17,10 +17,26 @@ EXPERIMENT: Final = "experiment.toml"
 MANIFEST: Final = "manifest.json"
 EVENTS: Final = "events.jsonl"
 METRICS: Final = "metrics.json"
+CURVES: Final = "curves.json"
+CALIBRATION: Final = "calibration.json"
+CASES: Final = "cases.npz"
+ATTENTION: Final = "attention.json"
 REPORT: Final = "report.html"
 CHECKPOINTS: Final = "checkpoints"
 HEATMAPS: Final = "heatmaps"
-RUN_NAMES: Final = (EXPERIMENT, MANIFEST, EVENTS, METRICS, REPORT, CHECKPOINTS, HEATMAPS)
+RUN_NAMES: Final = (
+    EXPERIMENT,
+    MANIFEST,
+    EVENTS,
+    METRICS,
+    CURVES,
+    CALIBRATION,
+    CASES,
+    ATTENTION,
+    REPORT,
+    CHECKPOINTS,
+    HEATMAPS,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +99,23 @@ class RunFolder:
         is None. Raises ValueError for a number that is not finite.
         """
         _write_whole(self.path / METRICS, json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+    def write_curves(self, curves: Mapping[str, Any]) -> None:
+        """Write one loop's ROC and PRO curves: `{"loop": n, "classes": {class: {"roc": points, "pro": points}}}`."""
+        _write_whole(self.path / CURVES, json.dumps(curves, sort_keys=True, allow_nan=False) + "\n")
+
+    def write_attention(self, record: Mapping[str, Any]) -> None:
+        """Write where the stages look, as `attention_record` describes it. Raises ValueError for no finite number."""
+        _write_whole(self.path / ATTENTION, json.dumps(record, allow_nan=False) + "\n")
+
+    @property
+    def cases(self) -> Path:
+        """The file of the test images that the report shows."""
+        return self.path / CASES
+
+    def write_calibration(self, calibration: Mapping[str, Any]) -> None:
+        """Write the thresholds of the quoted loop and where they come from."""
+        _write_whole(self.path / CALIBRATION, json.dumps(calibration, indent=2, allow_nan=False) + "\n")
 
     def checkpoint_path(self, loop: int, suffix: str = ".safetensors") -> Path:
         """Where the checkpoint of loop `loop` (from 1) belongs; its folder is made."""

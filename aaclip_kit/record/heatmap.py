@@ -38,8 +38,8 @@ def save_heatmap(
     """
     size = _panel_size(image.shape[1], image.shape[0])
     picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    outlined = _without_mask(picture) if mask is None else _outlined(picture, mask)
-    panels = (picture, outlined, _coloured(anomaly_map, scale, size))
+    outline = _without_mask(picture) if mask is None else outlined(picture, mask)
+    panels = (picture, outline, _coloured(anomaly_map, scale, size))
     sheet = Image.new("RGB", (3 * size[0] + 2 * _GAP, _CAPTION + size[1]), "white")
     for column, panel in enumerate(panels):
         sheet.paste(panel, (column * (size[0] + _GAP), _CAPTION))
@@ -87,7 +87,8 @@ def _without_mask(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _outlined(picture: Image.Image, mask: Bool[np.ndarray, "H W"]) -> Image.Image:
+def outlined(picture: Image.Image, mask: Bool[np.ndarray, "H W"]) -> Image.Image:
+    """The picture with a line around its mask."""
     inside = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(picture.size, Image.Resampling.NEAREST)) > 0
     line = binary_dilation(inside, iterations=2) & ~inside
     # A dark rim, so that the line shows on a surface of its own colour.
@@ -98,13 +99,28 @@ def _outlined(picture: Image.Image, mask: Bool[np.ndarray, "H W"]) -> Image.Imag
 
 
 def _coloured(anomaly_map: Float[np.ndarray, "h w"], scale: tuple[float, float], size: tuple[int, int]) -> Image.Image:
+    values = Image.fromarray(anomaly_map.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    return Image.fromarray(coloured(np.asarray(values), scale))
+
+
+def coloured(values: Float[np.ndarray, "h w"], scale: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
+    """Values in the colours of `COLOURMAP`; those beyond the scale are clipped. Raises ValueError if it descends."""
     low, high = scale
     if not low <= high:
         raise ValueError(f"no colour scale: {low} to {high}")
-    values = Image.fromarray(anomaly_map.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    span = (high - low) or 1.0
-    shares = np.clip((np.asarray(values) - low) / span, 0, 1)
-    return Image.fromarray(_colours()[np.round(shares * 255).astype(np.uint8)])
+    shares = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
+    return _colours()[np.round(shares * 255).astype(np.uint8)]
+
+
+def enlarged(grid: Float[np.ndarray, "G G"], size: int) -> Float[np.ndarray, "size size"]:
+    """Bilinear with aligned corners, as maps are made from the patch grid."""
+    places = np.linspace(0, len(grid) - 1, size)
+    low = np.minimum(places.astype(int), max(len(grid) - 2, 0))
+    weights = np.zeros((size, len(grid)), np.float32)
+    weights[np.arange(size), low] = 1 - (places - low)
+    weights[np.arange(size), np.minimum(low + 1, len(grid) - 1)] += places - low
+    found: np.ndarray = weights @ grid @ weights.T
+    return found
 
 
 @cache

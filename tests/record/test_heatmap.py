@@ -5,9 +5,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from aaclip_kit.record.heatmap import COLOURMAP, contact_sheet, save_heatmap
+from aaclip_kit.engine.maps import upsampled
+from aaclip_kit.record.heatmap import COLOURMAP, contact_sheet, enlarged, save_heatmap
+
+from ..helpers import assert_close
 
 CAPTION, GAP = 24, 6
 
@@ -100,3 +104,11 @@ def test_the_contact_sheet_stacks_pictures_under_one_caption(tmp_path: Path) -> 
 def test_a_contact_sheet_needs_a_picture(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a picture"):
         contact_sheet(tmp_path / "sheet.png", [])
+
+
+@pytest.mark.parametrize(("side", "size"), [(4, 32), (14, 192), (1, 5), (37, 37)])
+def test_a_grid_is_enlarged_as_the_maps_of_the_evaluation_are(side: int, size: int) -> None:
+    grid = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
+    expected = upsampled(torch.from_numpy(grid)[None, None], size)[0, 0]
+    # A value is a weighted sum of four, and both sum in float32 in an order of their own.
+    assert_close(enlarged(grid, size), expected.numpy(), atol=5e-6)

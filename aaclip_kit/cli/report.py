@@ -1,0 +1,12 @@
+"""`aakit report`: the report of a run that is over, made again."""
+
+from pathlib import Path
+
+import typer
+
+
+def report(run: Path = typer.Argument(help="Folder of a run.")) -> None:
+    """Make report.html again from what a run folder holds; nothing is scored."""
+    from ..record.report import write_report
+
+    print(f"report: {write_report(run)}")

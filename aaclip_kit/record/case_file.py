@@ -1,0 +1,75 @@
+"""The test images that a report shows, in one file of the run folder: `cases.npz`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from ..contracts.errors import UserError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test image: where it came from, why it is shown, and what each loop said about it.
+
+    `masked` says whether its mask is known (a normal image's is, being empty). `chosen` holds "even" and what the
+    ranking made of the image, such as "best anomalous". `quality` is the pixel AP of this image alone, None where it
+    has no marked pixel; `scores` are image scores. Both have one value a loop.
+    """
+
+    class_name: str
+    image: str
+    label: int
+    defect: str | None
+    masked: bool
+    chosen: tuple[str, ...]
+    quality: tuple[float | None, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """All cases of a run with their pictures, and the colour scale (lowest, highest value) that they share.
+
+    `masks` is False everywhere for an image whose mask is not known; `loops` numbers the maps.
+    """
+
+    cases: tuple[Case, ...]
+    loops: tuple[int, ...]
+    scale: tuple[float, float]
+    rule: str
+    pictures: UInt8[np.ndarray, "n S S 3"]
+    masks: Bool[np.ndarray, "n S S"]
+    grids: Float32[np.ndarray, "n loops G G"]
+
+    def write(self, path: Path) -> None:
+        """Write the file; equal cases are equal bytes."""
+        about = {"loops": self.loops, "scale": self.scale, "rule": self.rule, "cases": [asdict(c) for c in self.cases]}
+        with path.open("wb") as file:
+            np.savez_compressed(
+                file, about=np.array(json.dumps(about)), pictures=self.pictures, masks=self.masks, grids=self.grids
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> CaseFile:
+        """Read the file. Raises `UserError` for one that is damaged."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                about: dict[str, Any] = json.loads(str(stored["about"]))
+                arrays = {name: stored[name] for name in ("pictures", "masks", "grids")}
+            cases = tuple(_case(record) for record in about["cases"])
+            low, high = about["scale"]
+            return cls(cases, tuple(about["loops"]), (float(low), float(high)), str(about["rule"]), **arrays)
+        # zipfile and numpy report damage with exceptions of many kinds.
+        except Exception as error:
+            raise UserError(f"is damaged ({error})", where=str(path), fix="remove it") from error
+
+
+def _case(record: dict[str, Any]) -> Case:
+    lists = {name: tuple(record[name]) for name in ("chosen", "quality", "scores")}
+    return Case(**{**record, **lists})
