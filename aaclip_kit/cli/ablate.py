@@ -1,0 +1,91 @@
+"""`aakit ablate`."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..contracts.errors import UserErrors
+from ..discovery import discover
+from .run import SET_HELP
+
+if TYPE_CHECKING:
+    from ..comparison.ablation import Ablation
+    from ..comparison.series import State
+    from ..comparison.study import Planned, Study
+
+
+def ablate(
+    file: Path = typer.Argument(help="Ablation file (TOML): a base experiment and named variants."),
+    out: Path | None = typer.Option(None, "--out", help="Folder of the runs; default runs/FILE-TIME."),
+    seeds: int | None = typer.Option(None, "--seeds", min=1, help="Runs of each variant; default as the file says."),
+    only: list[str] = typer.Option([], "--only", help="Only this variant; may be repeated."),
+    data: list[str] = typer.Option(
+        [], "--data", help="Only this table of [data], beside the own data; may be repeated."
+    ),
+    overrides: list[str] = typer.Option([], "--set", help=f"{SET_HELP} For every run."),
+    jobs: int = typer.Option(1, "--jobs", min=1, help="Runs that train at once, each with its share of the threads."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check everything and show the runs; write nothing."),
+) -> None:
+    """Run a base experiment and its variants with the same seeds and batches, and compare them.
+
+    Runs that are finished in OUT are kept, so that an ablation that was stopped goes on where it was.
+    """
+    from ..comparison.ablation import Ablation
+    from ..comparison.study import load_study
+    from ..record.folder import default_run_path
+
+    registry = discover()
+    study = load_study(file, registry, seeds, tuple(only), tuple(data), tuple(overrides))
+    ablation = Ablation(study, out or default_run_path(file.stem), registry, print)
+    _show(study, ablation.out, ablation.states())
+    if dry_run:
+        return
+    from .screen import QuietScreen
+
+    with QuietScreen() as screen:
+        faults = ablation.execute(jobs, screen)
+    _compare(ablation)
+    if faults:
+        raise UserErrors(faults)
+
+
+def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
+    said = {"finished": "finished", "unfinished": "left unfinished, begins again", "free": "to run"}
+    for name in study.left_out:
+        print(f"left out: data {name}")
+    print(f"{len(states)} runs in {out}, compared with {study.baseline}")
+    for data in study.data:
+        mine = {run: state for run, state in states.items() if run.data == data}
+        for variant in dict.fromkeys(run.variant for run in mine):
+            runs = {run: state for run, state in mine.items() if run.variant == variant}
+            counts = Counter(said[state] for state in runs.values())
+            first = next(iter(runs))
+            how = f"scores {first.rescores.parent} again" if first.rescores else f"trains {first.file.name}"
+            numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
+            print(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")
+
+
+def _compare(ablation: "Ablation") -> None:
+    """Compare on each data set what is finished there."""
+    from ..comparison.compare import compare
+    from ..comparison.groups import gather
+    from ..comparison.runs import is_finished
+    from ..comparison.write import write_comparison
+    from .compare import show_comparison
+
+    for data in ablation.study.data:
+        folder = ablation.out / data
+        there = [
+            folder / name
+            for name in ablation.study.file.variants
+            if any(is_finished(run) for run in (folder / name).glob("seed_*"))
+        ]
+        if folder / ablation.study.baseline not in there:
+            print(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
+            continue
+        found = compare(gather(there), ablation.study.baseline)
+        paths = write_comparison(found, folder)
+        show_comparison(found)
+        print(f"written: {', '.join(map(str, paths))}")

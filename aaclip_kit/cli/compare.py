@@ -1,0 +1,57 @@
+"""`aakit compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..comparison.compare import Comparison
+
+
+def compare(
+    runs: list[Path] = typer.Argument(help="Run folders, folders of seeds, or an ablation's folder."),
+    baseline: str | None = typer.Option(
+        None, "--baseline", help="What the others are compared with; default the first."
+    ),
+    out: Path | None = typer.Option(None, "--out", help="Folder for comparison.json, .md and .html."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    metrics: list[str] = typer.Option([], "--metric", help="Only this metric; may be repeated."),
+    loop: int | None = typer.Option(None, "--loop", min=0, help="Results after this loop (0: before training)."),
+) -> None:
+    """Compare runs with a baseline, paired by class and seed, with intervals and a verdict in words."""
+    from ..comparison.compare import compare as compare_groups
+    from ..comparison.groups import gather
+    from ..comparison.write import json_text, write_comparison
+
+    found = compare_groups(gather(runs), baseline, loop, metrics)
+    written = write_comparison(found, out) if out else []
+    if as_json:
+        print(json_text(found), end="")
+        return
+    show_comparison(found)
+    if written:
+        print(f"written: {', '.join(map(str, written))}")
+
+
+def show_comparison(comparison: "Comparison") -> None:
+    """One table a metric, then notes."""
+    from ..comparison.tables import heading, screen_table, title
+
+    console = Console(highlight=False)
+    console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
+    for metric in comparison.metrics:
+        heads, rows = screen_table(comparison, metric)
+        table = Table(title=heading(metric), box=None, header_style="bold", pad_edge=False, title_justify="left")
+        for head in heads[:-1]:
+            table.add_column(head, justify="left" if head == heads[0] else "right", no_wrap=True)
+        table.add_column(heads[-1])
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    for note in comparison.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print("The rule of the verdicts is in docs/comparing.md, and in what --json and --out write.", markup=False)

@@ -1,0 +1,95 @@
+"""`aakit run --seeds N`: one experiment with several seeds, and their mean and standard deviation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..contracts.errors import UserError, UserErrors
+from ..experiment import Experiment, load
+from ..registry import Registry
+
+if TYPE_CHECKING:
+    from ..comparison.series import State
+
+
+def run_seeds(
+    file: Path, overrides: Sequence[str], registry: Registry, count: int, out: Path | None, dry_run: bool
+) -> None:
+    """Run `count` seeds, the file's and those after it, into OUT/seed_N.
+
+    Finished runs of the same experiment are kept. Raises `UserError`, before anything runs, where a seed's folder
+    holds another experiment or an unfinished run.
+    """
+    from ..engine.assemble import assemble
+    from ..record.folder import RunFolder, default_run_path
+    from .screen import Screen
+
+    first = load(file, registry, overrides).file
+    target = out or default_run_path(first.name)
+    experiments = {
+        seed: load(file, registry, [*overrides, f"seed={seed}"]) for seed in range(first.seed, first.seed + count)
+    }
+    states = _states(target, experiments, registry)
+    for seed, state in states.items():
+        print(f"seed {seed}: {'finished already, kept' if state == 'finished' else 'to run'}")
+    if dry_run:
+        Screen().plan(assemble(experiments[first.seed]), None)
+        return
+    from ..comparison.series import seed_folder
+    from ..engine.run import execute
+
+    for seed in (seed for seed, state in states.items() if state == "free"):
+        print(f"seed {seed} in {seed_folder(target, seed)}")
+        assembled = assemble(experiments[seed])
+        folder = RunFolder.create(seed_folder(target, seed))
+        with Screen() as screen:
+            execute(assembled, folder, screen)
+    _show(target, list(experiments))
+
+
+def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":
+    from ..comparison.runs import holds_a_run
+    from ..comparison.series import seed_folder, state_of
+
+    if target.is_dir() and holds_a_run(target):
+        raise UserError("holds a single run", where=str(target), fix="name another folder with --out")
+    states: dict[int, State] = {}
+    faults = list[UserError]()
+    for seed, experiment in experiments.items():
+        folder = seed_folder(target, seed)
+        try:
+            states[seed] = state_of(folder, experiment, registry)
+        except UserError as error:
+            faults.append(error)
+            continue
+        if states[seed] == "unfinished":
+            fix = "let it finish if it is still running; otherwise remove the folder, and the seed runs again"
+            faults.append(UserError("holds an unfinished run", where=str(folder), fix=fix))
+    if faults:
+        raise UserErrors(faults)
+    return states
+
+
+def _show(target: Path, seeds: list[int]) -> None:
+    """Mean and standard deviation over the seeds, before training, after each loop, and of the quoted loops."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..comparison.compare import summary
+    from ..comparison.runs import read_run
+    from ..comparison.series import seed_folder
+    from ..comparison.tables import heading, spread
+    from ..evaluation.metrics import METRICS
+
+    runs = [read_run(seed_folder(target, seed)) for seed in seeds]
+    held = [metric for metric in METRICS if all(metric in run.result()["mean"] for run in runs)]
+    table = Table(
+        *("", *map(heading, held)), box=None, header_style="bold", pad_edge=False, title_justify="left",
+        title=f"mean ± standard deviation over {len(runs)} seeds, mean over the test classes",
+    )  # fmt: skip
+    last = min(run.metrics["loops"][-1]["loop"] for run in runs)
+    lines = {"before training": 0, **{f"loop {loop}": loop for loop in range(1, last + 1)}, "quoted": None}
+    for name, loop in lines.items():
+        table.add_row(name, *(spread(summary(runs, metric, loop)) for metric in held))
+    Console(highlight=False).print(table)
+    print(f"runs: {target}")

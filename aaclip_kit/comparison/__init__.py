@@ -1,0 +1,1 @@
+"""Runs against runs: series of seeds, ablations, and what their paired differences show."""

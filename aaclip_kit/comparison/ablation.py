@@ -1,0 +1,177 @@
+"""Running a study: what is finished stays, what was left half done begins again, the rest runs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..contracts.errors import UserError, UserErrors
+from ..registry import Registry
+from .groups import ORDER
+from .runs import read_run
+from .series import State, state_of
+from .study import Planned, Study
+
+if TYPE_CHECKING:
+    from ..engine.run import Progress
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A study and the folder of its runs. `say` gets a line for each run that ends."""
+
+    study: Study
+    out: Path
+    registry: Registry
+    say: Callable[[str], None]
+
+    def states(self) -> dict[Planned, State]:
+        """What OUT holds of each run. Raises `UserErrors` where a folder belongs to another experiment."""
+        found, faults = dict[Planned, State](), list[UserError]()
+        for run in self.study.runs:
+            try:
+                found[run] = state_of(self.out / run.place, run.experiment, self.registry)
+            except UserErrors as errors:
+                faults += errors.faults
+            except UserError as error:
+                faults.append(error)
+        if faults:
+            raise UserErrors(faults)
+        return found
+
+    def execute(self, jobs: int, progress: "Progress") -> list[UserError]:
+        """Run what is not finished; returns the faults of runs that failed, the others having gone on.
+
+        Runs that train go first, `jobs` at a time; those that score their weights again follow, one at a time.
+        """
+        with _claimed(self.out) as claim:
+            todo = [run for run, state in self.states().items() if state != "finished"]
+            self._write_order()
+            for run in todo:
+                shutil.rmtree(self.out / run.place, ignore_errors=True)
+            train = [run for run in todo if run.rescores is None]
+            faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs, claim)
+            return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
+
+    def _in_turn(self, runs: Sequence[Planned], progress: "Progress") -> list[UserError]:
+        faults = []
+        for run in runs:
+            try:
+                self._run_here(run, progress)
+                self._report(run)
+            except UserError as error:
+                faults.append(UserError(error.problem, where=_within(run, error.where), fix=error.fix))
+                self.say(f"{run.place}: failed, {error.problem}")
+        return faults
+
+    def _run_here(self, run: Planned, progress: "Progress") -> None:
+        from ..engine.assemble import assemble
+        from ..engine.run import execute
+        from ..record.folder import RunFolder
+        from ..trained.rescore import rescore
+
+        assembled = assemble(run.experiment)
+        folder = RunFolder.create(self.out / run.place)
+        if run.rescores is None:
+            execute(assembled, folder, progress)
+        else:
+            rescore(assembled, self.out / run.rescores, folder, progress)
+
+    def _at_once(self, runs: Sequence[Planned], jobs: int, claim: int | None) -> list[UserError]:
+        """Each run in a process of its own with its share of the threads."""
+        environment, faults = {**os.environ, **_threads(jobs)}, []
+        kept = () if claim is None else (claim,)
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            running = {pool.submit(_run_apart, run, self.out, environment, kept): run for run in runs}
+            for done in as_completed(running):
+                run = running[done]
+                if said := done.result():
+                    problem, _, fix = said.partition("\n    fix: ")
+                    faults.append(UserError(problem, where=str(run.place), fix=fix or f"see {command_of(run)}"))
+                    self.say(f"{run.place}: failed, {problem}")
+                else:
+                    self._report(run)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return faults
+
+    def _report(self, run: Planned) -> None:
+        mean = read_run(self.out / run.place).result()["mean"]
+        said = ", ".join(
+            f"{name} {mean[name]:.4f}" for name in ("pixel_auroc", "image_auroc") if mean[name] is not None
+        )
+        self.say(f"{run.place}: {said}")
+
+    def _write_order(self) -> None:
+        """The order of the file, which a reader of the folders would not know."""
+        for data in self.study.data:
+            folder = self.out / data
+            folder.mkdir(parents=True, exist_ok=True)
+            order = {"baseline": self.study.baseline, "variants": list(self.study.file.variants)}
+            (folder / ORDER).write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
+
+
+def command_of(run: Planned) -> str:
+    """The command line of a run that trains, without its folder."""
+    words = [f"--set '{one}'" for one in run.overrides]
+    return " ".join(["aakit run", str(run.file), *words])
+
+
+def _run_apart(run: Planned, out: Path, environment: dict[str, str], kept: tuple[int, ...]) -> str:
+    """What went wrong; empty where nothing did."""
+    command = [sys.executable, "-m", "aaclip_kit", "run", str(run.file), "--out", str(out / run.place)]
+    for override in run.overrides:
+        command += ["--set", override]
+    done = subprocess.run(
+        command, env=environment, pass_fds=kept, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+    return "\n".join(lines).removeprefix("error: ") if done.returncode == 2 else lines[-1]
+
+
+def _threads(jobs: int) -> dict[str, str]:
+    """OMP_NUM_THREADS as it is, but at most a job's share of the processor cores."""
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return {"OMP_NUM_THREADS": str(min(share, int(given)) if given.isdigit() else share)}
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[int | None]:
+    """Hold OUT for one ablation: unfinished runs in it then belong to nobody.
+
+    Runs in processes of their own inherit the lock, so that it holds until the last of them ends. Where the system
+    has no such locks there is none.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield None
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        problem = f"the output folder cannot be written ({error.strerror or error})"
+        raise UserError(problem, where=str(out), fix="name another one with --out") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fix = "let it finish, or name another folder with --out"
+            raise UserError("another ablation is running in this folder", where=str(out), fix=fix) from None
+        yield lock.fileno()
+
+
+def _within(run: Planned, where: str | None) -> str:
+    return f"{run.place}: {where}" if where else str(run.place)

@@ -1,0 +1,182 @@
+"""Paired comparison of methods with a baseline, by class and seed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+from jaxtyping import Float
+
+from ..contracts.errors import UserError, nearest_hint
+from ..evaluation.metrics import METRICS
+from . import statistics
+from .groups import Group
+from .runs import FinishedRun
+from .statistics import Interval, Signs
+from .verdict import Verdict, judge
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one group: the mean and standard deviation of its seeds' means; None where it is undefined."""
+
+    mean: float | None
+    deviation: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of one group less the baseline's. `left_out` counts the pairs that lack a value on either side."""
+
+    mean: float | None
+    bootstrap: Interval | None
+    classes_drawn: bool
+    over_seeds: Interval | None
+    seed_signs: Signs
+    pair_signs: Signs
+    pairs: int
+    left_out: int
+    of_seed: dict[int, float | None]
+    of_class: dict[str, float | None]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every group against the baseline. `loop` is None where each run's quoted loop was taken."""
+
+    baseline: str
+    loop: int | None
+    metrics: tuple[str, ...]
+    groups: dict[str, Group]
+    classes: tuple[str, ...]
+    summaries: dict[str, dict[str, Summary]]
+    differences: dict[str, dict[str, Difference]]
+    notes: tuple[str, ...]
+
+
+def compare(
+    groups: Sequence[Group], baseline: str | None = None, loop: int | None = None, metrics: Sequence[str] = ()
+) -> Comparison:
+    """Compare each group with the baseline, the first by default.
+
+    Raises `UserError` for an unknown baseline or metric, a loop that a run lacks, runs on different test data, and a
+    group that shares no seed with the baseline.
+    """
+    named = {group.label: group for group in groups}
+    first = _baseline(named, baseline)
+    _check_test_data(first, groups)
+    others = [group for group in groups if group is not first]
+    for other in others:
+        if not first.runs.keys() & other.runs.keys():
+            problem = f"shares no seed with {first.label} ({_listed(other.runs)} against {_listed(first.runs)})"
+            raise UserError(problem, where=str(other.folder), fix="run both with the same seeds: --seed or --seeds")
+    held = {group.label: _held(group, loop) for group in groups}
+    chosen = _metrics(held, metrics)
+    classes = tuple(next(iter(first.runs.values())).scores(loop))
+    ordered = {group.label: group for group in (first, *others)}
+    summaries = {
+        label: {metric: summary(group.runs.values(), metric, loop) for metric in chosen}
+        for label, group in ordered.items()
+    }
+    differences = {
+        other.label: {metric: _difference(first, other, metric, loop, classes) for metric in chosen} for other in others
+    }
+    unshared = [name for name in METRICS if not metrics and name in set.union(*held.values()) - set(chosen)]
+    notes = (*(f"{name} was not measured by every run, and is left out" for name in unshared), *_notes(first, others))
+    return Comparison(first.label, loop, chosen, ordered, classes, summaries, differences, notes)
+
+
+def _baseline(named: dict[str, Group], label: str | None) -> Group:
+    if label is None:
+        return next(iter(named.values()))
+    if label not in named:
+        fix = f"{nearest_hint(label, list(named))}known: {', '.join(named)}"
+        raise UserError(f"there is no run called '{label}'", where="--baseline", fix=fix)
+    return named[label]
+
+
+def _check_test_data(first: Group, groups: Sequence[Group]) -> None:
+    """All runs must have scored the same test images: a pair is one class, and one class is one set of images."""
+    reference = next(iter(first.runs.values()))
+    for run in (run for group in groups for run in group.runs.values()):
+        if run.data["test"]["sha256"] == reference.data["test"]["sha256"]:
+            continue
+        here, there = set(run.scores()), set(reference.scores())
+        named = [f"only here: {', '.join(sorted(here - there))}"] if here - there else []
+        named += [f"only in {reference.folder}: {', '.join(sorted(there - here))}"] if there - here else []
+        classes = f" (classes {'; '.join(named)})" if named else " (the same classes, other images or masks)"
+        problem = f"was tested on other data than {reference.folder}{classes}"
+        raise UserError(problem, where=str(run.folder), fix="compare runs whose [data.test] is the same")
+
+
+def _held(group: Group, loop: int | None) -> set[str]:
+    """Metrics that every run of a group measured."""
+    found = set(METRICS)
+    for run in group.runs.values():
+        found &= {metric for values in run.scores(loop).values() for metric in values}
+    return found
+
+
+def _metrics(held: dict[str, set[str]], asked: Sequence[str]) -> tuple[str, ...]:
+    """The metrics asked for, or all that each group holds, in the order of every table."""
+    for name in asked:
+        if name not in METRICS:
+            fix = f"{nearest_hint(name, METRICS)}known: {', '.join(METRICS)}"
+            raise UserError(f"there is no metric called '{name}'", where="--metric", fix=fix)
+        if lacking := [label for label, names in held.items() if name not in names]:
+            problem = f"'{name}' was not measured by {', '.join(lacking)}"
+            raise UserError(problem, where="--metric", fix="run them again, or ask for another metric")
+    common = set(asked) or set.intersection(*held.values())
+    return tuple(name for name in METRICS if name in common)
+
+
+def summary(runs: Iterable[FinishedRun], metric: str, loop: int | None = None) -> Summary:
+    """Mean and standard deviation over runs of the mean over the classes, after `loop`, by default the quoted one."""
+    found = [run.result(loop)["mean"].get(metric) for run in runs]
+    values = [float(value) for value in found if value is not None]
+    deviation = stdev(values) if len(values) > 1 else None
+    return Summary(fmean(values) if values else None, deviation, len(values))
+
+
+def _difference(first: Group, other: Group, metric: str, loop: int | None, classes: tuple[str, ...]) -> Difference:
+    seeds = sorted(first.runs.keys() & other.runs.keys())
+    values = _table(other, seeds, metric, loop, classes) - _table(first, seeds, metric, loop, classes)
+    means = statistics.seed_means(values)
+    mean, bootstrap = statistics.mean_difference(values), statistics.cluster_bootstrap(values)
+    over_seeds, drawn = statistics.t_interval(values), statistics.resamples_classes(values)
+    signs, undefined = statistics.sign_test(means), int(np.isnan(values).sum())
+    return Difference(
+        mean, bootstrap, drawn, over_seeds, signs, statistics.sign_test(values), values.size - undefined, undefined,
+        {seed: statistics.mean_difference(values[[row]]) for row, seed in enumerate(seeds)},
+        {name: statistics.mean_difference(values[:, [column]]) for column, name in enumerate(classes)},
+        judge(mean, bootstrap, over_seeds, drawn, signs),
+    )  # fmt: skip
+
+
+def _table(
+    group: Group, seeds: Sequence[int], metric: str, loop: int | None, classes: Sequence[str]
+) -> Float[np.ndarray, "seeds classes"]:
+    scores = [group.runs[seed].scores(loop) for seed in seeds]
+    rows = [[found[name].get(metric) for name in classes] for found in scores]
+    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+
+
+def _notes(first: Group, others: Sequence[Group]) -> list[str]:
+    """What a reader must know beside the figures."""
+    notes = [f"{group.label}: {', '.join(group.unfinished)} unfinished, left out"
+             for group in (first, *others) if group.unfinished]  # fmt: skip
+    for group in others:
+        if apart := sorted(first.runs.keys() ^ group.runs.keys()):
+            notes.append(f"{group.label}: seeds {_listed(apart)} are not in both, and stand in no difference")
+    everywhere = [run for group in (first, *others) for run in group.runs.values()]
+    if len({run.data.get("train", {}).get("sha256") for run in everywhere}) > 1:
+        notes.append("the runs were trained on different data")
+    if len({run.commit for run in everywhere}) > 1:
+        notes.append("the runs were made by different commits of the code")
+    return notes
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))

@@ -1,0 +1,52 @@
+"""Whether two experiments are the same, and whether their trainings are."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from ..experiment import Experiment, load, resolved_toml
+from ..registry import Registry
+
+ACTS_ON_RESULTS: Final = (
+    "name", "workers", "evaluation", "calibration", "data.test", "data.calibration", "training.adapter_gradient_floor",
+    "switches.evaluation_attention", "switches.one_label_auroc", "switches.quoted_loop", "switches.score_normalisation",
+)  # fmt: skip
+"""Tables and keys that training never sees (docs/published-vs-corrected.md)."""
+
+
+def differences_from_folder(resolved: Path, experiment: Experiment, registry: Registry) -> list[str]:
+    """Keys in which a run folder's `experiment.toml` differs from an experiment, each with both values.
+
+    The file is read as any experiment is, so that keys that it is too old to hold have their defaults. Raises
+    `UserError` where it cannot be.
+    """
+    there, here = _flat(_tables(load(resolved, registry))), _flat(_tables(experiment))
+    if "model.levels" not in here:  # the default levels are known once the backbone is built
+        there.pop("model.levels", None)
+    return [f"{key} ({_shown(there, key)} there, {_shown(here, key)} here)" for key in _changed(there, here)]
+
+
+def training_differences(first: Experiment, second: Experiment) -> list[str]:
+    """Keys that differ and that training depends on."""
+    changed = _changed(_flat(_tables(first)), _flat(_tables(second)))
+    return [key for key in changed if not any(key == one or key.startswith(f"{one}.") for one in ACTS_ON_RESULTS)]
+
+
+def _tables(experiment: Experiment) -> dict[str, Any]:
+    return tomllib.loads(resolved_toml(experiment))
+
+
+def _flat(tables: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        found.update(_flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value})
+    return found
+
+
+def _changed(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    absent = object()
+    return [key for key in dict.fromkeys((*first, *second)) if first.get(key, absent) != second.get(key, absent)]
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "unset"

@@ -1,0 +1,31 @@
+"""Folders of runs that may be there already: which are finished, which are free, which are another's."""
+
+from pathlib import Path
+from typing import Literal
+
+from ..contracts.errors import UserError
+from ..experiment import Experiment
+from ..record.folder import EXPERIMENT, RunFolder
+from ..registry import Registry
+from .runs import holds_a_run, is_finished
+from .same import differences_from_folder
+
+State = Literal["free", "finished", "unfinished"]
+
+
+def state_of(folder: Path, experiment: Experiment, registry: Registry) -> State:
+    """What a folder holds of `experiment`. Raises `UserError` where it holds another experiment or anything else."""
+    if not (folder.is_dir() and holds_a_run(folder)):
+        RunFolder.check_free(folder)
+        return "free"
+    resolved = folder / EXPERIMENT
+    if resolved.is_file() and (changed := differences_from_folder(resolved, experiment, registry)):
+        more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
+        problem = f"holds a run of another experiment: {', '.join(changed[:3])}{more}"
+        raise UserError(problem, where=str(folder), fix="name another folder with --out")
+    return "finished" if resolved.is_file() and is_finished(folder) else "unfinished"
+
+
+def seed_folder(out: Path, seed: int) -> Path:
+    """Where the run of one seed belongs."""
+    return out / f"seed_{seed}"

@@ -1,0 +1,108 @@
+"""What paired differences can show: intervals and sign tests. Rows are seeds, columns are classes, NaN is undefined."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+Differences = Float[np.ndarray, "seeds classes"]
+
+CONFIDENCE: Final = 0.95
+RESAMPLES: Final = 20_000
+FEWEST_CLASSES: Final = 5
+"""With fewer, classes are taken as given: two or three do not tell how classes vary."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Both ends of a 95 % interval."""
+
+    low: float
+    high: float
+
+    @property
+    def leaves_out_zero(self) -> bool:
+        """Whether zero lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Signs:
+    """How many differences are above and below zero, and the two-sided exact binomial p of so uneven a split."""
+
+    higher: int
+    lower: int
+    ties: int
+    p: float
+
+
+def mean_difference(differences: Differences) -> float | None:
+    """Mean over the pairs that are defined; None where there is none."""
+    return None if np.isnan(differences).all() else float(np.nanmean(differences))
+
+
+def seed_means(differences: Differences) -> Float[np.ndarray, " defined"]:
+    """Mean difference of each seed over its classes, without the seeds that have no defined pair."""
+    defined = ~np.isnan(differences).all(axis=1)
+    return np.asarray(np.nanmean(differences[defined], axis=1))
+
+
+def resamples_classes(differences: Differences) -> bool:
+    """Whether there are enough defined classes to speak of others that these might have been."""
+    return int((~np.isnan(differences).all(axis=0)).sum()) >= FEWEST_CLASSES
+
+
+def cluster_bootstrap(differences: Differences, resamples: int = RESAMPLES, random_seed: int = 0) -> Interval | None:
+    """Bootstrap interval of the mean difference; None for fewer than two seeds.
+
+    Each resample draws the seeds with replacement and, independently of them, the classes with replacement, and takes
+    the mean over all cells where a drawn seed meets a drawn class (Owen, "The pigeonhole bootstrap", Annals of Applied
+    Statistics 1, 2007). Cells of one seed share its weights and cells of one class its images, so that drawing the
+    cells one by one would take them for independent and give an interval that is far too narrow. Fewer than
+    `FEWEST_CLASSES` classes are not resampled: the interval then speaks of these classes.
+
+    The tails are those of the expanded percentile interval, `Phi(-sqrt(n / (n - 1)) t_{n-1})` with n the smaller
+    count of what is resampled (Hesterberg, "What Teachers Should Know About the Bootstrap", American Statistician 69,
+    2015): plain percentiles of a handful of seeds are too narrow as well.
+    """
+    kept = differences[~np.isnan(differences).all(axis=1)][:, ~np.isnan(differences).all(axis=0)]
+    seeds, classes = kept.shape
+    if seeds < 2:
+        return None
+    random, both = np.random.default_rng(random_seed), resamples_classes(kept)
+    drawn_seeds = _times_drawn(random, seeds, resamples)
+    drawn_classes = _times_drawn(random, classes, resamples) if both else np.ones((resamples, classes))
+    present = ~np.isnan(kept)
+    sums = np.einsum("rs,sc,rc->r", drawn_seeds, np.where(present, kept, 0.0), drawn_classes, optimize=True)
+    counts = np.einsum("rs,sc,rc->r", drawn_seeds, present.astype(float), drawn_classes, optimize=True)
+    means = sums[counts > 0] / counts[counts > 0]
+    smaller = min(seeds, classes) if both else seeds
+    tail = float(stats.norm.cdf(-np.sqrt(smaller / (smaller - 1)) * _t_quantile(smaller - 1)))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def t_interval(differences: Differences) -> Interval | None:
+    """Student's interval of the seeds' mean differences, the classes taken as given; None for fewer than two seeds."""
+    means = seed_means(differences)
+    if len(means) < 2:
+        return None
+    half = _t_quantile(len(means) - 1) * float(means.std(ddof=1)) / np.sqrt(len(means))
+    return Interval(float(means.mean() - half), float(means.mean() + half))
+
+
+def sign_test(values: Float[np.ndarray, "*n"]) -> Signs:
+    """Exact two-sided sign test; ties and undefined values are left out of it."""
+    higher, lower, ties = (int(found.sum()) for found in (values > 0, values < 0, values == 0))
+    p = float(stats.binomtest(higher, higher + lower, 0.5).pvalue) if higher + lower else 1.0
+    return Signs(higher, lower, ties, p)
+
+
+def _times_drawn(random: np.random.Generator, count: int, resamples: int) -> Float[np.ndarray, "resamples count"]:
+    return random.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+
+
+def _t_quantile(freedom: int) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))

@@ -1,0 +1,101 @@
+"""Tables of the documentation from finished ablations; only the text between a page's markers is replaced.
+
+aakit ablate experiments/switches.toml --out OUT; python benchmarks/studies.py switches OUT
+aakit ablate experiments/ablation.toml --out OUT; python benchmarks/studies.py ablation OUT
+
+The first writes into docs/published-vs-corrected.md, the second into docs/results.md.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from aaclip_kit import UserError
+from aaclip_kit.comparison.compare import Comparison, Difference, compare
+from aaclip_kit.comparison.groups import Group, gather
+from aaclip_kit.comparison.runs import is_finished
+from aaclip_kit.comparison.study_file import StudyFile, read_study
+from aaclip_kit.comparison.tables import heading, signed, span, spread
+from aaclip_kit.comparison.write import markdown_table
+
+ROOT = Path(__file__).parents[1]
+PAGES = {"switches": "published-vs-corrected.md", "ablation": "results.md"}
+BASELINES = {"switches": ("corrected",), "ablation": ("base", "feedback")}
+METRICS = ("pixel_auroc", "image_auroc")
+
+
+def main() -> None:
+    """Write the tables of one study into its page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=PAGES)
+    parser.add_argument("out", type=Path, help="folder of the ablation")
+    parser.add_argument("--page", type=Path, help="page that gets the tables instead of that in docs/")
+    arguments = parser.parse_args()
+    page = arguments.page or ROOT / "docs" / PAGES[arguments.study]
+    try:
+        text = tables(arguments.study, arguments.out)
+        page.write_text(between_markers(page.read_text(encoding="utf-8"), arguments.study, text), encoding="utf-8")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print(text)
+
+
+def tables(study: str, out: Path) -> str:
+    """A table for each data set that `out` holds and each baseline of the study."""
+    file = read_study(ROOT / "experiments" / f"{study}.toml")
+    parts = []
+    for data in ("", *file.data):
+        groups = _groups(out / data, file)
+        for baseline in BASELINES[study]:
+            if baseline in {group.label for group in groups}:
+                found = compare(groups, baseline, metrics=METRICS)
+                parts += [_caption(data, baseline, groups), *(table(found, metric) for metric in METRICS)]
+    if not parts:
+        raise UserError(
+            "holds no finished run of this study", where=str(out), fix=f"aakit ablate experiments/{study}.toml"
+        )
+    return "\n".join(parts)
+
+
+def table(comparison: Comparison, metric: str) -> str:
+    """One row a variant: seeds, mean, difference, both intervals, and what they show."""
+    heads = (
+        "variant", "seeds", f"{heading(metric)}, mean ± sd", "difference", "95 %, seeds and classes", "95 %, seeds",
+        "difference is",
+    )  # fmt: skip
+    rows = []
+    for label, group in comparison.groups.items():
+        found = comparison.differences.get(label, {}).get(metric)
+        rows.append((label, str(len(group.runs)), spread(comparison.summaries[label][metric]), *_cells(found)))
+    return markdown_table(heads, rows)
+
+
+def between_markers(page: str, name: str, text: str) -> str:
+    """The page with the text between its markers replaced. Raises `UserError` where they are not there once."""
+    pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
+    if len(re.findall(pattern, page, re.DOTALL)) != 1:
+        raise UserError(f"the page needs the markers <!-- begin {name} --> and <!-- end {name} --> once", where="page")
+    return re.sub(pattern, lambda found: f"{found[1]}{text}{found[2]}", page, flags=re.DOTALL)
+
+
+def _groups(folder: Path, file: StudyFile) -> list[Group]:
+    there = [folder / name for name in file.variants if any(map(is_finished, (folder / name).glob("seed_*")))]
+    return gather(there)
+
+
+def _caption(data: str, baseline: str, groups: list[Group]) -> str:
+    seeds = sorted({seed for group in groups for seed in group.runs})
+    on = f"on `{data}`" if data else "on the drawn data"
+    return f"Against `{baseline}` {on}, seeds {seeds[0]} to {seeds[-1]}:\n"
+
+
+def _cells(found: Difference | None) -> tuple[str, ...]:
+    if found is None:
+        return ("", "", "", "baseline")
+    drawn = span(found.bootstrap) if found.classes_drawn else "too few classes"
+    return (signed(found.mean), drawn, span(found.over_seeds), found.verdict.kind)
+
+
+if __name__ == "__main__":
+    main()

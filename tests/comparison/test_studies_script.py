@@ -1,0 +1,60 @@
+"""The script that writes the documentation's tables from finished ablations."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from aaclip_kit import UserError
+from aaclip_kit.comparison.study_file import read_study
+
+from .made import write_run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def studies() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("studies", ROOT / "benchmarks" / "studies.py")
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def write_variant(folder: Path, shift: float) -> None:
+    for seed in (111, 112, 113):
+        values = {name: {"pixel_auroc": 0.8 + shift, "image_auroc": 0.7} for name in "abcde"}
+        write_run(folder / f"seed_{seed}", seed, [values])
+
+
+def test_the_tables_of_what_has_finished(studies: ModuleType, tmp_path: Path) -> None:
+    write_variant(tmp_path / "base", 0.0)
+    write_variant(tmp_path / "feedback", 0.01)
+    write_variant(tmp_path / "tiles_to_cracks" / "base", 0.0)
+    text = studies.tables("ablation", tmp_path)
+    assert text.count("Against `base` on the drawn data, seeds 111 to 113:") == 1
+    assert "| feedback | 3 | 0.8100 ± 0.0000 | +0.0100 | +0.0100 to +0.0100 | +0.0100 to +0.0100 | shown |" in text
+    assert "Against `feedback` on the drawn data" in text
+    assert "| base | 3 | 0.8000 ± 0.0000 | -0.0100 |" in text
+    assert "Against `base` on `tiles_to_cracks`" in text
+    with pytest.raises(UserError, match="holds no finished run of this study"):
+        studies.tables("switches", tmp_path)
+
+
+def test_only_the_text_between_the_markers_changes(studies: ModuleType) -> None:
+    page = "before\n<!-- begin x -->\nold\n<!-- end x -->\nafter\n"
+    assert studies.between_markers(page, "x", "new\n") == page.replace("old", "new")
+    for bad in ("nothing", page + page):
+        with pytest.raises(UserError, match="needs the markers"):
+            studies.between_markers(bad, "x", "new\n")
+
+
+def test_every_page_has_its_markers_and_every_baseline_is_a_variant(studies: ModuleType) -> None:
+    for study, page in studies.PAGES.items():
+        studies.between_markers((ROOT / "docs" / page).read_text(), study, "")
+        variants = read_study(ROOT / "experiments" / f"{study}.toml").variants
+        assert set(studies.BASELINES[study]) <= variants.keys()
