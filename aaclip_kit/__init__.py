@@ -1,4 +1,4 @@
-"""Experiments on zero-shot anomaly detection with CLIP. Everything that a plugin may import is named in this file.
+"""Experiments on zero-shot anomaly detection with CLIP. All that a plugin or a program may import is named here.
 
 Names that need torch are imported when first used, so that listing plugins stays quick.
 """
@@ -6,7 +6,7 @@ Names that need torch are imported when first used, so that listing plugins stay
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .contracts.data import DataSet, Domain, Sample
+from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.errors import UserError, UserErrors
 from .contracts.options import Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
@@ -16,19 +16,23 @@ if TYPE_CHECKING:
     from .contracts.backbone import Backbone, Surgery, Tower
     from .contracts.loss import Loss
     from .contracts.stage import AttentionStage, Context, StageSetting, norm_matched_residual
+    from .trained.model import Prediction, TrainedModel, load_model
 
 __version__ = "0.1.0"
 """Version of the toolkit."""
 
 _WITH_TORCH = {
-    "Backbone": "backbone",
-    "Surgery": "backbone",
-    "Tower": "backbone",
-    "Loss": "loss",
-    "AttentionStage": "stage",
-    "Context": "stage",
-    "StageSetting": "stage",
-    "norm_matched_residual": "stage",
+    "Backbone": "contracts.backbone",
+    "Surgery": "contracts.backbone",
+    "Tower": "contracts.backbone",
+    "Loss": "contracts.loss",
+    "AttentionStage": "contracts.stage",
+    "Context": "contracts.stage",
+    "StageSetting": "contracts.stage",
+    "norm_matched_residual": "contracts.stage",
+    "Prediction": "trained.model",
+    "TrainedModel": "trained.model",
+    "load_model": "trained.model",
 }
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "OptimizerPlan",
     "Options",
     "PhasePlan",
+    "Prediction",
     "RatePlan",
     "Register",
     "Sample",
@@ -53,15 +58,18 @@ __all__ = [
     "Surgery",
     "Tower",
     "TowerName",
+    "TrainedModel",
     "UserError",
     "UserErrors",
     "__version__",
     "hookimpl",
+    "is_image_file",
+    "load_model",
     "norm_matched_residual",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _WITH_TORCH:
-        return getattr(import_module(f".contracts.{_WITH_TORCH[name]}", __name__), name)
+        return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ import pluggy
 
 from . import hookspecs
 from .contracts.options import Options
+from .experiment.schema import OWN_KEYS
 from .registry import KINDS, Component, Failure, Kind, Plugin, Registry
 
 GROUP = "aaclip_kit"
@@ -23,7 +24,8 @@ HOOKS: dict[str, Kind] = {
 }
 
 RESERVED: dict[Kind, frozenset[str]] = {kind: frozenset({"use"}) for kind in KINDS} | {
-    "loss": frozenset({"use", "weight"})
+    "loss": frozenset({"use", *OWN_KEYS["losses"]}),
+    "data-set": frozenset({"use", *OWN_KEYS["data"]}),
 }
 """Keys of a component's table that are the engine's own."""
 

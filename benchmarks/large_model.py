@@ -42,7 +42,7 @@ def main() -> None:
     evaluator = Evaluator(
         detector, Place.choose("cpu", "fp32"), pixels, experiment.file.evaluation, experiment.switches
     )
-    found = evaluator.class_scores(data, "object", {"vision"}, trained=True)
+    (found,) = evaluator.scored_batches(data, "object", {"vision"}, trained=True)
     scored = time.perf_counter()
     print(f"map {found.maps.shape[1:]}, largest value {found.peaks[0]:.3f}, detection score {found.detection[0]:.6f}")
     print(f"built in {built - start:.1f} s, scored in {scored - built:.1f} s")

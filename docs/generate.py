@@ -20,7 +20,7 @@ from pydantic import BaseModel
 import aaclip_kit
 from aaclip_kit.cli.describe import describe_option
 from aaclip_kit.discovery import discover
-from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
+from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, DataTable, ExperimentFile, Selection, Switches
 from aaclip_kit.registry import KINDS, Component
 
 REFERENCE = Path(__file__).with_name("reference.md")
@@ -39,8 +39,8 @@ TABLES = """\
 These are the engine's own tables. The tables of components (`[backbone]`, `[stages.NAME]`, `[losses.text.NAME]`,
 `[losses.vision.NAME]`, `[scheduler]`, `[data.train]`, `[data.validation]`, `[data.test]`) name a component with `use`;
 their other keys are its options, listed under Components. The table of a loss may also hold `weight`, a finite number
-of at least 0 (by default 1), by which its terms are multiplied. Any key can be overridden on the command line with
-`--set table.key=value`; a new `use` discards the table's other keys.
+of at least 0 (by default 1), by which its terms are multiplied, and that of a data set the keys of `[data.ROLE]`. Any
+key can be overridden on the command line with `--set table.key=value`; a new `use` discards the component's options.
 """
 
 COMPONENTS = """\
@@ -71,6 +71,8 @@ def engine_tables() -> Iterator[str]:
         if isinstance(model, type) and issubclass(model, BaseModel):
             published = PUBLISHED_SWITCHES if model is Switches else None
             yield f"### [{name}]\n\n{inspect.getdoc(model)}\n\n{options_table(model, published)}"
+            if model is DataTable:
+                yield f"### [data.ROLE]\n\n{inspect.getdoc(Selection)}\n\n{options_table(Selection)}"
 
 
 def components() -> Iterator[str]:
@@ -107,7 +109,8 @@ def _docstrings() -> Iterator[tuple[str, str]]:
     Read from the source: a constant has no docstring of its own, only the text below it.
     """
     root = Path(aaclip_kit.__file__).parent
-    for file in [*sorted((root / "contracts").glob("*.py")), root / "hookspecs.py", root / "__init__.py"]:
+    others = [root / "trained" / "model.py", root / "hookspecs.py", root / "__init__.py"]
+    for file in [*sorted((root / "contracts").glob("*.py")), *others]:
         body = ast.parse(file.read_text(encoding="utf-8")).body
         for node, below in zip(body, [*body[1:], None], strict=True):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-TENSOR_ROOMS = ("contracts", "engine", "evaluation", "data")
+TENSOR_ROOMS = ("contracts", "engine", "evaluation", "data", "trained", "cases", "dilution", "comparison")
 TENSOR_PLUGINS = ("open_clip", "attention", "adapter", "losses")
 install_import_hook(
     [f"aaclip_kit.{room}" for room in TENSOR_ROOMS] + [f"aaclip_kit_plugins.{plugin}" for plugin in TENSOR_PLUGINS],
@@ -122,3 +122,21 @@ def small_experiment(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
     return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Path:
+    """The folder of a finished run of the small experiment, with thresholds. Tests change a copy, never this one."""
+    from aaclip_kit.cli.screen import QuietScreen
+    from aaclip_kit.discovery import discover
+    from aaclip_kit.engine.assemble import assemble
+    from aaclip_kit.engine.run import execute
+    from aaclip_kit.experiment import load
+    from aaclip_kit.record.folder import RunFolder
+
+    folder = tmp_path_factory.mktemp("trained")
+    file = folder / "small.toml"
+    file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    run = assemble(load(file, discover(), ["calibration.held_out=0.5", "device=cpu"]))
+    execute(run, RunFolder.create(folder / "run"), QuietScreen())
+    return folder / "run"

@@ -21,7 +21,8 @@ SHARED = {
     "synthetic": None,
     "synthetic.fields": {"Generator"},
     "synthetic.difficulty": {"auroc", "sample"},
-    "mvtec_layout": None,
+    "layouts": None,
+    "manifest_rows": None,
     "folder": {"ClassOptions"},
     "embedded": {"CONFIG", "WEIGHTS"},
 }

@@ -6,8 +6,15 @@ import traceback
 import typer
 
 from ..contracts.errors import UserError, UserErrors
+from .ablate import ablate
 from .checkpoints import export_checkpoint, import_checkpoint
+from .compare import compare
+from .data import data
+from .evaluate import evaluate
+from .gradients import gradients
 from .inspect import list_plugins, show
+from .predict import predict
+from .report import report
 from .run import run, validate
 
 app = typer.Typer(
@@ -19,6 +26,13 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(validate)
+app.command()(ablate)
+app.command()(evaluate)
+app.command()(predict)
+app.command()(compare)
+app.command()(gradients)
+app.command()(report)
+app.add_typer(data, name="data")
 app.command("list-plugins")(list_plugins)
 app.command()(show)
 app.command("import-checkpoint")(import_checkpoint)

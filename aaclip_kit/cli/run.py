@@ -8,6 +8,8 @@ import typer
 from ..contracts.errors import UserError, UserErrors
 from ..discovery import discover
 from ..experiment import Experiment, load
+from ..experiment.source import read_toml
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from ..engine.assemble import Run
@@ -21,10 +23,16 @@ def run(
     overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
     device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
     seed: int | None = typer.Option(None, "--seed", help="Seed of weights, order and augmentation."),
+    seeds: int | None = typer.Option(None, "--seeds", min=1, help="Run this many seeds, each in a folder OUT/seed_N."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
 ) -> None:
     """Run an experiment file: evaluate, train loop after loop, evaluate, report."""
-    experiment = load(file, discover(), [*overrides, *_shortcuts(device, seed)])
+    overrides, registry = [*overrides, *_shortcuts(device, seed)], discover()
+    if seeds is not None:
+        from .seeds import run_seeds
+
+        return run_seeds(file, overrides, registry, seeds, out, dry_run)
+    experiment = load(file, registry, overrides)
     from ..record.folder import RunFolder, default_run_path
     from .screen import Screen
 
@@ -46,14 +54,14 @@ def run(
 
 
 def validate(
-    files: list[Path] = typer.Argument(help="Experiment files."),
+    files: list[Path] = typer.Argument(help="Experiment files, or ablation files."),
     overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
 ) -> None:
-    """Check experiment files and show every fault; nothing is built, no data is read."""
+    """Check experiment and ablation files and show every fault; nothing is built, no data is read."""
     registry, faults = discover(), list[UserError]()
     for file in files:
         try:
-            load(file, registry, overrides)
+            _check(file, registry, overrides)
             print(f"{file}: valid")
         except UserErrors as errors:
             faults.extend(errors.faults)
@@ -61,6 +69,16 @@ def validate(
             faults.append(error)
     if faults:
         raise UserErrors(faults)
+
+
+def _check(file: Path, registry: Registry, overrides: list[str]) -> None:
+    """An ablation file is known by its table of variants."""
+    if "variants" in read_toml(file):
+        from ..comparison.study import load_study
+
+        load_study(file, registry, seeds=1, overrides=tuple(overrides))
+    else:
+        load(file, registry, overrides)
 
 
 def _shortcuts(device: str | None, seed: int | None) -> list[str]:

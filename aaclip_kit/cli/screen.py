@@ -6,15 +6,14 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import class_counts
 from ..engine.assemble import Run, plan_ahead
 from ..engine.training import Step
-
-COLUMNS = ("pixel_auroc", "pixel_ap", "image_auroc", "image_ap")
+from ..evaluation.metrics import METRICS
 
 
 class Screen:
@@ -65,6 +64,9 @@ class Screen:
             self.message(
                 f"{role:10} {len(data.classes)} classes, {normal} normal and {anomalous} anomalous images: {names}"
             )
+        for note in run.data.notes:
+            self.message(f"warning    {note}")
+        self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
         for number, plan in enumerate(plan_ahead(run.scheduler), 1):
             self.message(f"loop {number}     {_describe(plan)}")
         if target:
@@ -100,11 +102,29 @@ class Screen:
         }
         rows["before training"] = metrics["before"]["mean"]
         rows.update({f"loop {found['loop']}": found["mean"] for found in metrics["loops"]})
-        self.console.print(_table("mean over test classes", rows))
+        self.console.print(metrics_table("mean over test classes", rows))
         if quoted:
-            classes = metrics["loops"][quoted - 1]["classes"]
-            self.console.print(_table(f"test class, after loop {quoted}", classes))
+            found = metrics["loops"][quoted - 1]
+            self.console.print(metrics_table(f"test class, after loop {quoted}", found["classes"]))
+            self.undefined(found)
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
+
+    def undefined(self, found: dict[str, Any]) -> None:
+        """Below a table: why a class has "-" for a metric."""
+        for name, reasons in found["undefined"].items():
+            for reason in dict.fromkeys(reasons.values()):
+                metrics = ", ".join(_heading(metric) for metric, why in reasons.items() if why == reason)
+                self.message(f"-  {name}: {metrics}: {reason}")
+
+
+class QuietScreen(Screen):
+    """The bar alone, for a run among many."""
+
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
+        """Nothing: the run's line comes when it ends."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
 
 
 def _describe(plan: LoopPlan) -> str:
@@ -117,17 +137,19 @@ def _describe(plan: LoopPlan) -> str:
     return "; ".join(parts)
 
 
-def _table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
-    table = Table(title, box=None, header_style="bold", pad_edge=False)
-    for column in COLUMNS:
+def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
+    """Metrics in columns, one row a name; "-" where a metric is undefined."""
+    table = Table(Column(title, no_wrap=True), box=None, header_style="bold", pad_edge=False)
+    for column in METRICS:
         table.add_column(_heading(column), justify="right")
     for name, values in rows.items():
-        table.add_row(Text(name), *(_number(values[key]) for key in COLUMNS))
+        table.add_row(Text(name), *(_number(values[key]) for key in METRICS))
     return table
 
 
 def _heading(metric: str) -> str:
-    return metric.replace("_", " ").replace("auroc", "AUROC").replace("ap", "AP")
+    level, _, name = metric.partition("_")
+    return f"{level} {'F1-max' if name == 'f1max' else name.upper()}"
 
 
 def _number(value: float | None) -> str:

@@ -13,14 +13,16 @@ from ..contracts.options import StageOptions, TowerName
 from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
 from ..contracts.stage import AttentionStage, StageSetting
 from ..data.batches import Pixels
+from ..data.held_out import HeldOut, held_out
+from ..data.sources import Data, load_data
 from ..experiment import Chosen, Experiment
-from .checkpoint import load_into
+from ..trained.checkpoint import load_into
+from ..trained.source import checkpoint_in
 from .detector import Detector
 from .device import Place
 from .heads import Heads
 from .prompts import PromptBook
 from .sites import Sites
-from .sources import Data, load_data
 from .training import MADE, TRAINED, WeightedLosses
 
 MOST_LOOPS = 100
@@ -38,6 +40,8 @@ class Run:
     scheduler: LoopScheduler
     fresh_stages: tuple[str, ...] | None
     """Stages that the [init] checkpoint lacked; None without a checkpoint."""
+    calibration: HeldOut
+    """Images that thresholds are chosen on."""
 
     @property
     def pixels(self) -> Pixels:
@@ -50,17 +54,17 @@ def assemble(experiment: Experiment) -> Run:
     """Build and check everything. Raises `UserError` before anything is written."""
     file = experiment.file
     place = Place.choose(file.device, file.precision)
-    data = load_data(experiment)
+    data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
     torch.manual_seed(file.seed)
     detector = build_detector(experiment, data.real_names).to(place.device)
     fresh = _initialise(detector, experiment)
     experiment = _with_levels(experiment, detector.levels)
-    _check_conditioning(experiment, detector.sites)
+    check_conditioning(experiment, detector.sites)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler: LoopScheduler = experiment.scheduler.component.build(experiment.scheduler.options)
     for tower in dict.fromkeys(phase.train for plan in plan_ahead(scheduler) for phase in plan.phases):
         _check_losses(losses[tower], tower)
-    return Run(experiment, place, data, detector, losses, scheduler, fresh)
+    return Run(experiment, place, data, detector, losses, scheduler, fresh, calibration)
 
 
 def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
@@ -74,7 +78,8 @@ def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Det
     for name, stage in experiment.stages.items():
         _place(sites, name, stage, backbone)
     heads = Heads(backbone, levels, table.projection_activation)
-    return Detector(backbone, sites, heads, levels, PromptBook.of(backbone, real_names), experiment.switches)
+    prompts = PromptBook.of(backbone, real_names)
+    return Detector(backbone, sites, heads, levels, prompts, experiment.switches, table.text_context)
 
 
 def default_levels(depth: int) -> tuple[int, ...]:
@@ -90,6 +95,13 @@ def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
     return [record.plan for record in history]
 
 
+def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSetting:
+    """What the factory of a stage after `block` is told."""
+    text, vision = backbone.text.width, backbone.vision.width
+    width = text if tower == "text" else vision
+    return StageSetting(tower, block, width, text, vision, backbone.embedding_width, text)
+
+
 def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
     options = cast(StageOptions, chosen.options)
     if len(set(options.after)) < len(options.after):
@@ -100,11 +112,7 @@ def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
         if block >= tower.depth:
             problem = f"there is no block {block}: the {options.tower} tower has blocks 0 to {tower.depth - 1}"
             raise UserError(problem, where=f"stages.{name}.after", fix="name blocks that the backbone has")
-        setting = StageSetting(
-            options.tower, block, tower.width, backbone.text.width, backbone.vision.width,
-            backbone.embedding_width, backbone.text.width,
-        )  # fmt: skip
-        stage: AttentionStage = chosen.component.build(options, setting)
+        stage: AttentionStage = chosen.component.build(options, stage_setting(backbone, options.tower, block))
         if options.tower == "text" and stage.context_kind == "text":
             problem = (
                 "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"
@@ -123,7 +131,8 @@ def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> 
         raise UserError(problem, where="model.levels", fix="give a first level below the last block")
 
 
-def _check_conditioning(experiment: Experiment, sites: Sites) -> None:
+def check_conditioning(experiment: Experiment, sites: Sites) -> None:
+    """Text features can be conditioned on images only by a stage that attends to them. Raises `UserError`."""
     conditions = any(stage.context_kind == "image" for _, _, stage in sites.of("text"))
     if experiment.file.evaluation.text_conditioning == "image" and not conditions:
         problem = "no stage of the text tower attends to the image"
@@ -155,7 +164,7 @@ def _initialise(detector: Detector, experiment: Experiment) -> tuple[str, ...] |
     if path is None:
         return None
     try:
-        return tuple(load_into(detector, path))
+        return tuple(load_into(detector, checkpoint_in(path) if path.is_dir() else path))
     except UserError:
         if experiment.switches.checkpoint_mismatch == "ignore":
             return None

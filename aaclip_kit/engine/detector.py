@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..contracts.backbone import Backbone
 from ..contracts.options import TowerName
 from ..contracts.stage import Context
-from ..experiment.schema import Switches
+from ..experiment.schema import Switches, TextContextForm
 from .heads import Heads
 from .image import ImageFeatures, ImageSide, Levels
 from .prompts import PromptBook
@@ -29,12 +29,13 @@ class Detector(nn.Module):
         levels: tuple[int, ...],
         prompts: PromptBook,
         switches: Switches,
+        text_context: TextContextForm = "unit",
     ) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
         self.sites, self.heads = sites, heads
         self.levels, self.switches = levels, switches
-        self.text = TextSide(backbone, sites, heads, prompts)
+        self.text = TextSide(backbone, sites, heads, prompts, text_context)
         self.image = ImageSide(backbone, sites, heads, levels, switches.surgery_attention)
         self.eval()
 

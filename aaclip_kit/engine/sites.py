@@ -1,6 +1,7 @@
 """Which stage acts after which block."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -50,6 +51,20 @@ class Sites(nn.Module):
             elif at == block and stage.context_kind in contexts:
                 tokens = _checked(name, block, stage, tokens, contexts[stage.context_kind])
         return tokens
+
+    @contextmanager
+    def standing_in(self, tower: TowerName, others: Mapping[tuple[str, int], AttentionStage | None]) -> Iterator[None]:
+        """For a while, other stages in some places (name, block) of a tower; None leaves a place empty.
+
+        What is registered, and so saved and moved, stays as it is.
+        """
+        kept = self._order[tower]
+        placed = [(block, name, others.get((name, block), stage)) for block, name, stage in kept]
+        self._order[tower] = [(block, name, stage) for block, name, stage in placed if stage is not None]
+        try:
+            yield
+        finally:
+            self._order[tower] = kept
 
     def first_conditioned(self, tower: TowerName, contexts: Contexts) -> int | None:
         """First block after which a stage that one of `contexts` switches on acts."""

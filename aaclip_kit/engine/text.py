@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..contracts.backbone import Backbone
 from ..contracts.stage import Context
+from ..experiment.schema import TextContextForm
 from .heads import Heads, unit
 from .prompts import NORMAL_PROMPTS, PromptBook
 from .sites import NO_CONTEXT, Contexts, Sites
@@ -16,8 +17,11 @@ TEXT_CONTEXT_BLOCK = 0
 class TextSide:
     """Walks the text tower. Holds references only; parameters belong to the detector."""
 
-    def __init__(self, backbone: Backbone, sites: Sites, heads: Heads, prompts: PromptBook) -> None:
+    def __init__(
+        self, backbone: Backbone, sites: Sites, heads: Heads, prompts: PromptBook, context_form: TextContextForm
+    ) -> None:
         self.backbone, self.sites, self.heads, self.prompts = backbone, sites, heads, prompts
+        self.context_form = context_form
 
     def class_features(self, classes: tuple[str, ...]) -> Float[Tensor, "K E 2"]:
         """Text feature of each class, without image context."""
@@ -61,7 +65,7 @@ class TextSide:
         return unit(unit(self.heads.text(walked)).mean(dim=0))
 
     def text_context(self, classes: tuple[str, ...], padding: bool) -> Context:
-        """Unit text tokens after the first site's adapters, one row a class: `[K, P * L, Dt]`.
+        """Text tokens after the first site's adapters, unit or raw, one row a class: `[K, P * L, Dt]`.
 
         With `padding` every token of the context length is attended to; without, those after end-of-text are masked.
         """
@@ -71,7 +75,7 @@ class TextSide:
         x = self.backbone.embed_text(tokens.flatten(0, 1))
         for block in range(TEXT_CONTEXT_BLOCK + 1):
             x = self.sites.apply_after("text", block, self.backbone.text_block(block, x), NO_CONTEXT)
-        rows = unit(x).unflatten(0, ends.shape).flatten(1, 2)
+        rows = (unit(x) if self.context_form == "unit" else x).unflatten(0, ends.shape).flatten(1, 2)
         if padding:
             return Context(rows)
         places = torch.arange(tokens.shape[-1], device=ends.device)

@@ -1,10 +1,12 @@
 """One phase of training: batches in, losses, steps of the optimiser."""
 
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError
@@ -14,6 +16,8 @@ from ..contracts.schedule import PhasePlan
 from ..data.batches import Batch, TrainBatches
 from .detector import Detector
 from .device import Place
+from .gradients import gradient_norms, trained_groups
+from .image import Levels
 from .maps import probability_map
 from .optimizer import build_optimizer, build_rate
 
@@ -29,6 +33,12 @@ class Step:
     loss: float
     terms: dict[str, float]
     rate: float
+    gradient_norms: dict[str, float]
+    """Norm of each trained group's gradient, before clipping: the file's stage names, and the tower's heads."""
+
+
+Seen = tuple[Levels, Float[Tensor, "B N E"] | None] | Float[Tensor, "B E 2"]
+"""What a phase sees of the side that it does not train: patch features with image context, or text features."""
 
 
 @dataclass
@@ -79,30 +89,54 @@ class Phase:
     ) -> None:
         self.detector, self.losses, self.plan, self.batches = detector, losses, plan, batches
         self.place, self.loop, self.attending = place, loop, attending
+        self._text: dict[str, Tensor] = {}
 
     def run(self, report: Callable[[Step], None]) -> None:
         """Train for the plan's epochs, reporting each step."""
         plan = self.plan
-        with self.detector.training_tower(plan.train) as parameters:
+        with self.open() as parameters:
+            groups = trained_groups(self.detector, plan.train, self.attending)
             optimizer = build_optimizer(plan.optimizer, parameters.values())
             rate = build_rate(plan.rate, optimizer, plan.epochs, self.batches.steps)
             scaler = self.place.gradient_scaler()
-            text = self._fixed_text() if plan.train == "vision" else None
             step = 0
             for epoch in range(1, plan.epochs + 1):
                 for batch in self.batches.epoch(epoch):
                     batch = batch.to(self.place.device)
-                    with self.place.autocast():
-                        terms = self.losses(self._named(batch, text))
-                    loss = _total(terms)
+                    terms = self.terms(batch, self.seen(batch))
+                    loss = total(terms)
                     if not math.isfinite(loss.item()):
                         raise _not_finite(self.loop, plan.train, step, batch, terms)
                     now = optimizer.param_groups[0]["lr"]
-                    if _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, list(parameters.values())):
+                    stepped, norms = _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, groups)
+                    if stepped:
                         rate.step()
                     step += 1
                     values = {name: value.item() for name, value in terms.items()}
-                    report(Step(self.loop, plan.train, epoch, step, loss.item(), values, now))
+                    report(Step(self.loop, plan.train, epoch, step, loss.item(), values, now, norms))
+
+    @contextmanager
+    def open(self) -> Iterator[dict[str, nn.Parameter]]:
+        """The tower's parameters, taking gradients, with dropout by the switch; `seen` and `terms` work in here."""
+        with self.detector.training_tower(self.plan.train) as parameters:
+            self._text = self._fixed_text() if self.plan.train == "vision" else {}
+            yield parameters
+
+    def seen(self, batch: Batch) -> Seen:
+        """What the phase sees of the other side in this batch; no gradient flows into it."""
+        if self.plan.train == "vision":
+            return torch.stack([self._text[name] for name in batch.classes])
+        detector, trained = self.detector, self.plan.features == "trained"
+        with self.place.autocast():
+            levels, context = detector.seen_by_text(batch.images, batch.classes, trained, self.attending)
+        if detector.switches.text_loss_levels == "last":
+            levels = {max(levels): levels[max(levels)]}
+        return levels, context
+
+    def terms(self, batch: Batch, seen: Seen) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch; their sum is the objective."""
+        with self.place.autocast():
+            return self.losses(self._named(batch, seen))
 
     def _fixed_text(self) -> dict[str, Tensor]:
         """The text side does not change in a vision phase: one feature a class."""
@@ -110,13 +144,13 @@ class Phase:
         with torch.no_grad(), self.place.autocast():
             return dict(zip(classes, self.detector.text.class_features(classes), strict=True))
 
-    def _named(self, batch: Batch, text: dict[str, Tensor] | None) -> dict[str, Tensor | dict[int, Tensor]]:
+    def _named(self, batch: Batch, seen: Seen) -> dict[str, Tensor | dict[int, Tensor]]:
         """Predictions and targets by the names that losses ask for, and no others."""
         named: dict[str, Tensor | dict[int, Tensor]] = {"masks": batch.masks, "labels": batch.labels}
-        if text is None:
-            levels, features = self._text_forward(batch)
+        if isinstance(seen, tuple):
+            levels, features = seen[0], self.detector.text_features(batch.classes, seen[1])
         else:
-            features = torch.stack([text[name] for name in batch.classes])
+            features = seen
             found = self.detector.image_features(batch.images, batch.classes, "vision" in self.attending)
             levels = found.levels
             named["detection_logits"] = (found.detection.float()[..., None] * features.float()).sum(dim=1)
@@ -126,15 +160,9 @@ class Phase:
             named["level_probabilities"] = {n: probability_map(p, features, size) for n, p in levels.items()}
         return named
 
-    def _text_forward(self, batch: Batch) -> tuple[dict[int, Tensor], Tensor]:
-        detector, trained = self.detector, self.plan.features == "trained"
-        levels, context = detector.seen_by_text(batch.images, batch.classes, trained, self.attending)
-        if detector.switches.text_loss_levels == "last":
-            levels = {max(levels): levels[max(levels)]}
-        return levels, detector.text_features(batch.classes, context)
 
-
-def _total(terms: dict[str, Tensor]) -> Tensor:
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """The objective: the sum of all terms, in float32."""
     return torch.stack([value.float() for value in terms.values()]).sum()
 
 
@@ -143,18 +171,19 @@ def _descend(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     clip_norm: float | None,
-    parameters: list[nn.Parameter],
-) -> bool:
-    """One step; False where loss scaling skipped it."""
+    groups: Mapping[str, Sequence[nn.Parameter]],
+) -> tuple[bool, dict[str, float]]:
+    """One step: whether it was taken (loss scaling may skip it), and the norms of the unscaled, unclipped gradients."""
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    norms = gradient_norms(groups)
     if clip_norm is not None:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(parameters, clip_norm)
+        nn.utils.clip_grad_norm_([parameter for group in groups.values() for parameter in group], clip_norm)
     scale = scaler.get_scale()
     scaler.step(optimizer)
     scaler.update()
-    return scaler.get_scale() >= scale
+    return scaler.get_scale() >= scale, norms
 
 
 def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, Tensor]) -> UserError:

@@ -4,11 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..registry import Registry
-from .check import Chosen, Experiment, check
+from .check import Chosen, Experiment, check, check_data_table
 from .resolved import resolved_toml
-from .source import read
+from .source import overridden, read, read_toml
 
-__all__ = ["Chosen", "Experiment", "check", "load", "read", "resolved_toml"]
+__all__ = [
+    "Chosen",
+    "Experiment",
+    "check",
+    "check_data_table",
+    "load",
+    "overridden",
+    "read",
+    "read_toml",
+    "resolved_toml",
+]
 
 
 def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Experiment:

@@ -10,16 +10,17 @@ from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import Options, StageOptions
 from ..registry import Component, Kind, Registry
 from .faults import explain
-from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
+from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Selection, Switches
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A component, the checked options it gets, and, for a loss, its weight."""
+    """A component, the checked options it gets, and, for a loss, its weight, or, for data, which images are used."""
 
     component: Component
     options: Options
     weight: float = 1.0
+    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class _Checker:
             self.faults.append(UserError(problem, where=f"{self.source}: {where}.use", fix=fix))
             return None
         weight = self._weight(keys, where) if kind == "loss" else 1.0
+        selection = self._selection(keys, where) if kind == "data-set" else Selection()
         try:
             component = self.registry.get(kind, name, f"{self.source}: {where}.use")
         except UserError as fault:
@@ -71,9 +73,10 @@ class _Checker:
         if kind == "backbone" and self.published:
             keys = {**{k: v for k, v in PUBLISHED_BACKBONE.items() if k in component.options.model_fields}, **keys}
         try:
-            return Chosen(component, component.options.model_validate(keys), weight)
+            return Chosen(component, component.options.model_validate(keys), weight, selection)
         except ValidationError as error:
-            self.faults.extend(explain(error, component.options, self.source, where))
+            own = Selection.model_fields if kind == "data-set" else ()
+            self.faults.extend(explain(error, component.options, self.source, where, also=tuple(own)))
             return None
 
     def _weight(self, keys: dict[str, Any], where: str) -> float:
@@ -84,6 +87,23 @@ class _Checker:
         fix = "give a finite number of at least 0"
         self.faults.append(UserError(f"is no weight: {weight!r}", where=f"{self.source}: {where}.weight", fix=fix))
         return 1.0
+
+    def _selection(self, keys: dict[str, Any], where: str) -> Selection:
+        own = {key: keys.pop(key) for key in Selection.model_fields if key in keys}
+        try:
+            return Selection.model_validate(own)
+        except ValidationError as error:
+            self.faults.extend(explain(error, Selection, self.source, where))
+            return Selection()
+
+
+def check_data_table(table: dict[str, Any], registry: Registry, source: str) -> Chosen:
+    """Check a data set's table that stands alone, such as that of `aakit data check FOLDER`. Raises `UserErrors`."""
+    checker = _Checker(registry, source)
+    chosen = checker.component("data-set", table, "data")
+    if checker.faults or chosen is None:
+        raise UserErrors(checker.faults)
+    return chosen
 
 
 def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:

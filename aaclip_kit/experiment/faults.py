@@ -1,16 +1,21 @@
 """Turning pydantic's findings into plain messages that name file, table, key, expectation and nearest valid name."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ..contracts.errors import UserError, nearest_hint
 
 
-def explain(error: ValidationError, model: type[BaseModel], file: str, table: str) -> list[UserError]:
-    """One `UserError` for each finding of `error`, raised when `model` checked `table` of `file`."""
-    return [_explain_one(found, model, file, table) for found in _own(error.errors())]
+def explain(
+    error: ValidationError, model: type[BaseModel], file: str, table: str, also: tuple[str, ...] = ()
+) -> list[UserError]:
+    """One `UserError` for each finding of `error`, raised when `model` checked `table` of `file`.
+
+    `also` names keys of the table that belong to another model.
+    """
+    return [_explain_one(found, model, file, table, also) for found in _own(error.errors())]
 
 
 def _own(errors: list[Any]) -> list[Any]:
@@ -19,11 +24,11 @@ def _own(errors: list[Any]) -> list[Any]:
     return [found for found in errors if not (found["type"] == "too_short" and found["loc"] in inside)]
 
 
-def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> UserError:
+def _explain_one(found: Any, model: type[BaseModel], file: str, table: str, also: tuple[str, ...]) -> UserError:
     keys = [str(part) for part in found["loc"]]
     where = f"{file}: {'.'.join([*([table] if table else []), *keys]) or 'the file'}"
     if found["type"] == "extra_forbidden":
-        known = _known_keys(model, keys[:-1])
+        known = sorted([*_known_keys(model, keys[:-1]), *(also if len(keys) == 1 else ())])
         hint = nearest_hint(keys[-1], known) or "remove it; "
         return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
     if found["type"] == "missing":
@@ -40,9 +45,11 @@ def _explain_one(found: Any, model: type[BaseModel], file: str, table: str) -> U
 def _descend(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel] | None:
     for key in keys:
         field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
             return None
-        model = field.annotation
+        model = inner[0]
     return model
 
 

@@ -20,7 +20,11 @@ def resolved_toml(experiment: Experiment) -> str:
         for phase, group in experiment.losses.items()
     }
     tables["scheduler"] = _table(experiment.scheduler)
-    tables["data"] = {role: _table(chosen) for role, chosen in experiment.data.items()}
+    roles = {
+        role: {**_table(chosen), **chosen.selection.model_dump(exclude_none=True)}
+        for role, chosen in experiment.data.items()
+    }
+    tables["data"] = {"allow_overlap": experiment.file.data.allow_overlap, **roles}
     return tomli_w.dumps(_plain(tables))
 
 

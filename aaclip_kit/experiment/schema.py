@@ -9,6 +9,7 @@ from ..contracts.options import Indices, Options
 
 FilePath = Annotated[Path, Field(strict=False), AfterValidator(Path.expanduser)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+TextContextForm = Literal["unit", "raw"]
 ComponentTable = dict[str, Any]
 
 
@@ -88,6 +89,20 @@ class ModelTable(Options):
         None, min_length=1, description="levels read, counted in blocks; by default the four quarters of the depth"
     )
     projection_activation: bool = Field(False, description="LeakyReLU after the segmentation and detection projections")
+    text_context: TextContextForm = Field(
+        "unit", description="tokens of the text context that vision stages attend to: each divided by its norm, or raw"
+    )
+
+
+class TrainingTable(Options):
+    """How training is watched."""
+
+    adapter_gradient_floor: float = Field(
+        1e-8,
+        ge=0,
+        description="a run warns, once, when an adapter stage's gradient norm is not above this; the default is Adam's "
+        "epsilon, below which every step of every weight is less than half the rate",
+    )
 
 
 class AugmentationTable(Options):
@@ -117,19 +132,65 @@ class EvaluationTable(Options):
     heatmaps: int = Field(16, ge=0, description="test images drawn as heatmaps at the end")
 
 
+class CalibrationTable(Options):
+    """How the thresholds of a trained model are chosen, on held-out images of the source and never on test data."""
+
+    rule: Literal["f1max", "fpr"] = Field(
+        "f1max", description="thresholds of the largest F1, or of a false-positive rate"
+    )
+    fpr: float = Field(0.01, gt=0, lt=1, description="the false-positive rate of rule fpr")
+    held_out: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="without data.calibration and data.validation: share of the training images of each class and "
+        "label that is drawn by the seed and kept out of training; 0 stores no threshold",
+    )
+
+
 class InitTable(Options):
     """What the weights start from."""
 
-    checkpoint: FilePath | None = Field(None, description="checkpoint of an earlier run; stages it lacks start fresh")
+    checkpoint: FilePath | None = Field(
+        None, description="checkpoint, or folder, of an earlier run; stages it lacks start fresh"
+    )
+
+
+class Shots(Options):
+    """How many images of each class are drawn, by the experiment's seed."""
+
+    normal: int = Field(ge=0, description="normal images of each class")
+    anomalous: int = Field(ge=0, description="anomalous images of each class")
+
+
+class Selection(Options):
+    """Which of a data set's images are used: keys of the engine's own in [data.ROLE], whatever `use` names."""
+
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error", description="images and manifest rows that are faulty: stop and name them, or go on without them"
+    )
+    shots: Shots | None = Field(
+        None, description="{normal = k, anomalous = k}: so many images of each class, drawn by seed; by default all"
+    )
+
+
+OWN_KEYS: dict[str, tuple[str, ...]] = {"losses": ("weight",), "data": tuple(Selection.model_fields)}
+"""Keys that the engine takes out of every component's table of a group, before the plugin's options are checked."""
 
 
 class DataTable(Options):
-    """Data sets by role. Validation is optional, and may be used for choices; test data never is."""
+    """Data sets by role. Validation and calibration are optional; no choice is ever made on test data."""
 
     train: ComponentTable = Field(description="images that are trained on: a table with `use` and its options")
     test: ComponentTable = Field(description="images that results are quoted on: a table with `use` and its options")
     validation: ComponentTable | None = Field(
         None, description="images that choices may be made on: a table with `use` and its options"
+    )
+    allow_overlap: bool = Field(
+        False, description="go on where two roles share an image or are the same data set; the report says so in red"
+    )
+    calibration: ComponentTable | None = Field(
+        None, description="images that thresholds are chosen on: a table with `use` and its options"
     )
 
 
@@ -159,9 +220,15 @@ class ExperimentFile(Options):
     )
     losses: LossTables = Field(description="tables [losses.text.NAME] and [losses.vision.NAME]")
     scheduler: ComponentTable = Field(description="the plan of the loops: a table with `use` and its options")
-    data: DataTable = Field(description="tables [data.train], [data.test] and, if wanted, [data.validation]")
+    data: DataTable = Field(
+        description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]"
+    )
+    training: TrainingTable = Field(default_factory=TrainingTable, description="table of how training is watched")
     augmentation: AugmentationTable = Field(
         default_factory=AugmentationTable, description="table of training augmentation"
     )
     evaluation: EvaluationTable = Field(default_factory=EvaluationTable, description="table of scoring choices")
+    calibration: CalibrationTable = Field(
+        default_factory=CalibrationTable, description="table of how thresholds are chosen"
+    )
     init: InitTable = Field(default_factory=InitTable, description="table that names what the weights start from")

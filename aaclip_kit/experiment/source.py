@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
+from .schema import OWN_KEYS
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The file's tables with overrides applied. Raises `UserError` for a file that is missing or is not TOML.
+    """The file's tables with overrides applied. Raises `UserError` for a file that is missing or is not TOML."""
+    return overridden(read_toml(path), overrides)
+
+
+def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The same tables, changed in place. Raises `UserError` for an override that names no key.
 
     Overrides of `use` come first, whatever their order, so that none of the others is discarded with the old keys.
     """
-    tables = read_toml(path)
     for override in sorted(overrides, key=lambda text: _parts(text)[-1] != "use"):
         _apply(tables, override)
     return tables
@@ -36,7 +41,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _apply(tables: dict[str, Any], override: str) -> None:
     """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces.
 
-    The weight of a loss is the engine's and stays.
+    The engine's own keys stay: the weight of a loss, and which images of a data set are used.
     """
     _, separator, text = override.partition("=")
     parts = _parts(override)
@@ -50,7 +55,7 @@ def _apply(tables: dict[str, Any], override: str) -> None:
             raise UserError(problem, where=f"--set {override}", fix=f"set {above} itself, or a key of a table")
     value = _value(text)
     if parts[-1] == "use" and target.get("use", value) != value:
-        kept = {"weight": target["weight"]} if parts[0] == "losses" and "weight" in target else {}
+        kept = {key: target[key] for key in OWN_KEYS.get(parts[0], ()) if key in target}
         target.clear()
         target.update(kept)
     target[parts[-1]] = value

@@ -142,12 +142,24 @@ def roots(data: Path) -> list[str]:
 def _empty_class(data: Path) -> Path:
     for image in (data / "red_cloth" / "test").rglob("*.png"):
         image.unlink()
-    return data / "red_cloth" / "test"
+    return data / "red_cloth"
 
 
-def _without_masks(data: Path) -> Path:
-    shutil.rmtree(data / "red_cloth" / "ground_truth")
-    return data / "red_cloth" / "test" / "spot" / "000.png"
+def _without_a_mask(data: Path) -> Path:
+    (data / "red_cloth" / "ground_truth" / "spot" / "002_mask.png").unlink()
+    return data / "red_cloth" / "test" / "spot" / "002.png"
+
+
+def _text_files(data: Path) -> Path:
+    for image in (data / "red_cloth" / "test").rglob("*.png"):
+        image.rename(image.with_suffix(".txt"))
+    return data / "red_cloth"
+
+
+def _one_pixel(data: Path) -> Path:
+    image = data / "green_wood" / "test" / "good" / "002.png"
+    Image.new("RGB", (1, 1)).save(image)
+    return image
 
 
 def _other_size(data: Path) -> Path:
@@ -188,8 +200,10 @@ def _no_class(data: Path) -> Path:
 DAMAGE = {
     "missing": (_missing, "there is no such folder"),
     "no class in it": (_no_class, "no class in this folder"),
-    "an empty class": (_empty_class, "the class has no images"),
-    "without masks": (_without_masks, "an anomalous image has no mask, and 3 more"),
+    "an empty class": (_empty_class, "class 'red_cloth' has no images"),
+    "without a mask": (_without_a_mask, "an anomalous image has no mask"),
+    "text files": (_text_files, "class 'red_cloth' has no images, but 8 other files, such as 000.txt"),
+    "an image of one pixel": (_one_pixel, "is 1 x 1 pixels, too small to show anything"),
     "a mask of another size": (_other_size, "the mask is 41 x 40 pixels, its image 40 x 40"),
     "an unreadable image": (_unreadable, "cannot be read as an image"),
     "a truncated image": (_truncated, "cannot be read as an image"),
@@ -233,7 +247,7 @@ def test_validation_and_test_data_that_share_images(refused: Refused, data: Path
     """Otherwise test data would steer the scheduler."""
     same = (f"data.validation.root={data}", "data.validation.classes=[green_wood]")
     ran = refused(*roots(data), *sets("data.validation.use=folder", *same))
-    assert "data.test and data.validation share 8 images by content" in ran.err
+    assert "data.validation and data.test share 8 images by content" in ran.err
 
 
 def test_one_class_with_two_real_names(refused: Refused, data: Path) -> None:

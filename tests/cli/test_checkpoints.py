@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def test_two_files(importing: Callable[..., Ran], place: Path, tmp_path: Path, b
     assert set(contents(place)) == {"out.safetensors"}
     with safe_open(place / "out.safetensors", framework="pt") as file:
         about = json.loads(file.metadata()["about"])
-    assert about == {"imported_from": ["text_adapter.pth", "image_adapter_15.pth"]}
+    assert about["imported_from"] == ["text_adapter.pth", "image_adapter_15.pth"]
+    assert about["attending"] == [], "no attention was trained"
 
 
 def test_one_dict_with_everything(importing: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
@@ -171,3 +173,109 @@ def test_a_stage_that_is_not_published_starts_fresh_and_is_not_exported(
     assert_equal(
         torch.load(place / "pth" / "loop_4_final.pth", weights_only=True)["text_adapter"], part("text_adapter")
     )
+
+
+FULL = {"text": 768, "vision": 1024, "joint": 768}
+"""Widths of the published architecture."""
+
+
+def full_part(name: str) -> dict[str, torch.Tensor]:
+    """A published part in its full shapes; each tensor has a value of its own."""
+    text, vision, joint = FULL.values()
+    shapes: dict[str, tuple[int, ...]] = {
+        "text_adapter": {f"{n}.fc.0.weight": (text, text) for n in range(3)} | {"3.fc.0.weight": (joint, text)},
+        "image_adapter": {f"layer_adapters.{n}.fc.0.weight": (vision, vision) for n in range(6)}
+        | {f"seg_proj.{n}.fc.weight": (joint, vision) for n in range(4)}
+        | {"det_proj.fc.weight": (joint, vision)},
+        "text_cross_attn": attention_shapes(text, joint, text),
+        "image_cross_attn": attention_shapes(vision, text, text),
+    }[name]
+    return {key: torch.full(shape, float(place)) for place, (key, shape) in enumerate(shapes.items())}
+
+
+def attention_shapes(width: int, context: int, inner: int) -> dict[str, tuple[int, ...]]:
+    weights = {"q": (inner, width), "k": (inner, context), "v": (inner, context), "out": (width, inner)}
+    return {
+        name: shape
+        for layer, size in weights.items()
+        for name, shape in ((f"{layer}_proj.weight", size), (f"{layer}_proj.bias", size[:1]))
+    }
+
+
+@pytest.mark.parametrize("attention", [False, True], ids=["AA-CLIP", "feedback loops"])
+def test_without_an_experiment_the_architecture_is_the_published_one(
+    aakit: Command, place: Path, attention: bool
+) -> None:
+    """`aakit import-checkpoint text_adapter.pth image_adapter_15.pth --out DIR`, to the letter."""
+    files = ["text_adapter.pth", "image_adapter_15.pth"]
+    for name, file in zip(("text_adapter", "image_adapter"), files, strict=True):
+        torch.save({"epoch": 15, name: full_part(name)}, place / file)
+    if attention:
+        files = ["loop_3_final.pth"]
+        torch.save({"loop": 3, **{name: full_part(name) for name in SHAPES}}, place / files[0])
+    ran = aakit("import-checkpoint", *files, "--out", "DIR")
+    state = imported(ran, place / "DIR" / "imported.safetensors")
+    assert len(state) == (31 if attention else 15)
+    assert "fresh" not in ran.out
+    assert float(state["sites.stages.vision_adapter.5.linear.weight"][0, 0]) == 5
+    assert float(state["heads.segmentation.18.linear.weight"][0, 0]) == 8
+    with safe_open(place / "DIR" / "imported.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    experiment = tomllib.loads(metadata["experiment"])
+    stages = {"text_adapter", "vision_adapter"} | ({"text_to_image", "image_to_text"} if attention else set())
+    assert set(experiment["stages"]) == stages
+    assert json.loads(metadata["about"])["attending"] == (["text", "vision"] if attention else [])
+    ran = aakit("export-checkpoint", place / "DIR" / "imported.safetensors", "--out", "back")
+    assert (ran.code, ran.err) == (0, "")
+    (first, *_) = sorted((place / "back").iterdir())
+    exported = torch.load(first, weights_only=True)
+    assert_equal(exported["image_adapter"], full_part("image_adapter"))
+
+
+def test_the_published_experiment_is_that_of_the_experiments_folder() -> None:
+    root = Path(__file__).parents[2]
+    packaged = tomllib.loads((root / "aaclip_kit" / "experiment" / "published.toml").read_text())
+    given = tomllib.loads((root / "experiments" / "published_vitl_visa.toml").read_text())
+    for table in ("profile", "backbone", "model", "stages", "losses", "scheduler", "calibration"):
+        assert packaged[table] == given[table], table
+    assert list(packaged["stages"]) == list(given["stages"]), "their order counts"
+
+
+def test_what_does_not_fit_the_published_architecture_is_named(aakit: Command, place: Path, tmp_path: Path) -> None:
+    ran = aakit("import-checkpoint", *write_two(tmp_path), "--out", "DIR")
+    assert_plain(ran)
+    assert "image_adapter.layer_adapters.2.fc.0.weight is missing" in ran.err
+    assert contents(place) == {}
+
+
+def test_an_imported_checkpoint_evaluates(
+    importing: Callable[..., Ran], aakit: Command, place: Path, tmp_path: Path, small_experiment: Path
+) -> None:
+    """Stages that the files do not hold do not act; the others act with the files' weights."""
+    means = {}
+    for name, files in (("base", write_two(tmp_path)), ("loop", [write_loop(tmp_path)])):
+        imported(
+            importing(*files, out=place / f"{name}.safetensors", experiment=small_experiment),
+            place / f"{name}.safetensors",
+        )
+        ran = aakit("evaluate", place / f"{name}.safetensors", "--json", "--set", "stages.image_to_text.scale=5.0")
+        assert (ran.code, ran.err) == (0, "")
+        means[name] = json.loads(ran.out)["mean"]
+    assert means["base"] != means["loop"]
+
+
+def test_a_runs_folder_stands_for_the_loop_that_it_quotes(
+    aakit: Command, place: Path, trained: Path, small_experiment: Path
+) -> None:
+    for number, source in enumerate((trained, trained / "checkpoints" / "loop_2.safetensors")):
+        ran = aakit("export-checkpoint", source, "--out", place / str(number))
+        assert (ran.code, ran.err) == (0, "")
+    whole = [torch.load(place / str(number) / "loop_2_final.pth", weights_only=True) for number in (0, 1)]
+    for name in SHAPES:
+        assert_equal(whole[0][name], whole[1][name])
+    ran = aakit("run", small_experiment, "--dry-run", "--set", f"init.checkpoint={trained}")
+    assert ran.code == 0, ran.err
+    assert f"weights    start from {trained}" in ran.out
+    ran = aakit("run", small_experiment, "--dry-run", "--set", f"init.checkpoint={place}")
+    assert_plain(ran)
+    assert "holds no finished run and no checkpoint" in ran.err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aaclip_kit.evaluation.metrics import METRICS
 from aaclip_kit.record.folder import RUN_NAMES
 
 from ..command import Command
@@ -47,11 +48,11 @@ def test_a_run_from_plan_to_results(aakit: Command, place: Path, small_experimen
     assert {path.name for path in folder.iterdir()} == set(RUN_NAMES)
     assert not list(place.rglob("*.part"))
     metrics = json.loads((folder / "metrics.json").read_text())
-    table = {" ".join(line.split()[:-4]): line.split()[-4:] for line in ran.out.splitlines() if len(line.split()) > 4}
+    table = {" ".join(line.split()[:-7]): line.split()[-7:] for line in ran.out.splitlines() if len(line.split()) > 7}
     rows = {"before training": metrics["before"], **{f"loop {found['loop']}": found for found in metrics["loops"]}}
     rows |= {f"rule: {name.replace('_', ' ')}": found for name, found in metrics["rules"].items()}
     for name, found in rows.items():
-        expected = [found["mean"][key] for key in ("pixel_auroc", "pixel_ap", "image_auroc", "image_ap")]
+        expected = [found["mean"][metric] for metric in METRICS]
         assert table[name] == [f"{value:.3f}" for value in expected], name
     assert table["green_wood"] == table["loop 2"], "one class is its own mean"
     assert "out/deep/report.html" in ran.out

@@ -11,8 +11,9 @@ import torch
 from aaclip_kit import AttentionStage, LoopPlan, LoopRecord, UserError
 from aaclip_kit.discovery import discover
 from aaclip_kit.engine.assemble import Run, assemble, default_levels, plan_ahead
-from aaclip_kit.engine.checkpoint import save, trained_state
 from aaclip_kit.experiment import Experiment, load, resolved_toml
+from aaclip_kit.trained.checkpoint import save, trained_state
+from aaclip_kit.trained.metadata import Metadata
 
 from ..conftest import write_class
 from .build import plan_for, values_of
@@ -191,7 +192,7 @@ def test_the_run_carries_data_pixels_and_fingerprints(file: Path) -> None:
 
 def test_a_checkpoint_that_does_not_fit_stops_the_run_or_is_ignored_by_the_switch(file: Path, tmp_path: Path) -> None:
     first = assembled(file, "seed=4")
-    save(first.detector, tmp_path / "loop_1.safetensors", {})
+    save(first.detector, tmp_path / "loop_1.safetensors", Metadata())
     start = f"init.checkpoint={tmp_path / 'loop_1.safetensors'}"
     loaded = trained_state(assembled(file, start).detector)
     assert all(torch.equal(value, loaded[name]) for name, value in trained_state(first.detector).items())

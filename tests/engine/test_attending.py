@@ -33,18 +33,18 @@ def test_attention_from_loop_two_on_acts_in_no_features_and_scores_before(
     small_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, set[str]]] = []
-    train, score = Phase.run, Evaluator.metrics
+    train, score = Phase.run, Evaluator.evaluate
 
     def watched_phase(phase: Phase, report: Callable[[Step], None]) -> None:
         seen.append((f"loop {phase.loop} {phase.plan.train}", set(phase.attending)))
         train(phase, report)
 
-    def watched_metrics(evaluator: Evaluator, data: Any, attending: Any, **named: Any) -> dict[str, Any]:
+    def watched_evaluation(evaluator: Evaluator, data: Any, attending: Any, **named: Any) -> dict[str, Any]:
         seen.append(("scores" if named["trained"] else "scores before", set(attending)))
         return score(evaluator, data, attending, **named)
 
     monkeypatch.setattr(Phase, "run", watched_phase)
-    monkeypatch.setattr(Evaluator, "metrics", watched_metrics)
+    monkeypatch.setattr(Evaluator, "evaluate", watched_evaluation)
     options = ["use=v2", "loops=2", "attention_from_loop=2", "text_epochs=1", "image_epochs=1", "image_batch=4"]
     run_file(small_experiment, tmp_path / "run", *(f"scheduler.{option}" for option in options))
     assert seen == [

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from aaclip_kit.discovery import discover
 from aaclip_kit.engine.assemble import assemble
-from aaclip_kit.engine.checkpoint import read
 from aaclip_kit.engine.run import execute
 from aaclip_kit.engine.training import Step
 from aaclip_kit.experiment import load
 from aaclip_kit.record.folder import RunFolder
+from aaclip_kit.trained.checkpoint import read
+
+from ..helpers import assert_close
 
 
 class Watcher:
@@ -56,6 +59,18 @@ def test_two_loops_leave_what_the_design_names(small_experiment: Path, tmp_path:
     for name in ("experiment.toml", "manifest.json", "report.html"):
         assert (tmp_path / "run" / name).stat().st_size > 100
     assert len(list((tmp_path / "run" / "heatmaps").glob("*.png"))) == 8
+
+
+def test_the_curves_are_those_of_the_quoted_loop(small_experiment: Path, tmp_path: Path) -> None:
+    metrics = run_file(small_experiment, tmp_path / "run")[0]
+    written = json.loads((tmp_path / "run" / "curves.json").read_text())
+    assert written["loop"] == metrics["quoted"]["loop"]
+    classes = metrics["loops"][-1]["classes"]
+    assert written["classes"].keys() == classes.keys()
+    for name, curves in written["classes"].items():
+        fpr, tpr = np.array(curves["roc"]).T
+        assert_close(float(np.dot(np.diff(fpr), tpr[1:] + tpr[:-1]) / 2), classes[name]["pixel_auroc"], atol=1e-3)
+        assert curves["pro"][-1][0] == 0.3
 
 
 def test_same_seed_same_metrics_and_another_seed_others(small_experiment: Path, tmp_path: Path) -> None:

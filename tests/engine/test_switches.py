@@ -16,13 +16,16 @@ from torch import Tensor
 from aaclip_kit import UserError
 from aaclip_kit.discovery import discover
 from aaclip_kit.engine.assemble import Run, assemble
-from aaclip_kit.engine.checkpoint import read, save, trained_state
 from aaclip_kit.engine.run import quoted
-from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.evaluation.evaluate import Evaluator, ScoredBatch
+from aaclip_kit.evaluation.metrics import METRICS
 from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import Switches
+from aaclip_kit.trained.checkpoint import read, save, trained_state
+from aaclip_kit.trained.metadata import Metadata
 
 from ..conftest import EXPERIMENT
+from ..evaluation.given import GivenScores, whole_class
 from ..helpers import assert_close
 from .build import build, contexts_for, images_for, phase_for, plan_for
 from .test_run import run_file
@@ -61,24 +64,25 @@ def observe(run: Run) -> dict[str, Any]:
 
 def _observed_scores(run: Run) -> dict[str, Any]:
     evaluator, data = evaluator_of(run), run.data.sets["test"]
-    scores = evaluator.class_scores(data, "green_wood", BOTH, trained=True)
+    scores = whole_class(evaluator, data, "green_wood", BOTH)
+    before = whole_class(evaluator, data, "green_wood", frozenset(), trained=False)
     sound = replace(data, samples=tuple(sample for sample in data.samples if not sample.label))
     return {
         "scores": [scores.maps, scores.detection],
-        "scores before training": evaluator.class_scores(data, "green_wood", frozenset(), trained=False).maps,
-        "image scores": _image_scores_of_made_up_maps(evaluator, run),
+        "scores before training": before.maps,
+        "image scores": _image_scores_of_made_up_maps(evaluator, run, before),
         "metrics of a class with one label": evaluator.metrics(sound, BOTH, trained=True)["mean"],
     }
 
 
-def _image_scores_of_made_up_maps(evaluator: Evaluator, run: Run) -> Any:
+def _image_scores_of_made_up_maps(evaluator: Evaluator, run: Run, like: ScoredBatch) -> Any:
     """What does not depend on the detector."""
-    data = run.data.sets["test"]
-    found = evaluator.class_scores(data, "green_wood", frozenset(), trained=False)
-    maps = torch.rand(found.maps.shape, generator=torch.Generator().manual_seed(0)).numpy()
+    maps = torch.rand(like.maps.shape, generator=torch.Generator().manual_seed(0)).numpy()
     detection = torch.linspace(0.2, 0.6, len(maps)).numpy()
-    made_up = replace(found, maps=maps, detection=detection, peaks=maps.reshape(len(maps), -1).max(1))
-    return evaluator.image_scores(made_up, data)
+    peaks = maps.reshape(len(maps), -1).max(1)
+    made_up = replace(like, maps=maps, detection=detection, peaks=peaks, image_scores=(detection + peaks) / 2)
+    given = GivenScores(**vars(evaluator), given=made_up)
+    return given.class_metrics(run.data.sets["test"], "green_wood", frozenset(), trained=False).images.state()
 
 
 def _observed_training(run: Run) -> dict[str, Any]:
@@ -184,8 +188,8 @@ def test_evaluation_attention(small_experiment: Path) -> None:
     assert changed(small_experiment, "evaluation_attention", "false") == {"scores"}
     on, off = (build(small_experiment, f"switches.evaluation_attention={value}") for value in ("true", "false"))
     data = on.data.sets["test"]
-    switched_off = evaluator_of(off).class_scores(data, "green_wood", BOTH, trained=True)
-    never_on = evaluator_of(on).class_scores(data, "green_wood", {"text"}, trained=True)
+    switched_off = whole_class(evaluator_of(off), data, "green_wood", BOTH)
+    never_on = whole_class(evaluator_of(on), data, "green_wood", {"text"})
     assert_close(switched_off.maps, never_on.maps)
     assert_close(switched_off.detection, never_on.detection)
 
@@ -202,7 +206,7 @@ def test_checkpoint_mismatch(small_experiment: Path, tmp_path: Path) -> None:
     assert changed(small_experiment, "checkpoint_mismatch", "ignore") == NOTHING
     fits, bad = tmp_path / "fits.safetensors", tmp_path / "bad.safetensors"
     first = build(small_experiment)
-    save(first.detector, fits, {})
+    save(first.detector, fits, Metadata())
     bad.write_bytes(b"damaged")
     for checkpoint in (bad, tmp_path / "absent.safetensors"):
         start = [f"init.checkpoint={checkpoint}"]
@@ -222,7 +226,7 @@ def test_checkpoint_format(small_experiment: Path, tmp_path: Path, corrected: tu
     folder, metrics = corrected
     assert run_file(small_experiment, tmp_path / "run", "switches.checkpoint_format=pickle")[0] == metrics
     names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    assert names == {"loop_1.pth", "loop_2.pth"}
+    assert names == {"loop_1.pth", "loop_1.pth.json", "loop_2.pth", "loop_2.pth.json"}
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"loop_1.safetensors", "loop_2.safetensors"}
     plain = torch.load(tmp_path / "run" / "checkpoints" / "loop_2.pth", weights_only=True)
     assert same(plain, read(folder / "checkpoints" / "loop_2.safetensors"))
@@ -236,8 +240,8 @@ def test_one_label_auroc(small_experiment: Path) -> None:
         ]
         for value in ("undefined", "zero")
     )
-    assert undefined == {"pixel_auroc": None, "pixel_ap": None, "image_auroc": None, "image_ap": None}
-    assert zero == {"pixel_auroc": None, "pixel_ap": None, "image_auroc": 0.0, "image_ap": 0.0}
+    assert undefined == dict.fromkeys(METRICS)
+    assert zero == {metric: 0.0 if metric.startswith("image") else None for metric in METRICS}
 
 
 def test_quoted_loop(small_experiment: Path, tmp_path: Path, corrected: tuple[Path, dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from aaclip_kit.engine.assemble import Run
 from aaclip_kit.engine.prompts import class_prompts
 
 from ..helpers import assert_close
-from .build import build, contexts_for
+from .build import build, contexts_for, images_for
 
 LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
 CLASSES = ("red_cloth", "green_wood", "green_wood", "red_cloth")
@@ -148,6 +148,21 @@ def test_text_context_is_the_unit_tokens_after_the_first_adapter(run: Run, paddi
             assert_close(found.tokens[row, part], functional.normalize(x[:length], dim=-1))
             if found.mask is not None:
                 assert found.mask[row, part].tolist() == [at <= end for at in range(length)]
+
+
+def test_a_raw_text_context_keeps_the_norms_and_is_what_vision_stages_attend_to(
+    small_experiment: Path, run: Run
+) -> None:
+    raw = build(small_experiment, LONG_NAME, "model.text_context=raw")
+    found, unit = (each.detector.text_contexts(CLASSES, True)["text"].tokens for each in (raw, run))
+    lengths = torch.linalg.vector_norm(found, dim=-1)
+    assert float((lengths - 1).abs().median()) > 0.1
+    assert_close(found / lengths[..., None], unit)
+    images = images_for(run, 4)
+    with torch.no_grad():
+        one, other = (each.detector.image_features(images, CLASSES, True).detection for each in (raw, run))
+    assert float((one - other).abs().max()) > 1e-3
+    assert torch.equal(raw.detector.text_features(CLASSES, None), run.detector.text_features(CLASSES, None))
 
 
 def test_masked_context_of_a_class_does_not_depend_on_longer_names_beside_it(run: Run) -> None:

@@ -18,12 +18,13 @@ from aaclip_kit.engine.run import attending_in
 from aaclip_kit.engine.training import Phase, Step
 from aaclip_kit.evaluation.evaluate import Evaluator
 from aaclip_kit.experiment import Experiment, load
+from aaclip_kit.experiment.source import read_toml
 
 from ..conftest import write_class
 from ..engine.test_run import run_file
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FILES = sorted(path.stem for path in FOLDER.glob("*.toml"))
+FILES = sorted(path.stem for path in FOLDER.glob("*.toml") if "variants" not in read_toml(path))
 LARGE = [name for name in FILES if "vitl" in name]
 SINGLE_EPOCHS = {
     "base": ["text_epochs=1", "image_epochs=1"],
@@ -144,5 +145,6 @@ def _levels(step: Step) -> set[int]:
 def _score_one(run: Run, attending: frozenset[TowerName]) -> None:
     file, data = run.experiment.file, run.data.sets["test"]
     evaluator = Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches)
-    found = evaluator.class_scores(replace(data, samples=data.samples[:1]), "test_cloth", attending, trained=True)
+    one = replace(data, samples=data.samples[:1])
+    (found,) = evaluator.scored_batches(one, "test_cloth", attending, trained=True)
     assert found.maps.shape == (1, 70, 70)

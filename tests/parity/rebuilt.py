@@ -18,9 +18,9 @@ from aaclip_kit.engine.assemble import build_detector
 from aaclip_kit.engine.detector import Detector
 from aaclip_kit.engine.device import Place
 from aaclip_kit.engine.image import ImageFeatures
-from aaclip_kit.engine.published import published_names
 from aaclip_kit.engine.training import Phase, Step, WeightedLosses
 from aaclip_kit.experiment import Experiment, load
+from aaclip_kit.trained.published import published_names
 
 from .goldens import Goldens
 from .keys import Profile

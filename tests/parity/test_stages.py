@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import torch
-
 from aaclip_kit import TowerName
 from aaclip_kit.engine.training import Step
 
@@ -32,9 +30,8 @@ def gradients(trained: Trained) -> dict[str, Any]:
 
 
 def adapter_gradient_norm(trained: Trained) -> float:
-    """Norm of the gradients of all vision adapters together."""
-    found = [value for name, value in trained.gradients.items() if name.startswith("image_adapter.layer_adapters.")]
-    return float(torch.cat([gradient.double().flatten() for gradient in found]).norm())
+    """Norm of the gradients of all vision adapters together, as the step reports it."""
+    return trained.steps[0].gradient_norms["vision_adapter"]
 
 
 def trajectories(group: Group, rebuilt: Rebuilt, goldens: Goldens, tower: TowerName) -> dict[str, list[float]]:

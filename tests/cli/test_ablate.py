@@ -1,0 +1,156 @@
+"""`aakit ablate`: a real, tiny study from plan to comparison, killed and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit.data.batches import TrainBatches
+
+from ..command import Command
+from .conftest import assert_plain, contents
+
+STUDY = """
+base = "small.toml"
+seeds = 2
+[variants.base]
+set = ["scheduler.attention=false"]
+[variants.attending]
+[variants.unattended]
+set = ["switches.evaluation_attention=false"]
+rescore = "attending"
+"""
+SHORT = [
+    word
+    for key in ("scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1]")
+    for word in ("--set", key, "--set", "evaluation.heatmaps=0")
+]
+
+
+@pytest.fixture
+def study(small_experiment: Path) -> Path:
+    path = small_experiment.with_name("study.toml")
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[int, ...], list[list[str]]]]:
+    """The files of every batch, by seed, loop, phase and epoch; one list a training."""
+    found: dict[tuple[int, ...], list[list[str]]] = {}
+    plain = TrainBatches.epoch
+
+    def epoch(self: TrainBatches, number: int) -> Iterator[object]:
+        batches = list(plain(self, number))
+        found.setdefault((*self.key, number), []).append([str(one.image) for batch in batches for one in batch.samples])
+        return iter(batches)
+
+    monkeypatch.setattr(TrainBatches, "epoch", epoch)
+    yield found
+
+
+def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Path, seen: dict) -> None:
+    arguments = ("ablate", study, "--out", "out", *SHORT)
+    dry = aakit(*arguments, "--dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    assert "attending: trains small.toml, seeds 3 to 4: 2 to run" in dry.out
+    assert "unattended: scores attending again, seeds 3 to 4: 2 to run" in dry.out
+    assert contents(place) == {}
+    ran = aakit(*arguments)
+    assert ran.code == 0, ran.err
+
+    assert {key[0] for key in seen} == {3, 4}
+    for files in seen.values():
+        assert len(files) == 2, "base and attending train, and nothing else does"
+        assert files[0] == files[1], "both see the same files in the same order"
+
+    out = place / "out"
+    trained = read(out, "attending", 3)
+    assert read(out, "unattended", 3)["loops"] != trained["loops"], "the vision attention is off"
+    manifest = json.loads((out / "unattended" / "seed_3" / "manifest.json").read_text())
+    assert Path(manifest["rescored_from"]) == Path("out/attending/seed_3")
+    record = json.loads((out / "comparison.json").read_text())
+    assert (record["baseline"], list(record["differences"])) == ("base", ["attending", "unattended"])
+    found = record["differences"]["attending"]["pixel_auroc"]
+    means = {name: [read(out, name, seed)["loops"][-1]["mean"]["pixel_auroc"] for seed in (3, 4)]
+             for name in ("attending", "base")}  # fmt: skip
+    assert found["mean"] == pytest.approx(sum(means["attending"]) / 2 - sum(means["base"]) / 2)
+    # Killed in one run: its metrics have no quoted loop yet.
+    cut = out / "attending" / "seed_4" / "metrics.json"
+    whole = cut.read_bytes()
+    cut.write_text(json.dumps({key: value for key, value in json.loads(whole).items() if key != "quoted"}))
+    kept = contents(out)
+    seen.clear()
+    again = aakit(*arguments)
+    assert again.code == 0, again.err
+    assert "attending: trains small.toml, seeds 3 to 4: 1 finished, 1 left unfinished, begins again" in again.out
+    assert {key[0] for key in seen} == {4}, "one run alone trains again"
+    assert cut.read_bytes() == whole
+    for path, held in contents(out).items():
+        if "seed_3" in path or "unattended" in path:
+            assert held == kept[path], path
+
+
+def read(out: Path, variant: str, seed: int) -> dict:
+    return json.loads((out / variant / f"seed_{seed}" / "metrics.json").read_text())
+
+
+def test_weights_scored_again_give_the_same_numbers_and_others_on_other_data(
+    aakit: Command, place: Path, small_experiment: Path
+) -> None:
+    """A variant that changes nothing shows that weights, attending towers and quoted loop are those of the training."""
+    path = small_experiment.with_name("study.toml")
+    renamed = "rescore = true\nset = [\"data.test.real_names={green_wood = 'wood'}\"]\n"
+    path.write_text(
+        f'base = "small.toml"\nseeds = 1\n[variants.a]\n[variants.b]\nrescore = "a"\n[data.other]\n{renamed}'
+    )
+    ran = aakit("ablate", path, "--out", "out", "--set", "evaluation.heatmaps=0")
+    assert ran.code == 0, ran.err
+    a, b, other_a, other_b = (read(place / "out", name, 3) for name in ("a", "b", "other/a", "other/b"))
+    assert a == b
+    assert other_a == other_b
+    assert other_a["before"] != a["before"], "the class has another name in its prompts"
+    assert "one seed: nothing can be said" in ran.out
+    assert (place / "out" / "other" / "comparison.html").is_file()
+
+
+def test_one_run_that_fails_does_not_stop_the_others_in_turn_or_at_once(
+    aakit: Command, place: Path, small_experiment: Path
+) -> None:
+    path = small_experiment.with_name("study.toml")
+    path.write_text('base = "small.toml"\nseeds = 1\n[variants.bad]\nset = ["model.levels=[99]"]\n[variants.good]\n')
+    for jobs in (1, 2):
+        ran = aakit("ablate", path, "--out", f"out{jobs}", "--jobs", jobs, *SHORT)
+        assert_plain(ran)
+        assert "bad/seed_3: model.levels: [99] are no levels" in ran.err
+        assert f"nothing to compare in out{jobs}: bad has no finished run" in ran.out
+    in_turn, at_once = (read(place / f"out{jobs}", "good", 3) for jobs in (1, 2))
+    assert in_turn == at_once
+    manifest = json.loads((place / "out2" / "good" / "seed_3" / "manifest.json").read_text())
+    assert manifest["device"]["threads"] == _threads(2)
+
+
+def _threads(jobs: int) -> int:
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    return min(share, int(os.environ.get("OMP_NUM_THREADS") or share))
+
+
+def test_two_ablations_in_one_folder_are_refused(aakit: Command, place: Path, study: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    (place / "out").mkdir()
+    with (place / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = aakit("ablate", study, "--out", "out")
+    assert_plain(ran)
+    assert "another ablation is running in this folder" in ran.err
+
+
+def test_validate_takes_ablation_files_too(aakit: Command, study: Path) -> None:
+    assert "study.toml: valid" in aakit("validate", study).out
+    study.write_text(study.read_text().replace("scheduler.attention", "scheduler.attentio"))
+    ran = aakit("validate", study)
+    assert ran.code == 2 and "variants.base" in ran.err

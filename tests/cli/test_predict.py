@@ -1,0 +1,304 @@
+"""`aakit predict`: scores, pictures and decisions of new images, and everything that it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aaclip_kit.record.heatmap import coloured
+
+from ..command import Command, Ran
+from .conftest import assert_plain, contents
+from .published import imported, write_loop
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Images of sizes of their own, two of one name in different folders, and files that are none."""
+    root = tmp_path / "images"
+    random = np.random.default_rng(5)
+    for name, size in (("a/1.png", (50, 30)), ("b/1.png", (20, 44)), ("b/1.jpg", (64, 64)), ("2.bmp", (33, 33))):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(root / name)
+    (root / "notes.txt").write_text("no image")
+    (root / ".hidden.png").write_bytes(b"")
+    return root
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def predicted(aakit: Command, place: Path, trained: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Predict into place/out; returns the lines of scores."""
+
+    def run(*arguments: object, out: str = "out") -> list[dict[str, Any]]:
+        ran = aakit("predict", trained, *arguments, "--out", place / out)
+        assert (ran.code, ran.err) == (0, ""), ran
+        return lines_of(place / out)
+
+    return run
+
+
+def test_every_image_has_a_score_a_heatmap_and_a_mask_of_its_size(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, trained: Path, images: Path
+) -> None:
+    lines = predicted(images, "--map-threshold", 1.0)
+    assert [line["path"] for line in lines] == [
+        str(images / name) for name in ("2.bmp", "a/1.png", "b/1.jpg", "b/1.png")
+    ]
+    calibration = json.loads((trained / "calibration.json").read_text())
+    for line in lines:
+        assert line["class"] == "object"
+        assert line["threshold"] == calibration["image_threshold"]
+        assert line["decision"] == ("anomalous" if line["score"] >= line["threshold"] else "normal")
+        with Image.open(line["path"]) as image, Image.open(place / "out" / line["heatmap"]) as heat:
+            assert heat.size == image.size and heat.mode == "RGB"
+        with Image.open(place / "out" / line["mask"]) as mask:
+            assert (mask.size, mask.mode) == (heat.size, "L")
+            assert set(np.unique(np.asarray(mask))) <= {0, 255}
+            assert np.asarray(mask).max() == (255 if line["largest_map_value"] >= 1.0 else 0)
+    names = [line["heatmap"] for line in lines]
+    assert names == ["heatmaps/2.png", "heatmaps/a/1.png", "heatmaps/b/1.png", "heatmaps/b/1_2.png"]
+    written = {path.relative_to(place / "out").as_posix() for path in (place / "out").rglob("*") if path.is_file()}
+    assert written == {"scores.jsonl", *names, *(line["mask"] for line in lines)}
+    assert set(contents(place)) == {"out", *(f"out/{name}" for name in contents(place / "out"))}, "nothing half-written"
+
+
+def test_a_score_does_not_depend_on_the_other_images(
+    predicted: Callable[..., list[dict[str, Any]]], images: Path
+) -> None:
+    among = {line["path"]: line for line in predicted(images, out="all")}
+    batches = predicted(images, "--set", "evaluation.batch_size=2", "--set", "workers=1", out="two")
+    for number, (path, line) in enumerate(among.items()):
+        (alone,) = predicted(path, out=f"alone_{number}")
+        for key in ("score", "largest_map_value"):
+            assert alone[key] == pytest.approx(line[key], abs=1e-5)
+            assert batches[number][key] == pytest.approx(line[key], abs=1e-5)
+
+
+def test_published_switches_do_not_make_it_depend_on_them(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    """Batch-mean image context and normalisation by the test set, both of which look at other images."""
+    switches = {"switches.image_context": "batch_mean", "evaluation.text_conditioning": "image"}
+    mixed = [word for key, value in switches.items() for word in ("--set", f"{key}={value}")]
+    strong = ["--set", "stages.text_to_image.scale=5.0", "--threshold", 0.5]
+    found = {}
+    for name, paths in (("all", [images]), ("alone", [images / "a" / "1.png"])):
+        ran = aakit("predict", trained, *paths, "--out", place / name, *mixed, *strong)
+        assert ran.code == 0, ran.err
+        found[name] = {line["path"]: line["score"] for line in lines_of(place / name)}
+    for path, score in found["alone"].items():
+        assert found["all"][path] == pytest.approx(score, abs=1e-5)
+    refused = aakit("predict", trained, images, "--out", place / "x", "--set", "switches.score_normalisation=none")
+    assert_plain(refused)
+    assert "switches.score_normalisation has no effect" in refused.err
+    published = shutil.copytree(trained, place / "published")
+    text = (published / "experiment.toml").read_text()
+    (published / "experiment.toml").write_text(text.replace('normalisation = "none"', 'normalisation = "test_set"'))
+    ran = aakit("predict", published, images, "--out", place / "raw")
+    assert "scores      are raw: the published normalisation by the whole test set is left out" in ran.out
+    raw = aakit("predict", trained, images, "--out", place / "base")
+    assert raw.code == 0 and lines_of(place / "raw") == lines_of(place / "base")
+
+
+def test_names_reach_the_prompts(predicted: Callable[..., list[dict[str, Any]]], aakit: Command, images: Path) -> None:
+    """A class that training knew has its name there; --real-name is the prompts' own words."""
+    image = images / "2.bmp"
+    calls = {
+        "object": [],
+        "red cloth": ["--class", "red_cloth"],
+        "blue felt": ["--class", "blue_felt"],
+        "felt": ["--class", "blue_felt", "--real-name", "felt"],
+    }
+    scores = {}
+    for name, options in calls.items():
+        (line,) = predicted(image, *options, out=name.replace(" ", "_"))
+        assert line["class"] == (options[1] if options else "object")
+        scores[name] = line["score"]
+    assert len(set(scores.values())) == len(scores)
+    (line,) = predicted(image, "--real-name", "red cloth", out="real")
+    assert line["score"] == pytest.approx(scores["red cloth"], abs=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_list_names_images_and_classes(
+    predicted: Callable[..., list[dict[str, Any]]], images: Path, suffix: str
+) -> None:
+    rows = [("b/1.png", "red_cloth"), ("2.bmp", ""), ("a/1.png", "blue_felt"), ("b/1.png", "again")]
+    lines = [f"{path},{name}" for path, name in rows]
+    text = "\n".join(["image_path,class_name", *lines])
+    if suffix == ".jsonl":
+        text = "\n".join(json.dumps({"image_path": path, "class_name": name, "label": 1}) for path, name in rows)
+    file = images / f"list{suffix}"
+    file.write_text(text + "\n")
+    found = predicted(file)
+    assert [(line["path"], line["class"]) for line in found] == [
+        (str(images / "b/1.png"), "red_cloth"),
+        (str(images / "2.bmp"), "object"),
+        (str(images / "a/1.png"), "blue_felt"),
+    ]
+    (line,) = predicted(images / "b/1.png", "--class", "red_cloth", out="alone")
+    assert line["score"] == pytest.approx(found[0]["score"], abs=1e-5)
+
+
+def test_the_colours_have_one_scale_with_the_threshold_in_the_middle(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, images: Path
+) -> None:
+    middle = coloured(np.full((1, 1), 0.5), (0.0, 1.0))[0, 0].astype(int)
+    line = predicted(images / "2.bmp", out="first")[0]
+    line = predicted(images / "2.bmp", "--map-threshold", line["largest_map_value"], out="second")[0]
+    heat = np.asarray(Image.open(place / "second" / line["heatmap"])).astype(int)
+    brightest = heat.sum(axis=-1)
+    place_of = np.unravel_index(brightest.argmax(), brightest.shape)
+    assert np.abs(heat[place_of] - middle).max() <= 6, "the largest value lies at the threshold"
+    higher = predicted(images / "2.bmp", "--map-threshold", line["largest_map_value"] + 1, out="third")[0]
+    assert np.asarray(Image.open(place / "third" / higher["heatmap"])).astype(int).sum() < heat.sum()
+
+
+def test_a_threshold_of_ones_own(predicted: Callable[..., list[dict[str, Any]]], images: Path) -> None:
+    scores = sorted(line["score"] for line in predicted(images, out="first"))
+    lines = predicted(images, "--threshold", scores[1], out="second")
+    assert {line["threshold"] for line in lines} == {scores[1]}
+    assert sorted(line["decision"] for line in lines) == ["anomalous"] * 3 + ["normal"]
+
+
+def test_without_a_threshold_it_must_be_said(
+    importing: Callable[..., Ran], aakit: Command, place: Path, tmp_path: Path, images: Path, small_experiment: Path
+) -> None:
+    imported(importing(write_loop(tmp_path), experiment=small_experiment), place / "out.safetensors")
+    start = ["predict", place / "out.safetensors", images]
+    ran = aakit(*start, "--out", place / "p")
+    assert_plain(ran)
+    assert "out.safetensors: holds no threshold for these scores (it was never calibrated)" in ran.err
+    assert set(contents(place)) == {"out.safetensors"}
+    assert aakit(*start, "--out", place / "p", "--uncalibrated").code == 0
+    for line in lines_of(place / "p"):
+        assert (line["threshold"], line["decision"], line["map_threshold"]) == (None, None, None)
+        assert "mask" not in line and (place / "p" / line["heatmap"]).is_file()
+    assert aakit(*start, "--out", place / "q", "--threshold", 0.5).code == 0
+    assert all(line["decision"] for line in lines_of(place / "q"))
+
+
+def test_thresholds_are_for_the_scores_that_they_were_chosen_on(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    ran = aakit("predict", trained, images, "--out", place / "p", "--set", "evaluation.image_score=map")
+    assert_plain(ran)
+    assert "holds no threshold for these scores (its scores were made in another way)" in ran.err
+
+
+def _bad(images: Path) -> None:
+    whole = (images / "a" / "1.png").read_bytes()
+    (images / "a" / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (images / "a" / "text.png").write_text("no image")
+    Image.new("RGB", (1, 1)).save(images / "dot.png")
+
+
+def test_bad_images_stop_it_or_are_skipped_and_counted(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    _bad(images)
+    start = ["predict", trained, images, "--out", place / "out"]
+    ran = aakit(*start)
+    assert_plain(ran, messages=3)
+    for name in ("truncated.png: cannot be read", "text.png: cannot be read", "dot.png: is 1 x 1 pixels"):
+        assert name in ran.err
+    assert contents(place) == {}
+    ran = aakit(*start, "--on-bad-image", "skip")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(lines_of(place / "out")) == 4
+    skipped = [json.loads(line) for line in (place / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(Path(line["path"]).name for line in skipped) == ["dot.png", "text.png", "truncated.png"]
+    assert ran.out.count("skipped     ") == 3 and ", 3 skipped" in ran.out
+
+
+def _texts(images: Path) -> list[object]:
+    folder = images.parent / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("x")
+    return [folder]
+
+
+def _nothing(images: Path) -> list[object]:
+    (images.parent / "empty").mkdir()
+    return [images.parent / "empty"]
+
+
+def _listed(name: str, text: str | bytes) -> Callable[[Path], list[object]]:
+    def write(images: Path) -> list[object]:
+        (images / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return [images / name]
+
+    return write
+
+
+def _all_bad(images: Path) -> list[object]:
+    _bad(images)
+    return [images / "dot.png", "--on-bad-image", "skip"]
+
+
+REFUSED: dict[str, tuple[Callable[[Path], list[object]], str]] = {
+    "no such path": (lambda images: [images / "none.png"], "none.png: there is no such file or folder"),
+    "a folder of texts": (_texts, "texts: there is no image in this folder"),
+    "an empty folder": (_nothing, "empty: there is no image in this folder"),
+    "a text": (lambda images: [images / "notes.txt"], "notes.txt: cannot be read as an image"),
+    "an empty list": (_listed("l.jsonl", "\n"), "l.jsonl: names no image"),
+    "a list without paths": (_listed("l.csv", "image,label\n2.bmp,1\n"), "l.csv, line 2: names no image"),
+    "no JSON": (_listed("l.jsonl", "{\n"), "l.jsonl, line 1: names no image"),
+    "a missing image": (_listed("l.jsonl", '{"image_path": "x.png"}'), "x.png: there is no such file"),
+    "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: cannot be read (no text in UTF-8)"),
+    "nothing left": (_all_bad, "dot.png: is 1 x 1 pixels"),
+    "a name without words": (lambda images: [images, "--real-name", "?!"], "which no prompt can use"),
+    "a name without end": (lambda images: [images, "--real-name", "word " * 100], "real_names.object"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_scored_is_one_message(
+    aakit: Command, place: Path, trained: Path, images: Path, arguments: Callable[[Path], list[object]], message: str
+) -> None:
+    ran = aakit("predict", trained, *arguments(images), "--out", place / "out")
+    assert_plain(ran)
+    assert message in ran.err
+    assert contents(place) == {}
+
+
+def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    (place / "full").mkdir()
+    (place / "full" / "mine.txt").write_text("x")
+    before = contents(place)
+    for out in (place / "full", place / "full" / "mine.txt"):
+        ran = aakit("predict", trained, images, "--out", out)
+        assert_plain(ran)
+        assert "is not an empty folder" in ran.err
+    ran = aakit("predict", trained, images, "--out", place / "full" / "mine.txt" / "out")
+    assert_plain(ran)
+    assert "cannot be written" in ran.err
+    assert contents(place) == before
+    (place / "taken.part").mkdir()
+    ran = aakit("predict", trained, images, "--out", place / "taken")
+    assert_plain(ran)
+    assert "taken.part: cannot be written" in ran.err and (place / "taken.part").is_dir(), "another command's"
+    (place / "empty").mkdir()
+    assert aakit("predict", trained, images, "--out", place / "empty").code == 0
+
+
+def test_what_is_no_model_is_refused(aakit: Command, place: Path, images: Path) -> None:
+    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "does not say which experiment"}
+    for path, message in messages.items():
+        ran = aakit("predict", path, images, "--out", place / "out")
+        assert_plain(ran)
+        assert message in ran.err
+    assert contents(place) == {}

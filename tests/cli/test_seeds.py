@@ -1,0 +1,71 @@
+"""`aakit run --seeds`: one experiment, several seeds, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from ..command import Command
+from ..comparison.made import result
+from .conftest import assert_plain, contents
+
+SHORT = [
+    word
+    for one in (
+        "scheduler.text_epochs=[1]",
+        "scheduler.image_epochs=[1]",
+        "scheduler.rate_factors=[1]",
+        "evaluation.heatmaps=0",
+        "seed=5",
+    )
+    for word in ("--set", one)
+]
+
+
+def test_seeds_run_once_and_end_in_mean_and_deviation(aakit: Command, place: Path, small_experiment: Path) -> None:
+    arguments = ("run", small_experiment, *SHORT, "--out", "out", "--device", "cpu")
+    ran = aakit(*arguments, "--seeds", 2)
+    assert ran.code == 0, ran.err
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["seed_5", "seed_6"]
+    found = [json.loads((place / "out" / f"seed_{seed}" / "metrics.json").read_text()) for seed in (5, 6)]
+    first, second = (one["loops"][0]["mean"]["pixel_auroc"] for one in found)
+    expected = f"{(first + second) / 2:.4f} ± {abs(first - second) / 2**0.5:.4f}"
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("quoted ")]
+    assert expected in line
+    alone = aakit("run", small_experiment, *SHORT, "--seed", 6, "--out", "alone", "--device", "cpu")
+    assert alone.code == 0, alone.err
+    same = [(place / folder / "metrics.json").read_bytes() for folder in ("alone", "out/seed_6")]
+    assert same[0] == same[1], "a seed of a series is the same run as one by itself"
+    before = contents(place)
+    shutil.rmtree(place / "out" / "seed_5")
+    again = aakit(*arguments, "--seeds", 2)
+    assert again.code == 0, again.err
+    assert "seed 5: to run\nseed 6: finished already, kept\n" in again.out
+    after = contents(place)
+    assert after["out/seed_5/metrics.json"] == before["out/seed_5/metrics.json"]
+    assert after["out/seed_6/manifest.json"] == before["out/seed_6/manifest.json"]
+    dry = aakit(*arguments, "--seeds", 3, "--dry-run")
+    assert "seed 7: to run" in dry.out and "experiment small" in dry.out
+    assert contents(place) == after
+
+
+def test_folders_of_others_are_refused_before_anything_runs(
+    aakit: Command, place: Path, small_experiment: Path
+) -> None:
+    arguments = ("run", small_experiment, "--seeds", 2, "--out", "out")
+    (place / "out" / "seed_3").mkdir(parents=True)
+    (place / "out" / "seed_3" / "events.jsonl").touch()
+    ran = aakit(*arguments)
+    assert_plain(ran)
+    assert "seed_3: holds an unfinished run" in ran.err and "remove the folder" in ran.err
+    text = small_experiment.read_text().replace("seed = 3", "seed = 9")
+    (place / "out" / "seed_3" / "experiment.toml").write_text(text)
+    (place / "out" / "seed_3" / "metrics.json").write_text(json.dumps({"quoted": {}, "before": result({"a": {}})}))
+    ran = aakit(*arguments)
+    assert_plain(ran)
+    assert "holds a run of another experiment: seed (9 there, 3 here)" in ran.err
+    assert [path.name for path in (place / "out").iterdir()] == ["seed_3"]
+    ran = aakit("run", small_experiment, "--seeds", 2, "--out", "out/seed_3")
+    assert_plain(ran)
+    assert "holds a single run" in ran.err
