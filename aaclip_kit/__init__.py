@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .contracts.data import DataSet, Domain, Sample, is_image_file
-from .contracts.errors import UserError, UserErrors
+from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .hookspecs import Register, hookimpl
@@ -65,6 +65,7 @@ __all__ = [
     "hookimpl",
     "is_image_file",
     "load_model",
+    "nearest_hint",
     "norm_matched_residual",
 ]
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from aaclip_kit import UserError
 from aaclip_kit.comparison.compare import Comparison, Difference, compare
-from aaclip_kit.comparison.groups import Group, gather
-from aaclip_kit.comparison.runs import is_finished
+from aaclip_kit.comparison.groups import Group, finished_variants, gather
 from aaclip_kit.comparison.study_file import StudyFile, read_study
 from aaclip_kit.comparison.tables import heading, signed, span, spread
 from aaclip_kit.comparison.write import markdown_table
@@ -80,8 +79,7 @@ def between_markers(page: str, name: str, text: str) -> str:
 
 
 def _groups(folder: Path, file: StudyFile) -> list[Group]:
-    there = [folder / name for name in file.variants if any(map(is_finished, (folder / name).glob("seed_*")))]
-    return gather(there)
+    return gather(finished_variants(folder, file.variants))
 
 
 def _caption(data: str, baseline: str, groups: list[Group]) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
-from aaclip_kit import DataSet, Domain, Sample, UserError, UserErrors, is_image_file
+from aaclip_kit import DataSet, Domain, Sample, UserError, UserErrors, is_image_file, nearest_hint
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,9 @@ def read_classes(
 
 def unknown_classes(wanted: Sequence[str], known: Sequence[str], where: str) -> list[UserError]:
     """One fault for each wanted class that is not known, with the nearest name."""
-    faults = []
-    for name in dict.fromkeys(wanted):
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            faults.append(UserError(f"no class '{name}'", where=where, fix=f"{hint}there are: {', '.join(known)}"))
-    return faults
+    unknown = [name for name in dict.fromkeys(wanted) if name not in known]
+    there = f"there are: {', '.join(known)}"
+    return [UserError(f"no class '{name}'", where=where, fix=nearest_hint(name, known) + there) for name in unknown]
 
 
 def listed(folder: Path) -> list[Path]:

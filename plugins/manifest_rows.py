@@ -113,7 +113,8 @@ def _csv_rows(file: Path, text: str) -> Iterator[_Row | UserError]:
             else:
                 yield _Row(where, {**entry, "label": _number(entry["label"])})
     except csv.Error as error:
-        raise UserError(f"is no CSV ({error})", where=f"{file}, line {reader.line_num}", fix="mend it there") from None
+        where = f"{file}, line {reader.reader.line_num}"
+        raise UserError(f"is no CSV ({error})", where=where, fix="mend it there") from None
 
 
 def _number(text: str | None) -> Any:

@@ -67,6 +67,9 @@ def _add(
     entry: dict[str, Any], detector: Detector, picture: Shown, tower: TowerName, stage: AttentionStage, calls: Calls
 ) -> None:
     assert isinstance(stage, ShowsAttention)
+    if not calls[stage]:
+        entry["reason"] = "it was never called, as no stage behind the last level is"
+        return
     try:
         found = _text_groups if tower == "text" else _vision_groups
         groups = found(detector, picture, stage, calls[stage])

@@ -70,10 +70,14 @@ class Cases:
         return keep
 
     def even(self) -> list[int]:
-        """Up to `most` images, the same number of each class and label if there are enough; classes in turn."""
+        """Up to `most` images, the same number of each class and label if there are enough; classes in turn.
+
+        Defects stand in order within a class, so each class's images are taken from another place of its stretches.
+        """
         of_classes: list[list[int]] = []
         for each in range(1, self.most + 1):
-            of_classes = [list(self._alternating(name, each)) for name in self._places]
+            shifts = ((2 * number + 1) / (2 * len(self._places)) for number in range(len(self._places)))
+            of_classes = [list(self._alternating(*found, each)) for found in zip(self._places, shifts, strict=True)]
             if sum(map(len, of_classes)) >= self.most:
                 break
         in_turn = [place for turn in zip_longest(*of_classes) for place in turn if place is not None]
@@ -102,18 +106,18 @@ class Cases:
         low, high = np.quantile([outcome.grids[place] for outcome in self.loops for place in places], [0.01, 0.995])
         return float(low), float(high)
 
-    def _alternating(self, name: str, each: int) -> Iterator[int]:
+    def _alternating(self, name: str, shift: float, each: int) -> Iterator[int]:
         """Up to `each` anomalous and normal images of a class, in turn."""
         places = [place for place, sample in enumerate(self.samples) if sample.class_name == name]
         kinds = [[place for place in places if self.samples[place].label == label] for label in (1, 0)]
-        pairs = zip_longest(*(spread(kind, each) for kind in kinds))
+        pairs = zip_longest(*(spread(kind, each, shift) for kind in kinds))
         return (place for pair in pairs for place in pair if place is not None)
 
 
-def spread(places: Sequence[int], most: int) -> list[int]:
-    """Up to `most` of the places, evenly over all of them: the middle one of each stretch."""
+def spread(places: Sequence[int], most: int, shift: float = 0.5) -> list[int]:
+    """Up to `most` of the places, one of each of as many equal stretches, at `shift` (0 to 1) of its length."""
     count = min(most, len(places))
-    return [places[(2 * stretch + 1) * len(places) // (2 * count)] for stretch in range(count)]
+    return [places[int((stretch + shift) * len(places) / count)] for stretch in range(count)]
 
 
 def average_precision(anomaly_map: Float32[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> float | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..contracts.errors import UserErrors
+from ..contracts.errors import UserError, UserErrors
 from ..discovery import discover
 from .run import SET_HELP
 
@@ -46,7 +46,12 @@ def ablate(
 
     with QuietScreen() as screen:
         faults = ablation.execute(jobs, screen)
-    _compare(ablation)
+    try:
+        _compare(ablation)
+    except UserErrors as errors:
+        faults += errors.faults
+    except UserError as error:
+        faults.append(error)
     if faults:
         raise UserErrors(faults)
 
@@ -70,18 +75,13 @@ def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
 def _compare(ablation: "Ablation") -> None:
     """Compare on each data set what is finished there."""
     from ..comparison.compare import compare
-    from ..comparison.groups import gather
-    from ..comparison.runs import is_finished
+    from ..comparison.groups import finished_variants, gather
     from ..comparison.write import write_comparison
     from .compare import show_comparison
 
     for data in ablation.study.data:
         folder = ablation.out / data
-        there = [
-            folder / name
-            for name in ablation.study.file.variants
-            if any(is_finished(run) for run in (folder / name).glob("seed_*"))
-        ]
+        there = finished_variants(folder, ablation.study.file.variants)
         if folder / ablation.study.baseline not in there:
             print(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
             continue

@@ -38,20 +38,21 @@ def compare(
 
 
 def show_comparison(comparison: "Comparison") -> None:
-    """One table a metric, then notes."""
-    from ..comparison.tables import heading, screen_table, title
+    """One table a metric with its verdicts below it, then notes."""
+    from ..comparison.tables import heading, screen_table, screen_verdicts, title
 
     console = Console(highlight=False)
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
     for metric in comparison.metrics:
         heads, rows = screen_table(comparison, metric)
         table = Table(title=heading(metric), box=None, header_style="bold", pad_edge=False, title_justify="left")
-        for head in heads[:-1]:
-            table.add_column(head, justify="left" if head == heads[0] else "right", no_wrap=True)
-        table.add_column(heads[-1])
+        for head in heads:
+            table.add_column(head, justify="left" if head == heads[0] else "right")
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(table)
+        for line in screen_verdicts(comparison, metric):
+            console.print(line, markup=False)
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False)
     console.print("The rule of the verdicts is in docs/comparing.md, and in what --json and --out write.", markup=False)

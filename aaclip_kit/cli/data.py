@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,8 @@ def manifest(
     check_target(out)
     prefix = prefix_of(out, root)
     if layout == IMAGES:
+        # Nothing that reads a list without labels can be told a root, so paths lead there from the list.
+        prefix = prefix or Path(relpath(root.resolve(), out.parent.resolve()))
         from ..data.listing import list_images
 
         images, _ = list_images([root])

@@ -34,11 +34,11 @@ def evaluate(
     from ..trained.model import TrainedModel
     from ..trained.unseen import check_unseen
 
-    data = load_data(trained.experiment, ["test"])
-    note = check_unseen(trained.metadata, data, trained.experiment.file.data.allow_overlap)
-    found = TrainedModel(trained, data.real_names).metrics(data.sets["test"])
-    notes = [*data.notes, *([note] if note else [])]
-    record = {"checkpoint": str(trained.checkpoint), "data": data.records["test"], "notes": notes, **found}
+    allowed = trained.experiment.file.data.allow_overlap
+    data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
+    found = TrainedModel(trained).metrics(data.sets["test"])
+    about = {"checkpoint": str(trained.checkpoint), "data": data.records["test"], "notes": list(data.notes)}
+    record = {**about, **found}
     text = json.dumps(record, indent=2, allow_nan=False)
     if target:
         _write(target, text)

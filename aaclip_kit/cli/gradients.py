@@ -35,10 +35,11 @@ def gradients(
 
     from ..dilution.measure import as_record
     from ..dilution.write import write_dilution
-    from ..record.folder import RunFolder, default_run_path
+    from ..record.folder import RunFolder, check_elsewhere, default_run_path
 
     target = out or default_run_path(f"{experiment.file.name}-gradients")
     RunFolder.check_free(target)
+    check_elsewhere(target)
     console = Console(highlight=False, stderr=as_json)
     record = as_record(_measured(experiment, numbers, batches, inits, console))
     write_dilution(target, record, resolved_toml(experiment))

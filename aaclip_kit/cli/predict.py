@@ -1,7 +1,9 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
 from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,18 @@ from .run import SET_HELP
 
 if TYPE_CHECKING:
     from ..contracts.data import DataSet
-    from ..trained.model import Thresholds, TrainedModel
+    from ..trained.model import TrainedModel
     from ..trained.source import Trained
+    from ..trained.thresholds import Thresholds
 
 _WITHOUT_EFFECT = ONLY_TRAINING | {"switches.score_normalisation", "switches.one_label_auroc"}
+
+
+class Domains(StrEnum):
+    """Domains of images, whose maps are blurred differently."""
+
+    industrial = "industrial"
+    medical = "medical"
 
 
 class OnBadImage(StrEnum):
@@ -34,10 +44,13 @@ def predict(
     out: Path = typer.Option(help="Folder to write; it must be new or empty."),
     class_name: str | None = typer.Option(None, "--class", help="Class of the images, as in training if known there."),
     real_name: str | None = typer.Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
+    domain: Domains | None = typer.Option(
+        None, "--domain", help="Kind of images, which sets the blur; as in training."
+    ),
     threshold: float | None = typer.Option(None, "--threshold", help="Image score from which an image is anomalous."),
     map_threshold: float | None = typer.Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
     uncalibrated: bool = typer.Option(
-        False, "--uncalibrated", help="Scores and heatmaps alone, if no threshold is known."
+        False, "--uncalibrated", help="Scores and heatmaps alone: no threshold but those given here."
     ),
     on_bad_image: OnBadImage = typer.Option(
         OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."
@@ -48,20 +61,22 @@ def predict(
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, SCORING, _WITHOUT_EFFECT)
+    _check_finite(threshold, "--threshold")
+    _check_finite(map_threshold, "--map-threshold")
     from ..trained.predictions import check_free
 
     check_free(out)
     from ..trained.source import find_trained
 
     trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
-    thresholds = _thresholds(trained, threshold, map_threshold, uncalibrated)
+    thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
     from ..data.listing import list_images
     from ..trained.model import TrainedModel
     from ..trained.predictions import as_data, write_predictions
 
     listed, faults = list_images(paths)
     built = TrainedModel(trained)
-    data, sizes, bad = as_data(built, listed, class_name, real_name)
+    data, sizes, bad = as_data(built, listed, class_name, real_name, built.domain(domain))
     faults += bad
     if faults and (on_bad_image is OnBadImage.error or not data.samples):
         raise UserErrors(_shown(faults))
@@ -69,18 +84,25 @@ def predict(
     _show(built, data, counts, thresholds, faults, out)
 
 
-def _thresholds(trained: "Trained", image: float | None, pixel: float | None, uncalibrated: bool) -> "Thresholds":
-    """Those given, else those stored. Raises `UserError` where there is none for an image, unless that is wanted."""
-    from ..trained.model import Thresholds, stored_thresholds
+def _check_finite(threshold: float | None, option: str) -> None:
+    if threshold is not None and not isfinite(threshold):
+        raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
 
-    stored = stored_thresholds(trained)
-    found = Thresholds(stored.image if image is None else image, stored.map if pixel is None else pixel)
+
+def _thresholds(
+    trained: "Trained", image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
+) -> "Thresholds":
+    """Those given, else those stored. Raises `UserError` where there is none for an image, unless that is wanted."""
+    from ..trained.thresholds import Thresholds, stored_thresholds
+
+    stored = stored_thresholds(trained, None if domain is None else domain.value)
+    if uncalibrated:
+        stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
+    found = replace(stored, image=stored.image if image is None else image, map=stored.map if pixel is None else pixel)
     if found.image is None and not uncalibrated:
-        calibration = trained.metadata.calibration
-        reason = calibration.reasons.get("image_threshold") if calibration else None
-        why = reason or ("its scores were made in another way" if calibration else "it was never calibrated")
+        problem = f"holds no threshold for these scores ({stored.reasons.get('image', 'it has none')})"
         fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"
-        raise UserError(f"holds no threshold for these scores ({why})", where=str(trained.checkpoint), fix=fix)
+        raise UserError(problem, where=str(trained.checkpoint), fix=fix)
     return found
 
 
@@ -107,7 +129,9 @@ def _show(
     if built.evaluator.switches.score_normalisation == "test_set":
         print("scores      are raw: the published normalisation by the whole test set is left out")
     for what, value in (("image", thresholds.image), ("map", thresholds.map)):
-        print(f"threshold   {what}: {'none, so nothing is decided by it' if value is None else format(value, '.6g')}")
+        reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
+        none = f"none{reason}, so nothing is decided by it"
+        print(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
     for fault in faults:
         print(f"skipped     {fault.where}: {fault.problem}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))

@@ -64,13 +64,17 @@ class Screen:
             self.message(
                 f"{role:10} {len(data.classes)} classes, {normal} normal and {anomalous} anomalous images: {names}"
             )
-        for note in run.data.notes:
-            self.message(f"warning    {note}")
+        self.data_notes(run)
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
         for number, plan in enumerate(plan_ahead(run.scheduler), 1):
             self.message(f"loop {number}     {_describe(plan)}")
         if target:
             self.message(f"writes to  {target}")
+
+    def data_notes(self, run: Run) -> None:
+        """What is to be known of the data: images left out, overlap that was allowed."""
+        for note in run.data.notes:
+            self.message(f"warning    {note}")
 
     def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
         """Start a new bar."""
@@ -124,7 +128,7 @@ class QuietScreen(Screen):
         """Nothing: the run's line comes when it ends."""
 
     def message(self, text: str) -> None:
-        """Nothing."""
+        """Nothing: what a run warned of is read from its folder."""
 
 
 def _describe(plan: LoopPlan) -> str:

@@ -43,6 +43,7 @@ def run_seeds(
         assembled = assemble(experiments[seed])
         folder = RunFolder.create(seed_folder(target, seed))
         with Screen() as screen:
+            screen.data_notes(assembled)
             execute(assembled, folder, screen)
     _show(target, list(experiments))
 
@@ -87,7 +88,7 @@ def _show(target: Path, seeds: list[int]) -> None:
         *("", *map(heading, held)), box=None, header_style="bold", pad_edge=False, title_justify="left",
         title=f"mean ± standard deviation over {len(runs)} seeds, mean over the test classes",
     )  # fmt: skip
-    last = min(run.metrics["loops"][-1]["loop"] for run in runs)
+    last = min(len(run.metrics["loops"]) for run in runs)
     lines = {"before training": 0, **{f"loop {loop}": loop for loop in range(1, last + 1)}, "quoted": None}
     for name, loop in lines.items():
         table.add_row(name, *(spread(summary(runs, metric, loop)) for metric in held))

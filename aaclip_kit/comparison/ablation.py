@@ -1,5 +1,6 @@
 """Running a study: what is finished stays, what was left half done begins again, the rest runs."""
 
+import gc
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..contracts.errors import UserError, UserErrors
 from ..registry import Registry
 from .groups import ORDER
-from .runs import read_run
+from .runs import read_run, warnings_of
 from .series import State, state_of
 from .study import Planned, Study
 
@@ -33,7 +34,10 @@ class Ablation:
     say: Callable[[str], None]
 
     def states(self) -> dict[Planned, State]:
-        """What OUT holds of each run. Raises `UserErrors` where a folder belongs to another experiment."""
+        """What OUT holds of each run; one that scores others' weights is finished once those are.
+
+        Raises `UserErrors` where a folder belongs to another experiment.
+        """
         found, faults = dict[Planned, State](), list[UserError]()
         for run in self.study.runs:
             try:
@@ -44,6 +48,10 @@ class Ablation:
                 faults.append(error)
         if faults:
             raise UserErrors(faults)
+        finished = {run.place for run, state in found.items() if state == "finished"}
+        for run, state in found.items():
+            if state == "finished" and run.rescores not in {None, *finished}:
+                found[run] = "unfinished"
         return found
 
     def execute(self, jobs: int, progress: "Progress") -> list[UserError]:
@@ -66,9 +74,10 @@ class Ablation:
             try:
                 self._run_here(run, progress)
                 self._report(run)
-            except UserError as error:
-                faults.append(UserError(error.problem, where=_within(run, error.where), fix=error.fix))
-                self.say(f"{run.place}: failed, {error.problem}")
+            except Exception as error:
+                faults.append(fault := _fault(run, error))
+                self.say(f"{run.place}: failed, {fault.problem}")
+            _free_memory()
         return faults
 
     def _run_here(self, run: Planned, progress: "Progress") -> None:
@@ -109,6 +118,8 @@ class Ablation:
             f"{name} {mean[name]:.4f}" for name in ("pixel_auroc", "image_auroc") if mean[name] is not None
         )
         self.say(f"{run.place}: {said}")
+        for warning in warnings_of(self.out / run.place):
+            self.say(f"{run.place}: {warning}")
 
     def _write_order(self) -> None:
         """The order of the file, which a reader of the folders would not know."""
@@ -173,5 +184,18 @@ def _claimed(out: Path) -> Iterator[int | None]:
         yield lock.fileno()
 
 
-def _within(run: Planned, where: str | None) -> str:
-    return f"{run.place}: {where}" if where else str(run.place)
+def _fault(run: Planned, error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        where = f"{run.place}: {error.where}" if error.where else str(run.place)
+        return UserError(error.problem, where=where, fix=error.fix)
+    fix = f"see {command_of(run)}" if run.rescores is None else "start the ablation again: what is finished is kept"
+    return UserError(f"{type(error).__name__}: {error}", where=str(run.place), fix=fix)
+
+
+def _free_memory() -> None:
+    """Give back what a run held, which after an error may be most of the device's memory."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -171,7 +171,10 @@ def _notes(first: Group, others: Sequence[Group]) -> list[str]:
         if apart := sorted(first.runs.keys() ^ group.runs.keys()):
             notes.append(f"{group.label}: seeds {_listed(apart)} are not in both, and stand in no difference")
     everywhere = [run for group in (first, *others) for run in group.runs.values()]
-    if len({run.data.get("train", {}).get("sha256") for run in everywhere}) > 1:
+    trained_on: dict[int, set[str | None]] = {}
+    for run in everywhere:  # a draw of shots differs by seed
+        trained_on.setdefault(run.seed, set()).add(run.data.get("train", {}).get("sha256"))
+    if any(len(prints) > 1 for prints in trained_on.values()):
         notes.append("the runs were trained on different data")
     if len({run.commit for run in everywhere}) > 1:
         notes.append("the runs were made by different commits of the code")

@@ -1,7 +1,7 @@
 """Which runs stand for which method: a run folder, a parent of seed folders, or an ablation's folder."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,6 +45,12 @@ def gather(paths: Sequence[Path]) -> list[Group]:
     return [_read(one, label) for one, label in zip(found, labels, strict=True)]
 
 
+def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Folders of these variants below `folder`, in order, that hold a finished run."""
+    there = [folder / name for name in names if (folder / name).is_dir()]
+    return [variant for variant in there if any(map(is_finished, _run_folders(variant)))]
+
+
 def _groups_at(path: Path) -> list[_Found]:
     if not path.is_dir():
         raise UserError(
@@ -54,7 +60,7 @@ def _groups_at(path: Path) -> list[_Found]:
         return [_Found(path, [path])]
     if seeds := _run_folders(path):
         return [_Found(path, seeds)]
-    variants = [child for child in _ordered(path) if any(map(is_finished, _run_folders(child)))]
+    variants = finished_variants(path, _ordered(path))
     if not variants:
         raise UserError("holds no finished run", where=str(path), fix="name the folder of a run, of seeds or variants")
     return [_Found(child, _run_folders(child)) for child in variants]
@@ -64,13 +70,12 @@ def _run_folders(folder: Path) -> list[Path]:
     return [child for child in sorted(folder.iterdir()) if child.is_dir() and holds_a_run(child)]
 
 
-def _ordered(folder: Path) -> list[Path]:
-    """Folders below; those of an ablation in the order of its file."""
+def _ordered(folder: Path) -> list[str]:
+    """Names of the folders below; those of an ablation in the order of its file."""
     order = folder / ORDER
     listed = list(read_json(order).get("variants", ())) if order.is_file() else []
-    children = {child.name: child for child in sorted(folder.iterdir()) if child.is_dir()}
-    first = [children.pop(name) for name in listed if name in children]
-    return [*first, *children.values()]
+    children = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    return list(dict.fromkeys((*listed, *children)))
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:

@@ -49,9 +49,17 @@ def holds_a_run(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run here came to its quoted result."""
+    """Whether the run here came to its end: it quotes a result, and its manifest names the time."""
     path = folder / METRICS
-    return path.is_file() and "quoted" in read_json(path)
+    return path.is_file() and "quoted" in read_json(path) and bool(read_json(folder / MANIFEST).get("finished"))
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """What a finished run warned of: notes on its data, and warnings of its training."""
+    data = read_json(folder / MANIFEST)["data"]
+    notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
+    events = map(json.loads, (folder / EVENTS).read_text(encoding="utf-8").splitlines())
+    return notes + [event["message"] for event in events if event["event"] == "warning"]
 
 
 def read_run(folder: Path) -> FinishedRun:

@@ -1,5 +1,6 @@
 """The runs of an ablation, each checked before any starts."""
 
+import json
 import os
 from dataclasses import dataclass
 from itertools import product
@@ -77,8 +78,7 @@ def load_study(
     wanted = [name for name in file.variants if not only or name in only or name in _sources(file, only)]
     data, left_out = _data_sets(path, {name: file.data[name] for name in only_data or file.data})
     planner = _Planner(path, file, registry, data, overrides)
-    of_seed = tuple(one for one in overrides if one.partition("=")[0].strip() == "seed")
-    first = _load(path.parent / file.base, registry, of_seed, f"{path}: base").file.seed
+    first = _load(path.parent / file.base, registry, overrides, f"{path}: base").file.seed
     runs, faults = list[Planned](), list[UserError]()
     for name, variant in product(data, wanted):
         try:
@@ -155,8 +155,16 @@ def _data_sets(path: Path, asked: dict[str, DataTable]) -> tuple[dict[str, tuple
                 continue
             fix = f"put the data there, set {table.root_variable or 'root_variable'}, or say optional = true"
             raise UserError(problem, where=f"{path}: data.{name}", fix=fix)
-        found[name] = tuple(one.replace("{root}", str(root)) for one in table.set)
+        found[name] = tuple(_with_root(one, str(root)) for one in table.set)
     return found, tuple(left_out)
+
+
+def _with_root(override: str, root: str) -> str:
+    """The override with the root in place of "{root}": in quotes where it is the value, since 2024 is a folder too."""
+    key, _, value = override.partition("=")
+    if value.strip() != "{root}":
+        return override.replace("{root}", root)
+    return f"{key}={json.dumps(root, ensure_ascii=False)}"
 
 
 def _load(path: Path, registry: Registry, overrides: tuple[str, ...], where: str) -> Experiment:

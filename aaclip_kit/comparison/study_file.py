@@ -60,8 +60,12 @@ class StudyFile(Options):
 
 def read_study(path: Path) -> StudyFile:
     """Read an ablation file. Raises `UserErrors` with every fault of its own tables."""
+    tables = read_toml(path)
+    if "backbone" in tables and "variants" not in tables:
+        fix = "run it with `aakit run`; docs/comparing.md shows an ablation file"
+        raise UserError("is an experiment file, not an ablation file", where=str(path), fix=fix)
     try:
-        file = StudyFile.model_validate(read_toml(path))
+        file = StudyFile.model_validate(tables)
     except ValidationError as error:
         raise UserErrors(explain(error, StudyFile, str(path), "")) from None
     if faults := list(_faults(file, str(path))):

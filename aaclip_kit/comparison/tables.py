@@ -30,10 +30,16 @@ def rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
 
 
 def screen_table(comparison: Comparison, metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Heads and rows of the columns that fit a terminal."""
-    kept = [HEADS.index(head) for head in HEADS if head not in ("95 %, seeds", "seeds higher", "pairs higher")]
+    """Heads and rows of the columns that fit a terminal of 80 characters."""
+    kept = [HEADS.index(head) for head in ("run", "seeds", "mean ± sd", "difference", "95 %, seeds and classes")]
     chosen = [tuple(row[column] for column in kept) for row in rows(comparison, metric)]
     return tuple(HEADS[column] for column in kept), chosen
+
+
+def screen_verdicts(comparison: Comparison, metric: str) -> list[str]:
+    """A line for each run but the baseline: the verdict, and how the seeds' differences lie, with the sign test."""
+    signs, verdict = HEADS.index("seeds higher"), HEADS.index("verdict")
+    return [f"{row[0]}: {row[verdict]} (seeds higher: {row[signs]})" for row in rows(comparison, metric) if row[signs]]
 
 
 def class_rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..contracts.data import Sample
+from ..contracts.errors import UserError
 from ..experiment.schema import AugmentationTable
 from .augment import jitter_color, move
 from .pictures import open_picture, read_mask, resized
@@ -46,10 +47,12 @@ class Batch:
 
 Augment = Literal["none", "geometry", "geometry_and_color"]
 Item = tuple[Tensor, Tensor, Sample]
+Found = Item | UserError
+"""A fault is handed over like an item: raised in a worker process it would arrive as the text of a traceback."""
 
 
 @dataclass(frozen=True)
-class _Items(Dataset[Item]):
+class _Items(Dataset[Found]):
     """Decodes one sample; the random stream of an image depends on `key` and its place, not on who decodes it."""
 
     samples: tuple[Sample, ...]
@@ -61,7 +64,13 @@ class _Items(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Found:
+        try:
+            return self._item(index)
+        except UserError as fault:
+            return fault
+
+    def _item(self, index: int) -> Item:
         sample = self.samples[index]
         random = np.random.default_rng([*self.key, index])
         picture = open_picture(sample.image)
@@ -79,15 +88,28 @@ class _Items(Dataset[Item]):
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-def _collate(items: list[Item]) -> Batch:
+def _collate(found: list[Found]) -> Batch | UserError:
+    items = []
+    for item in found:
+        if isinstance(item, UserError):
+            return item
+        items.append(item)
     images, masks, samples = zip(*items, strict=True)
     labels = torch.tensor([sample.label for sample in samples])
     return Batch(torch.stack(images), torch.stack(masks), labels, samples)
 
 
+def _batches(items: _Items, batch_size: int, workers: int, order: list[int] | None = None) -> Iterator[Batch]:
+    loader = DataLoader(items, batch_size, sampler=order, num_workers=workers, collate_fn=_collate)
+    for found in loader:
+        if isinstance(found, UserError):
+            raise found
+        yield found
+
+
 def test_batches(samples: tuple[Sample, ...], pixels: Pixels, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """Samples in order, without augmentation."""
-    return iter(DataLoader(_Items(samples, pixels), batch_size, num_workers=workers, collate_fn=_collate))
+    """Samples in order, without augmentation. Raises `UserError` for a file that cannot be read any more."""
+    return _batches(_Items(samples, pixels), batch_size, workers)
 
 
 @dataclass(frozen=True)
@@ -108,8 +130,8 @@ class TrainBatches:
         return -(-len(self.samples) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Every sample once, in the order of this epoch."""
+        """Every sample once, in the order of this epoch. Raises `UserError` as `test_batches` does."""
         key = (*self.key, number)
         order = np.random.default_rng(key).permutation(len(self.samples)).tolist()
         items = _Items(self.samples, self.pixels, self.augment, self.table, key)
-        return iter(DataLoader(items, self.batch_size, sampler=order, num_workers=self.workers, collate_fn=_collate))
+        return _batches(items, self.batch_size, self.workers, order)

@@ -1,11 +1,14 @@
 """Which images of the source the thresholds are chosen on; test images never are."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
-from ..contracts.data import DataSet, Sample
+from ..contracts.data import DataSet
 from .sources import Data
 
 
@@ -26,7 +29,7 @@ def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     for role in ("calibration", "validation"):
         if role in data.sets:
             return data, HeldOut(f"data.{role}", data.sets[role])
-    kept, drawn = split(data.sets["train"], share, seed)
+    kept, drawn = split(data.sets["train"], data.prints["train"].images, share, seed)
     if not drawn.samples:
         return data, HeldOut(f"no image, since {share:g} of data.train comes to none", drawn)
     record = {**data.records["train"], "held_out": [str(sample.image) for sample in drawn.samples]}
@@ -34,19 +37,23 @@ def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     return rest, HeldOut(f"{share:g} of data.train, kept out of training", drawn)
 
 
-def split(data: DataSet, share: float, seed: int) -> tuple[DataSet, DataSet]:
-    """The rest and a share of a data set, both in its order.
+def split(data: DataSet, images: Mapping[Path, str], share: float, seed: int) -> tuple[DataSet, DataSet]:
+    """The rest and a share of a data set, both in its order; `images` gives the checksum of each image.
 
-    Of each class and label the nearest whole number of images is drawn, never all. What is drawn of one class does not
-    depend on the others.
+    Of each class and label the nearest whole number of contents is drawn, never all, each with every file that holds
+    it. A content that two classes or both labels have stays in the rest. What is drawn of one class does not depend on
+    others that share no content with it.
     """
-    groups: dict[tuple[str, int], list[Sample]] = {}
+    groups: dict[tuple[str, int], dict[str, None]] = {}
     for sample in data.samples:
-        groups.setdefault((sample.class_name, sample.label), []).append(sample)
-    drawn: set[Sample] = set()
-    for (name, label), samples in groups.items():
-        count = min(int(len(samples) * share + 0.5), len(samples) - 1)
+        groups.setdefault((sample.class_name, sample.label), {})[images[sample.image]] = None
+    owners = Counter(content for contents in groups.values() for content in contents)
+    drawn: set[str] = set()
+    for (name, label), contents in groups.items():
+        own = [content for content in contents if owners[content] == 1]
+        count = min(int(len(contents) * share + 0.5), len(contents) - 1)
         random = np.random.default_rng([seed, crc32(name.encode()), label])
-        drawn.update(samples[place] for place in random.permutation(len(samples))[:count])
-    rest = tuple(sample for sample in data.samples if sample not in drawn)
-    return replace(data, samples=rest), replace(data, samples=tuple(s for s in data.samples if s in drawn))
+        drawn.update(own[place] for place in random.permutation(len(own))[:count])
+    rest = tuple(sample for sample in data.samples if images[sample.image] not in drawn)
+    out = tuple(sample for sample in data.samples if images[sample.image] in drawn)
+    return replace(data, samples=rest), replace(data, samples=out)

@@ -74,16 +74,26 @@ def _in_list(file: Path) -> Iterator[Listed | UserError]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text in UTF-8"
         raise UserError(f"cannot be read ({reason})", where=str(file), fix="save it as text in UTF-8") from None
-    rows = list(_csv_rows(text) if file.suffix.lower() == ".csv" else _json_rows(text))
+    rows = list(_csv_rows(file, text) if file.suffix.lower() == ".csv" else _json_rows(text))
     if not rows:
         raise UserError("names no image", where=str(file), fix='write one image a line, with "image_path"')
     for number, row in rows:
         image, name = row.get("image_path"), row.get("class_name") or None
+        where = f"{file}, line {number}"
         if isinstance(image, str) and image and (name is None or isinstance(name, str)):
-            yield Listed(file.parent / image, name)
+            yield _as_path(file.parent / image, name, where)
         else:
             fix = 'give "image_path" and, if wanted, "class_name", both texts'
-            yield UserError("names no image", where=f"{file}, line {number}", fix=fix)
+            yield UserError("names no image", where=where, fix=fix)
+
+
+def _as_path(image: Path, name: str | None, where: str) -> Listed | UserError:
+    try:
+        if image.resolve().is_file():
+            return Listed(image, name)
+    except (OSError, RuntimeError, ValueError) as error:
+        return UserError(f'"image_path" is no path ({error})', where=where, fix="correct it")
+    return UserError(f"there is no file {image}", where=where, fix="correct it: paths start from the list's own folder")
 
 
 def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -97,7 +107,11 @@ def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row if isinstance(row, dict) else {}
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        yield reader.line_num, row
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        where = f"{file}, line {reader.reader.line_num}"
+        raise UserError(f"is no CSV ({error})", where=where, fix="mend it there") from None

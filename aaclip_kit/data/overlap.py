@@ -7,6 +7,9 @@ from ..contracts.errors import UserError
 from .roles import Role
 from .survey import Survey
 
+ALLOWED, NOT_ZERO_SHOT = "allow_overlap is set", "not zero-shot"
+"""How the notes begin that a reader of results must see before any figure."""
+
 _FIX = "use other classes or another folder for one of them, or set allow_overlap = true in [data]"
 
 
@@ -23,12 +26,12 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
         first, second = _surveys(one, other)
         faults += _two_real_names(one, first, other, second)
         if both := [name for name in second.data.classes if name in first.data.classes]:
-            other.notes.append(f"not zero-shot: {one.where} has classes of the same name: {', '.join(both)}")
+            other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
         images = _shared(first, second)
         if not (problem := _overlap(one, other, images)):
             continue
         if allowed:
-            other.notes.append(f"allow_overlap is set: {problem}")
+            other.notes.append(f"{ALLOWED}: {problem}")
             shared.setdefault(other.name, set()).update(images)
             other.record |= {"overlap_allowed": True, "shared_images": len(shared[other.name])}
         else:

@@ -18,7 +18,6 @@ Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 _TOO_LARGE = (Image.DecompressionBombWarning, Image.DecompressionBombError)
-_FAULTY = (OSError, UnidentifiedImageError, ValueError, SyntaxError, *_TOO_LARGE)
 
 
 def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
@@ -36,7 +35,8 @@ def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
         # Pillow would warn of a palette's transparency, which is dropped like any alpha.
         upright.info.pop("transparency", None)
         return upright.convert("RGB")
-    except _FAULTY as error:
+    # A decoder may raise anything: Pillow's raise TypeError or struct.error over a damaged EXIF block.
+    except Exception as error:
         raise _unreadable(path, error) from None
 
 
@@ -51,7 +51,7 @@ def open_mask(path: Path, size: tuple[int, int], content: bytes | None = None) -
         # A palette's numbers say nothing: its first colour may be white. Nor do those of CMYK: 0 is white.
         coloured = upright.mode in ("P", "PA", "LA", "CMYK")
         values = np.asarray(upright.convert("RGB") if coloured else upright)
-    except _FAULTY as error:
+    except Exception as error:
         raise _unreadable(path, error) from None
     values = values[..., :3].max(axis=-1) if values.ndim == 3 else values
     check_mask_size(path, (values.shape[1], values.shape[0]), size)
@@ -94,6 +94,10 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, _TOO_LARGE):
         problem = f"is too large: it has more than {MOST_PIXELS:,} pixels"
         return UserError(problem, where=str(path), fix="scale it down, or cut it into tiles")
-    # Pillow's own words would name the file again.
-    problem = "what it holds is no image" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, UnidentifiedImageError):
+        problem = "what it holds is no image"  # Pillow's own words would name the file again
+    elif isinstance(error, (OSError, ValueError, SyntaxError)):
+        problem = str(error)
+    else:
+        problem = f"decoding it fails with {type(error).__name__}: {error}"
     return UserError(f"cannot be read as an image: {problem}", where=str(path), fix="replace it or remove it")

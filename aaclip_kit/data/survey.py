@@ -12,6 +12,9 @@ from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from .pictures import open_mask, open_picture
 
+_WORKERS = 4
+"""Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
+
 LEAST_SIDE = 8
 """Pixels of the shorter side of the smallest image that counts as one."""
 
@@ -32,8 +35,16 @@ class Fingerprint:
 
     counts: dict[str, dict[str, int]]
     sha256: str
-    contents: dict[str, Path]
-    """Checksum of each image to its path."""
+    images: dict[Path, str]
+    """Checksum of each image, by its path."""
+
+    @property
+    def contents(self) -> dict[str, Path]:
+        """The path of each checksum, the first where images are the same."""
+        found: dict[str, Path] = {}
+        for path, checksum in self.images.items():
+            found.setdefault(checksum, path)
+        return found
 
     def as_record(self) -> dict[str, Any]:
         """The part that goes into the manifest."""
@@ -63,18 +74,17 @@ class Survey:
     def fingerprint(self) -> Fingerprint:
         """Counts and checksums; neither names nor places of the files matter to them, but their order does."""
         counts: dict[str, Counter[str]] = {}
-        contents: dict[str, Path] = {}
         whole = hashlib.sha256()
         for sample, facts in self.pairs:
             counts.setdefault(sample.class_name, Counter())["anomalous" if sample.label else "normal"] += 1
-            contents.setdefault(facts.image, sample.image)
             whole.update(f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}".encode())
-        return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), contents)
+        images = {sample.image: facts.image for sample, facts in self.pairs}
+        return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images)
 
 
 def survey(data: DataSet) -> Survey:
     """Read and decode every file once. The faults that the data set brings along come first."""
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(_WORKERS) as pool:
         found = list(pool.map(_facts_of, data.samples))
     faults = tuple(fault for fault in found if isinstance(fault, UserError))
     sound = [(sample, facts) for sample, facts in zip(data.samples, found, strict=True) if isinstance(facts, FileFacts)]

@@ -86,7 +86,8 @@ def measure_dilution(
         found.fresh_stages = run.fresh_stages
         found.unvaried = tuple(dict.fromkeys(chain(*(unvaried(run, subject) for subject in subjects))))
         whole = inits * batches * (len(found.openings) + sum(len(subject.settings) for subject in subjects))
-        with torch.random.fork_rng():
+        device = run.place.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for tower in found.openings:
                 own = [subject for subject in subjects if subject.tower == tower]
                 for _ in _measure_tower(found, run, tower, own, batches):

@@ -17,7 +17,9 @@ from ..data.held_out import HeldOut, held_out
 from ..data.sources import Data, load_data
 from ..experiment import Chosen, Experiment
 from ..trained.checkpoint import load_into
+from ..trained.metadata import Metadata, read_metadata
 from ..trained.source import checkpoint_in
+from ..trained.unseen import check_unseen
 from .detector import Detector
 from .device import Place
 from .heads import Heads
@@ -40,6 +42,8 @@ class Run:
     scheduler: LoopScheduler
     fresh_stages: tuple[str, ...] | None
     """Stages that the [init] checkpoint lacked; None without a checkpoint."""
+    start: Metadata | None
+    """What the [init] checkpoint says of itself; None without a checkpoint."""
     calibration: HeldOut
     """Images that thresholds are chosen on."""
 
@@ -57,14 +61,16 @@ def assemble(experiment: Experiment) -> Run:
     data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
     torch.manual_seed(file.seed)
     detector = build_detector(experiment, data.real_names).to(place.device)
-    fresh = _initialise(detector, experiment)
+    start, fresh = _initialise(detector, experiment) or (None, None)
+    if start is not None:
+        data = check_unseen(start, data, file.data.allow_overlap, "init.checkpoint")
     experiment = _with_levels(experiment, detector.levels)
     check_conditioning(experiment, detector.sites)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler: LoopScheduler = experiment.scheduler.component.build(experiment.scheduler.options)
     for tower in dict.fromkeys(phase.train for plan in plan_ahead(scheduler) for phase in plan.phases):
         _check_losses(losses[tower], tower)
-    return Run(experiment, place, data, detector, losses, scheduler, fresh, calibration)
+    return Run(experiment, place, data, detector, losses, scheduler, fresh, start, calibration)
 
 
 def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
@@ -159,12 +165,14 @@ def _check_losses(group: WeightedLosses, tower: TowerName) -> None:
         raise UserError(problem, where=where, fix=fix)
 
 
-def _initialise(detector: Detector, experiment: Experiment) -> tuple[str, ...] | None:
+def _initialise(detector: Detector, experiment: Experiment) -> tuple[Metadata, tuple[str, ...]] | None:
+    """Load the [init] checkpoint, if there is one; what it says of itself, and the stages that it lacks."""
     path = experiment.file.init.checkpoint
     if path is None:
         return None
     try:
-        return tuple(load_into(detector, checkpoint_in(path) if path.is_dir() else path))
+        checkpoint = checkpoint_in(path) if path.is_dir() else path
+        return read_metadata(checkpoint), tuple(load_into(detector, checkpoint))
     except UserError:
         if experiment.switches.checkpoint_mismatch == "ignore":
             return None

@@ -78,13 +78,15 @@ class Execution:
         self._record_evaluation(0, self.metrics["before"])
         cases = Cases(test, run.experiment.file.evaluation.heatmaps)
         self._loops(cases)
-        self.metrics["quoted"] = quoted(self.metrics["loops"], run.experiment.switches.quoted_loop)
-        folder.write_metrics(self.metrics)
-        if loop := self.metrics["quoted"]["loop"]:
+        choice = quoted(self.metrics["loops"], run.experiment.switches.quoted_loop)
+        if loop := choice["loop"]:
             folder.write_curves({"loop": loop, "classes": self.curves[loop]})
             folder.write_calibration({"loop": loop, **asdict(self.calibrations[loop])})
-        save_pictures(run, cases, self.metrics["quoted"]["loop"], self.attending, folder)
+        save_pictures(run, cases, loop, self.attending, folder)
         folder.write_manifest(self._manifest(started, datetime.now(UTC)))
+        # A run counts as finished from here on. The report can be made again at any time.
+        self.metrics["quoted"] = choice
+        folder.write_metrics(self.metrics)
         write_report(folder.path)
         return self.metrics
 
@@ -116,11 +118,11 @@ class Execution:
         run = self.assembled
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
-        attending = tuple(sorted(self.attending))
-        about = About(file.name, loop, (), attending, train.domain, data.real_names, train.name)
+        attending, names = tuple(sorted(self.attending)), (train.name,) if train.name else ()
+        about = About(file.name, loop, (), attending, train.domain, data.real_names, names)
         images = short_digests(data.prints["train"].contents)
         metadata = Metadata(about, resolved_toml(run.experiment), self.calibrations[loop], images)
-        save(run.detector, self.folder.checkpoint_path(loop, suffix), metadata)
+        save(run.detector, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
     def _evaluate(self, role: str, keep: Keep | None = None) -> dict[str, ClassResult]:
         return self.evaluator.evaluate(self.assembled.data.sets[role], self.attending, trained=True, keep=keep)
@@ -180,11 +182,17 @@ def attending_in(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[Tow
 
 
 def quoted(loops: list[Metrics], rule: str) -> Metrics:
-    """Which loop's result stands for the run, by the rule that the experiment fixed before it."""
-    if rule == "last" or not loops:
-        return {"loop": len(loops), "rule": "last"}
-    best = max(loops, key=lambda found: found["mean"]["pixel_auroc"] or 0.0)
-    return {"loop": best["loop"], "rule": "best_on_test"}
+    """Which loop's result stands for the run, by the rule that the experiment fixed before it.
+
+    The best loop is that of the largest pixel AUROC, or image AUROC where that is undefined (no masks). With neither,
+    the last loop is quoted, and the record says so.
+    """
+    if rule == "best_on_test":
+        for metric in ("pixel_auroc", "image_auroc"):
+            defined = [found for found in loops if found["mean"][metric] is not None]
+            if defined:
+                return {"loop": max(defined, key=lambda found: found["mean"][metric])["loop"], "rule": rule}
+    return {"loop": len(loops), "rule": "last"}
 
 
 def used_plugins(run: Run) -> dict[str, str]:

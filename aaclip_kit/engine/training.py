@@ -105,15 +105,15 @@ class Phase:
                     batch = batch.to(self.place.device)
                     terms = self.terms(batch, self.seen(batch))
                     loss = total(terms)
-                    if not math.isfinite(loss.item()):
-                        raise _not_finite(self.loop, plan.train, step, batch, terms)
+                    value, values = fetched(loss, terms)
+                    if not math.isfinite(value):
+                        raise _not_finite(self.loop, plan.train, step, batch, values)
                     now = optimizer.param_groups[0]["lr"]
                     stepped, norms = _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, groups)
                     if stepped:
                         rate.step()
                     step += 1
-                    values = {name: value.item() for name, value in terms.items()}
-                    report(Step(self.loop, plan.train, epoch, step, loss.item(), values, now, norms))
+                    report(Step(self.loop, plan.train, epoch, step, value, values, now, norms))
 
     @contextmanager
     def open(self) -> Iterator[dict[str, nn.Parameter]]:
@@ -166,6 +166,13 @@ def total(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([value.float() for value in terms.values()]).sum()
 
 
+def fetched(loss: Tensor, terms: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
+    """The loss and its terms as numbers, read from the device at once: each reading waits for all of its work."""
+    # Float64 holds a term of any precision as it is.
+    value, *values = torch.stack([part.detach().double() for part in (loss, *terms.values())]).tolist()
+    return value, dict(zip(terms, values, strict=True))
+
+
 def _descend(
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
@@ -186,8 +193,8 @@ def _descend(
     return scaler.get_scale() >= scale, norms
 
 
-def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, Tensor]) -> UserError:
-    bad = [name for name, value in terms.items() if not math.isfinite(value.item())] or ["the sum of all terms"]
+def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, float]) -> UserError:
+    bad = [name for name, value in terms.items() if not math.isfinite(value)] or ["the sum of all terms"]
     files = ", ".join(str(sample.image) for sample in batch.samples[:3])
     problem = (
         f"the loss is not finite in loop {loop}, {phase} phase, step {step + 1}: {', '.join(bad)}; images {files} ..."

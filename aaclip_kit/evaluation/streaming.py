@@ -121,10 +121,16 @@ class ClassMetrics:
         return {name: reasons[name.split("_")[0]] for name, value in self.values().items() if value is None}
 
     def curves(self) -> dict[str, list[list[float]]]:
-        """Points `[false positive rate, hit rate]` of the pixels' "roc" and "pro" curves; none where undefined."""
-        roc = None if self.unmasked else self.pixels.roc()
-        pro = self._pro()
-        return {"roc": roc.points() if roc else [], "pro": pro.points() if pro else []}
+        """Points `[false positive rate, hit rate]`; none where undefined.
+
+        They are the pixels' "roc" and "pro", and the images' "image_roc".
+        """
+        found = {
+            "roc": None if self.unmasked else self.pixels.roc(),
+            "pro": self._pro(),
+            "image_roc": self.images.roc(),
+        }
+        return {name: curve.points() if curve else [] for name, curve in found.items()}
 
     def _pro(self) -> Curve | None:
         curve = None if self.unmasked else self.pixels.roc(weighted=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..contracts.errors import UserError
 from ..registry import Registry
 from .check import Chosen, Experiment, check, check_data_table
 from .resolved import resolved_toml
@@ -23,4 +24,9 @@ __all__ = [
 
 def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Experiment:
     """Read and check an experiment file. Raises `UserError` with every fault found."""
-    return check(read(path, overrides), registry, str(path))
+    tables = read(path, overrides)
+    if "variants" in tables and "backbone" not in tables:
+        raise UserError(
+            "is an ablation file, not an experiment file", where=str(path), fix="run it with `aakit ablate`"
+        )
+    return check(tables, registry, str(path))

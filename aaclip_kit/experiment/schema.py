@@ -1,9 +1,9 @@
 """The engine's own tables of an experiment file. Tables of components are checked by their plugins' options models."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..contracts.options import Indices, Options
 
@@ -161,6 +161,12 @@ class Shots(Options):
 
     normal: int = Field(ge=0, description="normal images of each class")
     anomalous: int = Field(ge=0, description="anomalous images of each class")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.normal + self.anomalous:
+            raise ValueError("no image is asked for: normal and anomalous are both 0")
+        return self
 
 
 class Selection(Options):

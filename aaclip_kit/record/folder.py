@@ -132,6 +132,12 @@ class RunFolder:
         return self.path / REPORT
 
 
+def check_elsewhere(path: Path) -> None:
+    """Raise `UserError` for the working directory: a folder that is put in its place would not be the one worked in."""
+    if path.resolve() == Path.cwd():
+        raise UserError("is the folder that you are in", where=str(path), fix="name another one with --out")
+
+
 def default_run_path(name: str, now: datetime | None = None, root: Path = Path("runs")) -> Path:
     """`runs/NAME-YYYYmmdd-HHMMSS`, local time; a number is added where that exists."""
     first = root / f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"

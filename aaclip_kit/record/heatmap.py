@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -45,33 +44,6 @@ def save_heatmap(
         sheet.paste(panel, (column * (size[0] + _GAP), _CAPTION))
     _write_captions(sheet, size[0], scale)
     sheet.save(path, optimize=True)
-
-
-def contact_sheet(path: Path, rows: Sequence[tuple[str, Path]]) -> None:
-    """Stack heatmap pictures with a name beside each, all at the first one's width; the captions stand once, on top.
-
-    Raises ValueError without rows.
-    """
-    if not rows:
-        raise ValueError("a contact sheet needs a picture")
-    pictures = [_row(file, first=index == 0) for index, (_, file) in enumerate(rows)]
-    width = pictures[0].width
-    pictures = [p if p.width == width else p.resize((width, round(p.height * width / p.width))) for p in pictures]
-    margin = 2 * _GAP + max(round(_font().getlength(name)) for name, _ in rows)
-    height = sum(p.height for p in pictures) + _GAP * (len(pictures) - 1)
-    sheet = Image.new("RGB", (margin + width, height), "white")
-    draw, top = ImageDraw.Draw(sheet), 0
-    for (name, _), picture in zip(rows, pictures, strict=True):
-        sheet.paste(picture, (margin, top))
-        draw.text((_GAP, top + picture.height // 2), name, fill=_INK, font=_font(), anchor="lm")
-        top += picture.height + _GAP
-    sheet.save(path, optimize=True)
-
-
-def _row(file: Path, first: bool) -> Image.Image:
-    with Image.open(file) as opened:
-        picture = opened.convert("RGB")
-    return picture if first else picture.crop((0, _CAPTION, picture.width, picture.height))
 
 
 def _panel_size(width: int, height: int) -> tuple[int, int]:

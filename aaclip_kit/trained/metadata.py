@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ class About:
     domain: Domain = "industrial"
     real_names: dict[str, str] = field(default_factory=dict)
     """Real name of each class that the run knew."""
-    trained_on: str | None = None
-    """Name of the published data set that it was trained on."""
+    trained_on: tuple[str, ...] = ()
+    """Names of the published data sets that it was trained on, also before the run."""
+    unknown_start: bool = False
+    """Whether it started from weights that do not say all that they were trained on."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,20 @@ class Metadata:
     experiment: str | None = None
     calibration: Calibration | None = None
     training_images: tuple[str, ...] = ()
+
+    @property
+    def says_all(self) -> bool:
+        """Whether these are all the images that the weights were trained on, as far as it knows."""
+        return bool(self.training_images) and not self.about.unknown_start
+
+    def started_from(self, start: "Metadata | None") -> "Metadata":
+        """The same, with what the weights that the run started from were trained on, if there were any."""
+        if start is None:
+            return self
+        names = tuple(dict.fromkeys((*start.about.trained_on, *self.about.trained_on)))
+        about = replace(self.about, trained_on=names, unknown_start=not start.says_all)
+        images = short_digests((*start.training_images, *self.training_images))
+        return replace(self, about=about, training_images=images)
 
     def as_strings(self) -> dict[str, str]:
         """The form in a file; what is unknown is left out."""
@@ -97,4 +113,6 @@ def _about(record: dict[str, Any]) -> About:
     """From JSON, which has lists for tuples. Keys that are not known here are passed over."""
     known = {item.name for item in fields(About)}
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    if isinstance(name := values.get("trained_on"), str):  # as it was written when there could be one only
+        values["trained_on"] = (name,)
     return About(**{key: value for key, value in values.items() if key in known})

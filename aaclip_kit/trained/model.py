@@ -1,16 +1,17 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 from torch.nn import functional
 
-from ..contracts.data import DataSet, Sample
+from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TowerName
 from ..data.batches import Pixels
@@ -22,21 +23,14 @@ from ..engine.device import Place
 from ..engine.prompts import PromptBook
 from ..engine.run import attending_in
 from ..evaluation.evaluate import Evaluator
-from .calibration import one_by_one, scoring_of
+from .calibration import one_by_one
 from .checkpoint import load_into
 from .published_files import number_of
 from .source import Trained, find_trained
+from .thresholds import Thresholds, stored_thresholds
 
 UNNAMED = "object"
 """What the prompts call a thing whose name is not given."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """At or above them an image, or a pixel of its map, counts as anomalous; None where that is not decided."""
-
-    image: float | None = None
-    map: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +64,12 @@ class Prediction:
 class TrainedModel:
     """A detector with trained weights. An image's score depends on that image and on the name of its object alone."""
 
-    def __init__(self, trained: Trained, real_names: Mapping[str, str] | None = None) -> None:
-        """Build the detector and load its weights. `real_names` are those of the classes that it will see."""
+    def __init__(self, trained: Trained) -> None:
+        """Build the detector and load its weights."""
         file = trained.experiment.file
         self.trained, self.place = trained, Place.choose(file.device, file.precision)
-        names = dict(real_names or {UNNAMED: UNNAMED})
-        with torch.random.fork_rng():
-            detector = build_detector(trained.experiment, names)
+        with torch.random.fork_rng(devices=[]):
+            detector = build_detector(trained.experiment, {UNNAMED: UNNAMED})
         self.detector = detector.to(self.place.device).requires_grad_(False)
         self.attending = _attending(trained)
         _load(self.detector, trained, self.attending)
@@ -87,31 +80,52 @@ class TrainedModel:
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
-        return self.evaluator.metrics(data, self.attending, trained=True)
+        return self.evaluator_for(data).metrics(data, self.attending, trained=True)
+
+    def evaluator_for(self, data: DataSet) -> Evaluator:
+        """The evaluator with prompts for these classes; those of other data that is being scored stay as they are."""
+        detector = copy(self.detector)
+        detector.text = copy(detector.text)
+        detector.text.prompts = PromptBook.of(detector.backbone, data.real_names)
+        return replace(self.evaluator, detector=detector)
+
+    def domain(self, given: str | None = None) -> Domain:
+        """The domain that is given, else that of training. Raises `UserError` for one that is none."""
+        known: dict[str, Domain] = {name: name for name in get_args(Domain)}
+        chosen = given or self.trained.metadata.about.domain
+        if chosen not in known:
+            raise UserError(f"'{chosen}' is no domain", where="domain", fix=f"give one of: {', '.join(known)}")
+        return known[chosen]
 
     def real_name(self, name: str) -> str:
         """What prompts call a class: as in training if it was known there, else its name with blanks for "_"."""
         return self.trained.metadata.about.real_names.get(name, name.replace("_", " "))
 
-    def predict(self, image: str | Path, name: str = UNNAMED) -> Prediction:
-        """Score one image file; `name` is what the prompts call the object. Raises `UserError` for a bad image."""
-        (found,) = self.predict_all([image], name)
+    def predict(self, image: str | Path, name: str = UNNAMED, domain: str | None = None) -> Prediction:
+        """Score one image file; `name` is what the prompts call the object, `domain` by default that of training.
+
+        Raises `UserError` for a bad image, or no domain.
+        """
+        (found,) = self.predict_all([image], name, domain)
         return found
 
-    def predict_all(self, images: Sequence[str | Path], name: str = UNNAMED) -> Iterator[Prediction]:
+    def predict_all(
+        self, images: Sequence[str | Path], name: str = UNNAMED, domain: str | None = None
+    ) -> Iterator[Prediction]:
         """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
+        chosen = self.domain(domain)
         samples = tuple(Sample(Path(image), name, 0) for image in images)
-        found = survey(DataSet(samples, {name: name}, self.trained.metadata.about.domain))
+        found = survey(DataSet(samples, {name: name}, chosen))
         if found.faults:
             raise UserErrors(found.faults)
-        return self.predictions(found.data, [facts.size for facts in found.facts], stored_thresholds(self.trained))
+        thresholds = stored_thresholds(self.trained, chosen)
+        return self.predictions(found.data, [facts.size for facts in found.facts], thresholds)
 
     def predictions(
         self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds
     ) -> Iterator[Prediction]:
         """Score sound images class by class; `sizes` are theirs, (width, height), in the order of the samples."""
-        self.detector.text.prompts = PromptBook.of(self.detector.backbone, data.real_names)
-        evaluator = one_by_one(self.evaluator)
+        evaluator = one_by_one(self.evaluator_for(data))
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, self.attending, trained=True):
@@ -132,14 +146,6 @@ def load_model(path: str | Path, experiment: str | Path | None = None, device: s
     """
     file = None if experiment is None else Path(experiment)
     return TrainedModel(find_trained(Path(path), discover(), file, [f"device={device}"]))
-
-
-def stored_thresholds(trained: Trained) -> Thresholds:
-    """Those of the checkpoint; none where they were chosen for scores that the experiment makes in another way."""
-    file, found = trained.experiment.file, trained.metadata.calibration
-    if found is None or found.scoring != scoring_of(file.evaluation, file.switches):
-        return Thresholds()
-    return Thresholds(found.image_threshold, found.map_threshold)
 
 
 def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:

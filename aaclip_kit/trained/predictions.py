@@ -13,13 +13,15 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from ..contracts.data import DataSet, Sample
+from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError
 from ..data.listing import Listed
 from ..data.survey import survey
+from ..record.folder import check_elsewhere
 from ..record.heatmap import coloured
 from .checkpoint import not_writable
-from .model import UNNAMED, Prediction, Thresholds, TrainedModel
+from .model import UNNAMED, Prediction, TrainedModel
+from .thresholds import Thresholds
 
 SCORES, SKIPPED, HEATMAPS, MASKS = "scores.jsonl", "skipped.jsonl", "heatmaps", "masks"
 
@@ -30,20 +32,21 @@ Sizes = list[tuple[int, int]]
 
 
 def check_free(out: Path) -> None:
-    """Raise `UserError` unless the folder is new or empty."""
+    """Raise `UserError` unless the folder is new or empty, and not the one that the command is run in."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError("is not an empty folder", where=str(out), fix="name a new or an empty folder with --out")
+    check_elsewhere(out)
 
 
 def as_data(
-    model: TrainedModel, listed: Sequence[Listed], class_name: str | None, real_name: str | None
+    model: TrainedModel, listed: Sequence[Listed], class_name: str | None, real_name: str | None, domain: Domain
 ) -> tuple[DataSet, Sizes, list[UserError]]:
     """The sound ones of the images as a data set, their sizes (width, height), and a fault for each other one.
 
     Their class is the one given, else the list's, else "object".
     """
     samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in listed)
-    found = survey(DataSet(samples, {}, model.trained.metadata.about.domain))
+    found = survey(DataSet(samples, {}, domain))
     names = {name: real_name or model.real_name(name) for name in found.data.classes}
     return replace(found.data, real_names=names), [facts.size for facts in found.facts], list(found.faults)
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, check, overridden, read_toml
-from ..record.folder import CHECKPOINTS, EXPERIMENT, METRICS
+from ..record.folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
 from ..registry import Registry
 from .metadata import Metadata, read_metadata
+
+SUFFIXES = (".safetensors", ".pth")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def checkpoint_in(folder: Path) -> Path:
     if runs := sorted(path.parent for path in [*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")]):
         fix = f"name one of them, such as {runs[0]}"
         raise UserError(f"holds {len(runs)} runs and is none itself", where=str(folder), fix=fix)
-    found = sorted(folder.glob("*.safetensors"))
+    found = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
     if len(found) == 1:
         return found[0]
     problem = f"holds {len(found)} checkpoints" if found else "holds no finished run and no checkpoint"
@@ -64,11 +66,21 @@ def _quoted(folder: Path) -> Path:
     if not loop:
         problem = "the run quotes no loop: it is not finished, or has trained none"
         raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
-    found = [path for path in (folder / CHECKPOINTS).glob(f"loop_{loop}.*") if path.suffix in (".safetensors", ".pth")]
+    place = (_scored_again(folder) or folder) / CHECKPOINTS
+    found = [path for path in place.glob(f"loop_{loop}.*") if path.suffix in SUFFIXES]
     if not found:
         problem = f"the checkpoint of loop {loop}, which the run quotes, is not there"
-        raise UserError(problem, where=str(folder / CHECKPOINTS), fix="restore it, or name another checkpoint itself")
+        raise UserError(problem, where=str(place), fix="restore it, or name another checkpoint itself")
     return found[0]
+
+
+def _scored_again(folder: Path) -> Path | None:
+    """The run whose checkpoints a run scored again, as its manifest names it; it has none of its own."""
+    try:
+        source = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("rescored_from")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if source is None else Path(source)
 
 
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:

@@ -127,6 +127,12 @@ def test_a_stage_without_the_method_is_left_out(run: Run) -> None:
     assert found["cases"] == []
 
 
+def test_a_stage_behind_the_last_level_was_never_called(small_experiment: Path) -> None:
+    found = record(build(small_experiment, "model.levels=[2, 4]", "stages.image_to_text.after=[6]"))["image_to_text"]
+    assert found["reason"] == "it was never called, as no stage behind the last level is"
+    assert found["cases"] == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -66,20 +66,27 @@ def test_places_are_spread_evenly() -> None:
     assert spread(range(3), 10) == [0, 1, 2]
     assert spread([], 4) == []
     assert spread(range(5), 0) == []
+    assert spread(range(10), 2, 0.9) == [4, 9]
+
+
+def test_classes_show_other_places_of_their_order() -> None:
+    data = data_of(*((name, 0, 8) for name in "abcd"))
+    cases = fed(data, 4, {name: [0.5] * 8 for name in "abcd"})
+    assert names(cases, cases.even()) == ["a1", "b3", "c5", "d7"]
 
 
 def test_evenly_spaced_cases_take_classes_in_turn_and_both_labels_whatever_the_scores() -> None:
     data = data_of(("a", 3, 5), ("b", 2, 1))
     for quality in (0.0, 1.0):
         cases = fed(data, 5, {"a": [quality] * 8, "b": [quality] * 3})
-        assert names(cases, cases.even()) == ["a4", "b2", "a0", "b0", "a6"]
+        assert names(cases, cases.even()) == ["a3", "b2", "a0", "b0", "a6"]
         cases = fed(data, 4, {"a": [quality] * 8, "b": [quality] * 3})
-        assert names(cases, cases.even()) == ["a5", "b2", "a1", "b1"]
+        assert names(cases, cases.even()) == ["a4", "b2", "a0", "b1"]
 
 
 def test_where_one_label_or_class_is_short_the_others_fill_its_places() -> None:
     cases = fed(data_of(("a", 0, 7), ("b", 1, 0)), 6, {"a": [0.5] * 7, "b": [0.0]})
-    assert sorted(names(cases, cases.even())) == ["a0", "a2", "a3", "a4", "a6", "b0"]
+    assert sorted(names(cases, cases.even())) == ["a0", "a1", "a3", "a4", "a5", "b0"]
 
 
 def test_best_median_and_worst_by_the_images_own_pixel_ap_and_normal_ones_by_their_score() -> None:

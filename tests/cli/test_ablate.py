@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from aaclip_kit import UserError
+from aaclip_kit.comparison.ablation import Ablation
 from aaclip_kit.data.batches import TrainBatches
 
 from ..command import Command
+from ..comparison.made import write_run
 from .conftest import assert_plain, contents
 
 STUDY = """
@@ -53,6 +56,18 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[int, ...], list
     yield found
 
 
+def test_the_wrong_kind_of_file_is_one_message(
+    aakit: Command, place: Path, study: Path, small_experiment: Path
+) -> None:
+    for command, file, said in (
+        ("ablate", small_experiment, "is an experiment file"),
+        ("run", study, "is an ablation file"),
+    ):
+        ran = aakit(command, file)
+        assert_plain(ran)
+        assert said in ran.err
+
+
 def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Path, seen: dict) -> None:
     arguments = ("ablate", study, "--out", "out", *SHORT)
     dry = aakit(*arguments, "--dry-run")
@@ -91,8 +106,11 @@ def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Pat
     assert {key[0] for key in seen} == {4}, "one run alone trains again"
     assert cut.read_bytes() == whole
     for path, held in contents(out).items():
-        if "seed_3" in path or "unattended" in path:
+        if "seed_3" in path:
             assert held == kept[path], path
+    assert "unattended: scores attending again, seeds 3 to 4: 1 finished, 1 left unfinished, begins again" in again.out
+    rescored = "unattended/seed_4/metrics.json"
+    assert contents(out)[rescored] == kept[rescored], "the same weights, scored again"
 
 
 def read(out: Path, variant: str, seed: int) -> dict:
@@ -137,6 +155,20 @@ def test_one_run_that_fails_does_not_stop_the_others_in_turn_or_at_once(
 def _threads(jobs: int) -> int:
     share = max(1, (os.cpu_count() or 1) // jobs)
     return min(share, int(os.environ.get("OMP_NUM_THREADS") or share))
+
+
+def test_faults_of_runs_are_shown_where_the_comparison_fails_too(
+    aakit: Command, place: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(self: Ablation, jobs: int, progress: object) -> list[UserError]:
+        for seed, data in ((3, "one"), (4, "two")):
+            write_run(self.out / "base" / f"seed_{seed}", seed, [{"a": {"pixel_auroc": 0.5}}], data=data)
+        return [UserError("RuntimeError: broke", where="attending/seed_3", fix="see there")]
+
+    monkeypatch.setattr(Ablation, "execute", execute)
+    ran = aakit("ablate", study, "--out", "out")
+    assert_plain(ran, messages=2)
+    assert "attending/seed_3: RuntimeError: broke" in ran.err and "was tested on other data" in ran.err
 
 
 def test_two_ablations_in_one_folder_are_refused(aakit: Command, place: Path, study: Path) -> None:

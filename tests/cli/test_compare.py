@@ -28,8 +28,10 @@ def test_the_table_has_the_verdict_in_words(aakit: Command, runs: Path) -> None:
     ran = aakit("compare", runs / "plain", runs / "better")
     assert (ran.code, ran.err) == (0, "")
     assert "pixel AUROC" in ran.out
-    (line,) = [line for line in ran.out.splitlines() if line.startswith("better  ")]
-    assert "+0.1000" in line and line.endswith("higher by 0.1000 (0.1000 to 0.1000), 5 of 5 seeds")
+    row, verdict = (line for line in ran.out.splitlines() if line.startswith(("better  ", "better:")))
+    assert "+0.1000" in row and len(row) <= 80
+    assert verdict.startswith("better: higher by 0.1000 (0.1000 to 0.1000), 5 of 5 seeds")
+    assert "seeds higher: 5 of 5, p 0.062" in " ".join(ran.out.split())
     assert contents(runs) == before, "nothing is written without --out"
 
 

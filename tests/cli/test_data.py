@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from aaclip_kit.data.listing import list_images
+
 from ..command import Command, Ran
 from ..conftest import write_class
 from .conftest import assert_plain, contents
@@ -159,6 +161,15 @@ def test_images_without_labels(aakit: Command, place: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     rows = [json.loads(line) for line in (place / "list.jsonl").read_text().splitlines()]
     assert rows == [{"image_path": "a.jpg"}, {"image_path": "below/b.png"}]
+
+
+def test_a_list_of_images_elsewhere_leads_there_from_its_own_folder(aakit: Command, place: Path) -> None:
+    (place / "images").mkdir()
+    Image.new("RGB", (9, 9)).save(place / "images" / "a.png")
+    assert aakit("data", "manifest", "images", "--layout", "images", "--out", "lists/list.csv").code == 0
+    found, faults = list_images([place / "lists" / "list.csv"])
+    assert [item.image.resolve() for item in found] == [(place / "images" / "a.png").resolve()]
+    assert not faults
 
 
 def test_a_public_layout_is_listed(aakit: Command, place: Path) -> None:

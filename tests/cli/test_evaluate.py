@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from ..command import Command
@@ -73,7 +74,10 @@ def test_a_pickled_run_needs_no_more_than_its_folder(aakit: Command, place: Path
     assert "--experiment" in ran.err
     found = evaluated(aakit, alone, "--experiment", place / "out" / "experiment.toml")
     assert found["classes"] == metrics["loops"][1]["classes"]
-    assert found["notes"] == ["the checkpoint does not say which images it was trained on; these may be among them"]
+    unknown = "data.test: the model does not say all the images that it was trained on; these may be among them"
+    assert found["notes"] == [unknown]
+    ran = aakit("evaluate", alone, "--experiment", place / "out" / "experiment.toml")
+    assert f"warning    {unknown}" in ran.out
 
 
 def test_a_checkpoint_alone_is_enough(aakit: Command, place: Path, trained: Path) -> None:
@@ -149,6 +153,27 @@ def test_images_that_the_model_was_trained_on_are_refused(
     assert set(contents(place)) == {"loop_1.safetensors"}
     found = evaluated(aakit, checkpoint, *new, "--set", "data.allow_overlap=true")
     assert any("the model was trained on 8 of these images" in note for note in found["notes"])
+    assert (found["data"]["overlap_allowed"], found["data"]["shared_images"]) == (True, 8)
+
+
+def test_a_run_that_was_scored_again_stands_for_its_sources_checkpoint(
+    aakit: Command, place: Path, trained: Path
+) -> None:
+    again = Path(shutil.copytree(trained, place / "again"))
+    shutil.rmtree(again / "checkpoints")
+    manifest = json.loads((again / "manifest.json").read_text())
+    (again / "manifest.json").write_text(json.dumps({**manifest, "rescored_from": str(trained)}))
+    assert evaluated(aakit, again)["checkpoint"] == str(trained / "checkpoints" / "loop_2.safetensors")
+    (again / "manifest.json").write_text(json.dumps({**manifest, "rescored_from": "gone"}))
+    ran = aakit("evaluate", again)
+    assert_plain(ran)
+    assert "gone/checkpoints: the checkpoint of loop 2, which the run quotes, is not there" in ran.err
+
+
+def test_a_folder_with_one_pickle(aakit: Command, place: Path, trained: Path) -> None:
+    torch.save(load_file(trained / "checkpoints" / "loop_2.safetensors"), place / "loop_2.pth")
+    found = evaluated(aakit, place, "--experiment", trained / "experiment.toml")
+    assert found["checkpoint"] == str(place / "loop_2.pth")
 
 
 @pytest.mark.parametrize(

@@ -112,3 +112,12 @@ def test_a_folder_that_holds_something_is_left_alone(aakit: Command, place: Path
     ran = aakit("gradients", small_experiment, *QUICK, "--out", place / "out")
     assert_plain(ran)
     assert contents(place / "out") == {"gradients.json": b"mine"}
+
+
+def test_the_folder_worked_in_is_refused_before_anything_is_measured(
+    aakit: Command, place: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aaclip_kit.dilution.measure.measure_dilution", None)
+    ran = aakit("gradients", small_experiment, *QUICK, "--out", ".")
+    assert_plain(ran)
+    assert "is the folder that you are in" in ran.err

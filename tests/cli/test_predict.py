@@ -189,12 +189,51 @@ def test_without_a_threshold_it_must_be_said(
     assert all(line["decision"] for line in lines_of(place / "q"))
 
 
+@pytest.mark.parametrize(
+    ("override", "change"),
+    [
+        ("evaluation.image_score=map", "is map, and was mean"),
+        ("backbone.image_size=64", "is 64, and was unset"),
+        ("backbone.activation=quick_gelu", "is quick_gelu, and was auto"),
+        ("stages.image_to_text.scale=0.5", "is 0.5, and was 0.1"),
+        ("model.text_context=raw", "is raw, and was unit"),
+        ("switches.text_context_padding=attended", "is attended, and was masked"),
+    ],
+)
 def test_thresholds_are_for_the_scores_that_they_were_chosen_on(
-    aakit: Command, place: Path, trained: Path, images: Path
+    aakit: Command, place: Path, trained: Path, images: Path, override: str, change: str
 ) -> None:
-    ran = aakit("predict", trained, images, "--out", place / "p", "--set", "evaluation.image_score=map")
+    ran = aakit("predict", trained, images, "--out", place / "p", "--set", override)
     assert_plain(ran)
-    assert "holds no threshold for these scores (its scores were made in another way)" in ran.err
+    key = override.partition("=")[0]
+    assert f"no threshold for these scores (not chosen for scores made in this way: {key} {change})" in ran.err
+    assert "give --threshold, or --uncalibrated" in ran.err
+
+
+def test_images_of_another_domain_have_no_stored_threshold(
+    predicted: Callable[..., list[dict[str, Any]]], aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    own = predicted(images, out="own")
+    ran = aakit("predict", trained, images, "--domain", "medical", "--out", place / "out")
+    assert_plain(ran)
+    assert "chosen for industrial images, whose maps are blurred in another way" in ran.err
+    ran = aakit("predict", trained, images, "--domain", "medical", "--threshold", 0.5, "--out", place / "out")
+    assert "map: none (chosen for industrial images" in ran.out
+    for line, industrial in zip(lines_of(place / "out"), own, strict=True):
+        assert line["largest_map_value"] != industrial["largest_map_value"]
+        assert (line["threshold"], line["map_threshold"]) == (0.5, None)
+    assert predicted(images, "--domain", "industrial", out="again") == own
+
+
+@pytest.mark.parametrize("option", ["--threshold", "--map-threshold"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_threshold_is_a_finite_number(
+    aakit: Command, place: Path, trained: Path, images: Path, option: str, value: str
+) -> None:
+    ran = aakit("predict", trained, images, "--out", place / "out", option, value)
+    assert_plain(ran)
+    assert f"{option}: {value} is no threshold" in ran.err
+    assert contents(place) == {}
 
 
 def _bad(images: Path) -> None:
@@ -255,7 +294,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "an empty list": (_listed("l.jsonl", "\n"), "l.jsonl: names no image"),
     "a list without paths": (_listed("l.csv", "image,label\n2.bmp,1\n"), "l.csv, line 2: names no image"),
     "no JSON": (_listed("l.jsonl", "{\n"), "l.jsonl, line 1: names no image"),
-    "a missing image": (_listed("l.jsonl", '{"image_path": "x.png"}'), "x.png: there is no such file"),
+    "a missing image": (_listed("l.jsonl", '{"image_path": "x.png"}'), "l.jsonl, line 1: there is no file"),
     "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: cannot be read (no text in UTF-8)"),
     "nothing left": (_all_bad, "dot.png: is 1 x 1 pixels"),
     "a name without words": (lambda images: [images, "--real-name", "?!"], "which no prompt can use"),
@@ -274,7 +313,7 @@ def test_what_cannot_be_scored_is_one_message(
 
 
 def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
-    aakit: Command, place: Path, trained: Path, images: Path
+    aakit: Command, place: Path, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "full").mkdir()
     (place / "full" / "mine.txt").write_text("x")
@@ -292,6 +331,11 @@ def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
     assert_plain(ran)
     assert "taken.part: cannot be written" in ran.err and (place / "taken.part").is_dir(), "another command's"
     (place / "empty").mkdir()
+    monkeypatch.chdir(place / "empty")
+    ran = aakit("predict", trained, images, "--out", ".")
+    assert_plain(ran)
+    assert "is the folder that you are in" in ran.err
+    monkeypatch.chdir(place)
     assert aakit("predict", trained, images, "--out", place / "empty").code == 0
 
 
@@ -302,3 +346,12 @@ def test_what_is_no_model_is_refused(aakit: Command, place: Path, images: Path) 
         assert_plain(ran)
         assert message in ran.err
     assert contents(place) == {}
+
+
+def test_uncalibrated_passes_a_stored_threshold_over(
+    predicted: Callable[..., list[dict[str, Any]]], images: Path
+) -> None:
+    (line,) = predicted(images / "2.bmp", "--uncalibrated", out="none")
+    assert (line["threshold"], line["decision"], line["map_threshold"]) == (None, None, None)
+    (line,) = predicted(images / "2.bmp", "--uncalibrated", "--threshold", 0.5, out="own")
+    assert line["threshold"] == 0.5 and line["decision"] and line["map_threshold"] is None

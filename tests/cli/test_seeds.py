@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from aaclip_kit.cli.seeds import _show
+
 from ..command import Command
-from ..comparison.made import result
+from ..comparison.made import result, write_run
 from .conftest import assert_plain, contents
 
 SHORT = [
@@ -48,6 +52,24 @@ def test_seeds_run_once_and_end_in_mean_and_deviation(aakit: Command, place: Pat
     dry = aakit(*arguments, "--seeds", 3, "--dry-run")
     assert "seed 7: to run" in dry.out and "experiment small" in dry.out
     assert contents(place) == after
+
+
+def test_warnings_on_the_data_are_shown_once_a_run(aakit: Command, place: Path, small_experiment: Path) -> None:
+    overlap = ("--set", 'data.test.classes=["red_cloth"]', "--set", "data.allow_overlap=true")
+    ran = aakit("run", small_experiment, *SHORT, *overlap, "--out", "out", "--device", "cpu", "--seeds", 2)
+    assert ran.code == 0, ran.err
+    assert ran.out.count("warning    data.test: allow_overlap is set") == 2
+
+
+def test_runs_that_plan_no_loop_have_a_table_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scored = result({"a": {"pixel_auroc": 0.5}})
+    for seed in (5, 6):
+        folder = write_run(tmp_path / f"seed_{seed}", seed, [{"a": {"pixel_auroc": 0.5}}])
+        metrics = {"before": scored, "rules": {}, "loops": [], "quoted": {"loop": 0, "rule": "last"}}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    _show(tmp_path, [5, 6])
+    shown = capsys.readouterr().out
+    assert "0.5000 ± 0.0000" in shown and "loop 1" not in shown
 
 
 def test_folders_of_others_are_refused_before_anything_runs(

@@ -9,7 +9,9 @@ from pathlib import Path
 Values = Mapping[str, Mapping[str, float | None]]
 
 
-def write_run(folder: Path, seed: int, loops: list[Values], data: str = "one", quoted: int | None = None) -> Path:
+def write_run(
+    folder: Path, seed: int, loops: list[Values], data: str = "one", quoted: int | None = None, train: str = "t"
+) -> Path:
     """A finished run with these values of each class after each loop; before training everything is one half."""
     folder.mkdir(parents=True)
     before = {name: dict.fromkeys(values, 0.5) for name, values in loops[0].items()}
@@ -19,7 +21,12 @@ def write_run(folder: Path, seed: int, loops: list[Values], data: str = "one", q
         "loops": [{"loop": number, **result(values)} for number, values in enumerate(loops, 1)],
         "quoted": {"loop": quoted or len(loops), "rule": "last"},
     }
-    manifest = {"seeds": {"seed": seed}, "data": {"test": {"sha256": data}, "train": {"sha256": "t"}}, "git": None}
+    manifest = {
+        "seeds": {"seed": seed},
+        "data": {"test": {"sha256": data}, "train": {"sha256": train}},
+        "git": None,
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "events.jsonl").touch()

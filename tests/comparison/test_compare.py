@@ -176,9 +176,12 @@ def test_unfinished_runs_are_left_out_and_named(tmp_path: Path) -> None:
     (folder / "seed_2" / "metrics.json").write_text(json.dumps(late))
     (folder / "seed_3").mkdir()
     (folder / "seed_3" / "events.jsonl").touch()
+    write_seeds(folder, {4: {"a": 0.5}})
+    going_on = {**json.loads((folder / "seed_4" / "manifest.json").read_text()), "finished": None}
+    (folder / "seed_4" / "manifest.json").write_text(json.dumps(going_on))
     (group,) = gather([folder])
-    assert (list(group.runs), group.unfinished) == ([1], ("seed_2", "seed_3"))
-    assert compare([group]).notes == ("x: seed_2, seed_3 unfinished, left out",)
+    assert (list(group.runs), group.unfinished) == ([1], ("seed_2", "seed_3", "seed_4"))
+    assert compare([group]).notes == ("x: seed_2, seed_3, seed_4 unfinished, left out",)
     with pytest.raises(UserError, match="holds no finished run"):
         gather([folder / "seed_2"])
 
@@ -189,7 +192,7 @@ def test_unfinished_runs_are_left_out_and_named(tmp_path: Path) -> None:
         (lambda x: (x / "seed_1" / "metrics.json").write_text("{"), "cannot be read"),
         (lambda x: (x / "seed_1" / "metrics.json").write_text("[]"), "holds no JSON object"),
         (lambda x: (x / "seed_1" / "manifest.json").unlink(), "cannot be read"),
-        (lambda x: (x / "seed_1" / "manifest.json").write_text("{}"), "not as a run writes it"),
+        (lambda x: (x / "seed_1" / "manifest.json").write_text('{"finished": "x"}'), "not as a run writes it"),
         (lambda x: (x / "seed_1" / "metrics.json").write_text('{"quoted": {}}'), "not as a run writes it"),
         (lambda x: (x / "seed_1").rename(x / "other") and write_seeds(x, {1: {"a": 0.5}}), "both have seed 1"),
     ],
@@ -231,6 +234,23 @@ def test_what_is_written_agrees_with_what_was_found(pair: Pair, tmp_path: Path) 
     assert "<svg" in page
     assert not re.search(r"(src|href)=.https?:|url\(http|<script", page), "a page that loads nothing"
     assert write_comparison(comparison, tmp_path / "again")[2].read_text() == page
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, 1, [{"a": {"pixel_auroc": 0.5}}]) for name in ("$_base", r"a$\no$")]
+    comparison = compare(gather(folders))
+    written = write_comparison(comparison, tmp_path / "out")[2].read_text()
+    assert ">less $_base<" in written
+    assert r">a$\no$</text>" in written
+
+
+def test_training_data_that_differ_by_seed_alone_are_no_difference(tmp_path: Path) -> None:
+    loops = [{"a": {"pixel_auroc": 0.5}}]
+    for name, prints in (("x", "st"), ("y", "st"), ("z", "sz")):
+        for seed, train in enumerate(prints):
+            write_run(tmp_path / name / f"seed_{seed}", seed, loops, train=train)
+    assert compare(gather([tmp_path / "x", tmp_path / "y"])).notes == ()
+    assert compare(gather([tmp_path / "x", tmp_path / "z"])).notes == ("the runs were trained on different data",)
 
 
 def test_an_output_that_cannot_be_written_is_one_plain_error(pair: Pair, tmp_path: Path) -> None:

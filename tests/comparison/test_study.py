@@ -93,6 +93,25 @@ def test_other_data_repeats_every_variant(write: Write, tmp_path: Path, monkeypa
     assert [run.rescores for run in again.runs] == [None, None, Path("plain/seed_3"), Path("strong/seed_3")]
 
 
+def test_a_root_that_looks_like_a_number_is_a_folder(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "2024").mkdir()
+    monkeypatch.chdir(tmp_path)
+    write(TWO + '[data.real]\nroot = "2024"\nset = ["data.test.root={root}", "data.train.root={root}/a"]\n')
+    found = loaded(Path("study.toml"), only_data=("real",)).runs[-1].experiment.data
+    roots = [found[role].options.model_dump()["root"] for role in ("test", "train")]
+    assert roots == [Path("2024"), Path("2024/a")]
+
+
+def test_a_base_that_is_whole_only_with_the_overrides_is_planned(write: Write, tmp_path: Path) -> None:
+    path, small = write(TWO), tmp_path / "small.toml"
+    small.write_text(small.read_text().replace('root = "nowhere"', ""))
+    with pytest.raises(UserErrors, match="root: is missing"):
+        loaded(path)
+    assert len(loaded(path, overrides=("data.train.root=x", "data.test.root=x")).runs) == 4
+
+
 FAULTS = [
     ("", "variants: is missing"),
     ("[variants]\n", "needs at least 1"),
@@ -184,6 +203,9 @@ def test_a_run_folder_of_the_same_experiment_is_told_from_others(write: Write, t
     (folder / "metrics.json").write_text('{"loops": []}')
     assert state_of(folder, experiment, REGISTRY) == "unfinished"
     (folder / "metrics.json").write_text('{"quoted": {}}')
+    (folder / "manifest.json").write_text('{"finished": null}')
+    assert state_of(folder, experiment, REGISTRY) == "unfinished"
+    (folder / "manifest.json").write_text('{"finished": "2026-01-01T00:00:00+00:00"}')
     assert state_of(folder, experiment, REGISTRY) == "finished"
     other = load(tmp_path / "small.toml", REGISTRY, ["seed=4", "model.levels=[1, 2]"])
     with pytest.raises(UserError, match=r"another experiment: seed \(3 there, 4 here\), model.levels"):
@@ -198,8 +220,12 @@ def test_a_run_folder_of_the_same_experiment_is_told_from_others(write: Write, t
 def test_training_differs_by_what_it_sees_alone(write: Write, tmp_path: Path) -> None:
     write(TWO)
     first = load(tmp_path / "small.toml", REGISTRY)
-    silent = ["name=x", "workers=2", "evaluation.blur=false", "data.test.root=x", "switches.quoted_loop=best_on_test"]
+    silent = ["name=x", "workers=2", "evaluation.blur=false", "data.test.root=x", "switches.quoted_loop=best_on_test",
+              "calibration.rule=fpr", "calibration.fpr=0.1"]  # fmt: skip
     assert training_differences(first, load(tmp_path / "small.toml", REGISTRY, silent)) == []
-    loud = ["seed=4", "data.train.root=x", "switches.dropout=false", "scheduler.text_batch=2"]
+    loud = ["seed=4", "data.train.root=x", "switches.dropout=false", "scheduler.text_batch=2",
+            "calibration.held_out=0.2", "data.calibration.use=folder", "data.calibration.root=x"]  # fmt: skip
     changed = training_differences(first, load(tmp_path / "small.toml", REGISTRY, loud))
-    assert sorted(changed) == ["data.train.root", "scheduler.text_batch", "seed", "switches.dropout"]
+    held_out = {key for key in changed if "calibration" in key}
+    assert held_out >= {"calibration.held_out", "data.calibration.use"}, "they decide what is kept out of training"
+    assert sorted({*changed} - held_out) == ["data.train.root", "scheduler.text_batch", "seed", "switches.dropout"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aaclip_kit import Sample
+from aaclip_kit import Sample, UserError
 from aaclip_kit.data.batches import Augment, Batch, Pixels, TrainBatches
 from aaclip_kit.data.batches import test_batches as scored_batches
 from aaclip_kit.experiment.schema import AugmentationTable
@@ -123,6 +123,21 @@ def test_plain_training_batches_are_the_test_images(samples: tuple[Sample, ...])
         for i, sample in enumerate(batch.samples):
             assert torch.equal(batch.images[i], by_sample[sample][0])
             assert torch.equal(batch.masks[i], by_sample[sample][1])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_is_gone_is_a_plain_message_from_a_worker_too(
+    samples: tuple[Sample, ...], tmp_path: Path, workers: int
+) -> None:
+    gone = Sample(tmp_path / "gone.png", "red_cloth", 0)
+    batches = scored_batches((*samples[:2], gone), PIXELS, 2, workers)
+    assert next(batches).samples == samples[:2]
+    with pytest.raises(UserError) as caught:
+        next(batches)
+    assert (caught.value.problem, caught.value.where) == ("there is no such file", str(gone.image))
+    assert caught.value.fix == "restore it or take it out of the data set"
+    with pytest.raises(UserError, match=r"^\S+gone.png: there is no such file"):
+        list(training((gone,), workers=workers).epoch(1))
 
 
 def test_a_batch_moves_as_a_whole(samples: tuple[Sample, ...]) -> None:

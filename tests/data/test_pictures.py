@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from aaclip_kit import UserError
 from aaclip_kit.data.pictures import (
@@ -271,6 +271,26 @@ def test_damaged_headers_never_raise_anything_but_a_message(tmp_path: Path) -> N
                 open_picture(path)
             except UserError as error:
                 assert error.where == str(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "raised"),
+    [
+        ((0x011A, 2, 1, 0), TypeError),  # a resolution in letters
+        ((0x0131, 11, 1, 0), AttributeError),  # a name that is a number
+        ((0x0111, 9, 1, 2**31), struct.error),  # a place before the file
+    ],
+)
+def test_a_damaged_exif_block_is_a_message(tmp_path: Path, entry: tuple[int, ...], raised: type[Exception]) -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH2H2I2H2I", 8, 2, ORIENTATION, 3, 1, 6, *entry) + bytes(4)
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(path, exif=exif)
+    with Image.open(path) as picture, pytest.raises(raised):
+        ImageOps.exif_transpose(picture)
+    for read in (open_picture, lambda file: open_mask(file, (WIDTH, HEIGHT))):
+        with pytest.raises(UserError, match=f"cannot be read as an image: .* {raised.__name__}: ") as caught:
+            read(path)
+        assert caught.value.where == str(path)
 
 
 @pytest.mark.parametrize("pixels", [MOST_PIXELS + 10_000, 4 * MOST_PIXELS])

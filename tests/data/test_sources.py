@@ -141,6 +141,14 @@ def test_shots_are_drawn_from_what_is_sound(loaded: Loaded, data: Path) -> None:
     assert len(found.sets["train"].samples) == 6
 
 
+@pytest.mark.parametrize("shots", ["{normal=0, anomalous=2}", "{normal=2, anomalous=0}"])
+def test_a_run_trains_on_images_of_one_label(small_experiment: Path, tmp_path: Path, shots: str) -> None:
+    one = ["scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]"]
+    metrics, watcher = run_file(small_experiment, tmp_path / "run", f"data.train.shots={shots}", *one)
+    assert len(watcher.steps) == 2
+    assert metrics["loops"][0]["mean"]["image_auroc"] is not None
+
+
 # What roles share.
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import struct
+import threading
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
+from aaclip_kit.data import survey as survey_module
 from aaclip_kit.data.survey import LEAST_SIDE, survey
 
 from .given import data_set
@@ -23,6 +26,25 @@ def test_good_data_have_facts_and_no_faults(root: Path) -> None:
     assert found.data == data_set(root)
     assert {facts.size for facts in found.facts} == {(40, 40)}
     assert [facts.mask is None for facts in found.facts] == [True] * 4 + [False] * 4
+
+
+def test_few_images_are_decoded_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be of hundreds of megabytes."""
+    lock, at_once, most = threading.Lock(), 0, 0
+
+    def slow(path: Path, content: bytes) -> Image.Image:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.05)
+        with lock:
+            at_once -= 1
+        return Image.new("RGB", (40, 40))
+
+    monkeypatch.setattr(survey_module, "open_picture", slow)
+    survey(data_set(root))
+    assert 1 < most <= 4
 
 
 def test_every_faulty_file_is_named_and_left_out(root: Path) -> None:

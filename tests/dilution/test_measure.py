@@ -227,6 +227,11 @@ def test_a_file_without_cross_attention_or_without_adapters_has_nothing_to_measu
         measure_dilution(loaded(small_experiment), [1.0], 1, 1)
 
 
+def test_no_random_state_of_a_gpu_is_asked_for(small_experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    measure_dilution(loaded(small_experiment, "device=cpu"), [1.0], batches=1, inits=1)
+
+
 def test_progress_counts_every_gradient(small_experiment: Path) -> None:
     told: list[tuple[int, int]] = []
     measure_dilution(loaded(small_experiment), [0.1], 2, 2, lambda *numbers: told.append(numbers))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from aaclip_kit.comparison.runs import is_finished
 from aaclip_kit.discovery import discover
 from aaclip_kit.engine.assemble import assemble
 from aaclip_kit.engine.run import execute
@@ -59,6 +60,24 @@ def test_two_loops_leave_what_the_design_names(small_experiment: Path, tmp_path:
     for name in ("experiment.toml", "manifest.json", "report.html"):
         assert (tmp_path / "run" / name).stat().st_size > 100
     assert len(list((tmp_path / "run" / "heatmaps").glob("*.png"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("stopped_in", "finished"), [("save_pictures", False), ("write_report", True)], ids=["pictures", "report"]
+)
+def test_a_run_that_is_stopped_is_finished_once_all_but_its_report_is_there(
+    small_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str, finished: bool
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"aaclip_kit.engine.run.{stopped_in}", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_file(small_experiment, tmp_path / "run")
+    assert is_finished(tmp_path / "run") is finished
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert ("quoted" in written) is finished
+    assert [loop["loop"] for loop in written["loops"]] == [1, 2], "what was measured stays"
 
 
 def test_the_curves_are_those_of_the_quoted_loop(small_experiment: Path, tmp_path: Path) -> None:

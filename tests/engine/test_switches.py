@@ -255,6 +255,11 @@ def test_quoted_loop(small_experiment: Path, tmp_path: Path, corrected: tuple[Pa
     loops = [{"loop": n, "mean": {"pixel_auroc": value}} for n, value in ((1, 0.7), (2, 0.9), (3, None))]
     assert quoted(loops, "best_on_test")["loop"] == 2
     assert quoted(loops, "last")["loop"] == 3
+    bare = [{"loop": n, "mean": {"pixel_auroc": None, "image_auroc": value}} for n, value in ((1, 0.6), (2, 0.8))]
+    bare.append({"loop": 3, "mean": {"pixel_auroc": None, "image_auroc": 0.7}})
+    assert quoted(bare, "best_on_test") == {"loop": 2, "rule": "best_on_test"}
+    nothing = [{"loop": n, "mean": {"pixel_auroc": None, "image_auroc": None}} for n in (1, 2)]
+    assert quoted(nothing, "best_on_test") == {"loop": 2, "rule": "last"}
 
 
 def test_score_normalisation(small_experiment: Path) -> None:

@@ -164,8 +164,9 @@ def test_without_every_mask_the_pixel_metrics_are_undefined() -> None:
     some.update(maps, [*masks[:5], None, *masks[6:]], scores, labels)
     assert none.undefined() == dict.fromkeys(PIXEL, "no masks")
     assert some.undefined() == dict.fromkeys(PIXEL, "no mask for 1 of 4 anomalous images")
-    assert none.curves() == some.curves() == {"roc": [], "pro": []}
     whole = counted(maps, masks, scores, labels)
+    assert none.curves() == some.curves() == {"roc": [], "pro": [], "image_roc": whole.curves()["image_roc"]}
+    assert len(whole.curves()["image_roc"]) > 2
     assert {metric: none.values()[metric] for metric in IMAGE} == {metric: whole.values()[metric] for metric in IMAGE}
 
 

@@ -42,6 +42,7 @@ def test_no_plugin_may_have_them() -> None:
         ("data.train.shots={normal=4}", "data.train.shots.anomalous", "is missing"),
         ("data.train.shots={normal=-1, anomalous=2}", "data.train.shots.normal", "greater than or equal to 0"),
         ("data.train.shots={normal=1.5, anomalous=2}", "data.train.shots.normal", "valid integer"),
+        ("data.train.shots={normal=0, anomalous=0}", "data.train.shots", "no image is asked for"),
         ("data.allow_overlap=yes", "data.allow_overlap", "valid boolean"),
     ],
 )

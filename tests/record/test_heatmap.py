@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from aaclip_kit.engine.maps import upsampled
-from aaclip_kit.record.heatmap import COLOURMAP, contact_sheet, enlarged, save_heatmap
+from aaclip_kit.record.heatmap import COLOURMAP, enlarged, save_heatmap
 
 from ..helpers import assert_close
 
@@ -86,24 +86,6 @@ def test_a_scale_that_does_not_ascend_is_refused(tmp_path: Path, scale: tuple[fl
     with pytest.raises(ValueError, match="no colour scale"):
         save_heatmap(tmp_path / "a.png", image(), None, np.zeros((4, 4), np.float32), scale)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_contact_sheet_stacks_pictures_under_one_caption(tmp_path: Path) -> None:
-    files = [tmp_path / f"{name}.png" for name in "abc"]
-    for file, size in zip(files, (112, 112, 448), strict=True):
-        save_heatmap(file, image(size, size), None, np.zeros((size, size), np.float32), (0, 1))
-    contact_sheet(tmp_path / "sheet.png", [("tile", files[0]), ("wood", files[1]), ("mesh", files[2])])
-    with Image.open(files[0]) as first, Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.height == pytest.approx(CAPTION + 3 * 224 + 2 * GAP, abs=2)
-        margin = sheet.width - first.width
-        assert 0 < margin < 60
-        stacked = sheet.crop((margin, 0, sheet.width, first.height))
-        assert stacked.tobytes() == first.convert("RGB").tobytes()
-
-
-def test_a_contact_sheet_needs_a_picture(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs a picture"):
-        contact_sheet(tmp_path / "sheet.png", [])
 
 
 @pytest.mark.parametrize(("side", "size"), [(4, 32), (14, 192), (1, 5), (37, 37)])

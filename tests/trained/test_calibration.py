@@ -105,6 +105,11 @@ def test_without_masks_a_rate_is_taken_from_the_normal_images_and_f1_has_a_reaso
     assert calibrated(batch([1, 1]), rule="fpr").reasons["image_threshold"] == "no normal image to calibrate on"
 
 
+def by_name(data: DataSet) -> dict[Path, str]:
+    """Checksums of images that all differ."""
+    return {sample.image: sample.image.name for sample in data.samples}
+
+
 def data_of(**counts: tuple[int, int]) -> DataSet:
     samples = [
         Sample(Path(f"{name}_{label}_{place}.png"), name, 1 if label else 0)
@@ -117,24 +122,43 @@ def data_of(**counts: tuple[int, int]) -> DataSet:
 
 def test_a_share_of_each_class_and_label_is_drawn_by_seed() -> None:
     data = data_of(a=(20, 10), b=(4, 1))
-    rest, drawn = split(data, 0.1, seed=3)
+    images = by_name(data)
+    rest, drawn = split(data, images, 0.1, seed=3)
     counts = {(name, label): 0 for name in "ab" for label in (0, 1)}
     for sample in drawn.samples:
         counts[sample.class_name, sample.label] += 1
     assert counts == {("a", 0): 2, ("a", 1): 1, ("b", 0): 0, ("b", 1): 0}
     assert sorted([*rest.samples, *drawn.samples], key=data.samples.index) == list(data.samples)
     assert list(rest.samples) == sorted(rest.samples, key=data.samples.index)
-    assert split(data, 0.1, seed=3) == (rest, drawn)
-    assert split(data, 0.1, seed=4)[1] != drawn
-    alone = split(data_of(a=(20, 10)), 0.1, seed=3)[1]
+    assert split(data, images, 0.1, seed=3) == (rest, drawn)
+    assert split(data, images, 0.1, seed=4)[1] != drawn
+    alone = split(data_of(a=(20, 10)), images, 0.1, seed=3)[1]
     assert alone.samples == tuple(sample for sample in drawn.samples if sample.class_name == "a")
 
 
 def test_no_share_takes_nothing_and_a_large_one_leaves_an_image_to_train_on() -> None:
     data = data_of(a=(20, 1))
-    assert split(data, 0.0, seed=3) == (data, replace(data, samples=()))
-    rest, _ = split(data, 0.99, seed=3)
+    assert split(data, by_name(data), 0.0, seed=3) == (data, replace(data, samples=()))
+    rest, _ = split(data, by_name(data), 0.99, seed=3)
     assert [sample.label for sample in rest.samples] == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_files_of_one_content_are_drawn_together(seed: int) -> None:
+    data = data_of(a=(12, 2), b=(2, 0))
+    images = {path: name if name[0] == "b" else name[:3] + str(len(name)) for path, name in by_name(data).items()}
+    images = {sample.image: images[sample.image] for sample in data.samples}
+    assert len(set(images.values())) == 5
+    rest, drawn = split(data, images, 0.5, seed)
+    sides = [{images[sample.image] for sample in side.samples} for side in (rest, drawn)]
+    assert not sides[0] & sides[1]
+    assert {sample.class_name for sample in drawn.samples} == {"a", "b"}
+
+
+def test_a_content_of_both_labels_stays_in_training() -> None:
+    data = data_of(a=(4, 4))
+    images = {path: name[-5:] for path, name in by_name(data).items()}
+    assert split(data, images, 0.5, seed=0) == (data, replace(data, samples=()))
 
 
 HALF = "calibration.held_out=0.5"

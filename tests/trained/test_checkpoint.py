@@ -26,7 +26,7 @@ from ..engine.build import build, move_weights, values_of
 HEAD = "heads.text.linear.weight"
 State = dict[str, Tensor]
 METADATA = Metadata(
-    About("small", 1, (), ("text", "vision"), "medical", {"red_cloth": "red cloth"}, "mvtec"),
+    About("small", 1, (), ("text", "vision"), "medical", {"red_cloth": "red cloth"}, ("mvtec",)),
     "seed = 3\n",
     Calibration(
         "fpr", 0.01, "data.validation", {"blur": True}, {"normal": 4, "anomalous": 2}, 0.25, None,

@@ -46,8 +46,8 @@ def test_it_scores_as_the_evaluation_does(model: TrainedModel, trained: Path, de
     experiment = find_trained(trained, discover()).experiment
     chosen = experiment.data["test"]
     data = chosen.component.build(chosen.options)
-    full = TrainedModel(find_trained(trained, discover()), data.real_names)
-    batches = list(full.evaluator.scored_batches(data, "green_wood", full.attending, trained=True))
+    full = TrainedModel(find_trained(trained, discover()))
+    batches = list(full.evaluator_for(data).scored_batches(data, "green_wood", full.attending, trained=True))
     expected = np.concatenate([batch.image_scores for batch in batches])
     maps = np.concatenate([batch.maps for batch in batches])
     found = [model.predict(sample.image, "green wood") for sample in data.samples]
@@ -107,6 +107,38 @@ def test_loading_leaves_the_callers_random_state_and_takes_no_gradient(trained: 
     assert torch.equal(before, torch.random.get_rng_state())
     assert not any(parameter.requires_grad for parameter in model.detector.parameters())
     assert not model.detector.training
+
+
+def test_uses_of_one_model_do_not_disturb_one_another(model: TrainedModel, trained: Path, defects: Path) -> None:
+    """Each has prompts of its own, also while another is half way through its images."""
+    chosen = find_trained(trained, discover(), overrides=["evaluation.batch_size=1"]).experiment.data["test"]
+    data = chosen.component.build(chosen.options)
+    images = [sample.image for sample in data.samples[:3]]
+    expected = [found.score for found in model.predict_all(images, "green wood")]
+    metrics = model.metrics(data)
+    under_way = model.predict_all(images, "green wood")
+    scores = [next(under_way).score]
+    other = model.predict(images[0], "blue felt").score
+    scores += [found.score for found in under_way]
+    assert scores == expected
+    assert model.predict(images[0], "blue felt").score == other != expected[0]
+    assert model.metrics(data) == metrics
+
+
+def test_the_domain_sets_the_blur_and_keeps_thresholds_of_another(model: TrainedModel, defects: Path) -> None:
+    image = defects / "green_wood" / "test" / "spot" / "000.png"
+    own, medical = model.predict(image), model.predict(image, domain="medical")
+    assert own.threshold is not None and own.decision and own.map_threshold is not None
+    assert medical.largest != own.largest
+    assert (medical.threshold, medical.map_threshold) == (None, None)
+    assert model.predict(image, domain="industrial").threshold == own.threshold
+    with pytest.raises(UserError, match="'x-ray' is no domain"):
+        model.predict(image, domain="x-ray")
+
+
+def test_no_random_state_of_a_gpu_is_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    load_model(trained, device="cpu")
 
 
 def test_a_path_without_a_model(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ def section(run: RunFiles) -> dict[str, Any]:
     """What `detection_curves.html` shows."""
     found = run.curves or {}
     classes = found.get("classes") or {}
+    whole = Axes("false-positive rate", "true-positive rate", (0, 1), (0, 1.01))
     figures = [
-        _figure("Pixel ROC", classes, "roc", Axes("false-positive rate", "true-positive rate", (0, 1), (0, 1.01))),
+        _figure("Pixel ROC", classes, "roc", whole),
         _figure("PRO", classes, "pro", Axes("false-positive rate", "overlap per region", (0, PRO_LIMIT), (0, 1.01))),
+        _figure("Image ROC", classes, "image_roc", whole),
     ]
-    return {"loop": found.get("loop"), "figures": [figure for figure in figures if figure]}
+    return {"loop": found.get("loop"), "figures": [figure for figure in figures if figure], "measured": bool(classes)}
 
 
 def mean_curve(curves: list[Points]) -> list[tuple[float, float]]:

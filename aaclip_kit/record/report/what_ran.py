@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...data.overlap import ALLOWED, NOT_ZERO_SHOT
 from .run_files import RunFiles
 
 Pairs = list[tuple[str, str]]
@@ -46,9 +47,10 @@ def summary(run: RunFiles) -> list[str]:
 
 
 def warnings(run: RunFiles) -> list[str]:
-    """What a reader must know before any figure: images that two roles share, and what training warned of."""
-    data = run.manifest.get("data") or {}
-    return _overlaps(data) + [str(event["message"]) for event in run.events if event.get("event") == "warning"]
+    """What a reader must know before any figure: a run cut short, what roles share, and what training warned of."""
+    stopped = [] if run.manifest.get("finished") else ["this run did not finish: what it had found until then is below"]
+    told = [str(event["message"]) for event in run.events if event.get("event") == "warning"]
+    return stopped + _leaks(run.manifest.get("data") or {}) + told
 
 
 def facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> Pairs:
@@ -86,14 +88,14 @@ def _role(name: str, of: Mapping[str, Any]) -> Role:
     return Role(name, int(of["count"]), normal, anomalous, classes, shots, tuple(of.get("notes") or ()))
 
 
-def _overlaps(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A role that shares images with those before it."""
-    found = []
-    for place, (role, of) in enumerate(data.items()):
-        if of.get("overlap_allowed"):
-            before = ", ".join(list(data)[:place]) or "other data"
-            found.append(f"{before} and {role} overlap: {of.get('shared_images', 'an unknown number of')} images")
-    return found
+def _leaks(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What roles share that bears on the results."""
+    return [
+        f"data.{role}: {note}"
+        for role, of in data.items()
+        for note in of.get("notes") or ()
+        if note.startswith((ALLOWED, NOT_ZERO_SHOT))
+    ]
 
 
 def _thresholds(found: Mapping[str, Any]) -> str:

@@ -83,6 +83,7 @@ def manifest() -> dict[str, Any]:
         "seeds": {"run": 111},
         "data": {"test": {"count": 12, "classes": ["tile", "wood"], "counts": counts, "sha256": "ab"}},
         "started": "2025-03-09T10:00:00+00:00",
+        "finished": "2025-03-09T10:01:30+00:00",
         "seconds": 90.0,
         "peak_memory_bytes": 1_500_000_000,
     }

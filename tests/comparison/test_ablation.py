@@ -1,0 +1,106 @@
+"""What an ablation keeps, runs again and goes on after, with runs that cost nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit.comparison.ablation import Ablation
+from aaclip_kit.comparison.study import Planned, load_study
+from aaclip_kit.discovery import discover
+from aaclip_kit.experiment import resolved_toml
+
+from ..conftest import EXPERIMENT
+from .made import write_run
+
+STUDY = """
+base = "small.toml"
+seeds = 1
+[variants.bad]
+[variants.good]
+[variants.again]
+rescore = "bad"
+"""
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def ablation(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Ablation:
+    """Its runs write synthetic metrics in no time."""
+    (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="embedded", data="nowhere"))
+    (tmp_path / "study.toml").write_text(STUDY)
+
+    def run_here(self: Ablation, run: Planned, progress: object) -> None:
+        folder = write_run(self.out / run.place, run.seed, [{"a": {"pixel_auroc": 0.5, "image_auroc": 0.5}}])
+        (folder / "experiment.toml").write_text(resolved_toml(run.experiment))
+
+    monkeypatch.setattr(Ablation, "_run_here", run_here)
+    registry = discover()
+    return Ablation(load_study(tmp_path / "study.toml", registry), tmp_path / "out", registry, said.append)
+
+
+class Silent:
+    """Nobody watches."""
+
+    def phase(self, *_: object) -> None: ...
+    def step(self, *_: object) -> None: ...
+    def evaluated(self, *_: object) -> None: ...
+    def message(self, *_: object) -> None: ...
+
+
+def states(ablation: Ablation) -> dict[str, str]:
+    return {run.variant: state for run, state in ablation.states().items()}
+
+
+def test_the_others_go_on_whatever_ends_a_run(
+    ablation: Ablation, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Ablation._run_here
+
+    def run_here(self: Ablation, run: Planned, progress: Silent) -> None:
+        if run.variant == "bad":
+            raise RuntimeError("CUDA out of memory")
+        plain(self, run, progress)
+
+    monkeypatch.setattr(Ablation, "_run_here", run_here)
+    (fault,) = ablation.execute(1, Silent())
+    assert str(fault).startswith("bad/seed_3: RuntimeError: CUDA out of memory\n    fix: see aakit run ")
+    assert said[0] == "bad/seed_3: failed, RuntimeError: CUDA out of memory"
+    assert states(ablation) == {"bad": "free", "good": "finished", "again": "unfinished"}
+
+
+def test_what_scores_weights_again_is_finished_once_these_are(ablation: Ablation) -> None:
+    assert ablation.execute(1, Silent()) == []
+    assert states(ablation) == {"bad": "finished", "good": "finished", "again": "finished"}
+    (ablation.out / "bad" / "seed_3" / "metrics.json").write_text('{"loops": []}')
+    assert states(ablation) == {"bad": "unfinished", "good": "finished", "again": "unfinished"}
+
+
+def test_what_a_run_warns_of_stands_below_its_result(
+    ablation: Ablation, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Ablation._run_here
+
+    def run_here(self: Ablation, run: Planned, progress: Silent) -> None:
+        plain(self, run, progress)
+        folder = self.out / run.place
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["data"]["test"]["notes"] = ["1 bad images are left out: x"]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        events = [{"event": "step"}, {"event": "warning", "message": "warning: loop 1: no gradient"}]
+        (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    monkeypatch.setattr(Ablation, "_run_here", run_here)
+    ablation.execute(1, Silent())
+    assert said[:3] == [
+        "bad/seed_3: pixel_auroc 0.5000, image_auroc 0.5000",
+        "bad/seed_3: warning: data.test: 1 bad images are left out: x",
+        "bad/seed_3: warning: loop 1: no gradient",
+    ]
+    assert len(said) == 9
