@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..contracts.options import TowerName
+from ..contracts.options import TOWERS, TowerName
 from ..contracts.stage import AttentionStage, Context, ShowsAttention
 from ..engine.detector import Detector
 from ..engine.prompts import NORMAL_PROMPTS, class_prompts
 from .words import prompt_words
 
-TOWERS: Final[tuple[TowerName, ...]] = ("text", "vision")
 PADDING: Final = "(padding)"
 
 Calls = dict[AttentionStage, list[tuple[Tensor, Context]]]

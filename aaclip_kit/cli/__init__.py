@@ -5,7 +5,7 @@ import traceback
 
 import typer
 
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError
 from .ablate import ablate
 from .checkpoints import export_checkpoint, import_checkpoint
 from .compare import compare
@@ -58,7 +58,6 @@ def main() -> None:
     except UserError as error:
         if _Debug.on:
             traceback.print_exc()
-        faults = error.faults if isinstance(error, UserErrors) else (error,)
-        for fault in faults:
+        for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
         sys.exit(2)

@@ -48,10 +48,8 @@ def ablate(
         faults = ablation.execute(jobs, screen)
     try:
         _compare(ablation)
-    except UserErrors as errors:
-        faults += errors.faults
     except UserError as error:
-        faults.append(error)
+        faults += error.faults
     if faults:
         raise UserErrors(faults)
 

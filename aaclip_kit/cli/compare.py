@@ -39,7 +39,8 @@ def compare(
 
 def show_comparison(comparison: "Comparison") -> None:
     """One table a metric with its verdicts below it, then notes."""
-    from ..comparison.tables import heading, screen_table, screen_verdicts, title
+    from ..comparison.tables import screen_table, screen_verdicts, title
+    from ..evaluation.metrics import heading
 
     console = Console(highlight=False)
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")

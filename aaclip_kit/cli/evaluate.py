@@ -57,13 +57,12 @@ def _target(out: Path) -> Path:
 
 
 def _write(target: Path, text: str) -> None:
+    from ..record.folder import write_whole
     from ..trained.checkpoint import made_for, not_writable
 
     made_for(target)
-    beside = target.with_name(target.name + ".part")
     try:
-        beside.write_text(text + "\n", encoding="utf-8")
-        beside.replace(target)
+        write_whole(target, text + "\n")
     except OSError as error:
         raise not_writable(target, error) from None
 

@@ -63,10 +63,8 @@ def validate(
         try:
             _check(file, registry, overrides)
             print(f"{file}: valid")
-        except UserErrors as errors:
-            faults.extend(errors.faults)
         except UserError as error:
-            faults.append(error)
+            faults += error.faults
     if faults:
         raise UserErrors(faults)
 

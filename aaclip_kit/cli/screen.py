@@ -13,7 +13,7 @@ from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import class_counts
 from ..engine.assemble import Run, plan_ahead
 from ..engine.training import Step
-from ..evaluation.metrics import METRICS
+from ..evaluation.metrics import METRICS, heading
 
 
 class Screen:
@@ -91,7 +91,7 @@ class Screen:
 
     def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
         """One line as soon as it is known."""
-        values = ", ".join(f"{_heading(key)} {_number(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
+        values = ", ".join(f"{heading(key)} {_number(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
         self.message(f"{f'loop {loop}' if loop else 'before training'}: {values}, mean over the test classes")
 
     def message(self, text: str) -> None:
@@ -117,7 +117,7 @@ class Screen:
         """Below a table: why a class has "-" for a metric."""
         for name, reasons in found["undefined"].items():
             for reason in dict.fromkeys(reasons.values()):
-                metrics = ", ".join(_heading(metric) for metric, why in reasons.items() if why == reason)
+                metrics = ", ".join(heading(metric) for metric, why in reasons.items() if why == reason)
                 self.message(f"-  {name}: {metrics}: {reason}")
 
 
@@ -145,15 +145,10 @@ def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table
     """Metrics in columns, one row a name; "-" where a metric is undefined."""
     table = Table(Column(title, no_wrap=True), box=None, header_style="bold", pad_edge=False)
     for column in METRICS:
-        table.add_column(_heading(column), justify="right")
+        table.add_column(heading(column), justify="right")
     for name, values in rows.items():
         table.add_row(Text(name), *(_number(values[key]) for key in METRICS))
     return table
-
-
-def _heading(metric: str) -> str:
-    level, _, name = metric.partition("_")
-    return f"{level} {'F1-max' if name == 'f1max' else name.upper()}"
 
 
 def _number(value: float | None) -> str:

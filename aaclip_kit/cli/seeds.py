@@ -79,8 +79,8 @@ def _show(target: Path, seeds: list[int]) -> None:
     from ..comparison.compare import summary
     from ..comparison.runs import read_run
     from ..comparison.series import seed_folder
-    from ..comparison.tables import heading, spread
-    from ..evaluation.metrics import METRICS
+    from ..comparison.tables import spread
+    from ..evaluation.metrics import METRICS, heading
 
     runs = [read_run(seed_folder(target, seed)) for seed in seeds]
     held = [metric for metric in METRICS if all(metric in run.result()["mean"] for run in runs)]

@@ -42,10 +42,8 @@ class Ablation:
         for run in self.study.runs:
             try:
                 found[run] = state_of(self.out / run.place, run.experiment, self.registry)
-            except UserErrors as errors:
-                faults += errors.faults
             except UserError as error:
-                faults.append(error)
+                faults += error.faults
         if faults:
             raise UserErrors(faults)
         finished = {run.place for run, state in found.items() if state == "finished"}

@@ -172,8 +172,7 @@ def _load(path: Path, registry: Registry, overrides: tuple[str, ...], where: str
     try:
         return load(path, registry, overrides)
     except UserError as error:
-        faults = error.faults if isinstance(error, UserErrors) else (error,)
-        raise UserErrors([_placed(fault, where) for fault in faults]) from None
+        raise UserErrors([_placed(fault, where) for fault in error.faults]) from None
 
 
 def _placed(fault: UserError, where: str) -> UserError:

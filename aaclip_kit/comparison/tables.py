@@ -13,12 +13,6 @@ HEADS: Final = (
 )  # fmt: skip
 
 
-def heading(metric: str) -> str:
-    """A metric's name as it stands in tables."""
-    names = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1max": "F1-max"}
-    return " ".join(names.get(word, word) for word in metric.split("_"))
-
-
 def rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
     """One row a run under `HEADS`: the baseline first, its other columns empty."""
     found = []

@@ -8,6 +8,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..contracts.errors import UserError
+from ..evaluation.metrics import heading
 from . import tables
 from .compare import Comparison
 from .plot import intervals_svg
@@ -39,7 +40,7 @@ def markdown(comparison: Comparison) -> str:
     """One table a metric, then notes and the rule."""
     parts = [f"# {tables.title(comparison)}\n"]
     for metric in comparison.metrics:
-        parts.append(f"## {tables.heading(metric)}\n\n{markdown_table(tables.HEADS, tables.rows(comparison, metric))}")
+        parts.append(f"## {heading(metric)}\n\n{markdown_table(tables.HEADS, tables.rows(comparison, metric))}")
     if comparison.notes:
         parts.append("".join(f"- {note}\n" for note in comparison.notes))
     return "\n".join([*parts, RULE + "\n"])
@@ -66,7 +67,7 @@ def html(comparison: Comparison) -> str:
 def _section(comparison: Comparison, metric: str) -> dict[str, Any]:
     found = {label: metrics[metric] for label, metrics in comparison.differences.items()}
     return {
-        "name": tables.heading(metric),
+        "name": heading(metric),
         "plot": intervals_svg(found, comparison.baseline) if found else "",
         "rows": [_verdict_first(row) for row in tables.rows(comparison, metric)],
         "classes": tables.class_rows(comparison, metric),

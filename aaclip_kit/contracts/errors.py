@@ -14,6 +14,11 @@ class UserError(Exception):
         self.problem, self.where, self.fix = problem, where, fix
         super().__init__(problem)
 
+    @property
+    def faults(self) -> "tuple[UserError, ...]":
+        """The single faults: itself, where it is one."""
+        return (self,)
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{text}\n    fix: {self.fix}" if self.fix else text
@@ -23,8 +28,13 @@ class UserErrors(UserError):
     """Several faults of one input, shown together."""
 
     def __init__(self, faults: Iterable[UserError]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        self._faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self._faults))
+
+    @property
+    def faults(self) -> tuple[UserError, ...]:
+        """The faults, in the order in which they are shown."""
+        return self._faults
 
 
 def nearest_hint(name: str, known: Sequence[str]) -> str:

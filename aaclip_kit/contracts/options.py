@@ -1,11 +1,14 @@
 """Options models: how a plugin states what may stand in its table of the experiment file."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 TowerName = Literal["text", "vision"]
 """One of a backbone's two towers."""
+
+TOWERS: Final[tuple[TowerName, ...]] = get_args(TowerName)
+"""Both, text first."""
 
 Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 """Block or level numbers; a TOML array of integers."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..contracts.data import DataSet
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError
 from ..experiment import Chosen
 from .checks import MOST_SHOWN, remarks, unnamed, untrainable
 from .shots import draw_shots, shots_record
@@ -42,7 +42,7 @@ def read_role(name: str, chosen: Chosen, seed: int) -> Role:
             role.found = draw_shots(role.found, shots, seed, role.where)
             role.record["shots"] = shots_record(role.found, shots)
     except UserError as error:
-        role.faults += error.faults if isinstance(error, UserErrors) else [error]
+        role.faults += error.faults
     if role.found:
         role.faults += unnamed(role.found.data, role.where)
         role.faults += untrainable(role.found.data, role.where) if name == "train" else []

@@ -23,6 +23,7 @@ from ..engine.gradients import norms
 from ..engine.run import attending_in, build_phase
 from ..engine.training import Phase, Seen, total
 from ..experiment import Experiment
+from ..record.folder import finite
 from .ratios import LEVEL, RESAMPLES, Ratio, paired_ratio
 from .stand_ins import Setting, Subject, all_off, standing_in, subjects_of, unvaried, variant
 
@@ -185,7 +186,7 @@ def _tower_record(found: Dilution, tower: TowerName) -> dict[str, Any]:
     opening = found.openings[tower]
     plan, off = opening.plan, found.off[tower]
     phase = {"loop": opening.loop, "batch_size": plan.batch_size, "features": plan.features}
-    return {**phase, "off": {name: _finite(table(off, name)) for name in off[0][0]}}
+    return {**phase, "off": {name: finite(table(off, name).tolist()) for name in off[0][0]}}
 
 
 def _pair_record(found: Dilution, subject: Subject, setting: Setting) -> dict[str, Any]:
@@ -196,10 +197,5 @@ def _pair_record(found: Dilution, subject: Subject, setting: Setting) -> dict[st
         **asdict(setting),
         "as_in_file": setting == subject.own,
         "ratio": {name: asdict(ratio) for name, ratio in found.ratios(subject, setting).items()},
-        "on": {name: _finite(table(on, name)) for name in on[0][0]},
+        "on": {name: finite(table(on, name).tolist()) for name in on[0][0]},
     }
-
-
-def _finite(values: Float[np.ndarray, "inits batches"]) -> list[list[float | None]]:
-    """Rows of numbers; None for one that is not finite, which JSON does not have."""
-    return [[value if math.isfinite(value) else None for value in row] for row in values.tolist()]

@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from ..contracts.errors import UserError, UserErrors
-from ..contracts.options import StageOptions, TowerName
+from ..contracts.options import TOWERS, StageOptions, TowerName
 from ..contracts.stage import AttentionStage
 from ..engine.assemble import Run, stage_setting
 from ..experiment import Chosen
@@ -46,8 +46,7 @@ def subjects_of(run: Run, scales: Sequence[float]) -> list[Subject]:
     Raises `UserError` where there is nothing, and for a scale that a stage does not take.
     """
     found: list[Subject] = []
-    towers: tuple[TowerName, ...] = ("text", "vision")
-    for tower in towers:
+    for tower in TOWERS:
         kinds = {name: stage.context_kind for _, name, stage in run.detector.sites.of(tower)}
         attending = tuple(name for name, kind in kinds.items() if kind != "none")
         if not attending or len(attending) == len(kinds):

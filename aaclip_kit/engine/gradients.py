@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..contracts.options import TowerName
+from ..contracts.options import TOWERS, TowerName
 from .detector import Detector
 
 if TYPE_CHECKING:
@@ -40,9 +40,8 @@ def trained_groups(detector: Detector, tower: TowerName, attending: Set[TowerNam
 
 def adapter_names(detector: Detector) -> frozenset[str]:
     """Names of the stages without a context, of both towers."""
-    towers: tuple[TowerName, ...] = ("text", "vision")
     return frozenset(
-        name for tower in towers for _, name, stage in detector.sites.of(tower) if stage.context_kind == "none"
+        name for tower in TOWERS for _, name, stage in detector.sites.of(tower) if stage.context_kind == "none"
     )
 
 

@@ -18,7 +18,7 @@ from ..experiment import resolved_toml
 from ..record.folder import RunFolder
 from ..record.manifest import collect_manifest
 from ..record.report import write_report
-from ..trained.calibration import Calibration, Calibrator, one_by_one, scoring_of
+from ..trained.calibration import Calibration, Calibrator, one_by_one
 from ..trained.checkpoint import save
 from ..trained.metadata import About, Metadata, short_digests
 from .assemble import Run
@@ -130,7 +130,7 @@ class Execution:
     def _validate(self, loop: int) -> dict[str, float | None]:
         """Mean metrics of the validation images; and thresholds, from the same scores where they serve for both."""
         run, mean = self.assembled, dict[str, float | None]()
-        file, source, calibrator = run.experiment.file, run.calibration, Calibrator(run.experiment.file.calibration)
+        source, calibrator = run.calibration, Calibrator(run.experiment.file.calibration)
         evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
@@ -138,8 +138,7 @@ class Execution:
             self.folder.event({"event": "validation", "loop": loop, "mean": mean})
         if not both:
             calibrator.collect(evaluator, source.data, self.attending)
-        scoring = scoring_of(file.evaluation, file.switches)
-        self.calibrations[loop] = calibrator.result(source.source, scoring)
+        self.calibrations[loop] = calibrator.result(source.source)
         return mean
 
     def _record_step(self, step: Step) -> None:

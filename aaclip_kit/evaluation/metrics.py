@@ -16,6 +16,8 @@ METRICS: Final = (
 )
 """The metrics of a class, as fractions between 0 and 1, in the order of every table."""
 
+_WORDS: Final = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1max": "F1-max"}
+
 Values = dict[str, float | None]
 
 
@@ -25,6 +27,11 @@ class ClassResult(NamedTuple):
     values: Values
     undefined: dict[str, str]
     curves: dict[str, list[list[float]]]
+
+
+def heading(metric: str) -> str:
+    """A metric's name as it stands in tables: "pixel F1-max"; of what is measured, and then what."""
+    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
 
 
 def results(classes: Mapping[str, ClassResult]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..contracts.errors import UserError, UserErrors
-from ..contracts.options import Options, StageOptions
+from ..contracts.options import TOWERS, Options, StageOptions
 from ..registry import Component, Kind, Registry
 from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Selection, Switches
@@ -115,7 +115,9 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     stages = checker.group("attention-stage", tables.get("stages"), "stages.")
     phases = tables.get("losses")
     phases = phases if isinstance(phases, dict) else {}
-    losses = {phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in ("text", "vision")}
+    losses: dict[str, dict[str, Chosen]] = {
+        phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
+    }
     data = checker.group("data-set", tables.get("data"), "data.")
     _check_stage_options(stages, checker)
     if checker.faults or file is None or backbone is None or scheduler is None:

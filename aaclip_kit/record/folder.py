@@ -80,15 +80,15 @@ class RunFolder:
 
     def write_experiment(self, text: str) -> None:
         """Write the resolved experiment, TOML text."""
-        _write_whole(self.path / EXPERIMENT, text)
+        write_whole(self.path / EXPERIMENT, text)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest; a later one replaces it. Raises ValueError for a number that is not finite."""
-        _write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Append one line to the events. A number that is not finite (a diverged loss) becomes null."""
-        line = json.dumps(_finite(event), allow_nan=False)
+        line = json.dumps(finite(event), allow_nan=False)
         with (self.path / EVENTS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -98,15 +98,15 @@ class RunFolder:
         Keys are sorted and numbers are at full precision, so that equal metrics are equal files; an undefined metric
         is None. Raises ValueError for a number that is not finite.
         """
-        _write_whole(self.path / METRICS, json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        write_whole(self.path / METRICS, json.dumps(metrics, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
     def write_curves(self, curves: Mapping[str, Any]) -> None:
         """Write one loop's ROC and PRO curves: `{"loop": n, "classes": {class: {"roc": points, "pro": points}}}`."""
-        _write_whole(self.path / CURVES, json.dumps(curves, sort_keys=True, allow_nan=False) + "\n")
+        write_whole(self.path / CURVES, json.dumps(curves, sort_keys=True, allow_nan=False) + "\n")
 
     def write_attention(self, record: Mapping[str, Any]) -> None:
         """Write where the stages look, as `attention_record` describes it. Raises ValueError for no finite number."""
-        _write_whole(self.path / ATTENTION, json.dumps(record, allow_nan=False) + "\n")
+        write_whole(self.path / ATTENTION, json.dumps(record, allow_nan=False) + "\n")
 
     @property
     def cases(self) -> Path:
@@ -115,7 +115,7 @@ class RunFolder:
 
     def write_calibration(self, calibration: Mapping[str, Any]) -> None:
         """Write the thresholds of the quoted loop and where they come from."""
-        _write_whole(self.path / CALIBRATION, json.dumps(calibration, indent=2, allow_nan=False) + "\n")
+        write_whole(self.path / CALIBRATION, json.dumps(calibration, indent=2, allow_nan=False) + "\n")
 
     def checkpoint_path(self, loop: int, suffix: str = ".safetensors") -> Path:
         """Where the checkpoint of loop `loop` (from 1) belongs; its folder is made."""
@@ -130,6 +130,16 @@ class RunFolder:
     def report(self) -> Path:
         """The report's file."""
         return self.path / REPORT
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside and rename it: a reader sees the earlier one or the new one, never half of either."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
 
 
 def check_elsewhere(path: Path) -> None:
@@ -152,21 +162,13 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same plain data with null for each number that is not finite, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _holds_a_run(path: Path) -> UserError:

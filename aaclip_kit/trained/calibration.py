@@ -2,13 +2,13 @@
 
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from ..contracts.data import DataSet
 from ..contracts.options import TowerName
 from ..evaluation.evaluate import Evaluator, ScoredBatch
 from ..evaluation.histogram import Histogram
-from ..experiment.schema import CalibrationTable, EvaluationTable, Switches
+from ..experiment.schema import CalibrationTable
 
 Rates = dict[str, float | None]
 
@@ -24,19 +24,11 @@ class Calibration:
     rule: Literal["f1max", "fpr"]
     fpr: float | None
     source: str
-    scoring: dict[str, Any]
-    """The choices that made the scores: under any others the thresholds mean nothing."""
     counts: dict[str, int]
     image_threshold: float | None
     map_threshold: float | None
     achieved: dict[str, Rates]
     reasons: dict[str, str] = field(default_factory=dict)
-
-
-def scoring_of(table: EvaluationTable, switches: Switches) -> dict[str, Any]:
-    """Every choice of an experiment that a raw score depends on, beside the model itself."""
-    choices = table.model_dump(include={"image_score", "blur", "text_conditioning"})
-    return {**choices, "evaluation_attention": switches.evaluation_attention}
 
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:
@@ -69,7 +61,7 @@ class Calibrator:
             for batch in evaluator.scored_batches(data, name, attending, trained=True):
                 self.keep(name, batch)
 
-    def result(self, source: str, scoring: dict[str, Any]) -> Calibration:
+    def result(self, source: str) -> Calibration:
         """The thresholds by the rule."""
         chosen = {"image": self._threshold(self.images), "map": self._threshold(self.pixels)}
         reasons = {
@@ -81,7 +73,6 @@ class Calibrator:
             self.table.rule,
             self.table.fpr if self.table.rule == "fpr" else None,
             source,
-            scoring,
             {"normal": self.images.negatives, "anomalous": self.images.positives},
             chosen["image"],
             chosen["map"],

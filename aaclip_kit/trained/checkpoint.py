@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..contracts.errors import UserError
 from ..engine.detector import Detector
+from ..record.folder import write_whole
 from .metadata import Metadata, beside_pickle
 
 _GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
@@ -40,7 +41,7 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
         save_file(dict(state), beside, metadata=metadata.as_strings())
     else:
         torch.save(dict(state), beside)
-        beside_pickle(path).write_text(json.dumps(metadata.as_strings(), indent=2), encoding="utf-8")
+        write_whole(beside_pickle(path), json.dumps(metadata.as_strings(), indent=2))
     beside.replace(path)
 
 

@@ -78,7 +78,7 @@ class Metadata:
         return cls(
             _about(json.loads(strings.get("about", "{}"))),
             strings.get("experiment"),
-            None if calibration is None else Calibration(**json.loads(calibration)),
+            None if calibration is None else Calibration(**_known(Calibration, json.loads(calibration))),
             tuple(strings.get("training_images", "").split()),
         )
 
@@ -110,9 +110,13 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def _about(record: dict[str, Any]) -> About:
-    """From JSON, which has lists for tuples. Keys that are not known here are passed over."""
-    known = {item.name for item in fields(About)}
+    """From JSON, which has lists for tuples."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     if isinstance(name := values.get("trained_on"), str):  # as it was written when there could be one only
         values["trained_on"] = (name,)
-    return About(**{key: value for key, value in values.items() if key in known})
+    return About(**_known(About, values))
+
+
+def _known(kind: type[About] | type[Calibration], record: dict[str, Any]) -> dict[str, Any]:
+    """The entries that are fields of `kind`; those that other versions wrote are passed over."""
+    return {key: value for key, value in record.items() if key in {item.name for item in fields(kind)}}

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, UserErrors
-from ..contracts.options import TowerName
+from ..contracts.options import TOWERS, TowerName
 from ..data.batches import Pixels
 from ..data.survey import survey
 from ..discovery import discover
@@ -172,10 +172,9 @@ def _attending(trained: Trained) -> frozenset[TowerName]:
 def _load(detector: Detector, trained: Trained, attending: frozenset[TowerName]) -> None:
     """Load the weights. A stage that acts must be among them: fresh weights may train, but not score."""
     fresh = set(load_into(detector, trained.checkpoint))
-    towers: tuple[TowerName, ...] = ("text", "vision")
     acting = [
         name
-        for tower in towers
+        for tower in TOWERS
         for _, name, stage in detector.sites.of(tower)
         if name in fresh and (stage.context_kind == "none" or tower in attending)
     ]

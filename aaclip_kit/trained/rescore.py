@@ -10,6 +10,7 @@ from ..engine.assemble import Run
 from ..engine.run import Execution, Metrics, Progress, attending_in
 from ..record.folder import CHECKPOINTS, RunFolder
 from .checkpoint import load_into
+from .source import checkpoint_of
 
 
 def rescore(run: Run, source: Path, folder: RunFolder, progress: Progress) -> Metrics:
@@ -37,9 +38,8 @@ class _Rescoring(Execution):
         """The weights are in the source already."""
 
     def _checkpoint(self, loop: int) -> Path:
-        for suffix in (".safetensors", ".pth"):
-            if (path := self.source / CHECKPOINTS / f"loop_{loop}{suffix}").is_file():
-                return path
+        if path := checkpoint_of(self.source / CHECKPOINTS, loop):
+            return path
         fix = "keep the checkpoints of runs that are scored again"
         raise UserError(f"has no checkpoint of loop {loop}", where=str(self.source), fix=fix)
 

@@ -67,11 +67,17 @@ def _quoted(folder: Path) -> Path:
         problem = "the run quotes no loop: it is not finished, or has trained none"
         raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
     place = (_scored_again(folder) or folder) / CHECKPOINTS
-    found = [path for path in place.glob(f"loop_{loop}.*") if path.suffix in SUFFIXES]
-    if not found:
+    found = checkpoint_of(place, loop)
+    if found is None:
         problem = f"the checkpoint of loop {loop}, which the run quotes, is not there"
         raise UserError(problem, where=str(place), fix="restore it, or name another checkpoint itself")
-    return found[0]
+    return found
+
+
+def checkpoint_of(folder: Path, loop: int) -> Path | None:
+    """A loop's checkpoint among those of a run; None where it is not there."""
+    paths = (folder / f"loop_{loop}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _scored_again(folder: Path) -> Path | None:

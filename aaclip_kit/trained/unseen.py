@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..contracts.errors import UserError
+from ..data.overlap import ALLOWED
 from ..data.sources import Data
 from .metadata import Metadata, short_digests
 
@@ -23,7 +24,7 @@ def check_unseen(metadata: Metadata, data: Data, allowed: bool, who: str = "the 
         if note is not None:
             if not allowed:
                 raise UserError(note, where=f"data.{role}", fix=_FIX)
-            note = f"allow_overlap is set: {note}"
+            note = f"{ALLOWED}: {note}"
             record = {**record, "overlap_allowed": True, "shared_images": max(images, record.get("shared_images", 0))}
         elif not metadata.says_all:
             note = f"{who} does not say all the images that it was trained on; these may be among them"

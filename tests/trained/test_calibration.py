@@ -48,7 +48,7 @@ def calibrated(*batches: ScoredBatch, rule: str = "f1max", fpr: float = 0.1) -> 
     calibrator = Calibrator(CalibrationTable(rule=rule, fpr=fpr))
     for found in batches:
         calibrator.keep("thing", found)
-    return calibrator.result("data.validation", {"blur": True})
+    return calibrator.result("data.validation")
 
 
 def f1_at(scores: np.ndarray, labels: np.ndarray, threshold: float) -> float:

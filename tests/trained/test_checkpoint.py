@@ -29,7 +29,7 @@ METADATA = Metadata(
     About("small", 1, (), ("text", "vision"), "medical", {"red_cloth": "red cloth"}, ("mvtec",)),
     "seed = 3\n",
     Calibration(
-        "fpr", 0.01, "data.validation", {"blur": True}, {"normal": 4, "anomalous": 2}, 0.25, None,
+        "fpr", 0.01, "data.validation", {"normal": 4, "anomalous": 2}, 0.25, None,
         {"image": {"fpr": 0.0, "f1": 1.0}, "map": {"fpr": None, "f1": None}}, {"map_threshold": "no masks"},
     ),
     ("0123456789abcdef",),

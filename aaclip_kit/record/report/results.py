@@ -6,17 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...evaluation.metrics import METRICS, heading
 from .run_files import RunFiles
 
-COLUMNS: Final = {
-    "pixel_auroc": ("pixel", "AUROC"),
-    "pixel_aupro": ("pixel", "AUPRO"),
-    "pixel_ap": ("pixel", "AP"),
-    "pixel_f1max": ("pixel", "F1-max"),
-    "image_auroc": ("image", "AUROC"),
-    "image_ap": ("image", "AP"),
-    "image_f1max": ("image", "F1-max"),
-}
+COLUMNS: Final = {metric: heading(metric).partition(" ")[::2] for metric in METRICS}
 """Each metric's place in the two lines of a table's head."""
 
 MISSING: Final = "not measured by the version that made this run"
