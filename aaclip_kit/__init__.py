@@ -6,10 +6,12 @@ Names that need torch are imported when first used, so that listing plugins stay
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .api_version import API_VERSION
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
+from .deprecation import DEPRECATED, deprecated_value
 from .hookspecs import Register, hookimpl
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ _WITH_TORCH = {
 }
 
 __all__ = [
+    "API_VERSION",
     "AttentionStage",
     "Backbone",
     "Context",
@@ -70,7 +73,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _WITH_TORCH:
-        return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str) -> Any:
+        if name in _WITH_TORCH:
+            return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)
+        if name in DEPRECATED:
+            return deprecated_value(name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,46 +1,63 @@
 """Finding plugins: each entry point is loaded on its own, so that a broken one harms only those who name it."""
 
-import inspect
+import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
+from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from threading import Thread
+from time import monotonic
+from typing import Final
 
-import pluggy
+from .registration import collect
+from .registry import Component, Failure, Plugin, Registry
 
-from . import hookspecs
-from .contracts.options import Options
-from .experiment.schema import OWN_KEYS
-from .registry import KINDS, Component, Failure, Kind, Plugin, Registry
+GROUP: Final = "aaclip_kit"
 
-GROUP = "aaclip_kit"
+PATIENCE: Final = 30.0
+"""Seconds after which a plugin that is still loading is left behind."""
 
-HOOKS: dict[str, Kind] = {
-    "register_backbones": "backbone",
-    "register_attention_stages": "attention-stage",
-    "register_losses": "loss",
-    "register_schedulers": "scheduler",
-    "register_data_sets": "data-set",
-}
-
-RESERVED: dict[Kind, frozenset[str]] = {kind: frozenset({"use"}) for kind in KINDS} | {
-    "loss": frozenset({"use", *OWN_KEYS["losses"]}),
-    "data-set": frozenset({"use", *OWN_KEYS["data"]}),
-}
-"""Keys of a component's table that are the engine's own."""
+SLOW: Final = 1.0
+"""Seconds of loading above which `aakit list-plugins` remarks on a plugin."""
 
 
-def discover(found: Iterable[EntryPoint] | None = None) -> Registry:
+def discover(found: Iterable[EntryPoint] | None = None, patience: float = PATIENCE) -> Registry:
     """Load every plugin of the entry-point group (or those given) into a new registry."""
     registry = Registry()
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=lambda entry: entry.name):
-        plugin = _describe(entry)
-        try:
-            _register(registry, plugin, entry.load())
-        except (Exception, SystemExit) as error:
-            reason = " ".join(str(error).split())
-            registry.failures.append(Failure(plugin, f"{type(error).__name__}: {reason}"))
+        plugin, began = _describe(entry), monotonic()
+        staged, error = _load(entry, plugin, patience)
+        if (seconds := monotonic() - began) > SLOW:
+            registry.slow[plugin] = seconds
+        if error is not None:
+            offered = tuple((component.kind, component.name) for component in staged)
+            registry.failures.append(Failure(plugin, error, offered))
+            continue
+        for component in staged:
+            registry.add(component)
     return registry
+
+
+def _load(entry: EntryPoint, plugin: Plugin, patience: float) -> tuple[list[Component], BaseException | None]:
+    """What a plugin registers, and what went wrong.
+
+    In a thread of its own, for a thread can be left behind, while an import that is interrupted may leave half-imported
+    packages to everybody. What a plugin prints goes to standard error: standard output is the command's.
+    """
+    staged: list[Component] = []
+    outcome: list[BaseException | None] = []
+
+    def load() -> None:
+        try:
+            collect(staged, plugin, entry.load())
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = Thread(target=load, name=f"load {entry.name}", daemon=True)
+    with redirect_stdout(sys.stderr):
+        thread.start()
+        thread.join(patience)
+    return list(staged), outcome[0] if outcome else TimeoutError(f"was not loaded within {patience:g} seconds")
 
 
 def _describe(entry: EntryPoint) -> Plugin:
@@ -51,49 +68,3 @@ def _describe(entry: EntryPoint) -> Plugin:
     except Exception:
         package, version = "unknown", "unknown"
     return Plugin(entry.name, module, package, version)
-
-
-def _register(registry: Registry, plugin: Plugin, module: Any) -> None:
-    """One manager a plugin: a hook that raises, or is misspelt, is then known to be this plugin's."""
-    _check_hook_names(module)
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module, name=plugin.name)
-    manager.check_pending()
-    staged: list[Component] = []
-    for hook, kind in HOOKS.items():
-        getattr(manager.hook, hook)(register=_collector(staged, kind, plugin))
-    if not staged:
-        raise ValueError(f"module {plugin.module} implements no hook; known hooks: {', '.join(HOOKS)}")
-    for component in staged:
-        registry.add(component)
-
-
-def _check_hook_names(module: Any) -> None:
-    """Refuse hooks that pluggy would pass over in silence: misspelt ones, and those without the mark."""
-    mark = f"{hookspecs.PROJECT}_impl"
-    for name, value in inspect.getmembers(module, inspect.isroutine):
-        marked, own = hasattr(value, mark), value.__module__ == getattr(module, "__name__", None)
-        near = get_close_matches(name, HOOKS, n=1, cutoff=0.5 if marked else 0.85)
-        if name in HOOKS and own and not marked:
-            raise TypeError(f"{name} lacks the decorator @aaclip_kit.hookimpl")
-        if name not in HOOKS and (marked or (own and near)):
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise TypeError(f"there is no hook {name}; {hint}known hooks: {', '.join(HOOKS)}")
-
-
-def _collector(staged: list[Component], kind: Kind, plugin: Plugin) -> hookspecs.Register:
-    def register(name: str, factory: Any, options: type[Options]) -> None:
-        if not (isinstance(name, str) and name):
-            raise TypeError(f"the name of a {kind} must be a text, not {name!r}")
-        if any((found.kind, found.name) == (kind, name) for found in staged):
-            raise ValueError(f"{kind} '{name}' is registered twice by the same plugin")
-        if not (isinstance(options, type) and issubclass(options, Options)):
-            raise TypeError(f"options of {kind} '{name}' must be a subclass of aaclip_kit.Options, not {options!r}")
-        if not (callable(factory) or (isinstance(factory, str) and ":" in factory)):
-            raise TypeError(f"factory of {kind} '{name}' must be callable or 'module:attribute', not {factory!r}")
-        if taken := RESERVED[kind] & options.model_fields.keys():
-            raise TypeError(f"options of {kind} '{name}' may not have a key '{min(taken)}': the engine reads it")
-        staged.append(Component(kind, name, factory, options, plugin))
-
-    return register

@@ -2,13 +2,23 @@
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from .contracts.errors import UserError, nearest_hint
 from .contracts.options import Options
 
 Kind = Literal["backbone", "attention-stage", "loss", "scheduler", "data-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+CONTRACTS: dict[Kind, str] = {
+    "backbone": "backbone:Backbone",
+    "attention-stage": "stage:AttentionStage",
+    "loss": "loss:Loss",
+    "scheduler": "schedule:LoopScheduler",
+    "data-set": "data:DataSet",
+}
+"""What a factory of each kind returns; imported when first built, for most of it needs torch."""
+
+TRACEBACK: Final = "aakit --debug ... shows the traceback"
 
 
 @dataclass(frozen=True)
@@ -26,10 +36,16 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A plugin, or a hook of it, that could not be used, and why."""
+    """A plugin that could not be used, why, and what it had offered before it failed."""
 
     plugin: Plugin
-    reason: str
+    error: BaseException
+    offered: tuple[tuple[Kind, str], ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The error in one line."""
+        return f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
 
 
 @dataclass(frozen=True)
@@ -48,17 +64,22 @@ class Component:
         return (self.options.__doc__ or "").strip().partition("\n")[0]
 
     def build(self, *arguments: Any) -> Any:
-        """Call the factory. An exception that is no `UserError` is reported as the plugin's own."""
+        """Call the factory. An exception that is no `UserError`, or a thing of another kind, is the plugin's fault."""
         try:
-            return self._resolved()(*arguments)
+            built = self._resolved()(*arguments)
         except UserError:
             raise
         except Exception as error:
             raise UserError(
                 f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}",
                 where=str(self.plugin),
-                fix="see the plugin's own traceback with --debug before the command: aakit --debug ...",
+                fix=f"mend the plugin; {TRACEBACK}",
             ) from error
+        module, _, contract = CONTRACTS[self.kind].partition(":")
+        if isinstance(built, getattr(import_module(f".contracts.{module}", __package__), contract)):
+            return built
+        problem = f"the factory of {self.kind} '{self.name}' gave {type(built).__name__}, which is no {contract}"
+        raise UserError(problem, where=str(self.plugin), fix=f"it must return an aaclip_kit.{contract}")
 
     def _resolved(self) -> Any:
         if not isinstance(self.factory, str):
@@ -74,6 +95,8 @@ class Registry:
     components: dict[tuple[Kind, str], Component] = field(default_factory=dict)
     clashes: dict[tuple[Kind, str], list[Plugin]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    slow: dict[Plugin, float] = field(default_factory=dict)
+    """Plugins that took long to load, with the seconds."""
 
     def add(self, component: Component) -> None:
         """Register; two owners of one name make the name unusable, for neither may win silently."""
@@ -86,7 +109,10 @@ class Registry:
             self.components[key] = component
 
     def get(self, kind: Kind, name: str, where: str | None = None) -> Component:
-        """The component, or a `UserError` that names the two owners, the failed plugins, or the nearest name."""
+        """The component, or a `UserError` that names the two owners, the plugins that failed, or the nearest name.
+
+        What those plugins raised is the error's cause, so that its traceback can be shown.
+        """
         if (kind, name) in self.components:
             return self.components[kind, name]
         if (kind, name) in self.clashes:
@@ -94,12 +120,23 @@ class Registry:
             raise UserError(
                 f"{kind} '{name}' is registered twice, by {owners}", where=where, fix="uninstall one of them"
             )
+        for failure in self.failures:
+            if (kind, name) in failure.offered:
+                problem = f"{kind} '{name}' cannot be used: {failure.plugin} failed to load: {failure.reason}"
+                raise UserError(problem, where=where, fix=f"mend or uninstall it; {TRACEBACK}") from failure.error
         known = self.names(kind)
+        fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
+        if not self.failures:
+            raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
         broken = "; ".join(f"{failure.plugin.name}: {failure.reason}" for failure in self.failures)
-        fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}" + (
-            f" (plugins that failed to load: {broken})" if broken else ""
-        )
-        raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
+        fix = f"{fix} (plugins that failed to load: {broken}; {TRACEBACK})"
+        causes = BaseExceptionGroup("plugins that failed to load", [failure.error for failure in self.failures])
+        raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix) from causes
+
+    def copy(self) -> "Registry":
+        """One that can be added to without changing this one."""
+        clashes = {key: list(owners) for key, owners in self.clashes.items()}
+        return Registry(dict(self.components), clashes, list(self.failures), dict(self.slow))
 
     def names(self, kind: Kind) -> list[str]:
         """Usable names of one kind, sorted."""

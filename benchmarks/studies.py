@@ -2,8 +2,10 @@
 
 aakit ablate experiments/switches.toml --out OUT; python benchmarks/studies.py switches OUT
 aakit ablate experiments/ablation.toml --out OUT; python benchmarks/studies.py ablation OUT
+aakit ablate benchmarks/attention_stages.toml --out OUT; python benchmarks/studies.py attention_stages OUT
 
-The first writes into docs/published-vs-corrected.md, the second into docs/results.md.
+The first writes into docs/published-vs-corrected.md, the second into docs/results.md, the third into
+docs/attention-stages.md.
 """
 
 import argparse
@@ -20,8 +22,17 @@ from aaclip_kit.comparison.write import markdown_table
 from aaclip_kit.evaluation.metrics import heading
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"switches": "published-vs-corrected.md", "ablation": "results.md"}
-BASELINES = {"switches": ("corrected",), "ablation": ("base", "feedback")}
+FILES = {
+    "switches": "experiments/switches.toml",
+    "ablation": "experiments/ablation.toml",
+    "attention_stages": "benchmarks/attention_stages.toml",
+}
+PAGES = {"switches": "published-vs-corrected.md", "ablation": "results.md", "attention_stages": "attention-stages.md"}
+BASELINES = {
+    "switches": ("corrected",),
+    "ablation": ("base", "feedback"),
+    "attention_stages": ("built_in", "no_stage"),
+}
 METRICS = ("pixel_auroc", "image_auroc")
 
 
@@ -43,7 +54,7 @@ def main() -> None:
 
 def tables(study: str, out: Path) -> str:
     """A table for each data set that `out` holds and each baseline of the study."""
-    file = read_study(ROOT / "experiments" / f"{study}.toml")
+    file = read_study(ROOT / FILES[study])
     parts = []
     for data in ("", *file.data):
         groups = _groups(out / data, file)
@@ -52,9 +63,7 @@ def tables(study: str, out: Path) -> str:
                 found = compare(groups, baseline, metrics=METRICS)
                 parts += [_caption(data, baseline, groups), *(table(found, metric) for metric in METRICS)]
     if not parts:
-        raise UserError(
-            "holds no finished run of this study", where=str(out), fix=f"aakit ablate experiments/{study}.toml"
-        )
+        raise UserError("holds no finished run of this study", where=str(out), fix=f"aakit ablate {FILES[study]}")
     return "\n".join(parts)
 
 

@@ -1,4 +1,5 @@
-"""Writes docs/reference.md from the code: experiment file, components and their options, public API.
+"""Writes docs/reference.md (experiment file, components and their options), docs/api.md (public API) and the tables of
+checks in docs/kinds from the code.
 
 python docs/generate.py [--check]
 
@@ -8,22 +9,24 @@ With --check nothing is written; exit code 1 says that the file is not what the 
 from __future__ import annotations
 
 import argparse
-import ast
 import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from api_page import api_page
 from pydantic import BaseModel
 
-import aaclip_kit
 from aaclip_kit.cli.describe import describe_option
 from aaclip_kit.discovery import discover
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, DataTable, ExperimentFile, Selection, Switches
-from aaclip_kit.registry import KINDS, Component
+from aaclip_kit.registry import KINDS, Component, Kind
+from aaclip_kit.testing import checks_of
 
 REFERENCE = Path(__file__).with_name("reference.md")
+CONTRACTS = Path(__file__).with_name("kinds")
+BEGIN, END = "<!-- begin contract -->\n", "<!-- end contract -->"
 PACKAGE = "aaclip-kit"
 
 HEAD = """\
@@ -53,13 +56,13 @@ What the built-in plugins offer. `aakit list-plugins` lists what is installed, o
 API = """\
 ## Public API
 
-Everything that a plugin may import, from `aaclip_kit` itself. [plugins.md](plugins.md) tells how it fits together.
+What a plugin or a program may import has a page of its own: [the public API](api.md).
 """
 
 
 def reference() -> str:
     """The whole page."""
-    parts = [HEAD, TABLES, *engine_tables(), COMPONENTS, *components(), API, public_api()]
+    parts = [HEAD, TABLES, *engine_tables(), COMPONENTS, *components(), API]
     return "\n".join(parts)
 
 
@@ -97,26 +100,12 @@ def options_table(model: type[BaseModel], published: dict[str, object] | None = 
     return _table(heads, rows)
 
 
-def public_api() -> str:
-    """Each public name and the first line of its docstring."""
-    said = dict(_docstrings())
-    return _table(["name", "what it is"], [[_code(name), said[name]] for name in aaclip_kit.__all__])
-
-
-def _docstrings() -> Iterator[tuple[str, str]]:
-    """First docstring line of every top-level name of the modules that the public API comes from.
-
-    Read from the source: a constant has no docstring of its own, only the text below it.
-    """
-    root = Path(aaclip_kit.__file__).parent
-    others = [root / "trained" / "model.py", root / "hookspecs.py", root / "__init__.py"]
-    for file in [*sorted((root / "contracts").glob("*.py")), *others]:
-        body = ast.parse(file.read_text(encoding="utf-8")).body
-        for node, below in zip(body, [*body[1:], None], strict=True):
-            if isinstance(node, ast.ClassDef | ast.FunctionDef):
-                yield node.name, (ast.get_docstring(node) or "").partition("\n")[0]
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(below, ast.Expr):
-                yield node.targets[0].id, str(ast.literal_eval(below.value)).partition("\n")[0]
+def with_contract(page: str, kind: Kind) -> str:
+    """A page of a kind with the table of its checks between the two marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = [[check.id, check.name.replace("-", " "), check.promise, check.mend] for check in checks_of(kind)]
+    return f"{before}{BEGIN}{_table(['id', 'check', 'promise', 'how to mend it'], rows)}{END}{after}"
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:
@@ -128,18 +117,21 @@ def _code(text: str) -> str:
     return f"`{text}`"
 
 
-def main(arguments: list[str] | None = None, target: Path = REFERENCE) -> int:
-    """Write the page, or compare it."""
+def main(arguments: list[str] | None = None, target: Path = REFERENCE, contracts: Path = CONTRACTS) -> int:
+    """Write the pages, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file is stale")
-    text = reference()
-    if not parser.parse_args(arguments).check:
-        target.write_text(text, encoding="utf-8")
-        return 0
-    if target.is_file() and target.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{target.name} is stale: run python docs/generate.py", file=sys.stderr)
-    return 1
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
+    check, pages = parser.parse_args(arguments).check, {target: reference(), target.with_name("api.md"): api_page()}
+    for kind in KINDS:
+        page = contracts / f"{kind}.md"
+        pages[page] = with_contract(page.read_text(encoding="utf-8"), kind)
+    stale = [page for page, text in pages.items() if not page.is_file() or page.read_text(encoding="utf-8") != text]
+    for page in stale:
+        if check:
+            print(f"{page.name} is stale: run python docs/generate.py", file=sys.stderr)
+        else:
+            page.write_text(pages[page], encoding="utf-8")
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":

@@ -158,7 +158,8 @@ def test_files_that_are_no_python_are_installed_with_their_package() -> None:
     for path in [*CORE.rglob("*"), *PLUGINS.rglob("*")]:
         if path.is_dir() or path.suffix in (".py", ".pyc"):
             continue
-        package = ".".join(module_of(path)[:-1])
+        home = next(folder for folder in path.parents if (folder / "__init__.py").exists())
+        package = ".".join(module_of(home / "__init__.py")[:-1])
         assert any(path.match(pattern) for pattern in patterns.get(package, ())), f"{name_of(path)} is not installed"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +16,8 @@ import pytest
 import aaclip_kit
 from aaclip_kit.discovery import discover
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
-from aaclip_kit.registry import Component
+from aaclip_kit.registry import KINDS, Component, Kind
+from aaclip_kit.testing import checks_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -26,7 +29,14 @@ def built_in() -> list[Component]:
 
 
 @pytest.fixture(scope="module")
-def generate() -> ModuleType:
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def generate(monkeypatch_module: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch_module.syspath_prepend(DOCS)
     specification = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
@@ -53,17 +63,61 @@ def test_a_stale_or_missing_reference_is_reported_and_left_alone(
     assert "stale" in capsys.readouterr().err
 
 
-def test_the_reference_names_every_option_and_every_public_name() -> None:
+def test_a_stale_table_of_checks_is_reported_and_renewed(
+    generate: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, contracts = tmp_path / "reference.md", tmp_path / "kinds"
+    shutil.copytree(DOCS / "kinds", contracts)
+    assert generate.main([], reference, contracts) == 0
+    page = contracts / "loss.md"
+    whole = page.read_text()
+    page.write_text(whole.replace("| L4 |", "| L5 |"))
+    assert generate.main(["--check"], reference, contracts) == 1
+    assert "loss.md is stale" in capsys.readouterr().err
+    assert generate.main([], reference, contracts) == 0
+    assert page.read_text() == whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_of_a_kind_has_a_row_for_each_check(kind: Kind) -> None:
+    text = (DOCS / "kinds" / f"{kind}.md").read_text()
+    for check in checks_of(kind):
+        assert text.count(f"| {check.id} | {check.name.replace('-', ' ')} | {check.promise} | {check.mend} |") == 1
+
+
+def test_the_reference_names_every_option() -> None:
     text = (DOCS / "reference.md").read_text()
     rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     options = {name for component in built_in() for name in component.options.model_fields}
-    assert options | set(ExperimentFile.model_fields) | set(aaclip_kit.__all__) <= rows
+    assert options | set(ExperimentFile.model_fields) <= rows
     for component in built_in():
         assert f"### {component.kind} `{component.name}`\n\n{component.description}\n" in text
 
 
-def test_every_public_name_and_every_option_says_what_it_is() -> None:
+def test_every_option_says_what_it_is() -> None:
     assert not re.search(r"\| *\|$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+
+
+def test_the_api_page_has_each_public_name_and_says_what_it_is() -> None:
+    text = (DOCS / "api.md").read_text()
+    assert f"Version {aaclip_kit.API_VERSION}." in text
+    listed = dict(re.findall(r"^\| \[`(\w+)`\]\(#\w+\) \| (.*) \|$", text, re.MULTILINE))
+    assert list(listed) == aaclip_kit.__all__
+    assert all(listed.values())
+    for name in aaclip_kit.__all__:
+        (section,) = re.findall(rf"^## {name}\n\n```python\n(.*?)```\n\n(\S.*?)$", text, re.MULTILINE | re.DOTALL)
+        assert name in section[0]
+
+
+def test_a_changed_api_makes_the_page_stale(
+    generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "reference.md"
+    assert generate.main([], page) == 0
+    assert generate.main(["--check"], page) == 0
+    monkeypatch.setattr(aaclip_kit, "__all__", [name for name in aaclip_kit.__all__ if name != "Loss"])
+    assert generate.main(["--check"], page) == 1
+    assert "api.md is stale" in capsys.readouterr().err
 
 
 def test_writing_the_reference_needs_no_torch() -> None:
@@ -83,8 +137,9 @@ def test_the_page_of_switches_names_each_with_both_values() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)  # code may look like a link
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for file in (ROOT / "experiments").glob("*.toml"):

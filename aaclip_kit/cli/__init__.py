@@ -10,9 +10,11 @@ from .ablate import ablate
 from .checkpoints import export_checkpoint, import_checkpoint
 from .compare import compare
 from .data import data
+from .debug import debugging, set_debugging
 from .evaluate import evaluate
 from .gradients import gradients
 from .inspect import list_plugins, show
+from .new_plugin import new_plugin
 from .predict import predict
 from .report import report
 from .run import run, validate
@@ -35,6 +37,7 @@ app.command()(report)
 app.add_typer(data, name="data")
 app.command("list-plugins")(list_plugins)
 app.command()(show)
+app.command("new-plugin")(new_plugin)
 app.command("import-checkpoint")(import_checkpoint)
 app.command("export-checkpoint")(export_checkpoint)
 
@@ -44,11 +47,7 @@ def options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     """Experiments on zero-shot anomaly detection with CLIP."""
-    _Debug.on = debug
-
-
-class _Debug:
-    on = False
+    set_debugging(debug)
 
 
 def main() -> None:
@@ -56,8 +55,11 @@ def main() -> None:
     try:
         app(prog_name="aakit")
     except UserError as error:
-        if _Debug.on:
+        if debugging():
             traceback.print_exc()
+            for fault in error.faults:
+                if fault is not error and fault.__cause__ is not None:
+                    traceback.print_exception(fault)
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
         sys.exit(2)

@@ -1,37 +1,56 @@
 """`aakit list-plugins` and `aakit show`: what is installed, and what its options mean."""
 
 import json
+import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..contracts.errors import UserError, nearest_hint
 from ..discovery import discover
 from ..registry import KINDS, Component, Registry
+from .debug import debugging
 from .describe import describe_option
 
+EXPERIMENT_HELP = "Experiment file whose plugin files are loaded too."
 
-def list_plugins(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """List every component that is installed, and every plugin that failed to load."""
-    registry = discover()
+
+def list_plugins(
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
+) -> None:
+    """List every component that is installed, and every plugin that failed to load, with the reason."""
+    registry = _registry(experiment)
     if as_json:
         print(json.dumps(_as_record(registry), indent=2))
         return
     console = Console()
-    table = Table("kind", "name", "what it is", "package", box=None, header_style="bold", pad_edge=False)
+    table = Table("kind", "name", "package", "version", "what it is", box=None, header_style="bold", pad_edge=False)
     for component in _sorted(registry):
-        package = f"{component.plugin.package} {component.plugin.version}"
-        table.add_row(component.kind, component.name, component.description, package)
-    console.print(table, markup=False)
+        owner = component.plugin
+        words = (component.kind, component.name, owner.package, owner.version, component.description)
+        table.add_row(*map(Text, words))
+    console.print(table)
     for problem in _problems(registry):
         console.print(f"not usable: {problem}", markup=False, style="red")
+    for plugin, seconds in registry.slow.items():
+        fix = "a plugin's own module should not import torch"
+        console.print(f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}", markup=False, style="yellow")
+    if debugging():
+        for failure in registry.failures:
+            traceback.print_exception(failure.error)
 
 
-def show(name: str = typer.Argument(help="Name of a component, as list-plugins prints it.")) -> None:
+def show(
+    name: str = typer.Argument(help="Name of a component, as list-plugins prints it."),
+    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
+) -> None:
     """Show a component's options: types, defaults, bounds, meaning."""
-    registry = discover()
+    registry = _registry(experiment)
     found = [component for component in _sorted(registry) if component.name == name]
     if not found:
         _refuse_unknown(registry, name)
@@ -40,6 +59,17 @@ def show(name: str = typer.Argument(help="Name of a component, as list-plugins p
         console.print(f"{component.kind} {component.name}", style="bold", markup=False)
         console.print(f"{component.description}\nfrom {component.plugin}", markup=False, highlight=False)
         console.print(_options_table(component))
+
+
+def _registry(experiment: Path | None) -> Registry:
+    registry = discover()
+    if experiment is None:
+        return registry
+    from ..experiment import read
+    from ..experiment.source import plugin_files
+    from ..plugin_files import with_plugin_files
+
+    return with_plugin_files(registry, plugin_files(read(experiment)), f"{experiment}: plugins")
 
 
 def _options_table(component: Component) -> Table:
@@ -86,4 +116,16 @@ def _as_record(registry: Registry) -> dict[str, Any]:
         }
         for component in _sorted(registry)
     ]
-    return {"components": components, "problems": _problems(registry)}
+    failures = [
+        {
+            "plugin": failure.plugin.name,
+            "package": failure.plugin.package,
+            "version": failure.plugin.version,
+            "module": failure.plugin.module,
+            "reason": failure.reason,
+            "offered": [{"kind": kind, "name": name} for kind, name in failure.offered],
+        }
+        for failure in registry.failures
+    ]
+    slow = {plugin.name: round(seconds, 3) for plugin, seconds in registry.slow.items()}
+    return {"components": components, "problems": _problems(registry), "failures": failures, "slow": slow}

@@ -4,8 +4,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from ..experiment import Experiment, load, resolved_toml
+from ..experiment import Experiment, load, read_toml, resolved_toml
+from ..experiment.source import plugin_files
+from ..record.folder import MANIFEST
 from ..registry import Registry
+from .runs import read_json
 
 ACTS_ON_RESULTS: Final = (
     "name", "workers", "evaluation", "calibration.rule", "calibration.fpr", "data.test",
@@ -22,12 +25,25 @@ def differences_from_folder(resolved: Path, experiment: Experiment, registry: Re
     """Keys in which a run folder's `experiment.toml` differs from an experiment, each with both values.
 
     The file is read as any experiment is, so that keys that it is too old to hold have their defaults. Raises
-    `UserError` where it cannot be.
+    `UserError` where it cannot be. Plugin files that the experiment does not name itself are not run.
     """
+    if others := _other_plugins(resolved, experiment):
+        return others
     there, here = _flat(_tables(load(resolved, registry))), _flat(_tables(experiment))
     if "model.levels" not in here:  # the default levels are known once the backbone is built
         there.pop("model.levels", None)
     return [f"{key} ({_shown(there, key)} there, {_shown(here, key)} here)" for key in _changed(there, here)]
+
+
+def _other_plugins(resolved: Path, experiment: Experiment) -> list[str]:
+    """Plugin files that only one of both names, and components that another version of their plugin gave."""
+    there, here = plugin_files(read_toml(resolved)), [file.resolve() for file in experiment.file.plugins]
+    if there != here:
+        return [f"plugins ({', '.join(map(str, there)) or 'none'} there, {', '.join(map(str, here)) or 'none'} here)"]
+    manifest = resolved.with_name(MANIFEST)
+    used = read_json(manifest).get("plugins", {}) if manifest.is_file() else {}
+    now = experiment.plugins
+    return [f"plugin {used[key]} there, {now[key]} here" for key in now if used.get(key, now[key]) != now[key]]
 
 
 def training_differences(first: Experiment, second: Experiment) -> list[str]:

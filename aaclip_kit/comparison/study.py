@@ -176,4 +176,6 @@ def _load(path: Path, registry: Registry, overrides: tuple[str, ...], where: str
 
 
 def _placed(fault: UserError, where: str) -> UserError:
-    return UserError(fault.problem, where=f"{where}: {fault.where}" if fault.where else where, fix=fault.fix)
+    placed = UserError(fault.problem, where=f"{where}: {fault.where}" if fault.where else where, fix=fault.fix)
+    placed.__cause__ = fault.__cause__
+    return placed

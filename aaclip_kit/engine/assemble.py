@@ -23,11 +23,10 @@ from ..trained.unseen import check_unseen
 from .detector import Detector
 from .device import Place
 from .heads import Heads
+from .planned import MOST_LOOPS, Planned
 from .prompts import PromptBook
 from .sites import Sites
 from .training import MADE, TRAINED, WeightedLosses
-
-MOST_LOOPS = 100
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def assemble(experiment: Experiment) -> Run:
     experiment = _with_levels(experiment, detector.levels)
     check_conditioning(experiment, detector.sites)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
-    scheduler: LoopScheduler = experiment.scheduler.component.build(experiment.scheduler.options)
+    scheduler = build_scheduler(experiment)
     for tower in dict.fromkeys(phase.train for plan in plan_ahead(scheduler) for phase in plan.phases):
         _check_losses(losses[tower], tower)
     return Run(experiment, place, data, detector, losses, scheduler, fresh, start, calibration)
@@ -86,6 +85,12 @@ def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Det
     heads = Heads(backbone, levels, table.projection_activation)
     prompts = PromptBook.of(backbone, real_names)
     return Detector(backbone, sites, heads, levels, prompts, experiment.switches, table.text_context)
+
+
+def build_scheduler(experiment: Experiment) -> LoopScheduler:
+    """The loop scheduler, whose plans are looked at before the engine goes by them."""
+    component = experiment.scheduler.component
+    return Planned(component.build(experiment.scheduler.options), str(component.plugin))
 
 
 def default_levels(depth: int) -> tuple[int, ...]:
@@ -124,7 +129,7 @@ def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
                 "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"
             )
             raise UserError(problem, where=f"stages.{name}", fix="put it into the vision tower")
-        sites.place(name, options.tower, block, stage)
+        sites.place(name, options.tower, block, stage, str(chosen.component.plugin))
 
 
 def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> None:
@@ -150,7 +155,7 @@ def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:
     built: dict[str, tuple[Loss, float]] = {}
     for name, chosen in group.items():
         built[name] = (chosen.component.build(chosen.options), chosen.weight)
-    return WeightedLosses(built)
+    return WeightedLosses(built, {name: str(chosen.component.plugin) for name, chosen in group.items()})
 
 
 def _check_losses(group: WeightedLosses, tower: TowerName) -> None:

@@ -78,7 +78,7 @@ class Detector(nn.Module):
         if not attention or not self._attends("vision"):
             return NO_CONTEXT
         unique = tuple(dict.fromkeys(classes))
-        with torch.no_grad():
+        with torch.no_grad(), self._without_dropout("text"):
             rows = self.text.text_context(unique, self.switches.text_context_padding == "attended")
         if len(unique) == 1:
             return {"text": rows}
@@ -120,6 +120,18 @@ class Detector(nn.Module):
     ) -> ImageFeatures:
         """Patch features of every level and the detection feature, of the trained vision side."""
         return self.image.features(images, self.text_contexts(classes, attention))
+
+    @contextmanager
+    def _without_dropout(self, tower: TowerName) -> Iterator[None]:
+        """For a while, the tower's stages are in evaluation mode, though they may be training: a context is no step."""
+        training = [stage for _, _, stage in self.sites.of(tower) if stage.training]
+        for stage in training:
+            stage.eval()
+        try:
+            yield
+        finally:
+            for stage in training:
+                stage.train()
 
     def _attends(self, tower: TowerName) -> bool:
         return any(stage.context_kind != "none" for _, _, stage in self.sites.of(tower))

@@ -155,7 +155,7 @@ class Execution:
     def _manifest(self, started: datetime, ended: datetime | None) -> dict[str, Any]:
         run = self.assembled
         return collect_manifest(
-            plugins=used_plugins(run),
+            plugins=run.experiment.plugins,
             device=str(run.place.device),
             seeds={"seed": run.experiment.file.seed},
             data=run.data.records,
@@ -192,14 +192,6 @@ def quoted(loops: list[Metrics], rule: str) -> Metrics:
             if defined:
                 return {"loop": max(defined, key=lambda found: found["mean"][metric])["loop"], "rule": rule}
     return {"loop": len(loops), "rule": "last"}
-
-
-def used_plugins(run: Run) -> dict[str, str]:
-    """Distribution and version behind each component that the run uses."""
-    experiment = run.experiment
-    groups = [experiment.stages, *experiment.losses.values(), experiment.data]
-    chosen = [experiment.backbone, experiment.scheduler, *(item for group in groups for item in group.values())]
-    return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
 
 
 def _phase_seed(seed: int, loop: int, number: int) -> int:

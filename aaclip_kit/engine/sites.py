@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.stage import AttentionStage, Context, ContextKind
+from .boundary import component_of, run_stage
 
 Contexts = Mapping[ContextKind, Context]
 NO_CONTEXT: Contexts = {}
@@ -24,9 +25,14 @@ class Sites(nn.Module):
         super().__init__()
         self.stages = nn.ModuleDict()
         self._order: dict[TowerName, list[tuple[int, str, AttentionStage]]] = {"text": [], "vision": []}
+        self._owners: dict[str, str] = {}
+        self._numbers = False
 
-    def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage) -> None:
-        """Add a stage after a block of a tower. Raises `UserError` for a name that torch keeps for itself."""
+    def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage, owner: str = "") -> None:
+        """Add a stage, of the plugin `owner`, after a block of a tower.
+
+        Raises `UserError` for a name that torch keeps for itself.
+        """
         if name not in self.stages:
             if hasattr(self.stages, name):
                 problem = "a stage cannot have this name, which torch's modules use themselves"
@@ -36,6 +42,7 @@ class Sites(nn.Module):
         assert isinstance(group, nn.ModuleDict)
         group[str(block)] = stage
         self._order[tower].append((block, name, stage))
+        self._owners[name] = owner
 
     def of(self, tower: TowerName) -> Iterator[tuple[int, str, AttentionStage]]:
         """Every (block, name, stage) of a tower."""
@@ -47,10 +54,27 @@ class Sites(nn.Module):
         """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
         for at, name, stage in self._order[tower]:
             if at == block and stage.context_kind == "none":
-                tokens = _checked(name, block, stage, tokens, None)
+                tokens = self._run(name, block, stage, tokens, None)
             elif at == block and stage.context_kind in contexts:
-                tokens = _checked(name, block, stage, tokens, contexts[stage.context_kind])
+                tokens = self._run(name, block, stage, tokens, contexts[stage.context_kind])
         return tokens
+
+    @contextmanager
+    def looking_at_numbers(self) -> Iterator[None]:
+        """For a while, tokens that a stage makes NaN or infinite are its fault; not always, for it makes steps wait."""
+        self._numbers = True
+        try:
+            yield
+        finally:
+            self._numbers = False
+
+    def owner(self, name: str) -> str:
+        """The plugin that a stage of this name is of."""
+        return self._owners.get(name, "")
+
+    def _run(self, name: str, block: int, stage: AttentionStage, tokens: Tensor, context: Context | None) -> Tensor:
+        where = f"stages.{name} after block {block} {component_of(stage, self.owner(name))}"
+        return run_stage(stage, tokens, context, where, self._numbers)
 
     @contextmanager
     def standing_in(self, tower: TowerName, others: Mapping[tuple[str, int], AttentionStage | None]) -> Iterator[None]:
@@ -70,20 +94,3 @@ class Sites(nn.Module):
         """First block after which a stage that one of `contexts` switches on acts."""
         blocks = [block for block, _, stage in self._order[tower] if stage.context_kind in contexts]
         return min(blocks, default=None)
-
-
-def _checked(name: str, block: int, stage: AttentionStage, tokens: Tensor, context: Context | None) -> Tensor:
-    """Run a stage; a fault of it is reported as its own, at the boundary, not where its tokens first do harm."""
-    where = f"stages.{name} after block {block} ({type(stage).__module__}.{type(stage).__qualname__})"
-    try:
-        changed = stage(tokens, context)
-    except UserError:
-        raise
-    except Exception as error:
-        fix = "mend the stage; aakit --debug shows the traceback"
-        raise UserError(f"its forward raised {type(error).__name__}: {error}", where=where, fix=fix) from error
-    if not isinstance(changed, Tensor) or changed.shape != tokens.shape:
-        given = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-        problem = f"its forward returned {given} for tokens of shape {tuple(tokens.shape)}"
-        raise UserError(problem, where=where, fix="a stage returns the tokens in the shape that it got")
-    return changed

@@ -14,6 +14,7 @@ from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.batches import Batch, TrainBatches
+from .boundary import PluginFault, component_of, naming_batch, run_loss
 from .detector import Detector
 from .device import Place
 from .gradients import gradient_norms, trained_groups
@@ -46,6 +47,8 @@ class WeightedLosses:
     """The losses of one phase by the experiment file's names, with their weights."""
 
     losses: dict[str, tuple[Loss, float]] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    """The plugin that each loss is of."""
 
     @property
     def needs(self) -> set[str]:
@@ -56,7 +59,8 @@ class WeightedLosses:
         """Weighted terms, named LOSS/TERM."""
         terms = {}
         for name, (loss, weight) in self.losses.items():
-            found = loss(**{key: named[key] for key in loss.needs})
+            where = f"loss {name} {component_of(loss, self.owners.get(name, ''))}"
+            found = run_loss(loss, {key: named[key] for key in loss.needs}, where)
             terms.update({f"{name}/{term}": weight * value for term, value in found.items()})
         return terms
 
@@ -102,17 +106,18 @@ class Phase:
             step = 0
             for epoch in range(1, plan.epochs + 1):
                 for batch in self.batches.epoch(epoch):
-                    batch = batch.to(self.place.device)
-                    terms = self.terms(batch, self.seen(batch))
-                    loss = total(terms)
-                    value, values = fetched(loss, terms)
-                    if not math.isfinite(value):
-                        raise _not_finite(self.loop, plan.train, step, batch, values)
-                    now = optimizer.param_groups[0]["lr"]
-                    stepped, norms = _descend(loss, optimizer, scaler, plan.optimizer.clip_norm, groups)
+                    batch, step = batch.to(self.place.device), step + 1
+                    doing = f"loop {self.loop}, {plan.train} phase, step {step}"
+                    with naming_batch(doing, batch.samples):
+                        terms = self.terms(batch, self.seen(batch))
+                        loss = total(terms)
+                        value, values = fetched(loss, terms)
+                        if not math.isfinite(value):
+                            raise self._not_finite(batch, values)
+                        now = optimizer.param_groups[0]["lr"]
+                        stepped, norms = self._descend(loss, optimizer, scaler, groups)
                     if stepped:
                         rate.step()
-                    step += 1
                     report(Step(self.loop, plan.train, epoch, step, value, values, now, norms))
 
     @contextmanager
@@ -137,6 +142,50 @@ class Phase:
         """Weighted loss terms of a batch; their sum is the objective."""
         with self.place.autocast():
             return self.losses(self._named(batch, seen))
+
+    def _descend(
+        self,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        groups: Mapping[str, Sequence[nn.Parameter]],
+    ) -> tuple[bool, dict[str, float]]:
+        """One step: whether it was taken, and the norms of the unscaled, unclipped gradients.
+
+        Loss scaling skips steps whose gradients overflow. Without it, gradients that are not finite never reach the
+        weights: they raise `PluginFault`.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        norms = gradient_norms(groups)
+        bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
+        if bad and not scaler.is_enabled():
+            owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in bad)
+            fix = "lower the rate in [scheduler], or look at the stages that stand first among these"
+            raise PluginFault(f"gradients are not finite: {owned}", where="training", fix=fix)
+        if (clip_norm := self.plan.optimizer.clip_norm) is not None:
+            nn.utils.clip_grad_norm_([parameter for group in groups.values() for parameter in group], clip_norm)
+        scale = scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        return scaler.get_scale() >= scale, norms
+
+    def _owned(self, name: str) -> str:
+        owner = self.detector.sites.owner(name)
+        return f"(of {owner})" if owner else ""
+
+    def _not_finite(self, batch: Batch, terms: dict[str, float]) -> UserError:
+        """The fault behind a loss that is not finite: of the stage that makes it so, where it is one's."""
+        try:
+            with torch.no_grad(), self.detector.sites.looking_at_numbers():
+                self.terms(batch, self.seen(batch))
+        except PluginFault as fault:
+            return fault
+        bad = [name for name, value in terms.items() if not math.isfinite(value)] or ["the sum of all terms"]
+        problem = f"the loss is not finite: {', '.join(bad)}"
+        fix = "lower the rate in [scheduler], or use precision = 'fp32'"
+        return PluginFault(problem, where="training", fix=fix)
 
     def _fixed_text(self) -> dict[str, Tensor]:
         """The text side does not change in a vision phase: one feature a class."""
@@ -171,32 +220,3 @@ def fetched(loss: Tensor, terms: dict[str, Tensor]) -> tuple[float, dict[str, fl
     # Float64 holds a term of any precision as it is.
     value, *values = torch.stack([part.detach().double() for part in (loss, *terms.values())]).tolist()
     return value, dict(zip(terms, values, strict=True))
-
-
-def _descend(
-    loss: Tensor,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    clip_norm: float | None,
-    groups: Mapping[str, Sequence[nn.Parameter]],
-) -> tuple[bool, dict[str, float]]:
-    """One step: whether it was taken (loss scaling may skip it), and the norms of the unscaled, unclipped gradients."""
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
-    scaler.unscale_(optimizer)
-    norms = gradient_norms(groups)
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_([parameter for group in groups.values() for parameter in group], clip_norm)
-    scale = scaler.get_scale()
-    scaler.step(optimizer)
-    scaler.update()
-    return scaler.get_scale() >= scale, norms
-
-
-def _not_finite(loop: int, phase: str, step: int, batch: Batch, terms: dict[str, float]) -> UserError:
-    bad = [name for name, value in terms.items() if not math.isfinite(value)] or ["the sum of all terms"]
-    files = ", ".join(str(sample.image) for sample in batch.samples[:3])
-    problem = (
-        f"the loss is not finite in loop {loop}, {phase} phase, step {step + 1}: {', '.join(bad)}; images {files} ..."
-    )
-    return UserError(problem, where="training", fix="lower the rate in [scheduler], or use precision = 'fp32'")

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.options import TowerName
 from ..data.batches import Batch, Pixels, test_batches
+from ..engine.boundary import PluginFault, naming_batch
 from ..engine.detector import Detector
 from ..engine.device import Place
 from ..experiment.schema import EvaluationTable, Switches
@@ -121,12 +122,26 @@ class Evaluator:
         self, batch: Batch, text: Tensor | None, domain: Domain, attending: Set[TowerName], trained: bool
     ) -> ScoredBatch:
         batch = batch.to(self.place.device)
-        with self.place.autocast():
-            levels, detection, text = self._features(batch, text, attending, trained)
-        scores = score(levels, detection, text, batch.images.shape[-1], domain, self.table.blur)
-        found = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
+        with naming_batch("scoring", batch.samples):
+            with self.place.autocast():
+                levels, detection, features = self._features(batch, text, attending, trained)
+            scores = score(levels, detection, features, batch.images.shape[-1], domain, self.table.blur)
+            on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
+            found = [part.cpu().numpy() for part in on_device]
+            if not all(np.isfinite(part).all() for part in found):
+                raise self._not_finite(batch, attending, trained)
         masks = batch.masks[:, 0].cpu().numpy() > 0
-        return ScoredBatch(batch.samples, masks, *(part.cpu().numpy() for part in found))
+        return ScoredBatch(batch.samples, masks, *found)
+
+    def _not_finite(self, batch: Batch, attending: Set[TowerName], trained: bool) -> PluginFault:
+        """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
+        try:
+            with self.detector.sites.looking_at_numbers(), self.place.autocast():
+                self._features(batch, self._class_text(batch.classes[0], trained), attending, trained)
+        except PluginFault as fault:
+            return fault
+        fix = "look at the checkpoint's weights, or use precision = 'fp32'"
+        return PluginFault("the scores are not finite", where="evaluation", fix=fix)
 
     @torch.no_grad()
     def _class_text(self, name: str, trained: bool) -> Tensor | None:

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..contracts.errors import UserError
 from ..registry import Registry
 from .check import Chosen, Experiment, check, check_data_table
 from .resolved import resolved_toml
-from .source import overridden, read, read_toml
+from .source import anchored, overridden, plugin_files, read, read_toml
 
 __all__ = [
     "Chosen",
     "Experiment",
+    "anchored",
     "check",
     "check_data_table",
+    "check_with_plugin_files",
     "load",
     "overridden",
     "read",
@@ -23,10 +26,18 @@ __all__ = [
 
 
 def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Experiment:
-    """Read and check an experiment file. Raises `UserError` with every fault found."""
+    """Read and check an experiment file, with the plugin files that it names. Raises `UserError` with every fault."""
     tables = read(path, overrides)
     if "variants" in tables and "backbone" not in tables:
         raise UserError(
             "is an ablation file, not an experiment file", where=str(path), fix="run it with `aakit ablate`"
         )
-    return check(tables, registry, str(path))
+    return check_with_plugin_files(tables, registry, str(path))
+
+
+def check_with_plugin_files(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:
+    """Check tables that come from a file which the user has named: the plugin files that they name are run."""
+    # Here, because loading plugins needs this package's schema.
+    from ..plugin_files import with_plugin_files
+
+    return check(tables, with_plugin_files(registry, plugin_files(tables), f"{source}: plugins"), source)

@@ -39,6 +39,13 @@ class Experiment:
         """The switches in force."""
         return self.file.switches
 
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Distribution, or file, and version behind each component, by "KIND:NAME"."""
+        groups = [self.stages, *self.losses.values(), self.data]
+        chosen = [self.backbone, self.scheduler, *(item for group in groups for item in group.values())]
+        return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
+
 
 @dataclass
 class _Checker:

@@ -217,6 +217,9 @@ class ExperimentFile(Options):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
     )
+    plugins: Annotated[tuple[FilePath, ...], Field(strict=False)] = Field(
+        (), description="Python files with plugins, loaded because this file names them; paths start from its folder"
+    )
     workers: int = Field(0, ge=0, le=64, description="processes that decode images; 0 decodes in the main one")
     switches: Switches = Field(default_factory=Switches, description="table of switches; see profile")
     backbone: ComponentTable = Field(description="the frozen model: a table with `use` and its options")

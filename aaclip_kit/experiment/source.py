@@ -10,8 +10,11 @@ from .schema import OWN_KEYS
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The file's tables with overrides applied. Raises `UserError` for a file that is missing or is not TOML."""
-    return overridden(read_toml(path), overrides)
+    """The file's tables with overrides applied; plugin files start from the file's folder, in an override from here.
+
+    Raises `UserError` for a file that is missing or is not TOML.
+    """
+    return overridden(anchored(read_toml(path), path.parent), overrides)
 
 
 def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -36,6 +39,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"is not TOML: {error}", where=str(path), fix="mend that line; see toml.io for the form"
         ) from None
+
+
+def anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same tables, changed in place: plugin files, which belong to the file, start from its folder."""
+    files = tables.get("plugins")
+    if isinstance(files, list):
+        tables["plugins"] = [str(folder / Path(name).expanduser()) if isinstance(name, str) else name for name in files]
+    return tables
+
+
+def plugin_files(tables: dict[str, Any]) -> list[Path]:
+    """The plugin files that tables name, absolute. What is no list of texts is left to the schema to report."""
+    files = tables.get("plugins")
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        return []
+    return [Path(name).expanduser().resolve() for name in files]
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:

@@ -17,7 +17,7 @@ from ..contracts.options import TOWERS, TowerName
 from ..data.batches import Pixels
 from ..data.survey import survey
 from ..discovery import discover
-from ..engine.assemble import build_detector, check_conditioning, plan_ahead
+from ..engine.assemble import build_detector, build_scheduler, check_conditioning, plan_ahead
 from ..engine.detector import Detector
 from ..engine.device import Place
 from ..engine.prompts import PromptBook
@@ -161,9 +161,8 @@ def _attending(trained: Trained) -> frozenset[TowerName]:
     about = trained.metadata.about
     if about.attending is not None:
         return frozenset(about.attending)
-    chosen = trained.experiment.scheduler
     attending: frozenset[TowerName] = frozenset()
-    for plan in plan_ahead(chosen.component.build(chosen.options))[: about.loop or number_of(trained.checkpoint)]:
+    for plan in plan_ahead(build_scheduler(trained.experiment))[: about.loop or number_of(trained.checkpoint)]:
         for phase in plan.phases:
             attending = attending_in(phase, attending)
     return attending

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
-from ..experiment import Experiment, check, overridden, read_toml
+from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
+from ..experiment.source import plugin_files
 from ..record.folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
 from ..registry import Registry
 from .metadata import Metadata, read_metadata
@@ -37,9 +38,14 @@ def find_trained(
     checkpoint = checkpoint_in(path) if path.is_dir() else path
     metadata = read_metadata(checkpoint)
     tables, source = _tables(path, checkpoint, metadata, experiment)
+    if (files := plugin_files(tables)) and experiment is None:
+        problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
+        fix = f"if you trust them, name that experiment yourself: --experiment {_experiment_of(path)}"
+        raise UserError(problem, where=str(path), fix=fix)
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
-    return Trained(checkpoint, metadata, check(overridden(tables, overrides), registry, source))
+    chosen = check_with_plugin_files(overridden(tables, overrides), registry, source)
+    return Trained(checkpoint, metadata, chosen)
 
 
 def checkpoint_in(folder: Path) -> Path:
@@ -89,12 +95,18 @@ def _scored_again(folder: Path) -> Path | None:
     return None if source is None else Path(source)
 
 
+def _experiment_of(path: Path) -> Path | str:
+    """The experiment file that lies beside a model's weights, or words for it."""
+    near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
+    return next((file for file in near if file.is_file()), "FILE")
+
+
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:
     """The experiment's tables, and what to call their source in messages."""
     if experiment is None and (path / EXPERIMENT).is_file():
         experiment = path / EXPERIMENT
     if experiment is not None:
-        return read_toml(experiment), str(experiment)
+        return anchored(read_toml(experiment), experiment.parent), str(experiment)
     if metadata.experiment is None:
         problem = "does not say which experiment it belongs to"
         raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")

@@ -23,9 +23,9 @@ def test_list_plugins_names_every_component_with_its_package(aakit: Command) -> 
     assert (ran.code, ran.err) == (0, "")
     listed = [" ".join(line.split()) for line in ran.out.splitlines()]
     for component in discover().components.values():
-        start = f"{component.kind} {component.name} "
+        start = f"{component.kind} {component.name} {component.plugin.package} {component.plugin.version} "
         (line,) = [line for line in listed if line.startswith(start)]
-        assert line.endswith(f"{component.plugin.package} {component.plugin.version}")
+        assert component.description.startswith(line.removeprefix(start)[:40])
 
 
 def test_list_plugins_as_json_holds_the_same(aakit: Command) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from aaclip_kit import Loss, OptimizerPlan, PhasePlan, RatePlan, TowerName, UserError
+from aaclip_kit import AttentionStage, Context, Loss, OptimizerPlan, PhasePlan, RatePlan, TowerName, UserError
 from aaclip_kit.engine.assemble import Run
 from aaclip_kit.engine.maps import probability_map
 from aaclip_kit.engine.training import Step, WeightedLosses
@@ -84,6 +84,24 @@ def test_both_towers_together_train_every_stage_and_head(run: Run) -> None:
     assert set(trained[0]) | set(trained[1]) == named
     assert not set(trained[0]) & set(trained[1])
     assert "heads.text.linear.weight" in trained[0] and "heads.detection.linear.weight" in trained[1]
+
+
+class DropsTokens(AttentionStage):
+    """An adapter whose dropout takes away what it is given."""
+
+    def forward(self, tokens: Tensor, context: Context | None) -> Tensor:
+        return nn.functional.dropout(tokens, 0.5, self.training)
+
+
+def test_dropout_of_the_tower_that_trains_stays_out_of_the_context_it_gives_to_the_other(still: Run) -> None:
+    """A text phase from loop 2 on trains text stages while the vision side, which it only sees, attends to text."""
+    detector, classes = still.detector, ("red_cloth",)
+    detector.sites.place("dropping", "text", 0, DropsTokens())
+    expected = detector.text_contexts(classes, True)["text"].tokens
+    detector.switches = detector.switches.model_copy(update={"dropout": True})
+    with detector.training_tower("text"):
+        assert_close(detector.text_contexts(classes, True)["text"].tokens, expected, rtol=0, atol=0)
+        assert all(stage.training for _, _, stage in detector.sites.of("text"))
 
 
 @pytest.mark.parametrize("tower", TOWERS)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from aaclip_kit import Options, UserError
-from aaclip_kit.discovery import RESERVED
 from aaclip_kit.experiment import Experiment, check, resolved_toml
 from aaclip_kit.experiment.schema import Selection, Shots
 from aaclip_kit.experiment.source import read
+from aaclip_kit.registration import RESERVED
 from aaclip_kit.registry import Registry
 
 Faults = Callable[..., list[UserError]]

@@ -1,84 +1,123 @@
-"""A stranger's package: installed beside the toolkit, found by its entry point, used by an experiment file."""
+"""Strangers' packages: installed beside the toolkit, found by their entry points, used by an experiment file."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
+import math
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-PACKAGE = Path(__file__).parent / "aakit-gated-attention"
-STAGE = """
-[stages.gated]
-use = "gated_attention"
-after = [0, 3]
-gate = 0.25
-"""
+from aaclip_kit.contracts.options import TOWERS
+
+from ..fresh import Fresh
+from ..helpers import assert_close
+from .conftest import EXAMPLES, Example, Runs, steps
+
+GATED, ZERO_INIT, PERCEIVER = EXAMPLES
+OFF = "scheduler.attention=false"
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stage)
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that pip installed the package into. The source is copied first, since a build leaves files in it."""
-    pytest.importorskip("setuptools", minversion="77", reason="building the package offline needs setuptools")
-    pytest.importorskip("pip", reason="the package is installed as a stranger would, with pip")
-    source, target = tmp_path_factory.mktemp("source") / PACKAGE.name, tmp_path_factory.mktemp("installed")
-    shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(target)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True, timeout=300)
-    return target
-
-
-def aakit(installed: Path, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "aaclip_kit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
-
-
-def test_its_stage_is_listed_and_shown_with_its_owner(installed: Path, tmp_path: Path) -> None:
-    listed = aakit(installed, "list-plugins", "--json", cwd=tmp_path)
+def test_their_stages_are_listed_with_their_owners(fresh: Fresh, tmp_path: Path) -> None:
+    listed = fresh.aakit("list-plugins", "--json", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     found = json.loads(listed.stdout)
     assert found["problems"] == []
-    (stage,) = [component for component in found["components"] if component["name"] == "gated_attention"]
-    assert stage["kind"] == "attention-stage"
-    assert (stage["package"], stage["version"]) == ("aakit-gated-attention", "1.2.3")
-    assert "learnt gate" in stage["description"]
-    shown = aakit(installed, "show", "gated_attention", cwd=tmp_path)
-    assert "float >= -3, <= 3" in " ".join(shown.stdout.split())
+    stages = {one["name"]: one for one in found["components"] if one["kind"] == "attention-stage"}
+    for example in EXAMPLES:
+        stage = stages[example.stage]
+        assert (stage["package"], stage["version"]) == (example.package, example.version)
+        assert "over" in stage["description"]
 
 
-def test_an_experiment_trains_it(installed: Path, small_experiment: Path, tmp_path: Path) -> None:
-    small_experiment.write_text(small_experiment.read_text() + STAGE)
-    ran = aakit(installed, "run", small_experiment, "--out", tmp_path / "run", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert manifest["plugins"]["attention-stage:gated_attention"].startswith("aakit-gated-attention 1.2.3")
-    one, two = (load_file(tmp_path / "run" / "checkpoints" / f"loop_{loop}.safetensors") for loop in (1, 2))
-    for block in (0, 3):
-        gate = f"sites.stages.gated.{block}.gate"
-        assert 0 < abs(one[gate] - 0.25) < 0.1
-        assert one[gate] != two[gate]
+def test_their_options_are_shown_with_their_bounds(fresh: Fresh, tmp_path: Path) -> None:
+    for example, said in ((GATED, "float >= -3, <= 3"), (PERCEIVER, "int >= 1, <= 1024")):
+        shown = fresh.aakit("show", example.stage, cwd=tmp_path)
+        assert said in " ".join(shown.stdout.split())
 
 
-def test_its_faults_are_plain_messages(installed: Path, small_experiment: Path, tmp_path: Path) -> None:
-    small_experiment.write_text(small_experiment.read_text() + STAGE)
-    for override, said in (("gate=4", "stages.gated.gate"), ("heads=5", "5 heads do not divide 16")):
-        options = ["--out", tmp_path / "run", "--set", f"stages.gated.{override}"]
-        ran = aakit(installed, "run", small_experiment, *options, cwd=tmp_path)
-        assert ran.returncode == 2
-        assert said in ran.stderr
-        assert "Traceback" not in ran.stderr
-        assert not (tmp_path / "run").exists()
+@each_example
+def test_an_experiment_trains_it_in_the_place_of_both_built_in_stages(runs: Runs, example: Example) -> None:
+    run = runs(example)
+    plugins = json.loads((run / "manifest.json").read_text())["plugins"]
+    assert plugins[f"attention-stage:{example.stage}"].startswith(f"{example.package} {example.version}")
+    assert not plugins.keys() & {"attention-stage:text_to_image", "attention-stage:image_to_text"}
+    one, two = (load_file(run / "checkpoints" / f"loop_{loop}.safetensors") for loop in (1, 2))
+    for table in ("text_to_image", "image_to_text"):
+        name = f"sites.stages.{table}.0.{example.parameter}"
+        assert one[name].isfinite().all() and one[name].count_nonzero()
+        assert not torch.equal(one[name], two[name])
+    assert all(math.isfinite(step["loss"]) for step in steps(run))
 
 
-def test_without_it_the_experiment_is_refused(small_experiment: Path, tmp_path: Path) -> None:
-    small_experiment.write_text(small_experiment.read_text() + STAGE)
-    ran = aakit(Path(), "validate", small_experiment, cwd=tmp_path)
+def test_a_gate_begins_where_the_file_says(runs: Runs) -> None:
+    checkpoint = load_file(runs(GATED, "stages.text_to_image.gate=0.25") / "checkpoints" / "loop_1.safetensors")
+    assert 0 < abs(checkpoint["sites.stages.text_to_image.0.gate"] - 0.25) < 0.1
+
+
+def test_a_stage_that_starts_at_zero_starts_as_the_run_without_it(runs: Runs) -> None:
+    """Switched off, the stage is drawn all the same, and so are the other weights. It acts from the second step on."""
+    (first, second, *_), (first_off, second_off, *_) = steps(runs(ZERO_INIT)), steps(runs(ZERO_INIT, OFF))
+    assert_close(first["loss"], first_off["loss"])
+    for group, norm in first_off["gradient_norms"].items():
+        assert_close(first["gradient_norms"][group], norm)
+    assert first["gradient_norms"]["text_to_image"] > 0
+    assert abs(second["loss"] - second_off["loss"]) > 1e-4 * second_off["loss"]
+
+
+def test_the_study_that_compares_them_is_valid(fresh: Fresh) -> None:
+    root = Path(__file__).parents[2]
+    checked = fresh.aakit("validate", root / "benchmarks" / "attention_stages.toml", cwd=root)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("example", "override", "said"),
+    [
+        (GATED, "gate=4", "stages.text_to_image.gate"),
+        (GATED, "heads=5", "5 heads do not divide 16"),
+        (ZERO_INIT, "heads=5", "5 heads do not divide 16"),
+        (PERCEIVER, "latents=0", "stages.text_to_image.latents"),
+        (PERCEIVER, "heads=5", "5 heads do not divide 16"),
+    ],
+)
+def test_their_faults_are_plain_messages(
+    fresh: Fresh, small_experiment: Path, tmp_path: Path, example: Example, override: str, said: str
+) -> None:
+    options = ["--out", tmp_path / "run", *example.overrides(), "--set", f"stages.text_to_image.{override}"]
+    ran = fresh.aakit("run", small_experiment, *options, cwd=tmp_path)
     assert ran.returncode == 2
-    assert "no attention-stage called 'gated_attention'" in ran.stderr
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@each_example
+def test_without_the_package_the_experiment_is_refused(
+    small_experiment: Path, tmp_path: Path, example: Example
+) -> None:
+    bare = Fresh(tmp_path / "bare")
+    ran = bare.aakit("validate", small_experiment, *example.overrides(), cwd=tmp_path)
+    assert ran.returncode == 2
+    assert f"no attention-stage called '{example.stage}'" in ran.stderr
+
+
+@each_example
+def test_its_own_tests_pass(fresh: Fresh, copies: Path, example: Example) -> None:
+    ran = fresh.run("-m", "pytest", "-v", "-p", "no:cacheprovider", cwd=copies / example.package)
+    assert ran.returncode == 0, ran.stdout[-4000:]
+    for tower in TOWERS:
+        assert f"::test_in_the_{tower}_tower[S1-" in ran.stdout
+
+
+def test_their_types_are_strict(copies: Path, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mypy", reason="types are checked by mypy")
+    # A type checker does not follow the hook of an editable install, so it is told where the toolkit lies.
+    monkeypatch.setenv("MYPYPATH", str(Path(__file__).parents[2]))
+    modules = [copies / example.package / example.module for example in EXAMPLES]
+    options = ["--strict", "--config-file", "", "--follow-imports", "silent", "--cache-dir", tmp_path]
+    checked = fresh.run("-m", "mypy", *options, *modules, cwd=copies)
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,32 @@
+"""The version of the public API, and what a plugin may ask of it."""
+
+import re
+from typing import Any, Final
+
+API_VERSION: Final = "1.0"
+"""Version of what plugins may use, MAJOR.MINOR: a new minor one adds, a new major one changes or takes away."""
+
+STATED: Final = "AAKIT_API"
+"""The module variable in which a plugin states the lowest API version that it works with."""
+
+
+def check_api(module: Any) -> None:
+    """Raise ImportError where a plugin's module states an API version that this one does not serve.
+
+    A plugin that states none is taken to work.
+    """
+    needed = getattr(module, STATED, None)
+    if needed is None:
+        return
+    if not (isinstance(needed, str) and re.fullmatch(r"\d+\.\d+", needed)):
+        raise ImportError(f'{STATED} is {needed!r}; it must be a text such as "{API_VERSION}"')
+    (major, minor), (own_major, own_minor) = _numbers(needed), _numbers(API_VERSION)
+    if major > own_major or (major == own_major and minor > own_minor):
+        raise ImportError(f"needs API {needed} of aaclip_kit, and this one has {API_VERSION}; upgrade aaclip-kit")
+    if major < own_major:
+        raise ImportError(f"is written for API {needed} of aaclip_kit, and this one has {API_VERSION}; upgrade it")
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")
+    return int(major), int(minor)

@@ -1,0 +1,159 @@
+"""What the checks of a stage share: the sites that it is tried at, stages built there, tokens and contexts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import Any, cast, get_args
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from ...contracts.errors import UserError
+from ...contracts.options import TOWERS, StageOptions, TowerName
+from ...contracts.stage import AttentionStage, Context, ContextKind, StageSetting
+from ..check import Found, NotApplicable
+from ..subject import Subject
+
+WIDTHS = ((64, 96, 32), (96, 64, 128), (32, 128, 160))
+"""Text, vision and joint width, all different: multiples of 32, so that usual numbers of heads divide them."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a forward call gets."""
+
+    tokens: Tensor
+    context: Context | None
+
+    def to(self, device: str) -> Given:
+        """The same on a device."""
+        if self.context is None:
+            return Given(self.tokens.to(device), None)
+        mask = None if self.context.mask is None else self.context.mask.to(device)
+        return Given(self.tokens.to(device), Context(self.context.tokens.to(device), mask))
+
+    @property
+    def seen(self) -> Context:
+        """The context, of a stage that has one."""
+        assert self.context is not None
+        return self.context
+
+    def with_context(self, tokens: Tensor | None = None, mask: Tensor | None = None) -> Given:
+        """Another context in its place: the tokens or the mask changed."""
+        seen = self.seen
+        return replace(
+            self, context=Context(seen.tokens if tokens is None else tokens, mask if mask is not None else seen.mask)
+        )
+
+
+def settings(subject: Subject, widths: tuple[int, int, int] = WIDTHS[0]) -> list[StageSetting]:
+    """The site that the options name, and the same in the other tower where the stage can sit there too."""
+    own = cast(StageOptions, subject.options()).tower
+    other = next(tower for tower in TOWERS if tower != own)
+    found = [setting_of(own, widths)]
+    return [*found, setting_of(other, widths)] if _fits(subject, other) else found
+
+
+def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> StageSetting:
+    """A site after block 0 of a tower of these widths."""
+    text, vision, embedding = widths
+    return StageSetting(tower, 0, text if tower == "text" else vision, text, vision, embedding, text)
+
+
+def _fits(subject: Subject, tower: TowerName) -> bool:
+    try:
+        stage = build(subject, setting_of(tower))
+    except ValidationError:
+        return False
+    except UserError as refusal:
+        # The plugin's own refusal has no cause; an exception of its factory is one.
+        if refusal.__cause__ is None:
+            return False
+        raise
+    return not (tower == "text" and stage.context_kind == "text")
+
+
+def build(subject: Subject, setting: StageSetting, seed: int = 0, **changes: Any) -> AttentionStage:
+    """The stage as the factory makes it under a seed, for `setting`."""
+    torch.manual_seed(seed)
+    stage = subject.build(setting, tower=setting.tower, **changes)
+    if not isinstance(stage, AttentionStage):
+        raise Found(f"the factory gave {type(stage).__name__}, which is no AttentionStage")
+    if stage.context_kind not in get_args(ContextKind):
+        raise Found(f"its context_kind is {stage.context_kind!r}")
+    return stage
+
+
+def stirred(subject: Subject, setting: StageSetting, **changes: Any) -> AttentionStage:
+    """The stage in evaluation mode with a little noise on every weight: what begins at zero would hide its faults."""
+    stage = build(subject, setting, **changes).eval()
+    stir(stage)
+    return stage
+
+
+def stir(module: nn.Module, seed: int = 1) -> None:
+    """Add noise to every parameter."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+
+
+def inputs(
+    stage: AttentionStage,
+    setting: StageSetting,
+    items: int = 4,
+    rows: int = 2,
+    length: int = 7,
+    context_length: int = 5,
+    masked: bool = True,
+    seed: int = 2,
+) -> Given:
+    """Random tokens `[items, L, D]`, and the context of the stage's kind with `rows` rows of M tokens.
+
+    The mask hides one token of each row at least, another in each row, and never the first.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(items, length, setting.width, generator=generator)
+    if stage.context_kind == "none":
+        return Given(tokens, None)
+    width = setting.image_context_width if stage.context_kind == "image" else setting.text_context_width
+    seen = torch.randn(rows, context_length, width, generator=generator)
+    if not masked:
+        return Given(tokens, Context(seen))
+    mask = torch.rand(rows, context_length, generator=generator) < 0.7
+    mask[:, 0] = True
+    if context_length > 1:
+        mask[torch.arange(rows), 1 + torch.arange(rows) % (context_length - 1)] = False
+    return Given(tokens, Context(seen, mask))
+
+
+def result(stage: AttentionStage, given: Given) -> Tensor:
+    """What forward returns, without gradients."""
+    with torch.no_grad():
+        changed: Tensor = stage(given.tokens, given.context)
+    return changed
+
+
+def direction(like: Tensor, seed: int = 3) -> Tensor:
+    """A random tensor of the same shape, by which a result is multiplied to make a number of it."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def beyond(one: Tensor, other: Tensor, *, tolerance: float) -> float:
+    """The largest difference, infinite where a value is not finite; 0 where it is within the tolerance.
+
+    The tolerance is absolute for values up to 1, and relative to the largest where it is above.
+    """
+    difference = float((one.float() - other.float()).abs().max())
+    if not isfinite(difference):
+        return inf
+    return difference if difference > tolerance * max(1.0, float(other.abs().max())) else 0.0
+
+
+def needs_context(subject: Subject) -> None:
+    """Skip where the stage has no context."""
+    if build(subject, settings(subject)[0]).context_kind == "none":
+        raise NotApplicable("the stage has no context")

@@ -1,0 +1,81 @@
+"""The component under test: found as an experiment finds it, with the options that its author gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..contracts.errors import UserErrors
+from ..contracts.options import TOWERS, Options, StageOptions
+from ..discovery import discover
+from ..experiment.faults import explain
+from ..plugin_files import with_plugin_files
+from ..registry import Component, Kind, Registry
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A registered component, its table of an experiment file without `use`, and the file it comes from, if any."""
+
+    component: Component
+    table: Mapping[str, Any]
+    registry: Registry
+    plugin_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that it is registered under."""
+        return self.component.name
+
+    def options(self, **changes: Any) -> Options:
+        """The checked options, some changed. Raises `ValidationError` where they are refused."""
+        return self.component.options.model_validate({**self.table, **changes})
+
+    def build(self, *arguments: Any, **changes: Any) -> Any:
+        """What the factory makes of the options (some changed) and the other arguments that the kind has."""
+        return self.component.build(self.options(**changes), *arguments)
+
+
+def find_subject(kind: Kind, name: str, options: Mapping[str, Any] | None, plugin_file: Path | None) -> Subject:
+    """Look a component up among the installed plugins, or in a file that is not installed.
+
+    Raises `UserError` where there is none, where its plugin does not load, or where it refuses the options.
+    """
+    registry = discover()
+    if plugin_file is not None:
+        plugin_file = plugin_file.resolve()
+        registry = with_plugin_files(registry, [plugin_file], "plugin_file")
+    component = registry.get(kind, name)
+    table = dict(options or {})
+    if kind == "attention-stage":
+        table = _placed(component.options, table)
+    try:
+        component.options.model_validate(table)
+    except ValidationError as error:
+        raise UserErrors(explain(error, component.options, "options", "")) from None
+    return Subject(component, table, registry, plugin_file)
+
+
+def _placed(model: type[Options], table: dict[str, Any]) -> dict[str, Any]:
+    """The table with a site, where the options need one and it gives none: the first tower that they allow."""
+    if not issubclass(model, StageOptions):
+        return table
+    fields = model.model_fields
+    if "after" not in table and fields["after"].is_required():
+        table = {**table, "after": [0]}
+    if "tower" not in table and fields["tower"].is_required():
+        fitting = [tower for tower in TOWERS if _allowed(model, {**table, "tower": tower})]
+        table = {**table, "tower": fitting[0] if fitting else TOWERS[0]}
+    return table
+
+
+def _allowed(model: type[Options], table: dict[str, Any]) -> bool:
+    try:
+        model.model_validate(table)
+    except ValidationError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""A short run of the real engine with the component under test in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contracts.schedule import LoopScheduler, PhasePlan
+from ..engine.assemble import Run, assemble
+from ..engine.detector import Detector
+from ..engine.run import Metrics, execute
+from ..engine.training import Step
+from ..experiment import load
+from ..record.folder import RunFolder
+from ..trained.checkpoint import load_into, trained_state
+from .subject import Subject
+from .tiny import tiny_experiment
+
+Lead = Callable[[LoopScheduler], LoopScheduler]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished run: its objects, its metrics, the trained tensors before and after, those of the backbone before,
+    and a detector loaded from the last checkpoint.
+    """
+
+    run: Run
+    metrics: Metrics
+    before: Mapping[str, Tensor]
+    after: Mapping[str, Tensor]
+    backbone: Mapping[str, Tensor]
+    loaded: Detector
+
+    @property
+    def changes(self) -> dict[str, float]:
+        """The largest change of each trained tensor; not a number where it is not finite."""
+        return {name: float((self.after[name] - value).abs().max()) for name, value in self.before.items()}
+
+
+class _Unwatched:
+    """Progress that nobody reads."""
+
+    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None: ...
+
+    def step(self, step: Step) -> None: ...
+
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+@contextmanager
+def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Iterator[Trial]:
+    """Run the tiny experiment with these tables, and load its last checkpoint under another seed.
+
+    `lead` may put another scheduler in the place of the experiment's.
+    """
+    with TemporaryDirectory(prefix="aakit-") as name:
+        folder = Path(name)
+        file = tiny_experiment(folder, **{"calibration": {"held_out": 0.0}, "evaluation": {"heatmaps": 0}, **tables})
+        run = assemble(load(file, subject.registry))
+        run = run if lead is None else replace(run, scheduler=lead(run.scheduler))
+        before, backbone = (
+            {key: value.clone() for key, value in state.items()}
+            for state in (trained_state(run.detector), run.detector.backbone.state_dict())
+        )
+        made = RunFolder.create(folder / "run")
+        metrics = execute(run, made, _Unwatched())
+        other = assemble(load(file, subject.registry, ["seed=77"])).detector
+        last = made.checkpoint_path(len(metrics["loops"]), ".safetensors")
+        load_into(other, last)
+        yield Trial(run, metrics, before, trained_state(run.detector), backbone, other)
+
+
+@torch.no_grad()
+def differences(trial: Trial) -> float:
+    """The largest difference between features of the trained detector and of the loaded one."""
+    detectors, size = (trial.run.detector, trial.loaded), trial.run.pixels.size
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    classes = (trial.run.data.sets["test"].classes[0],) * 2
+    found = [_features(detector, images, classes) for detector in detectors]
+    return max(float((one - two).abs().max()) for one, two in zip(*found, strict=True))
+
+
+def _features(detector: Detector, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
+    levels, context = detector.seen_by_text(images, classes, True, {"text", "vision"})
+    return [*levels.values(), detector.text_features(classes, context)]

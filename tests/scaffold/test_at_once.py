@@ -1,0 +1,56 @@
+"""A new package of each kind in a fresh environment, as its author has it: installed, tested, run, without an edit."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit.registry import KINDS, Kind
+
+from ..fresh import LEFT_BY_BUILDS, Fresh
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """The toolkit is installed as from a wheel, so that its templates and type information are those of its package."""
+    place = tmp_path_factory.mktemp("fresh")
+    fresh, source = Fresh(place / "environment"), place / "source"
+    for name in ("aaclip_kit", "plugins"):
+        shutil.copytree(ROOT / name, source / name, ignore=LEFT_BY_BUILDS)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    fresh.install(source)
+    return fresh
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the type checker knows of the packages that all kinds import."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_works_as_it_is_written(fresh: Fresh, cache: Path, kind: Kind, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    package, module = tmp_path / f"at-once-{kind}", f"at-once-{kind}".replace("-", "_")
+    written = fresh.aakit("new-plugin", package.name, "--kind", kind, cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    fresh.install(package, editable=True)
+
+    checked = fresh.run("-m", "mypy", "--strict", "--cache-dir", cache, ".", cwd=package)
+    assert checked.returncode == 0, checked.stdout
+    tested = fresh.run("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", cwd=package)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+    ran = fresh.aakit("run", "experiment.toml", "--out", "run", cwd=package)
+    assert ran.returncode == 0, ran.stderr
+    loops = json.loads((package / "run" / "metrics.json").read_text())["loops"]
+    assert math.isfinite(loops[-1]["mean"]["pixel_auroc"])
+    used = json.loads((package / "run" / "manifest.json").read_text())["plugins"]
+    assert used[f"{kind}:{module}"] == f"{package.name} 0.1.0 ({module})"

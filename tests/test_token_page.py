@@ -1,0 +1,271 @@
+"""docs/token.md and its picture say what the engine does: shapes, which stages act when, and what trains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from aaclip_kit import AttentionStage, DataSet, Loss, Sample, TowerName
+from aaclip_kit.data.batches import Batch, Pixels, TrainBatches
+from aaclip_kit.discovery import discover
+from aaclip_kit.engine.assemble import build_detector
+from aaclip_kit.engine.detector import Detector
+from aaclip_kit.engine.device import Place
+from aaclip_kit.engine.maps import similarity_grid
+from aaclip_kit.engine.training import MADE, Phase, WeightedLosses, total
+from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.evaluation.score import score
+from aaclip_kit.experiment import load
+from aaclip_kit.experiment.schema import AugmentationTable, EvaluationTable
+
+from .engine.build import plan_for
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "token.md"
+PICTURE = ROOT / "docs" / "images" / "token.svg"
+CLASSES = {"canvas": "canvas", "carpet": "carpet", "ceramic_tile": "ceramic tile", "leather": "leather"}
+BOTH: set[TowerName] = {"text", "vision"}
+KINDS = [("text", "none"), ("text", "image"), ("vision", "none"), ("vision", "image"), ("vision", "text")]
+
+
+class Watch(Loss):
+    """Asks for everything that a phase makes, and keeps it."""
+
+    def __init__(self, tower: TowerName) -> None:
+        super().__init__()
+        self.needs = tuple(sorted(MADE[tower]))  # type: ignore[misc]
+
+    def forward(self, **named: Any) -> dict[str, Tensor]:
+        self.named = named
+        kept = [named["text_features"], *named["level_probabilities"].values()]
+        # Weighted channel by channel, because a softmax sums to 1 whatever is learnt.
+        terms = [(value * torch.linspace(0, 1, value[0].numel()).view_as(value[0])).sum() for value in kept]
+        if "detection_logits" in named:
+            terms.append(named["detection_logits"][:, 1].sum())
+        return {"sum": torch.stack(terms).sum()}
+
+
+class Looks(AttentionStage):
+    """A vision stage with an image context, which the experiment has none of; it changes nothing."""
+
+    context_kind = "image"
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        return tokens
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    experiment = load(ROOT / "experiments" / "feedback.toml", discover())
+    torch.manual_seed(0)
+    found = build_detector(experiment, CLASSES)
+    found.sites.place("looks", "vision", 1, Looks())
+    return found.eval()
+
+
+@pytest.fixture(scope="module")
+def batch(detector: Detector) -> Batch:
+    """Two images of noise of each class."""
+    samples = tuple(Sample(Path("none"), name, label) for name in CLASSES for label in (0, 1))
+    size, count = detector.backbone.image_size, len(samples)
+    labels = torch.tensor([sample.label for sample in samples])
+    return Batch(torch.randn(count, 3, size, size), torch.zeros(count, 1, size, size), labels, samples)
+
+
+@pytest.fixture(scope="module")
+def few(batch: Batch) -> Batch:
+    """One image of each of two classes."""
+    return Batch(batch.images[::4], batch.masks[::4], batch.labels[::4], batch.samples[::4])
+
+
+def pixels_of(detector: Detector) -> Pixels:
+    backbone = detector.backbone
+    return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+
+
+def step(detector: Detector, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
+    """One step of a phase, the attention of both towers on; with `learn` its gradients are left in the parameters."""
+    loss, table = Watch(tower), AugmentationTable()
+    batches = TrainBatches(batch.samples, pixels_of(detector), table, "none", len(batch.samples), (0,))
+    losses, place = WeightedLosses({"watch": (loss, 1.0)}), Place.choose("cpu", "fp32")
+    phase = Phase(detector, losses, plan_for(tower, features=features), batches, place, 1, BOTH)
+    with phase.open(), torch.set_grad_enabled(learn):
+        terms = phase.terms(batch, phase.seen(batch))
+        if learn:
+            total(terms).backward()
+    return loss
+
+
+def table(marker: str) -> list[list[str]]:
+    """Cells of the page's table between markers, without its head."""
+    (part,) = re.findall(rf"<!-- begin {marker} -->\n(.*?)<!-- end {marker} -->", PAGE.read_text(), re.DOTALL)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()[2:]]
+
+
+def sizes() -> dict[str, int]:
+    return {letter: int(value) for letter, _, value in table("sizes")}
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.split(r" ?× ?", text))
+
+
+def worked_out(general: str) -> tuple[int, ...]:
+    """What a shape in letters, such as `[K·P, L, Dt]`, is with the page's sizes."""
+    known, axes = sizes(), general.strip("`[]").split(",")
+    return tuple(prod(known[part] if part in known else int(part) for part in axis.strip().split("·")) for axis in axes)
+
+
+@contextmanager
+def hooked(modules: dict[nn.Module, Callable[..., None]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module, hook in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def shapes_of_steps(detector: Detector, batch: Batch) -> dict[str, Tensor]:
+    """The tensors of the page's steps, by its names: a step of each phase, and scoring."""
+    backbone, heads, image, text = detector.backbone, detector.heads, detector.image, detector.text
+    stages = {(name, block): stage for tower in BOTH for block, name, stage in detector.sites.of(tower)}
+    tokens, _ = text.prompts.select(tuple(CLASSES), detector.device)
+    found = {
+        "images": batch.images,
+        "patch embedding": backbone.embed_image(batch.images),
+        "token numbers of all prompts": text.prompts.tokens,
+        "token numbers that are walked": tokens,
+        "text embedding": backbone.embed_text(tokens.flatten(0, 1)),
+        "text context, images of `ceramic_tile` alone": detector.text_contexts(("ceramic_tile",) * 8, True)[
+            "text"
+        ].tokens,
+    }
+
+    def seen_by_text(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
+        found.update({"tokens at a text site, with image context": given[0], "image context": given[1].tokens})
+        assert given[1].mask is None
+
+    def seen_by_vision(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
+        found.update({"tokens at a vision site": given[0], "text context": given[1].tokens})
+        found["mask of the text context"] = given[1].mask
+
+    def projected(_: nn.Module, given: tuple[Any, ...], out: Tensor) -> None:
+        found.update({"end-of-text features": given[0], "projected prompts": out})
+
+    def unconditioned(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
+        found["tokens at a text site, without image context"] = given[0]
+
+    def read(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
+        found["patch tokens of a level"] = given[0]
+
+    with hooked({stages["text_to_image", 0]: seen_by_text, heads.text: projected}):
+        found["text features"] = step(detector, batch, "text").named["text_features"]
+    with hooked({stages["image_to_text", 0]: seen_by_vision, stages["text_adapter", 0]: unconditioned}):
+        made = step(detector, batch, "vision").named
+    found["level probabilities, training"] = made["level_probabilities"][2]
+    found["detection logits, training"] = made["detection_logits"]
+    with hooked({heads.segmentation["2"]: read}):
+        features = image.features(batch.images, detector.text_contexts(batch.classes, True))
+    class_text = detector.text_features(batch.classes, None)
+    scores = score(features.levels, features.detection, class_text, batch.images.shape[-1], "industrial")
+    found["patch features of a level"], found["detection feature"] = features.levels[2], features.detection
+    found["similarity of a level"] = similarity_grid(features.levels[2], class_text)
+    found["sum of the levels on the grid, scoring"], found["anomaly map, scoring"] = scores.grid, scores.maps
+    return {**found, "image score": scores.detection}
+
+
+def test_the_sizes_are_those_of_the_embedded_model(detector: Detector, batch: Batch) -> None:
+    backbone, prompts = detector.backbone, detector.text.prompts
+    assert sizes() == {
+        "B": len(batch.samples), "K": len(CLASSES), "S": backbone.image_size, "G": backbone.grid,
+        "N": backbone.grid**2, "V": 1 + backbone.grid**2, "Dv": backbone.vision.width, "Dt": backbone.text.width,
+        "E": backbone.embedding_width, "T": backbone.context_length, "L": int(prompts.ends.max()) + 1,
+        "P": prompts.tokens.shape[1],
+    }  # fmt: skip
+    assert f"{', '.join(map(str, detector.levels))} here" in PAGE.read_text()
+    assert f"that is block {backbone.surgery_start}, behind level {detector.levels[0]}" in PAGE.read_text()
+
+
+def test_each_shape_is_what_passes_through_the_engine(detector: Detector, batch: Batch) -> None:
+    with torch.no_grad():
+        found = shapes_of_steps(detector, batch)
+    rows = table("shapes")
+    assert {name: numbers(here) for name, _, here in rows} == {name: tuple(part.shape) for name, part in found.items()}
+    for name, general, here in rows:
+        assert worked_out(general) == numbers(here), name
+
+
+def test_the_picture_has_the_shapes_of_the_page() -> None:
+    known = {(general.strip("`").replace(" ", ""), numbers(here)) for _, general, here in table("shapes")}
+    text = re.sub(r"</text>\s*<text[^>]*>(?==)", " ", PICTURE.read_text())
+    shown = re.findall(r"(\[[^\]<]*\]) ?= ?([\d×]+)", text)
+    assert len(shown) > 15 and len(shown) == text.count("[")
+    assert {(general.replace(" ", ""), numbers(here)) for general, here in shown} <= known
+
+
+def test_the_stages_that_act_are_those_of_the_page(detector: Detector, few: Batch, tmp_path: Path) -> None:
+    sample = Sample(tmp_path / "grey.png", "canvas", 0)
+    Image.new("RGB", (40, 40), "grey").save(sample.image)
+    place, pixels = Place.choose("cpu", "fp32"), pixels_of(detector)
+    evaluator = Evaluator(detector, place, pixels, EvaluationTable(), detector.switches)
+    conditioned = replace(evaluator, table=EvaluationTable(text_conditioning="image"))
+
+    def scored(by: Evaluator, trained: bool = True) -> Any:
+        return list(by.scored_batches(DataSet((sample,), CLASSES), "canvas", BOTH, trained))
+
+    passes: dict[str, Callable[[], Any]] = {
+        "text phase, frozen features": lambda: step(detector, few, "text"),
+        "text phase, trained features": lambda: step(detector, few, "text", "trained"),
+        "vision phase": lambda: step(detector, few, "vision"),
+        "scoring": lambda: scored(evaluator),
+        "scoring, text conditioned on the image": lambda: scored(conditioned),
+        "scoring before training": lambda: scored(evaluator, trained=False),
+    }
+    acted: set[tuple[str, str]] = set()
+    watched: dict[nn.Module, Callable[..., None]] = {
+        stage: lambda *_, kind=(tower, stage.context_kind): acted.add(kind)
+        for tower in BOTH
+        for _, _, stage in detector.sites.of(tower)
+    }
+    found = []
+    for name, run in passes.items():
+        acted.clear()
+        with hooked(watched):
+            run()
+        found.append([name, *("yes" if kind in acted else "no" for kind in KINDS)])
+    assert found == table("acts")
+
+
+@pytest.mark.parametrize("tower", ["text", "vision"])
+def test_a_phase_trains_its_own_tower_and_no_gradient_crosses(detector: Detector, few: Batch, tower: TowerName) -> None:
+    contexts: list[Tensor] = []
+    watched: dict[nn.Module, Callable[..., None]] = {
+        stage: lambda _, given, __: contexts.append(given[1].tokens)
+        for _, _, stage in detector.sites.of(tower)
+        if stage.context_kind != "none"
+    }
+    with hooked(watched):
+        step(detector, few, tower, "trained", learn=True)
+    learnt = {name for name, parameter in detector.named_parameters() if parameter.grad is not None}
+    detector.zero_grad()
+    assert learnt == set(detector.trained_parameters(tower))
+    assert contexts and not any(context.requires_grad for context in contexts)
+
+
+def test_links_lead_somewhere() -> None:
+    text = PAGE.read_text()
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text)
+    assert len(targets) >= 4
+    for target in targets:
+        assert (PAGE.parent / target).exists(), target

@@ -1,0 +1,123 @@
+"""The built-in plugins keep their contracts, by the same kit that a stranger uses."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aaclip_kit.discovery import discover
+from aaclip_kit.registry import KINDS, Kind
+from aaclip_kit.testing import checks_of, conformance, tiny_experiment
+from aaclip_kit.testing.check import NotApplicable
+from aaclip_kit.testing.subject import find_subject
+
+from ..plugins.miniature import miniature
+
+Check = Callable[[], None]
+
+STAGES: dict[str, dict[str, Any]] = {
+    "text_to_image": {},
+    "image_to_text": {"after": [0, 2], "norm_matched": False},
+    "residual_adapter": {"tower": "text", "after": [0]},
+}
+LOSSES = ("segmentation", "focal", "dice", "orthogonality", "image_cross_entropy")
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "feedback": {},
+    "v2": {"attention_from_loop": 2},
+}
+DATA_SETS = ("folder", "manifest", "synthetic", "mvtec", "colon_kvasir")
+"""Of the public ones, whose reader is one and the same, two: with normal images, and without."""
+
+
+@conformance("attention-stage", "text_to_image", options=STAGES["text_to_image"])
+def test_text_to_image(check: Check) -> None:
+    check()
+
+
+@conformance("attention-stage", "image_to_text", options=STAGES["image_to_text"])
+def test_image_to_text(check: Check) -> None:
+    check()
+
+
+@conformance("attention-stage", "residual_adapter", options=STAGES["residual_adapter"])
+def test_residual_adapter(check: Check) -> None:
+    check()
+
+
+@conformance("backbone", "open_clip")
+def test_embedded_backbone(check: Check) -> None:
+    check()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name: str) -> None:
+    run_all("loss", name, {})
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers(name: str) -> None:
+    run_all("scheduler", name, SCHEDULERS[name])
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_data_sets(name: str, tmp_path: Path) -> None:
+    run_all("data-set", name, written(name, tmp_path))
+
+
+def test_a_backbone_of_random_weights(tmp_path: Path) -> None:
+    tiny_experiment(tmp_path)
+    run_all("backbone", "open_clip", {"model": str(tmp_path / "tiny_model"), "pretrained": "none"})
+
+
+def test_each_built_in_component_is_here() -> None:
+    """But for public data sets, of which some are."""
+    built_in = {key for key, part in discover().components.items() if part.plugin.package == "aaclip-kit"}
+    public = {
+        key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
+    }
+    tested: set[tuple[Kind, str]] = {("backbone", "open_clip")}
+    tested |= {("attention-stage", name) for name in STAGES} | {("loss", name) for name in LOSSES}
+    tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
+    assert built_in - public <= tested <= built_in
+
+
+def run_all(kind: Kind, name: str, options: dict[str, Any]) -> None:
+    subject = find_subject(kind, name, options, None)
+    ran = 0
+    for check in checks_of(kind):
+        try:
+            check.run(subject)
+            ran += 1
+        except NotApplicable:
+            continue
+    assert ran >= len(checks_of(kind)) - 1
+
+
+def written(name: str, folder: Path) -> dict[str, Any]:
+    """Options of a data set, whose files are written."""
+    if name == "synthetic":
+        drawn = {"images_per_class": 2, "image_size": 56, "classes": ["leather", "denim"]}
+        return {"split": "train", "cache": str(folder / "cache"), **drawn}
+    if name in ("folder", "manifest"):
+        tiny_experiment(folder)
+        root = folder / "tiny_data"
+        return {"root": str(root)} if name == "folder" else {"manifest": str(manifest_of(root))}
+    miniature(folder, name, ["bottle", "cable"] if name == "mvtec" else [name])
+    return {"root": str(folder), **({"classes": ["bottle", "cable"]} if name == "mvtec" else {})}
+
+
+def manifest_of(root: Path) -> Path:
+    file = root / "list.csv"
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(["image_path", "label", "class_name", "mask_path"])
+        for image in sorted(root.glob("*/test/*/*.png")):
+            name, defect = image.parts[-4], image.parts[-2]
+            mask = "" if defect == "good" else f"{name}/ground_truth/{defect}/{image.stem}_mask.png"
+            writer.writerow([image.relative_to(root).as_posix(), int(bool(mask)), name, mask])
+    return file
