@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from .command import Command, command  # noqa: E402
+from .strangers import Strangers, strangers_in  # noqa: E402
+
 SHARED = Path(__file__).parents[2] / "shared"
 """Goldens and real images, where a developer has them."""
 
@@ -33,6 +37,21 @@ TINY = {
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
+
+
+@pytest.fixture
+def aakit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command, in this process."""
+    return command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strangers]:
+    """A folder of the module search path for made-up plugins."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with strangers_in(folder, monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

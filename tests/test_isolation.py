@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ import pytest
 from aaclip_kit import API_VERSION, UserError, discovery
 from aaclip_kit.discovery import discover
 
-from .command import Command, command
-from .strangers import GOOD_LOSS, Strangers, strangers_in
+from .command import Command
+from .strangers import GOOD_LOSS, Strangers
 
 HALF = """
 from aaclip_kit import Options, hookimpl
@@ -24,19 +23,6 @@ def register_losses(register):
     register("half", print, Some)
     raise KeyError("later")
 """
-
-
-@pytest.fixture
-def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strangers]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    with strangers_in(folder, monkeypatch) as found:
-        yield found
-
-
-@pytest.fixture
-def aakit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return command(monkeypatch, capsys)
 
 
 MAJOR, MINOR = map(int, API_VERSION.split("."))

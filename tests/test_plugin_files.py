@@ -16,7 +16,7 @@ from aaclip_kit.experiment import load
 from aaclip_kit.plugin_files import with_plugin_files
 from aaclip_kit.registry import Registry
 
-from .command import Command, command
+from .command import Command
 
 STAGE = """
 import torch
@@ -38,11 +38,6 @@ def register_attention_stages(register):
     register("shift", Shift, Options)
 """
 TABLES = '\n[stages.mine]\nuse = "shift"\ntower = "vision"\nafter = [0]\n'
-
-
-@pytest.fixture
-def aakit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return command(monkeypatch, capsys)
 
 
 @pytest.fixture

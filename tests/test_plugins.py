@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from aaclip_kit.experiment import load
 from aaclip_kit.registration import HOOKS
 from aaclip_kit.registry import KINDS
 
-from .command import Command, command
-from .strangers import GOOD_LOSS, Strangers, strangers_in
+from .command import Command
+from .strangers import GOOD_LOSS, Strangers
 
 DOCS = Path(__file__).parents[1] / "docs" / "plugins.md"
 HEAD = "from aaclip_kit import Options, StageOptions, hookimpl\nclass Some(Options):\n    'Some.'\n"
@@ -81,19 +80,6 @@ BROKEN = {
         "options of data-set 'x' may not have a key 'use'",
     ),
 }
-
-
-@pytest.fixture
-def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strangers]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    with strangers_in(folder, monkeypatch) as found:
-        yield found
-
-
-@pytest.fixture
-def aakit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return command(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", BROKEN)

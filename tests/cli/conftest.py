@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..command import Command, Ran, command
-
-
-@pytest.fixture
-def aakit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `aakit`."""
-    return command(monkeypatch, capsys)
+from ..command import Command, Ran
 
 
 @pytest.fixture

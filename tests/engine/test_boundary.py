@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..command import Command, command
+from ..command import Command
 
 STAGE = """
 import torch
@@ -31,11 +31,6 @@ def register_attention_stages(register):
 """
 TABLES = '\n[stages.mine]\nuse = "faulty"\ntower = "vision"\nafter = [1]\n'
 OWNER = "faulty.py sha256:"
-
-
-@pytest.fixture
-def aakit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return command(monkeypatch, capsys)
 
 
 def with_plugin(experiment: Path, source: str, tables: str) -> Path:
