@@ -57,7 +57,8 @@ def _section(node: Definition, said: str) -> str:
     if isinstance(node, ast.FunctionDef):
         return f"{_code(_signature(node))}\n\n{said}"
     if not isinstance(node, ast.ClassDef):
-        return f"{_code(ast.unparse(node))}\n\n{said}"
+        # Quotes as the formatter has them, which looks into code blocks too.
+        return f"{_code(ast.unparse(node).replace(chr(39), chr(34)))}\n\n{said}"
     head = f"class {node.name}({', '.join(map(ast.unparse, node.bases))})" if node.bases else f"class {node.name}"
     members = "\n".join(_members(node))
     return "\n\n".join(filter(None, [_code("\n".join([*_decorators(node), head])), said, members]))

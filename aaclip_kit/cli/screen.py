@@ -50,10 +50,15 @@ class Screen:
             f"backbone   {backbone.image_size} px, {backbone.grid} x {backbone.grid} patches, levels "
             f"{', '.join(map(str, detector.levels))}; {frozen:,} frozen weights, {trained:,} trained"
         )
+        # Text features are conditioned on the scored image only where the experiment asks for it.
+        conditioned = file.evaluation.text_conditioning == "image"
+        attends = {name for _, name, stage in run.detector.sites.of("text") if stage.context_kind == "image"}
+        training_only = set() if conditioned else attends
         for name, chosen in run.experiment.stages.items():
             after = ", ".join(str(block) for block in getattr(chosen.options, "after", ()))
             tower = getattr(chosen.options, "tower", "")
-            self.message(f"stage      {name}: {chosen.component.name}, {tower} tower, after block {after}")
+            only = "; acts in training only" if name in training_only else ""
+            self.message(f"stage      {name}: {chosen.component.name}, {tower} tower, after block {after}{only}")
         if run.fresh_stages is not None:
             fresh = f"; these stages start fresh: {', '.join(run.fresh_stages)}" if run.fresh_stages else ""
             self.message(f"weights    start from {file.init.checkpoint}{fresh}")
