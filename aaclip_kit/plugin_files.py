@@ -9,7 +9,7 @@ from types import ModuleType
 
 from .contracts.errors import UserError, UserErrors
 from .registration import collect
-from .registry import TRACEBACK, Component, Plugin, Registry
+from .registry import TRACEBACK, Component, Failure, Plugin, Registry
 
 
 def with_plugin_files(registry: Registry, files: Sequence[Path], where: str) -> Registry:
@@ -44,7 +44,7 @@ def _components(file: Path, where: str) -> list[Component]:
     try:
         collect(staged, plugin, _module(file, module))
     except (Exception, SystemExit) as error:
-        problem = f"plugin file {file} failed to load: {type(error).__name__}: {' '.join(str(error).split())}"
+        problem = f"plugin file {file} failed to load: {Failure(plugin, error).reason}"
         raise UserError(problem, where=where, fix=f"mend it; {TRACEBACK}") from error
     return staged
 

@@ -19,6 +19,7 @@ CONTRACTS: dict[Kind, str] = {
 """What a factory of each kind returns; imported when first built, for most of it needs torch."""
 
 TRACEBACK: Final = "aakit --debug ... shows the traceback"
+MEND: Final = f"mend the plugin; {TRACEBACK}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Component:
             raise UserError(
                 f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}",
                 where=str(self.plugin),
-                fix=f"mend the plugin; {TRACEBACK}",
+                fix=MEND,
             ) from error
         module, _, contract = CONTRACTS[self.kind].partition(":")
         if isinstance(built, getattr(import_module(f".contracts.{module}", __package__), contract)):

@@ -5,15 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.stage import AttentionStage, Context
-from ..registry import TRACEBACK
-
-_MEND = f"mend the plugin; {TRACEBACK}"
+from ..registry import MEND
 
 
 class PluginFault(UserError):
@@ -25,13 +23,7 @@ def run_stage(stage: AttentionStage, tokens: Tensor, context: Context | None, wh
 
     `numbers` also looks whether they are finite, which waits for the device.
     """
-    try:
-        changed = stage(tokens, context)
-    except UserError:
-        raise
-    except Exception as error:
-        problem = f"its forward raised {type(error).__name__}: {error}"
-        raise PluginFault(problem, where=where, fix=_MEND) from error
+    changed = _forward(stage, where, tokens, context)
     if not isinstance(changed, Tensor) or changed.shape != tokens.shape:
         problem = f"its forward returned {_form(changed)} for tokens of shape {tuple(tokens.shape)}"
         raise PluginFault(problem, where=where, fix="a stage returns the tokens in the shape that it got")
@@ -47,13 +39,7 @@ def run_stage(stage: AttentionStage, tokens: Tensor, context: Context | None, wh
 
 def run_loss(loss: Loss, named: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     """A loss's terms. Raises `PluginFault` for an exception, and for what are no named scalars."""
-    try:
-        terms = loss(**named)
-    except UserError:
-        raise
-    except Exception as error:
-        problem = f"its forward raised {type(error).__name__}: {error}"
-        raise PluginFault(problem, where=where, fix=_MEND) from error
+    terms = _forward(loss, where, **named)
     good = isinstance(terms, dict) and all(isinstance(one, Tensor) and one.numel() == 1 for one in terms.values())
     if not (good and terms):
         given = {name: _form(one) for name, one in terms.items()} if isinstance(terms, dict) else _form(terms)
@@ -81,6 +67,16 @@ def component_of(value: object, owner: str) -> str:
     """A component's class and the plugin it is of, for messages."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     return f"({kind}, of {owner})" if owner else f"({kind})"
+
+
+def _forward(module: nn.Module, where: str, *arguments: Any, **named: Any) -> Any:
+    try:
+        return module(*arguments, **named)
+    except UserError:
+        raise
+    except Exception as error:
+        problem = f"its forward raised {type(error).__name__}: {error}"
+        raise PluginFault(problem, where=where, fix=MEND) from error
 
 
 def _form(value: object) -> str:

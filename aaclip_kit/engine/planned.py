@@ -4,8 +4,9 @@ from math import isfinite
 from typing import Final
 
 from ..contracts.errors import UserError
+from ..contracts.options import TOWERS
 from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, PhasePlan
-from ..registry import TRACEBACK
+from ..registry import MEND
 
 MOST_LOOPS: Final = 100
 
@@ -25,7 +26,7 @@ class Planned:
             raise
         except Exception as error:
             problem = f"planning loop {len(history) + 1} raised {type(error).__name__}: {error}"
-            raise UserError(problem, where=where, fix=f"mend the plugin; {TRACEBACK}") from error
+            raise UserError(problem, where=where, fix=MEND) from error
         faults = [] if plan is None else _faults(plan, len(history))
         if faults:
             problem = f"the plan of loop {len(history) + 1} cannot be run: {'; '.join(faults)}"
@@ -48,7 +49,7 @@ def _phase_faults(phase: object) -> list[str]:
         return [f"it is a {type(phase).__name__}, not a PhasePlan"]
     rate = phase.optimizer.rate
     found = {
-        f"it trains {phase.train!r}, which is neither 'text' nor 'vision'": phase.train in ("text", "vision"),
+        f"it trains {phase.train!r}, which is neither 'text' nor 'vision'": phase.train in TOWERS,
         f"it has {phase.epochs!r} epochs": phase.epochs >= 1,
         f"its batches are of {phase.batch_size!r} images": phase.batch_size >= 1,
         f"its rate is {rate!r}": isfinite(rate) and rate > 0,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
+from ...engine.planned import MOST_LOOPS
 from ..check import Found
 from ..subject import Subject
-
-MOST_LOOPS = 100
-"""The engine plans no further ahead."""
 
 FIGURES: tuple[dict[str, float | None], ...] = (
     {},
