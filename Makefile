@@ -19,7 +19,7 @@ docs: $(PYTHON)
 	$(PYTHON) docs/generate.py
 
 bench: $(PYTHON)
-	$(PYTHON) benchmarks/main_job.py
+	$(PYTHON) benchmarks/bench.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 from aaclip_kit import DataSet, Domain, Sample, UserError, UserErrors
 
 from .layouts import unknown_classes
+
+_MOST_BYTES: Final = 256 << 20
+"""Size of the largest manifest that is read, some two million rows."""
+
+_MOST_FAULTS: Final = 10_000
+"""Faulty rows after which a file is no manifest."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,34 @@ def _checked(file: Path, root: Path, classes: Sequence[str] | None) -> tuple[set
                 found.append((row, _sample(row, class_name, root)))
         except UserError as fault:
             faults.append(fault)
+            if len(faults) > _MOST_FAULTS:
+                fix = f"mend its first rows; the first fault is: {faults[0].problem}"
+                problem = f"more than {_MOST_FAULTS:,} rows are faulty"
+                raise UserError(problem, where=str(file), fix=fix) from None
     return known, found, faults
 
 
 def _rows(file: Path) -> Iterator[_Row | UserError]:
+    is_csv = file.suffix.lower() == ".csv"
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        # A pipe would be waited for, and a device has no end.
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise UserError("is no plain file", where=str(file), fix="correct `manifest`")
+        # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
+        with file.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as text:
+            if file.stat().st_size > _MOST_BYTES:
+                raise UserError(f"has more than {_MOST_BYTES:,} bytes", where=str(file), fix="split the data set")
+            yield from _csv_rows(file, text) if is_csv else _json_rows(file, text)
     except UnicodeDecodeError:
         fix = "save it as JSON lines or CSV in UTF-8"
         raise UserError("is no text in UTF-8", where=str(file), fix=fix) from None
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=str(file), fix="correct `manifest`") from None
-    yield from _csv_rows(file, text) if file.suffix.lower() == ".csv" else _json_rows(file, text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot be read ({reason})", where=str(file), fix="correct `manifest`") from None
 
 
-def _json_rows(file: Path, text: str) -> Iterator[_Row | UserError]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_rows(file: Path, text: TextIO) -> Iterator[_Row | UserError]:
+    for number, line in enumerate(text, start=1):
         if not line.strip():
             continue
         where, fix = f"{file}, line {number}", "write one JSON object a line"
@@ -99,13 +116,13 @@ def _json_rows(file: Path, text: str) -> Iterator[_Row | UserError]:
         yield _Row(where, entry) if isinstance(entry, dict) else UserError("is no JSON object", where=where, fix=fix)
 
 
-def _csv_rows(file: Path, text: str) -> Iterator[_Row | UserError]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if missing := {"image_path", "label", "class_name"} - set(reader.fieldnames or ()):
-        problem = f"the first line does not name the column {', '.join(sorted(missing))}"
-        fix = "begin with image_path,label,class_name,mask_path, separated by commas"
-        raise UserError(problem, where=f"{file}, line 1", fix=fix)
+def _csv_rows(file: Path, text: TextIO) -> Iterator[_Row | UserError]:
+    reader = csv.DictReader(text, strict=True)
     try:
+        if missing := {"image_path", "label", "class_name"} - set(reader.fieldnames or ()):
+            problem = f"the first line does not name the column {', '.join(sorted(missing))}"
+            fix = "begin with image_path,label,class_name,mask_path, separated by commas"
+            raise UserError(problem, where=f"{file}, line 1", fix=fix)
         for entry in reader:
             where = f"{file}, line {reader.line_num}"
             if None in entry:
@@ -128,7 +145,7 @@ def _number(text: str | None) -> Any:
 def _sample(row: _Row, class_name: str, root: Path) -> Sample:
     label = row.entry.get("label")
     if isinstance(label, bool) or label not in (0, 1):
-        problem = '"label" is missing' if label in (None, "") else f'"label" must be 0 or 1, not {label!r}'
+        problem = '"label" is missing' if label in (None, "") else f'"label" must be 0 or 1, not {_shown(label)}'
         raise row.fault(problem, "write 0 for a normal image, 1 for an anomalous one")
     image = _file(row, "image_path", root)
     if label == 0:
@@ -140,8 +157,17 @@ def _sample(row: _Row, class_name: str, root: Path) -> Sample:
 def _text(row: _Row, key: str, fix: str) -> str:
     value = row.entry.get(key)
     if isinstance(value, str) and value:
+        if key == "class_name" and not value.isprintable():
+            raise row.fault(f'"{key}" holds a character that cannot be shown: {value!r}', fix)
         return value
-    raise row.fault(f'"{key}" is missing' if value in (None, "") else f'"{key}" must be a text, not {value!r}', fix)
+    raise row.fault(
+        f'"{key}" is missing' if value in (None, "") else f'"{key}" must be a text, not {_shown(value)}', fix
+    )
+
+
+def _shown(value: Any) -> str:
+    """A faulty value in a message; lists may be nested as deep as Python can go."""
+    return "a table or a list" if isinstance(value, dict | list) else repr(value)
 
 
 def _file(row: _Row, key: str, root: Path) -> Path:

@@ -1,7 +1,7 @@
 """Test images that the report shows: what each loop said about them, and which of them are chosen by what rule."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final
@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ..contracts.data import DataSet, Sample
+from ..engine.exchange import merged
+from ..engine.ranks import Ranks
 from ..evaluation.evaluate import Keep, ScoredBatch
 
 MOST_OF_A_CLASS: Final = 2000
@@ -56,9 +58,14 @@ class Cases:
             self._places[name] = set(places)
             self.samples += [samples[place] for place in places]
 
-    def keeper(self, loop: int) -> Keep:
-        """What the evaluation of a loop calls with each class's batches, in the order of the data."""
-        outcome, seen = LoopOutcome(loop), Counter[str]()
+    def keeper(self, loop: int, shares: Mapping[str, range] | None = None) -> Keep:
+        """What the evaluation of a loop calls with each class's batches, in the order of the data.
+
+        `shares` has the images of each class that are scored here, where that is not all of them; `merge` then adds
+        what the other ranks have kept.
+        """
+        outcome = LoopOutcome(loop)
+        seen = Counter({name: share.start for name, share in (shares or {}).items()})
         self.loops.append(outcome)
 
         def keep(name: str, batch: ScoredBatch) -> None:
@@ -68,6 +75,14 @@ class Cases:
                 seen[name] += 1
 
         return keep
+
+    def merge(self, ranks: Ranks) -> None:
+        """Make the last loop's outcome that of all ranks' images, whose shares stand in the order of the data."""
+        outcome = self.loops[-1]
+        parts = merged(ranks, outcome)
+        outcome.grids = [grid for part in parts for grid in part.grids]
+        outcome.scores = [score for part in parts for score in part.scores]
+        outcome.quality = [quality for part in parts for quality in part.quality]
 
     def even(self) -> list[int]:
         """Up to `most` images, the same number of each class and label if there are enough; classes in turn.

@@ -1,16 +1,17 @@
 """The `aakit` command. Nothing here imports torch before a command needs it."""
 
 import sys
-import traceback
 
 import typer
 
 from ..contracts.errors import UserError
 from .ablate import ablate
+from .cache import cache
 from .checkpoints import export_checkpoint, import_checkpoint
 from .compare import compare
 from .data import data
-from .debug import debugging, set_debugging
+from .debug import set_debugging
+from .doctor import doctor
 from .evaluate import evaluate
 from .gradients import gradients
 from .inspect import list_plugins, show
@@ -18,6 +19,7 @@ from .new_plugin import new_plugin
 from .predict import predict
 from .report import report
 from .run import run, validate
+from .together import refuse_together, tell
 
 app = typer.Typer(
     help="Experiments on zero-shot anomaly detection with CLIP.",
@@ -40,14 +42,23 @@ app.command()(show)
 app.command("new-plugin")(new_plugin)
 app.command("import-checkpoint")(import_checkpoint)
 app.command("export-checkpoint")(export_checkpoint)
+app.command()(cache)
+app.command()(doctor)
+
+
+IN_MANY_PROCESSES = ("run", "evaluate", "predict")
+"""Commands whose work torchrun's processes share."""
 
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     """Experiments on zero-shot anomaly detection with CLIP."""
     set_debugging(debug)
+    if context.invoked_subcommand not in IN_MANY_PROCESSES:
+        refuse_together(f"aakit {context.invoked_subcommand}")
 
 
 def main() -> None:
@@ -55,11 +66,5 @@ def main() -> None:
     try:
         app(prog_name="aakit")
     except UserError as error:
-        if debugging():
-            traceback.print_exc()
-            for fault in error.faults:
-                if fault is not error and fault.__cause__ is not None:
-                    traceback.print_exception(fault)
-        for fault in error.faults:
-            print(f"error: {fault}", file=sys.stderr)
+        tell(error)
         sys.exit(2)

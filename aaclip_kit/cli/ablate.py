@@ -9,6 +9,7 @@ import typer
 from ..contracts.errors import UserError, UserErrors
 from ..discovery import discover
 from .run import SET_HELP
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..comparison.ablation import Ablation
@@ -57,8 +58,8 @@ def ablate(
 def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
     said = {"finished": "finished", "unfinished": "left unfinished, begins again", "free": "to run"}
     for name in study.left_out:
-        print(f"left out: data {name}")
-    print(f"{len(states)} runs in {out}, compared with {study.baseline}")
+        say(f"left out: data {name}")
+    say(f"{len(states)} runs in {out}, compared with {study.baseline}")
     for data in study.data:
         mine = {run: state for run, state in states.items() if run.data == data}
         for variant in dict.fromkeys(run.variant for run in mine):
@@ -67,7 +68,7 @@ def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
             first = next(iter(runs))
             how = f"scores {first.rescores.parent} again" if first.rescores else f"trains {first.file.name}"
             numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
-            print(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")
+            say(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")
 
 
 def _compare(ablation: "Ablation") -> None:
@@ -81,9 +82,9 @@ def _compare(ablation: "Ablation") -> None:
         folder = ablation.out / data
         there = finished_variants(folder, ablation.study.file.variants)
         if folder / ablation.study.baseline not in there:
-            print(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
+            say(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
             continue
         found = compare(gather(there), ablation.study.baseline)
         paths = write_comparison(found, folder)
         show_comparison(found)
-        print(f"written: {', '.join(map(str, paths))}")
+        say(f"written: {', '.join(map(str, paths))}")

@@ -13,6 +13,7 @@ from ..discovery import discover
 from ..experiment import Experiment, check, load, overridden, read_toml
 from ..registry import Registry
 from .run import SET_HELP
+from .terminal import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,12 +56,12 @@ def import_checkpoint(
     _write(state, target, Metadata(about, resolved_toml(chosen)))
     for part, source in found.sources.items():
         count = sum(name.startswith(f"{part}.") for name in found.tensors)
-        print(f"{part}: {count} tensors from {source}")
+        say(f"{part}: {count} tensors from {source}")
     if found.ignored:
-        print(f"passed over: {', '.join(dict.fromkeys(found.ignored))}")
+        say(f"passed over: {', '.join(dict.fromkeys(found.ignored))}")
     if fresh:
-        print(f"not in it, so a run starts these stages fresh: {', '.join(fresh)}")
-    print(f"wrote {target}")
+        say(f"not in it, so a run starts these stages fresh: {', '.join(fresh)}")
+    say(f"wrote {target}")
 
 
 def export_checkpoint(
@@ -82,7 +83,7 @@ def export_checkpoint(
     source = trained.checkpoint
     tensors = to_published(read(source), detector_without_weights(trained.experiment), str(source))
     for path in write_published(tensors, out, number_of(source)):
-        print(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 def _published(registry: Registry, parts: Collection[str], overrides: Sequence[str]) -> Experiment:

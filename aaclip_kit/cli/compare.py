@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
     from ..comparison.compare import Comparison
@@ -30,11 +31,11 @@ def compare(
     found = compare_groups(gather(runs), baseline, loop, metrics)
     written = write_comparison(found, out) if out else []
     if as_json:
-        print(json_text(found), end="")
+        say(json_text(found), end="")
         return
     show_comparison(found)
     if written:
-        print(f"written: {', '.join(map(str, written))}")
+        say(f"written: {', '.join(map(str, written))}")
 
 
 def show_comparison(comparison: "Comparison") -> None:
@@ -42,7 +43,7 @@ def show_comparison(comparison: "Comparison") -> None:
     from ..comparison.tables import screen_table, screen_verdicts, title
     from ..evaluation.metrics import heading
 
-    console = Console(highlight=False)
+    console = PlainConsole(highlight=False)
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
     for metric in comparison.metrics:
         heads, rows = screen_table(comparison, metric)

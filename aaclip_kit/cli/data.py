@@ -13,6 +13,7 @@ from ..contracts.errors import UserError, UserErrors
 from ..discovery import discover
 from ..experiment import Chosen, check_data_table, load
 from ..experiment.source import overridden
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..data.roles import Role
@@ -38,7 +39,7 @@ def check(
 
     roles, between = _read(target, layout, overrides)
     if as_json:
-        print(json.dumps(as_record(roles, between), indent=2))
+        say(json.dumps(as_record(roles, between), indent=2))
     else:
         show(roles)
     if faults := all_faults(roles, between):
@@ -70,7 +71,7 @@ def manifest(
         rows = labelled_rows(_built(_alone(root, layout, overrides)), root, prefix or Path())
     write_manifest(rows, out)
     start = "" if prefix is not None else f"; its paths start from {root}"
-    print(f"wrote {out}: {len(rows)} images{start}")
+    say(f"wrote {out}: {len(rows)} images{start}")
 
 
 def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[list[Role], list[UserError]]":
@@ -101,5 +102,5 @@ def _built(chosen: Chosen) -> DataSet:
     if data.faults and chosen.selection.on_bad_image == "error":
         raise UserErrors(shown(data.faults, chosen.component.name))
     for fault in data.faults:
-        print(f"left out: {fault.where}: {fault.problem}")
+        say(f"left out: {fault.where}: {fault.problem}")
     return data

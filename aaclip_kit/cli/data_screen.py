@@ -10,6 +10,7 @@ from rich.text import Text
 from ..contracts.errors import UserError
 from ..data.roles import Role
 from ..data.summary import summary
+from .terminal import PlainConsole
 
 
 def as_record(roles: Sequence[Role], between: Sequence[UserError]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def as_record(roles: Sequence[Role], between: Sequence[UserError]) -> dict[str, 
 
 def show(roles: Sequence[Role]) -> None:
     """Print a table and the warnings of each role; its faults are left to the command's end."""
-    console = Console(highlight=False)
+    console = PlainConsole(highlight=False)
     for role in roles:
         if role.found and role.found.facts:
             _show(console, role.name, summary(role.found))

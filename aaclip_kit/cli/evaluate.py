@@ -8,8 +8,11 @@ import typer
 
 from ..contracts.errors import UserError
 from ..discovery import discover
+from ..engine.ranks import Ranks
 from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .run import SET_HELP
+from .terminal import say
+from .together import together
 
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
@@ -26,24 +29,35 @@ def evaluate(
 ) -> None:
     """Score a data set with a trained model: by default the test data of its experiment."""
     check_overrides(overrides, _USED, ONLY_TRAINING)
-    target = None if out is None else _target(out)
+    overrides = [*overrides, *([f"device={device}"] if device else [])]
+    with together() as ranks:
+        target = None if out is None or not ranks.is_first else _target(out)
+        record = _evaluate(model, experiment, overrides, ranks)
+        if ranks.is_first:
+            _report(record, target, as_json)
+
+
+def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks: Ranks) -> dict[str, Any]:
     from ..trained.source import find_trained
 
-    trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
+    trained = find_trained(model, discover(), experiment, overrides)
     from ..data.sources import load_data
     from ..trained.model import TrainedModel
     from ..trained.unseen import check_unseen
 
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
-    found = TrainedModel(trained).metrics(data.sets["test"])
+    found = TrainedModel(trained, ranks).metrics(data.sets["test"])
     about = {"checkpoint": str(trained.checkpoint), "data": data.records["test"], "notes": list(data.notes)}
-    record = {**about, **found}
+    return {**about, **found}
+
+
+def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
     text = json.dumps(record, indent=2, allow_nan=False)
     if target:
         _write(target, text)
     if as_json:
-        print(text)
+        say(text)
     else:
         _show(record, target)
 

@@ -10,6 +10,7 @@ from ..contracts.errors import UserError
 from ..discovery import discover
 from ..experiment import Experiment, load, resolved_toml
 from .run import SET_HELP
+from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,6 @@ def gradients(
     _check_count(batches, "--batches")
     _check_count(inits, "--inits")
     experiment = load(file, discover(), overrides)
-    from rich.console import Console
 
     from ..dilution.measure import as_record
     from ..dilution.write import write_dilution
@@ -40,11 +40,11 @@ def gradients(
     target = out or default_run_path(f"{experiment.file.name}-gradients")
     RunFolder.check_free(target)
     check_elsewhere(target)
-    console = Console(highlight=False, stderr=as_json)
+    console = PlainConsole(highlight=False, stderr=as_json)
     record = as_record(_measured(experiment, numbers, batches, inits, console))
     write_dilution(target, record, resolved_toml(experiment))
     if as_json:
-        print(json.dumps(record, indent=1, allow_nan=False))
+        say(json.dumps(record, indent=1, allow_nan=False))
     else:
         _show(record, console)
     console.print(f"numbers and plot: {target}", markup=False, soft_wrap=True)

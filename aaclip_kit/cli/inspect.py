@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from ..discovery import discover
 from ..registry import KINDS, Component, Registry
 from .debug import debugging
 from .describe import describe_option
+from .terminal import PlainConsole, say
 
 EXPERIMENT_HELP = "Experiment file whose plugin files are loaded too."
 
@@ -26,9 +26,9 @@ def list_plugins(
     """List every component that is installed, and every plugin that failed to load, with the reason."""
     registry = _registry(experiment)
     if as_json:
-        print(json.dumps(_as_record(registry), indent=2))
+        say(json.dumps(_as_record(registry), indent=2))
         return
-    console = Console()
+    console = PlainConsole()
     table = Table("kind", "name", "package", "version", "what it is", box=None, header_style="bold", pad_edge=False)
     for component in _sorted(registry):
         owner = component.plugin
@@ -54,7 +54,7 @@ def show(
     found = [component for component in _sorted(registry) if component.name == name]
     if not found:
         _refuse_unknown(registry, name)
-    console = Console()
+    console = PlainConsole()
     for component in found:
         console.print(f"{component.kind} {component.name}", style="bold", markup=False)
         console.print(f"{component.description}\nfrom {component.plugin}", markup=False, highlight=False)

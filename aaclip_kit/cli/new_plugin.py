@@ -9,6 +9,7 @@ import typer
 from ..contracts.errors import UserError, nearest_hint
 from ..discovery import discover
 from ..registry import KINDS, Kind
+from .terminal import say
 
 
 def new_plugin(
@@ -22,10 +23,10 @@ def new_plugin(
     package = Package(name, _kind(kind))
     files = write_package(package, out, discover())
     folder, source = out / name, "." if find_spec("pytest") else "'.[test]'"
-    print(f"{folder}: {kind} '{package.module}', {len(files)} files\n")
-    print(f"    cd {shlex.quote(str(folder))}")
-    print(f"    pip install -e {source} && pytest && aakit run experiment.toml\n")
-    print(f"Edit first: {package.first}; its options stand in {package.module}/__init__.py")
+    say(f"{folder}: {kind} '{package.module}', {len(files)} files\n")
+    say(f"    cd {shlex.quote(str(folder))}")
+    say(f"    pip install -e {source} && pytest && aakit run experiment.toml\n")
+    say(f"Edit first: {package.first}; its options stand in {package.module}/__init__.py")
 
 
 def _kind(text: str) -> Kind:

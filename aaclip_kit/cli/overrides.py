@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 
 from ..contracts.errors import UserError
 
-SCORING = ("backbone", "model", "stages", "evaluation", "switches", "device", "precision", "workers")
+SCORING = ("backbone", "model", "stages", "compute", "evaluation", "switches", "device", "precision", "workers")
 """Tables and keys that a trained model is built and used with."""
 
 ONLY_TRAINING = frozenset(
     {
         "evaluation.heatmaps",
+        *("compute.recompute", "compute.memory_gb"),
         *(f"switches.{name}" for name in ("dropout", "text_loss_levels", "checkpoint_mismatch")),
         *(f"switches.{name}" for name in ("checkpoint_format", "quoted_loop")),
     }

@@ -1,10 +1,12 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
+from signal import SIGTERM, signal
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +16,8 @@ from ..discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .run import SET_HELP
+from .terminal import say
+from .together import together
 
 if TYPE_CHECKING:
     from ..contracts.data import DataSet
@@ -63,25 +67,27 @@ def predict(
     check_overrides(overrides, SCORING, _WITHOUT_EFFECT)
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
-    from ..trained.predictions import check_free
+    with together() as ranks:
+        if ranks.together:  # torchrun ends ranks with this signal, and the first has a folder to remove
+            signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
+        from ..trained.predictions import as_data, check_free, write_predictions
 
-    check_free(out)
-    from ..trained.source import find_trained
+        check_free(out)
+        from ..data.listing import list_images
+        from ..trained.model import TrainedModel
+        from ..trained.source import find_trained
 
-    trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
-    thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
-    from ..data.listing import list_images
-    from ..trained.model import TrainedModel
-    from ..trained.predictions import as_data, write_predictions
-
-    listed, faults = list_images(paths)
-    built = TrainedModel(trained)
-    data, sizes, bad = as_data(built, listed, class_name, real_name, built.domain(domain))
-    faults += bad
-    if faults and (on_bad_image is OnBadImage.error or not data.samples):
-        raise UserErrors(_shown(faults))
-    counts = write_predictions(built, data, sizes, thresholds, faults, out)
-    _show(built, data, counts, thresholds, faults, out)
+        trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
+        thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
+        listed, faults = list_images(paths)
+        built = TrainedModel(trained, ranks)
+        data, sizes, bad = as_data(built, listed, class_name, real_name, built.domain(domain))
+        faults += bad
+        if faults and (on_bad_image is OnBadImage.error or not data.samples):
+            raise UserErrors(_shown(faults))
+        counts = write_predictions(built, data, sizes, thresholds, faults, out)
+        if ranks.is_first:
+            _show(built, data, counts, thresholds, faults, out)
 
 
 def _check_finite(threshold: float | None, option: str) -> None:
@@ -125,14 +131,14 @@ def _show(
 ) -> None:
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
     hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
-    print(f"prompts     call the object {names}{hint}")
+    say(f"prompts     call the object {names}{hint}")
     if built.evaluator.switches.score_normalisation == "test_set":
-        print("scores      are raw: the published normalisation by the whole test set is left out")
+        say("scores      are raw: the published normalisation by the whole test set is left out")
     for what, value in (("image", thresholds.image), ("map", thresholds.map)):
         reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
-        print(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
+        say(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
     for fault in faults:
-        print(f"skipped     {fault.where}: {fault.problem}")
+        say(f"skipped     {fault.where}: {fault.problem}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    print(f"wrote {out}: {kinds}" + (f", {len(faults)} skipped" if faults else ""))
+    say(f"wrote {out}: {kinds}" + (f", {len(faults)} skipped" if faults else ""))

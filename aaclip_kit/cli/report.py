@@ -4,9 +4,11 @@ from pathlib import Path
 
 import typer
 
+from .terminal import say
+
 
 def report(run: Path = typer.Argument(help="Folder of a run.")) -> None:
     """Make report.html again from what a run folder holds; nothing is scored."""
     from ..record.report import write_report
 
-    print(f"report: {write_report(run)}")
+    say(f"report: {write_report(run)}")

@@ -1,5 +1,6 @@
 """`aakit run` and `aakit validate`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,50 +8,109 @@ import typer
 
 from ..contracts.errors import UserError, UserErrors
 from ..discovery import discover
+from ..engine.ranks import Ranks
 from ..experiment import Experiment, load
 from ..experiment.source import read_toml
 from ..registry import Registry
+from .terminal import say
+from .together import refuse_together, together
 
 if TYPE_CHECKING:
     from ..engine.assemble import Run
+    from ..record.folder import RunFolder
+    from ..resume.snapshot import Snapshot
+    from .screen import Screen
 
 SET_HELP = "Override one key: --set stages.text_to_image.scale=0.3; may be repeated."
 
 
 def run(
-    file: Path = typer.Argument(help="Experiment file (TOML)."),
+    file: Path | None = typer.Argument(None, help="Experiment file (TOML)."),
     out: Path | None = typer.Option(None, "--out", help="Folder of the run; default runs/NAME-TIME."),
     overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
     device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
     seed: int | None = typer.Option(None, "--seed", help="Seed of weights, order and augmentation."),
     seeds: int | None = typer.Option(None, "--seeds", min=1, help="Run this many seeds, each in a folder OUT/seed_N."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
+    resume: Path | None = typer.Option(
+        None, "--resume", help="Go on with the run in this folder, which has died or was stopped; give nothing else."
+    ),
 ) -> None:
     """Run an experiment file: evaluate, train loop after loop, evaluate, report."""
     overrides, registry = [*overrides, *_shortcuts(device, seed)], discover()
+    if resume is not None:
+        if file or out or overrides or seeds is not None or dry_run:
+            fix = "leave out the rest: the run goes on as it began"
+            raise UserError("--resume takes a run's folder and nothing else", fix=fix)
+        with together() as ranks:
+            return _resume(resume, registry, ranks)
+    if file is None:
+        raise UserError("no experiment file is given", fix="aakit run FILE, or aakit run --resume FOLDER")
     if seeds is not None:
+        refuse_together("aakit run --seeds")
         from .seeds import run_seeds
 
         return run_seeds(file, overrides, registry, seeds, out, dry_run)
-    experiment = load(file, registry, overrides)
+    with together() as ranks:
+        _run(load(file, registry, overrides), file, out, dry_run, ranks)
+
+
+def _run(experiment: Experiment, file: Path, out: Path | None, dry_run: bool, ranks: Ranks) -> None:
     from ..record.folder import RunFolder, default_run_path
     from .screen import Screen
 
     target = out or default_run_path(experiment.file.name)
-    if not dry_run:
+    if ranks.is_first and not dry_run:
         RunFolder.check_free(target)
     screen = Screen()
     screen.message(f"assembling {file}")
-    assembled = _assemble(experiment)
+    assembled = _assemble(experiment, ranks, dry_run)
     screen.plan(assembled, None if dry_run else target)
     if dry_run:
         return
-    from ..engine.run import execute
+    _execute(assembled, RunFolder.create(target) if ranks.is_first else RunFolder(target), screen)
 
-    folder = RunFolder.create(target)
-    with screen:
-        metrics = execute(assembled, folder, screen)
-    screen.results(metrics, folder.path)
+
+def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
+    from ..record.folder import EXPERIMENT
+    from ..resume.folder import check_same, unfinished
+    from .screen import Screen
+
+    folder, snapshot, lines = unfinished(path)
+    screen = Screen()
+    for line in lines:
+        screen.message(f"warning: {line}")
+    screen.message(f"assembling {path / EXPERIMENT}")
+    assembled = _assemble(load(path / EXPERIMENT, registry), ranks, False)
+    check_same(path, assembled.experiment.plugins, assembled.data.records)
+    screen.plan(assembled, path)
+    if snapshot is None:
+        screen.message("it died before its first state was saved, and begins again")
+        folder.cut_events(0)
+    else:
+        screen.message("going on from loop {}, phase {}, step {}".format(*_at(snapshot)))
+    _execute(assembled, folder, screen, snapshot)
+
+
+def _at(snapshot: "Snapshot") -> tuple[int, int, int]:
+    loop, phase, step = snapshot.state["run"]["at"]
+    return loop, phase + 1, step
+
+
+def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: "Snapshot | None" = None) -> None:
+    """Run it; a signal ends it with its state saved, and with the exit code that shells expect."""
+    from ..engine.run import execute
+    from ..resume.stop import Stopped, StopRequest
+
+    stop = StopRequest()
+    try:
+        with screen, stop.listening():
+            metrics = execute(assembled, folder, screen, snapshot, stop)
+    except Stopped as stopped:
+        say(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}", file=sys.stderr)
+        raise SystemExit(stopped.code) from None
+    if assembled.ranks.is_first:
+        screen.results(metrics, folder.path)
 
 
 def validate(
@@ -62,7 +122,7 @@ def validate(
     for file in files:
         try:
             _check(file, registry, overrides)
-            print(f"{file}: valid")
+            say(f"{file}: valid")
         except UserError as error:
             faults += error.faults
     if faults:
@@ -84,7 +144,8 @@ def _shortcuts(device: str | None, seed: int | None) -> list[str]:
     return [f"{key}={value}" for key, value in named.items() if value is not None]
 
 
-def _assemble(experiment: Experiment) -> "Run":
+def _assemble(experiment: Experiment, ranks: Ranks, dry_run: bool) -> "Run":
     from ..engine.assemble import assemble
+    from ..engine.memory import fit_memory
 
-    return assemble(experiment)
+    return fit_memory(assemble(experiment, ranks), show=dry_run)

@@ -14,13 +14,14 @@ from ..data.checks import class_counts
 from ..engine.assemble import Run, plan_ahead
 from ..engine.training import Step
 from ..evaluation.metrics import METRICS, heading
+from .terminal import PlainConsole
 
 
 class Screen:
     """Implements `engine.run.Progress` with rich."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or PlainConsole(highlight=False)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -73,6 +74,8 @@ class Screen:
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
         for number, plan in enumerate(plan_ahead(run.scheduler), 1):
             self.message(f"loop {number}     {_describe(plan)}")
+        for line in run.memory.lines if run.memory and target is None else ():
+            self.message(f"memory     {line}")
         if target:
             self.message(f"writes to  {target}")
 

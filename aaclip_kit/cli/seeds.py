@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import Experiment, load
 from ..registry import Registry
+from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
     from ..comparison.series import State
@@ -21,6 +22,7 @@ def run_seeds(
     holds another experiment or an unfinished run.
     """
     from ..engine.assemble import assemble
+    from ..engine.memory import fit_memory
     from ..record.folder import RunFolder, default_run_path
     from .screen import Screen
 
@@ -31,16 +33,16 @@ def run_seeds(
     }
     states = _states(target, experiments, registry)
     for seed, state in states.items():
-        print(f"seed {seed}: {'finished already, kept' if state == 'finished' else 'to run'}")
+        say(f"seed {seed}: {'finished already, kept' if state == 'finished' else 'to run'}")
     if dry_run:
-        Screen().plan(assemble(experiments[first.seed]), None)
+        Screen().plan(fit_memory(assemble(experiments[first.seed]), show=True), None)
         return
     from ..comparison.series import seed_folder
     from ..engine.run import execute
 
     for seed in (seed for seed, state in states.items() if state == "free"):
-        print(f"seed {seed} in {seed_folder(target, seed)}")
-        assembled = assemble(experiments[seed])
+        say(f"seed {seed} in {seed_folder(target, seed)}")
+        assembled = fit_memory(assemble(experiments[seed]))
         folder = RunFolder.create(seed_folder(target, seed))
         with Screen() as screen:
             screen.data_notes(assembled)
@@ -73,7 +75,6 @@ def _states(target: Path, experiments: dict[int, Experiment], registry: Registry
 
 def _show(target: Path, seeds: list[int]) -> None:
     """Mean and standard deviation over the seeds, before training, after each loop, and of the quoted loops."""
-    from rich.console import Console
     from rich.table import Table
 
     from ..comparison.compare import summary
@@ -92,5 +93,5 @@ def _show(target: Path, seeds: list[int]) -> None:
     lines = {"before training": 0, **{f"loop {loop}": loop for loop in range(1, last + 1)}, "quoted": None}
     for name, loop in lines.items():
         table.add_row(name, *(spread(summary(runs, metric, loop)) for metric in held))
-    Console(highlight=False).print(table)
-    print(f"runs: {target}")
+    PlainConsole(highlight=False).print(table)
+    say(f"runs: {target}")

@@ -80,11 +80,14 @@ class Ablation:
 
     def _run_here(self, run: Planned, progress: "Progress") -> None:
         from ..engine.assemble import assemble
+        from ..engine.memory import fit_memory
         from ..engine.run import execute
         from ..record.folder import RunFolder
         from ..trained.rescore import rescore
 
         assembled = assemble(run.experiment)
+        if run.rescores is None:
+            assembled = fit_memory(assembled)
         folder = RunFolder.create(self.out / run.place)
         if run.rescores is None:
             execute(assembled, folder, progress)

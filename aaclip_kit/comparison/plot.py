@@ -2,8 +2,13 @@
 
 import io
 from collections.abc import Mapping
+from typing import Final
 
+from ..contracts.plain import plain, shortened
 from .compare import Difference
+
+_LONGEST: Final = 48
+"""Characters of a name for which there is room beside a plot."""
 
 
 def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
@@ -26,11 +31,15 @@ def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
         axes.axvline(0, color="#1d1d1f", linewidth=1)
         axes.set_ylim(len(differences) - 0.5, -0.5)
         # Folders name the runs, and a "$" in a name begins no formula.
-        axes.set_xlabel(f"less {baseline}", parse_math=False)
-        axes.set_yticks(range(len(differences)), list(differences), parse_math=False)
+        axes.set_xlabel(f"less {_label(baseline)}", parse_math=False)
+        axes.set_yticks(range(len(differences)), list(map(_label, differences)), parse_math=False)
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     text = out.getvalue()
     return text[text.index("<svg") :]
+
+
+def _label(name: str) -> str:
+    return shortened(plain(name), _LONGEST)

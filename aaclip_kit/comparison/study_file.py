@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from ..contracts.errors import UserError, UserErrors, nearest_hint
 from ..contracts.options import Options
 from ..experiment.faults import explain
+from ..experiment.paths import expanded
 from ..experiment.source import read_toml
 
 
@@ -21,7 +22,7 @@ def _plain_names(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
-RelativePath = Annotated[Path, Field(strict=False), AfterValidator(Path.expanduser)]
+RelativePath = Annotated[Path, Field(strict=False), AfterValidator(expanded)]
 
 
 class VariantTable(Options):

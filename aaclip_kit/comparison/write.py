@@ -24,7 +24,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in zip(paths, texts, strict=True):
-            path.write_text(text, encoding="utf-8")
+            # The name of a folder may be in another encoding.
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise UserError(problem, where=str(folder), fix="name another folder with --out") from None

@@ -2,6 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Final
+
+from .plain import plain
+
+_LONGEST: Final = 4000
+"""Characters of a message's part that are shown: a faulty value may have millions."""
 
 
 class UserError(Exception):
@@ -20,8 +26,9 @@ class UserError(Exception):
         return (self,)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.problem}" if self.where else self.problem
-        return f"{text}\n    fix: {self.fix}" if self.fix else text
+        problem = plain(self.problem, _LONGEST)
+        text = f"{plain(self.where, _LONGEST)}: {problem}" if self.where else problem
+        return f"{text}\n    fix: {plain(self.fix, _LONGEST)}" if self.fix else text
 
 
 class UserErrors(UserError):
@@ -30,6 +37,9 @@ class UserErrors(UserError):
     def __init__(self, faults: Iterable[UserError]) -> None:
         self._faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self._faults))
+
+    def __str__(self) -> str:
+        return self.problem
 
     @property
     def faults(self) -> tuple[UserError, ...]:

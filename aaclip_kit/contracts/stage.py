@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ..kernels.norm_matched import norm_matched
 from .options import TowerName
 
 ContextKind = Literal["none", "image", "text"]
@@ -34,14 +34,18 @@ class Context:
     """What a stage attends to. Item i of the stage's tokens belongs to row `i // (items / rows)` of the context.
 
     So a batch of images, each with P prompts, shares one row an image instead of P copies of it.
-    `mask` is true where a token may be attended to; None means everywhere.
+    `mask` is true where a token may be attended to; None means everywhere. `row_of` is None, except for a stage that
+    says that it `reads_row_of`: then it may name the row of each item, and rows come once though items mix them.
     """
 
     tokens: Float[Tensor, "rows M C"]
     mask: Bool[Tensor, "rows M"] | None = None
+    row_of: Int[Tensor, " items"] | None = None
 
     def expanded(self, items: int) -> "Context":
         """The same context with one row for each of `items` items. Raises ValueError where they do not divide."""
+        if self.row_of is not None:
+            return Context(self.tokens[self.row_of], None if self.mask is None else self.mask[self.row_of])
         rows = self.tokens.shape[0]
         if items % rows:
             raise ValueError(f"{items} items cannot share {rows} context rows evenly")
@@ -57,6 +61,8 @@ class AttentionStage(nn.Module, ABC):
     """
 
     context_kind: ClassVar[ContextKind] = "none"
+    reads_row_of: ClassVar[bool] = False
+    """Whether the stage goes by `Context.row_of`; the engine expands the context for a stage that does not."""
 
     @abstractmethod
     def forward(self, tokens: Float[Tensor, "items L D"], context: Context | None) -> Float[Tensor, "items L D"]:
@@ -86,7 +92,4 @@ def norm_matched_residual(
     eps: float = 1e-6,
 ) -> Float[Tensor, "*items D"]:
     """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, norms over channels (method: 3, 4)."""
-    ratio = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True) / (
-        torch.linalg.vector_norm(update, dim=-1, keepdim=True) + eps
-    )
-    return keep * tokens + scale * update * ratio
+    return norm_matched(tokens, update, scale, keep, eps)

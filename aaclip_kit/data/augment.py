@@ -22,11 +22,12 @@ def jitter_color(picture: Image.Image, table: AugmentationTable, random: np.rand
 
 
 def move(
-    image: Float[Tensor, "3 S S"], mask: Float[Tensor, "1 S S"], table: AugmentationTable, random: np.random.Generator
-) -> tuple[Float[Tensor, "3 S S"], Float[Tensor, "1 S S"]]:
+    image: Float[Tensor, "C S S"], mask: Float[Tensor, "1 S S"], table: AugmentationTable, random: np.random.Generator
+) -> tuple[Float[Tensor, "C S S"], Float[Tensor, "1 S S"]]:
     """Rotation, translation and flips of image and mask together: nearest neighbour, filled with 0.
 
-    The image is normalised already, so what moves in from outside is the mean colour.
+    The image is normalised already, so what moves in from outside is the mean colour. It may have no channel, where
+    the mask alone is wanted.
     """
     both = torch.cat([image, mask])
     draws = random.random(4) < table.geometry
@@ -36,10 +37,10 @@ def move(
         both = _affine(both, angle if draws[0] else 0.0, shift if draws[1] else np.zeros(2))
     for flips, axis in ((draws[2], 2), (draws[3], 1)):
         both = both.flip(axis) if flips else both
-    return both[:3], both[3:]
+    return both[:-1], both[-1:]
 
 
-def _affine(both: Float[Tensor, "4 S S"], angle: float, shift: np.ndarray) -> Float[Tensor, "4 S S"]:
+def _affine(both: Float[Tensor, "C S S"], angle: float, shift: np.ndarray) -> Float[Tensor, "C S S"]:
     """Rotate about the centre, then translate by `shift`, a fraction of the side."""
     cosine, sine = math.cos(angle), math.sin(angle)
     x, y = (-2 * shift).tolist()

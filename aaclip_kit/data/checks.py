@@ -38,6 +38,13 @@ def unnamed(data: DataSet, where: str) -> list[UserError]:
     ]
 
 
+def unshowable(data: DataSet, where: str) -> list[UserError]:
+    """A class's name stands in files and on screens, so it may hold no control character and no broken encoding."""
+    fix = "rename the class, in letters, digits, blanks and signs that can be shown, in UTF-8"
+    bad = [name for name in data.classes if not name.isprintable()]
+    return [UserError(f"the name of class {name!r} holds what cannot be shown", where=where, fix=fix) for name in bad]
+
+
 def remarks(found: Survey) -> list[str]:
     """What results on these images cannot say: a line for each kind, with the classes or files that it holds for."""
     counts = class_counts(found.data.samples)

@@ -1,18 +1,23 @@
 """Image files to score: named one by one, by a folder, or by a list with a row for each."""
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 from ..contracts.data import IMAGE_SUFFIXES, is_image_file
 from ..contracts.errors import UserError
 
 LIST_SUFFIXES = (".jsonl", ".csv")
 """Endings, in lower case, of the files that are read as lists of images."""
+
+_MOST_BYTES: Final = 256 << 20
+"""Size of the largest list that is read, some two million rows."""
+
+_MOST_FAULTS: Final = 10_000
+"""Faulty rows after which a file is no list of images."""
 
 MASKS = "ground_truth"
 """The folder of masks in the MVTec layout."""
@@ -39,6 +44,9 @@ def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
         for item in _listed(path):
             if isinstance(item, UserError):
                 faults.append(item)
+                if len(faults) > _MOST_FAULTS:
+                    problem = f"more than {_MOST_FAULTS:,} rows are faulty"
+                    raise UserError(problem, where=str(path), fix=f"mend its first rows: {faults[0].problem}")
             else:
                 found.setdefault(item.image.resolve(), item)
     return list(found.values()), faults
@@ -49,6 +57,8 @@ def _listed(path: Path) -> Iterator[Listed | UserError]:
         yield from _in_folder(path)
     elif not path.exists():
         raise UserError("there is no such file or folder", where=str(path), fix="name images, a folder or a list")
+    elif not path.is_file():
+        raise UserError("is no plain file", where=str(path), fix="name images, a folder or a list")
     elif path.suffix.lower() in LIST_SUFFIXES:
         yield from _in_list(path)
     else:
@@ -69,22 +79,30 @@ def _is_shown(path: Path) -> bool:
 
 
 def _in_list(file: Path) -> Iterator[Listed | UserError]:
+    number = 0
+    for number, row in _rows(file):
+        image, name = row.get("image_path"), row.get("class_name") or None
+        where = f"{file}, line {number}"
+        if isinstance(image, str) and image and (name is None or (isinstance(name, str) and name.isprintable())):
+            yield _as_path(file.parent / image, name, where)
+        else:
+            fix = 'give "image_path" and, if wanted, "class_name", both texts that can be shown'
+            yield UserError("names no image", where=where, fix=fix)
+    if not number:
+        raise UserError("names no image", where=str(file), fix='write one image a line, with "image_path"')
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    is_csv = file.suffix.lower() == ".csv"
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
+        with file.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as text:
+            if file.stat().st_size > _MOST_BYTES:
+                raise UserError(f"has more than {_MOST_BYTES:,} bytes", where=str(file), fix="make several of it")
+            yield from _csv_rows(file, text) if is_csv else _json_rows(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text in UTF-8"
         raise UserError(f"cannot be read ({reason})", where=str(file), fix="save it as text in UTF-8") from None
-    rows = list(_csv_rows(file, text) if file.suffix.lower() == ".csv" else _json_rows(text))
-    if not rows:
-        raise UserError("names no image", where=str(file), fix='write one image a line, with "image_path"')
-    for number, row in rows:
-        image, name = row.get("image_path"), row.get("class_name") or None
-        where = f"{file}, line {number}"
-        if isinstance(image, str) and image and (name is None or isinstance(name, str)):
-            yield _as_path(file.parent / image, name, where)
-        else:
-            fix = 'give "image_path" and, if wanted, "class_name", both texts'
-            yield UserError("names no image", where=where, fix=fix)
 
 
 def _as_path(image: Path, name: str | None, where: str) -> Listed | UserError:
@@ -96,9 +114,9 @@ def _as_path(image: Path, name: str | None, where: str) -> Listed | UserError:
     return UserError(f"there is no file {image}", where=where, fix="correct it: paths start from the list's own folder")
 
 
-def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and content of each line; of a line that is no JSON object, nothing."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text, start=1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -107,8 +125,8 @@ def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row if isinstance(row, dict) else {}
 
 
-def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+def _csv_rows(file: Path, text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(text)
     try:
         for row in reader:
             yield reader.line_num, row

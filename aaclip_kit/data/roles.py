@@ -6,7 +6,7 @@ from typing import Any
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError
 from ..experiment import Chosen
-from .checks import MOST_SHOWN, remarks, unnamed, untrainable
+from .checks import MOST_SHOWN, remarks, unnamed, unshowable, untrainable
 from .shots import draw_shots, shots_record
 from .survey import Survey, survey
 
@@ -36,6 +36,7 @@ def read_role(name: str, chosen: Chosen, seed: int) -> Role:
     role, shots = Role(name, chosen), chosen.selection.shots
     try:
         data: DataSet = chosen.component.build(chosen.options)
+        role.faults += unshowable(data, role.where)
         role.found = survey(data)
         _sort_out(role, role.found)
         if shots and not role.faults:

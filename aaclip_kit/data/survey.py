@@ -10,7 +10,7 @@ from typing import Any
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
-from .pictures import open_mask, open_picture
+from .pictures import open_mask, open_picture, read_content
 
 _WORKERS = 4
 """Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
@@ -93,27 +93,17 @@ def survey(data: DataSet) -> Survey:
 
 def _facts_of(sample: Sample) -> FileFacts | UserError:
     try:
-        content = _content(sample.image)
+        content = read_content(sample.image)
         size = open_picture(sample.image, content).size
         _check_size(sample.image, size)
         image = hashlib.sha256(content).hexdigest()
         if sample.mask is None:
             return FileFacts(size, image, None, False)
-        content = _content(sample.mask)
+        content = read_content(sample.mask)
         blank = open_mask(sample.mask, size, content).getbbox() is None
         return FileFacts(size, image, hashlib.sha256(content).hexdigest(), blank)
     except UserError as fault:
         return fault
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        fix = "restore it or take it out of the data set"
-        raise UserError("there is no such file", where=str(path), fix=fix) from None
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=str(path), fix="make it readable") from None
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:

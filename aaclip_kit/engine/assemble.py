@@ -1,6 +1,6 @@
 """From a checked experiment to the objects of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -10,12 +10,14 @@ from ..contracts.backbone import Backbone
 from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.options import StageOptions, TowerName
-from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
+from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, PhasePlan
 from ..contracts.stage import AttentionStage, StageSetting
 from ..data.batches import Pixels
 from ..data.held_out import HeldOut, held_out
 from ..data.sources import Data, load_data
 from ..experiment import Chosen, Experiment
+from ..experiment.schema import ComputeTable
+from ..kernels.norm_matched import why_not_fused
 from ..trained.checkpoint import load_into
 from ..trained.metadata import Metadata, read_metadata
 from ..trained.source import checkpoint_in
@@ -23,8 +25,10 @@ from ..trained.unseen import check_unseen
 from .detector import Detector
 from .device import Place
 from .heads import Heads
+from .needs import MemoryPlan
 from .planned import MOST_LOOPS, Planned
 from .prompts import PromptBook
+from .ranks import ALONE, Ranks
 from .sites import Sites
 from .training import MADE, TRAINED, WeightedLosses
 
@@ -45,6 +49,10 @@ class Run:
     """What the [init] checkpoint says of itself; None without a checkpoint."""
     calibration: HeldOut
     """Images that thresholds are chosen on."""
+    ranks: Ranks = ALONE
+    """The processes that the run is of."""
+    memory: MemoryPlan | None = None
+    """What the run needs of memory; None where nobody has asked."""
 
     @property
     def pixels(self) -> Pixels:
@@ -53,13 +61,16 @@ class Run:
         return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
 
 
-def assemble(experiment: Experiment) -> Run:
-    """Build and check everything. Raises `UserError` before anything is written."""
+def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
+    """Build and check everything, alike on each of several ranks. Raises `UserError` before anything is written."""
     file = experiment.file
-    place = Place.choose(file.device, file.precision)
+    place = Place.choose(file.device, file.precision, ranks)
+    check_shared(experiment, ranks)
+    _check_fused(file.compute, place.device)
     data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
     torch.manual_seed(file.seed)
     detector = build_detector(experiment, data.real_names).to(place.device)
+    detector.image.recompute = file.compute.recompute == "on"
     start, fresh = _initialise(detector, experiment) or (None, None)
     if start is not None:
         data = check_unseen(start, data, file.data.allow_overlap, "init.checkpoint")
@@ -67,9 +78,11 @@ def assemble(experiment: Experiment) -> Run:
     check_conditioning(experiment, detector.sites)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
-    for tower in dict.fromkeys(phase.train for plan in plan_ahead(scheduler) for phase in plan.phases):
+    planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
+    for tower in dict.fromkeys(phase.train for phase in planned):
         _check_losses(losses[tower], tower)
-    return Run(experiment, place, data, detector, losses, scheduler, fresh, start, calibration)
+    _check_batches(planned, ranks)
+    return Run(experiment, place, data, detector, losses, scheduler, fresh, start, calibration, ranks)
 
 
 def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
@@ -80,6 +93,7 @@ def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Det
     levels = table.levels or default_levels(backbone.vision.depth)
     _check_levels(levels, backbone.vision.depth, experiment.switches.trained_context == "one_block_more")
     sites = Sites()
+    sites.fused = experiment.file.compute.fused_residual == "on"
     for name, stage in experiment.stages.items():
         _place(sites, name, stage, backbone)
     heads = Heads(backbone, levels, table.projection_activation)
@@ -111,6 +125,27 @@ def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSett
     text, vision = backbone.text.width, backbone.vision.width
     width = text if tower == "text" else vision
     return StageSetting(tower, block, width, text, vision, backbone.embedding_width, text)
+
+
+def check_shared(experiment: Experiment, ranks: Ranks) -> None:
+    """Raise `UserError` where several ranks would not give what one gives."""
+    if ranks.together and experiment.switches.surgery_attention == "batch":
+        problem = f"attention over the batch mixes its images, which {ranks.size} processes share"
+        fix = 'set it to "tokens", or start one process'
+        raise UserError(problem, where="switches.surgery_attention", fix=fix)
+
+
+def _check_batches(phases: Sequence[PhasePlan], ranks: Ranks) -> None:
+    for phase in phases:
+        if phase.batch_size < ranks.size:
+            problem = f"the {phase.train} phase has batches of {phase.batch_size}, too few for {ranks.size} processes"
+            fix = f"plan batches of at least {ranks.size} images, or start fewer processes"
+            raise UserError(problem, where="scheduler", fix=fix)
+
+
+def _check_fused(table: ComputeTable, device: torch.device) -> None:
+    if table.fused_residual == "on" and (reason := why_not_fused(device)):
+        raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
 
 
 def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:

@@ -12,6 +12,7 @@ from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.stage import AttentionStage, Context
 from ..registry import MEND
+from .shortage import is_shortage
 
 
 class PluginFault(UserError):
@@ -75,6 +76,8 @@ def _forward(module: nn.Module, where: str, *arguments: Any, **named: Any) -> An
     except UserError:
         raise
     except Exception as error:
+        if is_shortage(error):
+            raise
         problem = f"its forward raised {type(error).__name__}: {error}"
         raise PluginFault(problem, where=where, fix=MEND) from error
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ..contracts.backbone import Backbone
 from ..contracts.options import TowerName
-from ..contracts.stage import Context
+from ..contracts.stage import Context, ContextKind
 from ..experiment.schema import Switches, TextContextForm
+from .frozen import Computed, Frozen
 from .heads import Heads
 from .image import ImageFeatures, ImageSide, Levels
 from .prompts import PromptBook
@@ -74,19 +75,29 @@ class Detector(nn.Module):
             self.eval()
 
     def text_contexts(self, classes: tuple[str, ...], attention: bool) -> Contexts:
-        """The text context of each image's class, for the vision stages; nothing with `attention` off."""
-        if not attention or not self._attends("vision"):
+        """The text context of each image's class, for the vision stages that attend to it; none with `attention` off.
+
+        Rows come once a class, as `Context.row_of` names them.
+        """
+        if not (attention and self._attends("vision", "text")):
             return NO_CONTEXT
         unique = tuple(dict.fromkeys(classes))
         with torch.no_grad(), self._without_dropout("text"):
             rows = self.text.text_context(unique, self.switches.text_context_padding == "attended")
         if len(unique) == 1:
             return {"text": rows}
-        index = torch.tensor([unique.index(name) for name in classes], device=rows.tokens.device)
-        return {"text": Context(rows.tokens[index], None if rows.mask is None else rows.mask[index])}
+        row_of = torch.tensor([unique.index(name) for name in classes], device=rows.tokens.device)
+        return {"text": Context(rows.tokens, rows.mask, row_of)}
+
+    def image_contexts(self, images: Float[Tensor, "B 3 S S"], attention: bool) -> Contexts:
+        """Each image's own frozen context, for the vision stages that attend to it; none with `attention` off."""
+        if not (attention and self._attends("vision", "image")):
+            return NO_CONTEXT
+        level = self.levels[0]
+        return {"image": Context(self.image.frozen(images, (level,)).levels[level])}
 
     def text_features(
-        self, classes: tuple[str, ...], image_context: Float[Tensor, "B N E"] | None
+        self, classes: tuple[str, ...], image_context: Float[Tensor, "contexts N E"] | None
     ) -> Float[Tensor, "B E 2"]:
         """Text feature of each image's class, conditioned on `image_context` where there is one."""
         if image_context is None:
@@ -99,27 +110,41 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def seen_by_text(
-        self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], trained: bool, attending: Set[TowerName]
+        self,
+        images: Float[Tensor, "B C S S"],
+        classes: tuple[str, ...],
+        trained: bool,
+        attending: Set[TowerName],
+        frozen: Frozen | None = None,
     ) -> tuple[Levels, Float[Tensor, "B N E"] | None]:
         """What a text phase sees: patch features by level, and the image context (None where no text stage attends).
 
-        `attending` names the towers whose stages with a context act.
+        `attending` names the towers whose stages with a context act; `frozen` has what the untouched backbone says of
+        the images, which is computed without it. The images may have no channel where nothing else is asked of them.
         """
-        attends = "text" in attending and self._attends("text")
+        attends = "text" in attending and self._attends("text", "image")
+        frozen = frozen or Computed(self.image, images)
         if not trained:
-            levels = self.image.frozen(images, self.levels).levels
+            levels = frozen.levels()
             return levels, levels[self.levels[0]] if attends else None
+        embedding = frozen.embedding()
         if self.switches.trained_context == "one_block_more":
-            levels = self.image.trained(images, self.levels, NO_CONTEXT)
-            return levels, self.image.trained_one_block_more(images, self.levels[0]) if attends else None
-        levels = self.image.trained(images, self.levels, self.text_contexts(classes, "vision" in attending))
+            levels = self.image.trained(images, self.levels, NO_CONTEXT, embedding)
+            context = self.image.trained_one_block_more(images, self.levels[0], embedding) if attends else None
+            return levels, context
+        contexts = self.vision_contexts(images, classes, "vision" in attending)
+        levels = self.image.trained(images, self.levels, contexts, embedding)
         return levels, levels[self.levels[0]] if attends else None
 
     def image_features(
         self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], attention: bool
     ) -> ImageFeatures:
         """Patch features of every level and the detection feature, of the trained vision side."""
-        return self.image.features(images, self.text_contexts(classes, attention))
+        return self.image.features(images, self.vision_contexts(images, classes, attention))
+
+    def vision_contexts(self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], attention: bool) -> Contexts:
+        """Everything that vision stages attend to; nothing with `attention` off."""
+        return {**self.text_contexts(classes, attention), **self.image_contexts(images, attention)}
 
     @contextmanager
     def _without_dropout(self, tower: TowerName) -> Iterator[None]:
@@ -133,5 +158,5 @@ class Detector(nn.Module):
             for stage in training:
                 stage.train()
 
-    def _attends(self, tower: TowerName) -> bool:
-        return any(stage.context_kind != "none" for _, _, stage in self.sites.of(tower))
+    def _attends(self, tower: TowerName, kind: ContextKind) -> bool:
+        return any(stage.context_kind == kind for _, _, stage in self.sites.of(tower))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..contracts.errors import UserError
+from .ranks import ALONE, Ranks
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -19,10 +21,15 @@ class Place:
     precision: str
 
     @classmethod
-    def choose(cls, device: str, precision: str) -> "Place":
-        """Resolve "auto". Raises `UserError` for a CUDA device that is not there."""
+    def choose(cls, device: str, precision: str, ranks: Ranks = ALONE) -> "Place":
+        """Resolve "auto"; of several ranks, each has a CUDA device of its own.
+
+        Raises `UserError` for a CUDA device that is not there, and for one that several ranks would share.
+        """
         there = torch.cuda.is_available()
         name = ("cuda" if there else "cpu") if device == "auto" else device
+        if ranks.together and name.startswith("cuda"):
+            name = _own_device(name, ranks)
         if name.startswith("cuda") and not there:
             raise UserError(
                 f"device is '{name}', but torch sees no CUDA device", where="device", fix="use device = 'cpu'"
@@ -43,6 +50,14 @@ class Place:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the program goes on before the device has done what it was told.
+
+        Loss scaling has to wait for the device, to know whether a step was taken.
+        """
+        return self.device.type == "cuda" and self.precision != "fp16"
+
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, which acts in fp16 only."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
@@ -50,3 +65,27 @@ class Place:
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return f"{name}, {self.precision}"
+
+
+def _own_device(name: str, ranks: Ranks) -> str:
+    if name != "cuda":
+        problem = f"device is '{name}', which {ranks.size} processes would share"
+        raise UserError(problem, where="device", fix='leave device at "auto", so that each process has its own')
+    if ranks.local >= (count := torch.cuda.device_count()):
+        problem = f"there are {count} CUDA devices, too few for process {ranks.local + 1} of this machine"
+        fix = f"start at most {count} processes a machine (torchrun --nproc-per-node), or use device = 'cpu'"
+        raise UserError(problem, where="device", fix=fix)
+    return f"cuda:{ranks.local}"
+
+
+def random_state(device: torch.device) -> Tensor:
+    """The state of the random stream that a phase's dropout on `device` comes from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Go on with that stream from a state."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

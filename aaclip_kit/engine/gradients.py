@@ -45,11 +45,6 @@ def adapter_names(detector: Detector) -> frozenset[str]:
     )
 
 
-def gradient_norms(groups: Mapping[str, Sequence[nn.Parameter]]) -> dict[str, float]:
-    """Norm of the gradients that each group's parameters hold."""
-    return norms({name: [parameter.grad for parameter in group] for name, group in groups.items()})
-
-
 def norms(gradients: Mapping[str, Sequence[Tensor | None]]) -> dict[str, float]:
     """Norm of each group of gradients, all fetched from the device at once; 0 for a group that has none.
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ..contracts.backbone import Backbone, Surgery
-from ..contracts.stage import Context
 from .heads import Heads, unit
 from .sites import NO_CONTEXT, Contexts, Sites
 
@@ -23,16 +23,20 @@ class ImageFeatures:
 
 
 class ImageSide:
-    """Walks the vision tower. Holds references only; parameters belong to the detector."""
+    """Walks the vision tower. Holds references only; parameters belong to the detector.
+
+    With `recompute`, a training step keeps the input of each block alone and runs the block again for its gradients.
+    """
 
     def __init__(
         self, backbone: Backbone, sites: Sites, heads: Heads, levels: tuple[int, ...], surgery: Surgery
     ) -> None:
         self.backbone, self.sites, self.heads, self.levels, self.surgery = backbone, sites, heads, levels, surgery
+        self.recompute = False
 
     def features(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts) -> ImageFeatures:
         """Unit patch features of every level and the detection feature, all stages acting."""
-        tokens = self._walk_trained(images, self.levels, self._with_image_context(images, contexts))
+        tokens = self._trained_patches(images, self.levels, contexts)
         patches = {level: self.heads.patches(level, tokens[level]) for level in self.levels}
         return ImageFeatures(patches, self.heads.detect(tokens[max(self.levels)]))
 
@@ -42,42 +46,41 @@ class ImageSide:
 
         The plain pass and the surgery pass share the blocks before the surgery.
         """
-        start = self.backbone.surgery_start
-        shared, x = {}, self.backbone.embed_image(images)
-        for block in range(start):
-            x = self.backbone.vision_block(block, x)
-            shared[block + 1] = x
-        plain = operated = x
-        for block in range(start, self.backbone.vision.depth):
-            plain = self.backbone.vision_block(block, plain)
-            if block < max(levels):
-                operated = self.backbone.vision_block(block, operated, self.surgery)
-                shared[block + 1] = operated
+        backbone, start = self.backbone, self.backbone.surgery_start
+        found, x = self._blocks(backbone.embed_image(images), 0, start, levels)
+        operated, _ = self._blocks(x, start, max(levels), levels, surgery=self.surgery)
+        _, plain = self._blocks(x, start, backbone.vision.depth)
         embedding = self._class_embedding(plain)
-        project = self.backbone.project_image
-        patches = {level: unit(project(self._patches(shared[level]))) + embedding[:, None] for level in levels}
+        patches = {
+            level: unit(backbone.project_image(self._patches(tokens))) + embedding[:, None]
+            for level, tokens in {**found, **operated}.items()
+        }
         return ImageFeatures(patches, embedding)
 
     @torch.no_grad()
-    def trained(self, images: Float[Tensor, "B 3 S S"], levels: tuple[int, ...], contexts: Contexts) -> Levels:
+    def trained(
+        self,
+        images: Float[Tensor, "B 3 S S"],
+        levels: tuple[int, ...],
+        contexts: Contexts,
+        embedding: Float[Tensor, "B E"],
+    ) -> Levels:
         """What the text phase sees from loop 2 on: trained patch features plus the frozen class embedding."""
-        tokens = self._walk_trained(images, levels, self._with_image_context(images, contexts))
-        embedding = self.class_embedding(images)[:, None]
-        return {level: self.heads.patches(level, tokens[level]) + embedding for level in levels}
+        tokens = self._trained_patches(images, levels, contexts)
+        return {level: self.heads.patches(level, tokens[level]) + embedding[:, None] for level in levels}
 
     @torch.no_grad()
-    def trained_one_block_more(self, images: Float[Tensor, "B 3 S S"], level: int) -> Float[Tensor, "B N E"]:
+    def trained_one_block_more(
+        self, images: Float[Tensor, "B 3 S S"], level: int, embedding: Float[Tensor, "B E"]
+    ) -> Float[Tensor, "B N E"]:
         """As published: the context of `level` taken one block later, without the stages that have a context."""
-        tokens = self._walk_trained(images, (level + 1,), NO_CONTEXT)
-        return self.heads.patches(level, tokens[level + 1]) + self.class_embedding(images)[:, None]
+        tokens = self._trained_patches(images, (level + 1,), NO_CONTEXT)
+        return self.heads.patches(level, tokens[level + 1]) + embedding[:, None]
 
     @torch.no_grad()
     def class_embedding(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B E"]:
         """Unit class embedding of the untouched backbone."""
-        x = self.backbone.embed_image(images)
-        for block in range(self.backbone.vision.depth):
-            x = self.backbone.vision_block(block, x)
-        return self._class_embedding(x)
+        return self._class_embedding(self._blocks(self.backbone.embed_image(images), 0, self.backbone.vision.depth)[1])
 
     def _class_embedding(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B E"]:
         return unit(self.backbone.project_image(self.backbone.finish_vision(tokens[:, :1])[:, 0]))
@@ -85,21 +88,34 @@ class ImageSide:
     def _patches(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B N Dv"]:
         return self.backbone.finish_vision(tokens)[:, 1:]
 
-    def _walk_trained(
+    def _trained_patches(
         self, images: Float[Tensor, "B 3 S S"], levels: tuple[int, ...], contexts: Contexts
     ) -> dict[int, Tensor]:
-        """Normed patch tokens of each level."""
-        found, x = {}, self.backbone.embed_image(images)
-        for block in range(max(levels)):
-            x = self.sites.apply_after("vision", block, self.backbone.vision_block(block, x), contexts)
-            if block + 1 in levels:
-                found[block + 1] = self._patches(x)
-        return found
+        """Normed patch tokens of each level, all stages acting."""
+        found, _ = self._blocks(self.backbone.embed_image(images), 0, max(levels), levels, contexts)
+        return {level: self._patches(tokens) for level, tokens in found.items()}
 
-    def _with_image_context(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts) -> Contexts:
-        """A vision stage may attend to the image context too; it is made only where one does."""
-        wanted = any(stage.context_kind == "image" for _, _, stage in self.sites.of("vision"))
-        if not (wanted and contexts):
-            return contexts
-        level = self.levels[0]
-        return {**contexts, "image": Context(self.frozen(images, (level,)).levels[level])}
+    def _blocks(
+        self,
+        x: Float[Tensor, "B V Dv"],
+        start: int,
+        stop: int,
+        levels: tuple[int, ...] = (),
+        contexts: Contexts | None = None,
+        surgery: Surgery = "none",
+    ) -> tuple[dict[int, Tensor], Float[Tensor, "B V Dv"]]:
+        """Tokens of each level on the way from block `start` to before block `stop`, and the last ones.
+
+        Without `contexts` no stage acts.
+        """
+        found = {}
+        for block in range(start, stop):
+            if self.recompute and x.requires_grad:
+                x = checkpoint(self.backbone.vision_block, block, x, surgery, use_reentrant=False)
+            else:
+                x = self.backbone.vision_block(block, x, surgery)
+            if contexts is not None:
+                x = self.sites.apply_after("vision", block, x, contexts)
+            if block + 1 in levels:
+                found[block + 1] = x
+        return found, x

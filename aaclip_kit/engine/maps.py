@@ -28,4 +28,7 @@ def probability_map(
     patches: Float[Tensor, "B N E"], text: Float[Tensor, "B E 2"], size: int
 ) -> Float[Tensor, "B 2 S S"]:
     """Softmax over (normal, abnormal) at every pixel."""
-    return upsampled(similarity_grid(patches, text), size).softmax(dim=1)
+    normal, abnormal = similarity_grid(patches, text).split(1, dim=1)
+    # Of two channels the softmax is the sigmoid of their difference, and interpolation is linear: half of the work.
+    difference = upsampled(abnormal - normal, size)
+    return torch.cat([torch.sigmoid(-difference), torch.sigmoid(difference)], dim=1)

@@ -10,10 +10,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..contracts.schedule import OptimizerPlan, RatePlan
 
 
-def build_optimizer(plan: OptimizerPlan, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """A new optimiser."""
+def build_optimizer(
+    plan: OptimizerPlan, parameters: Iterable[nn.Parameter], fused: bool = False
+) -> torch.optim.Optimizer:
+    """A new optimiser; a fused one takes its step in one kernel, and can be told on the device not to."""
     kind = torch.optim.AdamW if plan.name == "adamw" else torch.optim.Adam
-    return kind(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
+    chosen = {"fused": True} if fused else {}
+    return kind(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay, **chosen)
 
 
 def build_rate(plan: RatePlan, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> LambdaLR:

@@ -29,6 +29,8 @@ class PromptBook:
     rows: Mapping[str, int]
     tokens: Int[Tensor, "K P T"]
     ends: Int[Tensor, "K P"]
+    lengths: tuple[int, ...]
+    """Tokens of each class up to its last end-of-text: plain numbers, so that nothing waits for a tensor."""
 
     @classmethod
     def of(cls, backbone: Backbone, real_names: Mapping[str, str]) -> "PromptBook":
@@ -45,11 +47,11 @@ class PromptBook:
                 raise UserError(fault.problem, where=fault.where or where, fix=fault.fix) from None
         stacked = torch.stack(tokens)
         ends = torch.stack([backbone.end_of_text(part) for part in tokens])
-        return cls({name: row for row, name in enumerate(real_names)}, stacked, ends)
+        lengths = tuple(int(part.max()) + 1 for part in ends)
+        return cls({name: row for row, name in enumerate(real_names)}, stacked, ends, lengths)
 
     def select(self, classes: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor]:
         """Tokens `[K, P, L]`, cut after the last end-of-text (exact: text attention is causal), and ends `[K, P]`."""
-        index = torch.tensor([self.rows[name] for name in classes])
-        ends = self.ends[index]
-        length = int(ends.max()) + 1
-        return self.tokens[index, :, :length].to(device), ends.to(device)
+        rows = [self.rows[name] for name in classes]
+        index, length = torch.tensor(rows), max(self.lengths[row] for row in rows)
+        return self.tokens[index, :, :length].to(device), self.ends[index].to(device)

@@ -1,31 +1,43 @@
 """The one run loop. What differs between methods is the experiment file."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
+import PIL
 import torch
 
+from ..cache.keys import backbone_identity
+from ..cache.open import open_store
+from ..cache.store import FeatureStore
 from ..cases.choice import Cases
 from ..cases.pictures import rule_images, save_pictures
 from ..contracts.options import TowerName
-from ..contracts.schedule import LoopRecord, PhasePlan
+from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
 from ..data.batches import TrainBatches
-from ..evaluation.evaluate import Evaluator, Keep
+from ..evaluation.evaluate import Evaluator, Keep, ScoredBatch
 from ..evaluation.metrics import ClassResult, results
 from ..evaluation.rules import rule_metrics
 from ..experiment import resolved_toml
 from ..record.folder import RunFolder
 from ..record.manifest import collect_manifest
 from ..record.report import write_report
-from ..trained.calibration import Calibration, Calibrator, one_by_one
+from ..resume.lock import locked
+from ..resume.snapshot import Snapshot
+from ..resume.stop import StopRequest
+from ..trained.calibration import Calibrator, one_by_one
 from ..trained.checkpoint import save
 from ..trained.metadata import About, Metadata, short_digests
 from .assemble import Run
+from .exchange import copy_first
+from .frozen import KeptFeatures
 from .gradients import AdapterWatch, adapter_names
+from .room import give_back_at_once
+from .saving import Saving
+from .shortage import SIDE, naming_shortage
+from .state import Metrics, RunState
 from .training import Phase, Step
-
-Metrics = dict[str, Any]
 
 
 @runtime_checkable
@@ -45,87 +57,164 @@ class Progress(Protocol):
         """Something worth a line."""
 
 
-def execute(run: Run, folder: RunFolder, progress: Progress) -> Metrics:
-    """Evaluate, train loop after loop, evaluate, and write everything down. Returns what `metrics.json` holds."""
-    return Execution(run, folder, progress).run()
+def execute(
+    run: Run,
+    folder: RunFolder,
+    progress: Progress,
+    snapshot: Snapshot | None = None,
+    stop: StopRequest | None = None,
+) -> Metrics:
+    """Evaluate, train loop after loop, evaluate, and write everything down. Returns what `metrics.json` holds.
+
+    With a snapshot of an earlier process the run goes on from there. `stop` is looked at between steps and batches;
+    it ends the run with `Stopped`, its state saved.
+    """
+    with locked(folder.path) if run.ranks.is_first else nullcontext():
+        return Execution(run, folder, progress, stop).run(snapshot)
 
 
 class Execution:
-    """One run on its way: what is found is written at once, and the weights of each loop when it ends."""
+    """One run on its way: what is found is written at once, and the weights of each loop when it ends.
 
-    def __init__(self, run: Run, folder: RunFolder, progress: Progress) -> None:
-        self.assembled, self.folder, self.progress = run, folder, progress
+    Of several ranks, all find the same and the first alone writes.
+    """
+
+    def __init__(self, run: Run, folder: RunFolder, progress: Progress, stop: StopRequest | None = None) -> None:
+        self.assembled, self.folder, self.progress, self.stop = run, folder, progress, stop or StopRequest()
         file = run.experiment.file
-        self.evaluator = Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches, file.workers)
+        self.evaluator = Evaluator(
+            run.detector, run.place, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
+        )
         self.watch = AdapterWatch(adapter_names(run.detector), file.training.adapter_gradient_floor)
-        self.metrics: Metrics = {}
-        self.curves: dict[int, dict[str, Any]] = {}
-        self.calibrations: dict[int, Calibration] = {}
-        self.attending: frozenset[TowerName] = frozenset()
-        """Towers whose stages with a context acted when the tower last trained."""
+        self.state = RunState(Cases(run.data.sets["test"], file.evaluation.heatmaps))
+        self.store = open_feature_store(run)
+        self.saving = Saving(
+            folder, file.checkpoint, file.training, run.detector, run.place, run.ranks, self.state, self.stop,
+            progress.message,
+        )  # fmt: skip
 
-    def run(self) -> Metrics:
+    def run(self, snapshot: Snapshot | None = None) -> Metrics:
         """See `execute`."""
-        started = datetime.now(UTC)
+        started = datetime.now(UTC) if snapshot is None else self.folder.started
         run, folder = self.assembled, self.folder
-        folder.write_experiment(resolved_toml(run.experiment))
-        folder.write_manifest(self._manifest(started, None))
+        copy_first(run.ranks, run.detector.all_trained_parameters().values())
+        if run.ranks.is_first:
+            folder.write_experiment(resolved_toml(run.experiment))
+            folder.write_manifest(self._manifest(started, None))
+        if run.memory is not None and (notice := run.memory.notice):
+            self.progress.message(notice)
+        if run.detector.image.recompute and run.place.device.type == "cpu":
+            give_back_at_once()
+        if snapshot is None:
+            self._before()
+        else:
+            self.saving.restore(snapshot)
+            self.watch.warned = self.state.warned
+        self._loops()
+        choice = quoted(self.state.metrics["loops"], run.experiment.switches.quoted_loop)
+        if run.ranks.is_first:
+            self._finish(choice, started)
+        return self.state.metrics
+
+    def _before(self) -> None:
+        """Score the test images with the frozen model, and with the two rules."""
         self.progress.message("scoring the test images before training, and with the two rules")
-        test = run.data.sets["test"]
-        self.metrics = {"before": results(self.evaluator.evaluate(test, self.attending, trained=False)), "loops": []}
+        run, test = self.assembled, self.assembled.data.sets["test"]
+        before = results(self.evaluator.evaluate(test, frozenset(), trained=False, keep=self._between_batches))
         zero = run.experiment.switches.one_label_auroc == "zero"
-        self.metrics["rules"] = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero)
-        self._record_evaluation(0, self.metrics["before"])
-        cases = Cases(test, run.experiment.file.evaluation.heatmaps)
-        self._loops(cases)
-        choice = quoted(self.metrics["loops"], run.experiment.switches.quoted_loop)
+        rules = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero, ranks=run.ranks)
+        self.state.metrics = {"before": before, "loops": [], "rules": rules}
+        self._record_evaluation(0, before)
+        self._keep()
+
+    def _finish(self, choice: Metrics, started: datetime) -> None:
+        folder, state = self.folder, self.state
         if loop := choice["loop"]:
-            folder.write_curves({"loop": loop, "classes": self.curves[loop]})
-            folder.write_calibration({"loop": loop, **asdict(self.calibrations[loop])})
-        save_pictures(run, cases, loop, self.attending, folder)
+            folder.write_curves({"loop": loop, "classes": state.curves[loop]})
+            folder.write_calibration({"loop": loop, **asdict(state.calibrations[loop])})
+        save_pictures(self.assembled, state.cases, loop, state.attending, folder)
         folder.write_manifest(self._manifest(started, datetime.now(UTC)))
         # A run counts as finished from here on. The report can be made again at any time.
-        self.metrics["quoted"] = choice
-        folder.write_metrics(self.metrics)
+        state.metrics["quoted"] = choice
+        folder.write_metrics(state.metrics)
         write_report(folder.path)
-        return self.metrics
+        folder.remove_snapshots()
 
-    def _loops(self, cases: Cases) -> None:
-        scheduler, history = self.assembled.scheduler, tuple[LoopRecord, ...]()
+    def _loops(self) -> None:
+        scheduler, state, history = self.assembled.scheduler, self.state, tuple[LoopRecord, ...]()
         while (plan := scheduler.next_loop(history)) is not None:
             loop = len(history) + 1
-            for number, phase in enumerate(plan.phases):
+            if loop > len(state.validations):
+                self._loop(loop, plan)
+            history = (*history, LoopRecord(plan, state.validations[loop - 1]))
+
+    def _loop(self, loop: int, plan: LoopPlan) -> None:
+        """What is left of a loop: its phases, its evaluation, its weights."""
+        state = self.state
+        for number, phase in enumerate(plan.phases):
+            if number >= state.phase:
                 self._train(loop, number, phase)
-            validation = self._validate(loop)
+                state.stand(loop, number + 1, 0)
+                self._keep()
+        validation = self._validate(loop)
+        if self.assembled.ranks.is_first:
             self._save(loop)
-            classes = self._evaluate("test", cases.keeper(loop))
-            found = results(classes)
-            self.curves[loop] = {name: result.curves for name, result in classes.items()}
-            self.metrics["loops"].append({"loop": loop, **found})
-            self._record_evaluation(loop, found)
-            self.folder.write_metrics(self.metrics)
-            history = (*history, LoopRecord(plan, validation))
+        test = self.assembled.data.sets["test"]
+        classes = self._evaluate("test", state.cases.keeper(loop, self.evaluator.shares(test)))
+        state.cases.merge(self.assembled.ranks)
+        found = results(classes)
+        state.curves[loop] = {name: result.curves for name, result in classes.items()}
+        state.metrics["loops"].append({"loop": loop, **found})
+        state.validations.append(validation)
+        self._record_evaluation(loop, found)
+        if self.assembled.ranks.is_first:
+            self.folder.write_metrics(state.metrics)
+        state.stand(loop + 1, 0, 0)
+        self._keep()
 
     def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
         run = self.assembled
-        torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number))
-        self.attending = attending_in(plan, self.attending)
-        phase = build_phase(run, plan, loop, number, self.attending)
-        self.progress.phase(loop, plan, plan.epochs * phase.batches.steps)
-        phase.run(self._record_step)
+        torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number, run.ranks.rank))
+        self.state.attending = attending_in(plan, self.state.attending)
+        phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
+        self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
+        with naming_shortage(f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}", self._less(plan)):
+            phase.run(self._record_step, self.saving)
+        for line in self.store.drain() if self.store else ():
+            self.progress.message(line)
+
+    def _keep(self) -> None:
+        self.saving.save()
+
+    def _less(self, plan: PhasePlan) -> str:
+        """How a phase takes less memory."""
+        saves = plan.train == "vision" and not self.assembled.detector.image.recompute
+        recompute = 'set compute.recompute = "on", ' if saves else ""
+        return f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
 
     def _save(self, loop: int) -> None:
         run = self.assembled
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
-        attending, names = tuple(sorted(self.attending)), (train.name,) if train.name else ()
+        attending, names = tuple(sorted(self.state.attending)), (train.name,) if train.name else ()
         about = About(file.name, loop, (), attending, train.domain, data.real_names, names)
         images = short_digests(data.prints["train"].contents)
-        metadata = Metadata(about, resolved_toml(run.experiment), self.calibrations[loop], images)
+        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], images)
         save(run.detector, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
     def _evaluate(self, role: str, keep: Keep | None = None) -> dict[str, ClassResult]:
-        return self.evaluator.evaluate(self.assembled.data.sets[role], self.attending, trained=True, keep=keep)
+        def noted(name: str, batch: ScoredBatch) -> None:
+            self._between_batches(name, batch)
+            if keep:
+                keep(name, batch)
+
+        data, attending = self.assembled.data.sets[role], self.state.attending
+        return self.evaluator.evaluate(data, attending, trained=True, keep=noted)
+
+    def _between_batches(self, name: str, batch: ScoredBatch) -> None:
+        # Of several ranks, none may leave the others waiting: they end together at the next step.
+        if not self.assembled.ranks.together:
+            self.stop.raise_if_asked()
 
     def _validate(self, loop: int) -> dict[str, float | None]:
         """Mean metrics of the validation images; and thresholds, from the same scores where they serve for both."""
@@ -135,44 +224,80 @@ class Execution:
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
             mean = results(self._evaluate("validation", calibrator.keep if both else None))["mean"]
-            self.folder.event({"event": "validation", "loop": loop, "mean": mean})
+            self._event({"event": "validation", "loop": loop, "mean": mean})
         if not both:
-            calibrator.collect(evaluator, source.data, self.attending)
-        self.calibrations[loop] = calibrator.result(source.source)
+            calibrator.collect(evaluator, source.data, self.state.attending)
+        calibrator.merge(run.ranks)
+        self.state.calibrations[loop] = calibrator.result(source.source)
         return mean
 
     def _record_step(self, step: Step) -> None:
-        self.folder.event({"event": "step", **asdict(step)})
+        self._event({"event": "step", **asdict(step)})
         self.progress.step(step)
         if warning := self.watch.check(step):
-            self.folder.event(warning)
+            self.state.warned = True
+            self._event(warning)
             self.progress.message(warning["message"])
 
     def _record_evaluation(self, loop: int, found: Metrics) -> None:
-        self.folder.event({"event": "evaluation", "loop": loop, **found})
+        self._event({"event": "evaluation", "loop": loop, **found})
         self.progress.evaluated(loop, found["mean"])
+
+    def _event(self, event: Metrics) -> None:
+        if self.assembled.ranks.is_first:
+            self.folder.event(event)
 
     def _manifest(self, started: datetime, ended: datetime | None) -> dict[str, Any]:
         run = self.assembled
-        return collect_manifest(
+        manifest = collect_manifest(
             plugins=run.experiment.plugins,
             device=str(run.place.device),
             seeds={"seed": run.experiment.file.seed},
             data=run.data.records,
             started=started,
             finished=ended,
+            memory=run.memory.record() if run.memory else None,
         )
+        return {**manifest, "processes": run.ranks.size}
 
 
-def build_phase(run: Run, plan: PhasePlan, loop: int, number: int, attending: frozenset[TowerName]) -> Phase:
-    """Phase `number` (from 0) of a loop on the training images; towers `attending` use their stages with a context."""
+def build_phase(
+    run: Run,
+    plan: PhasePlan,
+    loop: int,
+    number: int,
+    attending: frozenset[TowerName],
+    store: FeatureStore | None = None,
+) -> Phase:
+    """Phase `number` (from 0) of a loop on the training images; towers `attending` use their stages with a context.
+
+    A text phase keeps frozen features in the `store`, unless nothing could ever be taken from it again.
+    """
     file = run.experiment.file
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, file.augmentation,
         "geometry" if plan.train == "text" else "geometry_and_color",
-        plan.batch_size, (file.seed, loop, number), file.workers,
+        plan.batch_size, (file.seed, loop, number), file.workers, run.ranks,
     )  # fmt: skip
-    return Phase(run.detector, run.losses[plan.train], plan, batches, run.place, loop, attending)
+    kept = None
+    if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
+        contents = run.data.prints["train"].images
+        kept = KeptFeatures(run.detector.image, store, contents, file.augmentation, batches.image)
+    return Phase(run.detector, run.losses[plan.train], plan, batches, run.place, loop, attending, kept)
+
+
+def open_feature_store(run: Run) -> FeatureStore | None:
+    """Where frozen features are kept; nowhere with V-V attention over the batch, where they are no image's own."""
+    file, detector = run.experiment.file, run.detector
+    if file.switches.surgery_attention == "batch":
+        return None
+    facts = {
+        "levels": detector.levels,
+        "place": f"{run.place.device.type} {run.place.precision}",
+        "plugin": str(run.experiment.backbone.component.plugin),
+        "pillow": PIL.__version__,
+    }
+    return open_store(file.cache, lambda: backbone_identity(detector.backbone, facts))
 
 
 def attending_in(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[TowerName]:
@@ -194,6 +319,6 @@ def quoted(loops: list[Metrics], rule: str) -> Metrics:
     return {"loop": len(loops), "rule": "last"}
 
 
-def _phase_seed(seed: int, loop: int, number: int) -> int:
-    """A stream of its own for each phase, so that one phase's dropout does not depend on another's length."""
-    return (seed * 1000 + loop * 10 + number) % 2**63
+def _phase_seed(seed: int, loop: int, number: int, rank: int = 0) -> int:
+    """A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length."""
+    return (seed * 1000 + loop * 10 + number + (rank << 48)) % 2**63

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.stage import AttentionStage, Context, ContextKind
+from ..kernels.choice import fused_residual
 from .boundary import component_of, run_stage
 
 Contexts = Mapping[ContextKind, Context]
@@ -26,6 +27,8 @@ class Sites(nn.Module):
         self.stages = nn.ModuleDict()
         self._order: dict[TowerName, list[tuple[int, str, AttentionStage]]] = {"text": [], "vision": []}
         self._owners: dict[str, str] = {}
+        self.fused = False
+        """Whether stages join the stream by the fused kernel."""
         self._numbers = False
 
     def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage, owner: str = "") -> None:
@@ -74,7 +77,10 @@ class Sites(nn.Module):
 
     def _run(self, name: str, block: int, stage: AttentionStage, tokens: Tensor, context: Context | None) -> Tensor:
         where = f"stages.{name} after block {block} {component_of(stage, self.owner(name))}"
-        return run_stage(stage, tokens, context, where, self._numbers)
+        if context is not None and context.row_of is not None and not stage.reads_row_of:
+            context = context.expanded(len(tokens))
+        with fused_residual(self.fused):  # around each stage, so that it holds in whichever thread recomputes one
+            return run_stage(stage, tokens, context, where, self._numbers)
 
     @contextmanager
     def standing_in(self, tower: TowerName, others: Mapping[tuple[str, int], AttentionStage | None]) -> Iterator[None]:

@@ -48,16 +48,20 @@ class TextSide:
         return _average(self.heads.text(walked).unflatten(0, (len(classes), prompts)))
 
     def batch_context_features(
-        self, classes: tuple[str, ...], context: Float[Tensor, "B N E"]
+        self, classes: tuple[str, ...], context: Float[Tensor, "batch N E"]
     ) -> Float[Tensor, "B E 2"]:
-        """As published: the batch's mean context, except that as many images as prompts are paired one by one."""
+        """As published: the mean context of the batch, all ranks' images; as many as prompts are paired one by one."""
         unique, rows = _unique(classes, context.device)
         tokens, ends = self.prompts.select(unique, self._device)
-        features = [
-            torch.stack([self._state(*state, context) for state in _states(*pair)], dim=-1)
-            for pair in zip(tokens, ends, strict=True)
-        ]
-        return torch.stack(features)[rows]
+        if len(context) in (NORMAL_PROMPTS, tokens.shape[1] - NORMAL_PROMPTS):
+            features = [
+                torch.stack([self._state(*state, context) for state in _states(*pair)], dim=-1)
+                for pair in zip(tokens, ends, strict=True)
+            ]
+            return torch.stack(features)[rows]
+        mean = Context(context.mean(dim=0, keepdim=True))
+        walked = self._walk(tokens.flatten(0, 1), ends.flatten(), None, {"image": mean})
+        return _average(self.heads.text(walked).unflatten(0, ends.shape))[rows]
 
     def _state(self, tokens: Tensor, ends: Tensor, context: Float[Tensor, "B N E"]) -> Float[Tensor, " E"]:
         seen = context if len(context) == len(tokens) else context.mean(dim=0, keepdim=True)

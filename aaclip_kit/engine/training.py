@@ -1,26 +1,31 @@
 """One phase of training: batches in, losses, steps of the optimiser."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..contracts.data import Sample
 from ..contracts.errors import UserError
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
-from ..data.batches import Batch, TrainBatches
+from ..data.batches import Batch, TrainBatches, View
 from .boundary import PluginFault, component_of, naming_batch, run_loss
+from .descent import Descent, Numbers, Values
 from .detector import Detector
-from .device import Place
-from .gradients import gradient_norms, trained_groups
+from .device import Place, random_state
+from .exchange import UNSHARED, Portion
+from .frozen import KeptFeatures
+from .gradients import trained_groups
 from .image import Levels
 from .maps import probability_map
-from .optimizer import build_optimizer, build_rate
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,28 @@ class WeightedLosses:
         """Names of everything that any of them asks for."""
         return {name for loss, _ in self.losses.values() for name in loss.needs}
 
-    def __call__(self, named: dict[str, Tensor | dict[int, Tensor]]) -> dict[str, Tensor]:
-        """Weighted terms, named LOSS/TERM."""
+    def __call__(self, named: dict[str, Tensor | dict[int, Tensor]], portion: Portion = UNSHARED) -> dict[str, Tensor]:
+        """Weighted terms, named LOSS/TERM; of several ranks, those whose gradients add up to the whole batch's."""
         terms = {}
         for name, (loss, weight) in self.losses.items():
             where = f"loss {name} {component_of(loss, self.owners.get(name, ''))}"
-            found = run_loss(loss, {key: named[key] for key in loss.needs}, where)
+            given: Mapping[str, Tensor | dict[int, Tensor]] = {key: named[key] for key in loss.needs}
+            if loss.over_batch == "mean":
+                weight *= portion.weight
+            else:
+                given = {key: _gathered(value, portion) for key, value in given.items()}
+            found = run_loss(loss, given, where)
             terms.update({f"{name}/{term}": weight * value for term, value in found.items()})
         return terms
+
+    def addends(self, terms: dict[str, Tensor], portion: Portion) -> dict[str, Tensor]:
+        """Terms to be added up over the ranks, for the report: every rank has those of a joint loss whole."""
+        if not portion.shared or portion.ranks.is_first:
+            return terms
+        joint = {name for name, (loss, _) in self.losses.items() if loss.over_batch == "joint"}
+        return {
+            name: torch.zeros_like(value) if name.partition("/")[0] in joint else value for name, value in terms.items()
+        }
 
 
 MADE: dict[TowerName, frozenset[LossInput]] = {
@@ -78,8 +97,52 @@ TRAINED: dict[TowerName, frozenset[LossInput]] = {
 """The part of it that depends on what the phase trains."""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A step that has been taken, and of which nobody knows the numbers yet."""
+
+    batch: Batch
+    epoch: int
+    step: int
+    rate: float
+    numbers: Numbers
+    random: Tensor
+    """The random state that the step began with."""
+
+
+@runtime_checkable
+class Pauses(Protocol):
+    """Looks at a phase between its steps: where it begins, in the middle if need be, and when its state is wanted."""
+
+    @property
+    def done(self) -> int:
+        """Steps of the phase that an earlier process has taken."""
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether steps whose numbers are not finite can be left out at all."""
+
+    def begin(self, descent: Descent) -> None:
+        """The phase is about to take its first step, or the one after those that are done."""
+
+    def wanted(self) -> bool:
+        """Whether `pause` is to be called after this step; a place that runs ahead then waits for the device."""
+
+    def pause(self, descent: Descent, step: int) -> None:
+        """So many steps are done and reported, and nothing else has begun."""
+
+    def skips(self, taken: Taken, fault: UserError) -> bool:
+        """Whether the phase is to go on without a step whose numbers are not finite."""
+
+    def keep_fault(self, descent: Descent, taken: Taken, fault: UserError) -> None:
+        """A step is about to end the run since its numbers are not finite; the weights are those before it."""
+
+
 class Phase:
-    """One phase of one loop, over one tower. `attending` names the towers whose stages with a context act."""
+    """One phase of one loop, over one tower. `attending` names the towers whose stages with a context act.
+
+    With `kept`, frozen features that it holds are not computed again.
+    """
 
     def __init__(
         self,
@@ -90,35 +153,73 @@ class Phase:
         place: Place,
         loop: int,
         attending: Set[TowerName],
+        kept: KeptFeatures | None = None,
     ) -> None:
         self.detector, self.losses, self.plan, self.batches = detector, losses, plan, batches
-        self.place, self.loop, self.attending = place, loop, attending
+        self.place, self.loop, self.attending, self.kept = place, loop, attending, kept
         self._text: dict[str, Tensor] = {}
 
-    def run(self, report: Callable[[Step], None]) -> None:
-        """Train for the plan's epochs, reporting each step."""
-        plan = self.plan
-        with self.open() as parameters:
-            groups = trained_groups(self.detector, plan.train, self.attending)
-            optimizer = build_optimizer(plan.optimizer, parameters.values())
-            rate = build_rate(plan.rate, optimizer, plan.epochs, self.batches.steps)
-            scaler = self.place.gradient_scaler()
-            step = 0
-            for epoch in range(1, plan.epochs + 1):
-                for batch in self.batches.epoch(epoch):
-                    batch, step = batch.to(self.place.device), step + 1
-                    doing = f"loop {self.loop}, {plan.train} phase, step {step}"
-                    with naming_batch(doing, batch.samples):
-                        terms = self.terms(batch, self.seen(batch))
-                        loss = total(terms)
-                        value, values = fetched(loss, terms)
-                        if not math.isfinite(value):
-                            raise self._not_finite(batch, values)
-                        now = optimizer.param_groups[0]["lr"]
-                        stepped, norms = self._descend(loss, optimizer, scaler, groups)
-                    if stepped:
-                        rate.step()
-                    report(Step(self.loop, plan.train, epoch, step, value, values, now, norms))
+    def run(self, report: Callable[[Step], None], pauses: Pauses | None = None) -> None:
+        """Train for the plan's epochs, reporting each step; a place that runs ahead is one step further by then."""
+        with self.open():
+            groups = trained_groups(self.detector, self.plan.train, self.attending)
+            skips = pauses is not None and pauses.may_skip
+            descent = Descent(self.plan, groups, self.place, self.batches.steps, self.batches.ranks, skips)
+            waiting: deque[Taken] = deque()
+            for taken in self._steps(descent, pauses):
+                waiting.append(taken)
+                paused = pauses is not None and pauses.wanted()
+                while len(waiting) > (self.place.runs_ahead and not paused):
+                    report(self._settled(waiting.popleft(), descent, pauses))
+                if pauses is not None and paused:
+                    pauses.pause(descent, taken.step)
+            while waiting:
+                report(self._settled(waiting.popleft(), descent, pauses))
+
+    def _steps(self, descent: Descent, pauses: Pauses | None) -> Iterator[Taken]:
+        step = 0 if pauses is None else pauses.done
+        if pauses is not None:
+            pauses.begin(descent)
+        first, skip = divmod(step, self.batches.steps)
+        for epoch in range(first + 1, self.plan.epochs + 1):
+            for batch in self.batches.epoch(epoch, self._held, skip if epoch == first + 1 else 0):
+                batch, step = batch.to(self.place.device), step + 1
+                random = random_state(self.place.device)
+                with self._naming(batch, step):
+                    terms = self.terms(batch, self.seen(batch))
+                    numbers = descent.gradients(total(terms), self.losses.addends(terms, self._portion(batch)))
+                    taken = Taken(batch, epoch, step, descent.rate, numbers, random)
+                    if self.place.runs_ahead or self._sound(taken, descent, pauses):
+                        descent.take(numbers)
+                    else:
+                        descent.leave_out()
+                yield taken
+
+    def _sound(self, taken: Taken, descent: Descent, pauses: Pauses | None) -> bool:
+        """Whether a step's numbers are finite. Raises the fault where they are not, unless it is to be left out."""
+        fault = self._fault(taken.numbers.read(), taken.batch)
+        if fault is None:
+            return True
+        if pauses is None or not pauses.skips(taken, fault):
+            if pauses is not None:
+                pauses.keep_fault(descent, taken, fault)
+            raise fault
+        return False
+
+    def _settled(self, taken: Taken, descent: Descent, pauses: Pauses | None) -> Step:
+        if self.place.runs_ahead:
+            with self._naming(taken.batch, taken.step):
+                self._sound(taken, descent, pauses)
+        values, epoch, step, train = taken.numbers.read(), taken.epoch, taken.step, self.plan.train
+        return Step(self.loop, train, epoch, step, values.loss, values.terms, taken.rate, values.norms)
+
+    def _naming(self, batch: Batch, step: int) -> AbstractContextManager[None]:
+        return naming_batch(f"loop {self.loop}, {self.plan.train} phase, step {step}", batch.samples)
+
+    @property
+    def _held(self) -> Callable[[Sample, View], bool] | None:
+        frozen = self.plan.train == "text" and self.plan.features == "frozen"
+        return self.kept.holds_patches if self.kept is not None and frozen else None
 
     @contextmanager
     def open(self) -> Iterator[dict[str, nn.Parameter]]:
@@ -132,44 +233,32 @@ class Phase:
         if self.plan.train == "vision":
             return torch.stack([self._text[name] for name in batch.classes])
         detector, trained = self.detector, self.plan.features == "trained"
+        frozen = None if self.kept is None else self.kept.of(batch)
         with self.place.autocast():
-            levels, context = detector.seen_by_text(batch.images, batch.classes, trained, self.attending)
+            levels, context = detector.seen_by_text(batch.images, batch.classes, trained, self.attending, frozen)
         if detector.switches.text_loss_levels == "last":
             levels = {max(levels): levels[max(levels)]}
+        if context is not None and detector.switches.image_context == "batch_mean":
+            context = self._portion(batch).gathered(context)
         return levels, context
 
     def terms(self, batch: Batch, seen: Seen) -> dict[str, Tensor]:
         """Weighted loss terms of a batch; their sum is the objective."""
         with self.place.autocast():
-            return self.losses(self._named(batch, seen))
+            return self.losses(self._named(batch, seen), self._portion(batch))
 
-    def _descend(
-        self,
-        loss: Tensor,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        groups: Mapping[str, Sequence[nn.Parameter]],
-    ) -> tuple[bool, dict[str, float]]:
-        """One step: whether it was taken, and the norms of the unscaled, unclipped gradients.
+    def _portion(self, batch: Batch) -> Portion:
+        return Portion(self.batches.ranks, batch.whole)
 
-        Loss scaling skips steps whose gradients overflow. Without it, gradients that are not finite never reach the
-        weights: they raise `PluginFault`.
-        """
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        norms = gradient_norms(groups)
-        bad = [name for name, norm in norms.items() if not math.isfinite(norm)]
-        if bad and not scaler.is_enabled():
-            owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in bad)
-            fix = "lower the rate in [scheduler], or look at the stages that stand first among these"
-            raise PluginFault(f"gradients are not finite: {owned}", where="training", fix=fix)
-        if (clip_norm := self.plan.optimizer.clip_norm) is not None:
-            nn.utils.clip_grad_norm_([parameter for group in groups.values() for parameter in group], clip_norm)
-        scale = scaler.get_scale()
-        scaler.step(optimizer)
-        scaler.update()
-        return scaler.get_scale() >= scale, norms
+    def _fault(self, values: Values, batch: Batch) -> UserError | None:
+        """What is wrong with a loss or gradients that are not finite; loss scaling skips the latter by itself."""
+        if not math.isfinite(values.loss):
+            return self._not_finite(batch, values.terms)
+        if not values.bad_norms or self.place.precision == "fp16":
+            return None
+        owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in values.bad_norms)
+        fix = "lower the rate in [scheduler], or look at the stages that stand first among these"
+        return PluginFault(f"gradients are not finite: {owned}", where="training", fix=fix)
 
     def _owned(self, name: str) -> str:
         owner = self.detector.sites.owner(name)
@@ -178,7 +267,7 @@ class Phase:
     def _not_finite(self, batch: Batch, terms: dict[str, float]) -> UserError:
         """The fault behind a loss that is not finite: of the stage that makes it so, where it is one's."""
         try:
-            with torch.no_grad(), self.detector.sites.looking_at_numbers():
+            with torch.random.fork_rng(), torch.no_grad(), self.detector.sites.looking_at_numbers():
                 self.terms(batch, self.seen(batch))
         except PluginFault as fault:
             return fault
@@ -205,7 +294,7 @@ class Phase:
             named["detection_logits"] = (found.detection.float()[..., None] * features.float()).sum(dim=1)
         named["text_features"] = features
         if "level_probabilities" in self.losses.needs:
-            size = batch.images.shape[-1]
+            size = batch.masks.shape[-1]
             named["level_probabilities"] = {n: probability_map(p, features, size) for n, p in levels.items()}
         return named
 
@@ -215,8 +304,7 @@ def total(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([value.float() for value in terms.values()]).sum()
 
 
-def fetched(loss: Tensor, terms: dict[str, Tensor]) -> tuple[float, dict[str, float]]:
-    """The loss and its terms as numbers, read from the device at once: each reading waits for all of its work."""
-    # Float64 holds a term of any precision as it is.
-    value, *values = torch.stack([part.detach().double() for part in (loss, *terms.values())]).tolist()
-    return value, dict(zip(terms, values, strict=True))
+def _gathered(value: Tensor | dict[int, Tensor], portion: Portion) -> Tensor | dict[int, Tensor]:
+    if isinstance(value, dict):
+        return {level: portion.gathered(part) for level, part in value.items()}
+    return portion.gathered(value)

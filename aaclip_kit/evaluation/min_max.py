@@ -26,6 +26,12 @@ class MinMaxScores:
         self._detection.append(detection)
         self._lowest = min(self._lowest, maps.min())
 
+    def merge(self, other: MinMaxScores) -> None:
+        """Add the images that another has noted, after those noted here."""
+        self._peaks += other._peaks
+        self._detection += other._detection
+        self._lowest = min(self._lowest, other._lowest)
+
     def image_scores(self) -> Float[np.ndarray, " n"]:
         """One score for each image seen: half the normalised peak and half the normalised detection score.
 

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter
 
+from ..engine.exchange import merged
+from ..engine.ranks import ALONE, Ranks
 from .metrics import ClassResult, results
 from .streaming import ClassMetrics
 
@@ -58,18 +60,17 @@ class LabelledImage(NamedTuple):
 
 
 def rule_metrics(
-    classes: Mapping[str, Iterable[LabelledImage]], *, undefined_as_zero: bool = False
+    classes: Mapping[str, Iterable[LabelledImage]], *, undefined_as_zero: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, dict[str, Any]]:
     """Return `{rule: results}` for both rules, in the form that `results` gives a detector's.
 
     The pixel metrics of a class need a mask for each of its anomalous images and are None otherwise. Each iterable
-    is read once, one class after another, so that images can be read as they are needed.
+    is read once, one class after another, so that images can be read as they are needed. Of several ranks, each looks
+    at its share of the classes.
     """
-    per_rule: dict[str, dict[str, ClassResult]] = {rule: {} for rule in RULES}
-    for name, images in classes.items():
-        for rule, found in _class_results(images, undefined_as_zero).items():
-            per_rule[rule][name] = found
-    return {rule: results(found) for rule, found in per_rule.items()}
+    own = {name: _class_results(classes[name], undefined_as_zero) for name in ranks.own(tuple(classes))}
+    found = {name: per_rule for part in merged(ranks, own) for name, per_rule in part.items()}
+    return {rule: results({name: per_rule[rule] for name, per_rule in found.items()}) for rule in RULES}
 
 
 def _class_results(images: Iterable[LabelledImage], undefined_as_zero: bool) -> dict[str, ClassResult]:

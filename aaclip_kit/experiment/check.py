@@ -10,6 +10,7 @@ from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, Options, StageOptions
 from ..registry import Component, Kind, Registry
 from .faults import explain
+from .paths import unusable_paths
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Selection, Switches
 
 
@@ -80,11 +81,16 @@ class _Checker:
         if kind == "backbone" and self.published:
             keys = {**{k: v for k, v in PUBLISHED_BACKBONE.items() if k in component.options.model_fields}, **keys}
         try:
-            return Chosen(component, component.options.model_validate(keys), weight, selection)
+            options = component.options.model_validate(keys)
         except ValidationError as error:
             own = Selection.model_fields if kind == "data-set" else ()
             self.faults.extend(explain(error, component.options, self.source, where, also=tuple(own)))
             return None
+        self.faults += [
+            UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it")
+            for key, problem in unusable_paths(options)
+        ]
+        return Chosen(component, options, weight, selection)
 
     def _weight(self, keys: dict[str, Any], where: str) -> float:
         weight = keys.pop("weight", 1.0)

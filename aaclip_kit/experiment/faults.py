@@ -1,11 +1,18 @@
 """Turning pydantic's findings into plain messages that name file, table, key, expectation and nearest valid name."""
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ..contracts.errors import UserError, nearest_hint
+from ..contracts.plain import shortened
+
+_MOST: Final = 100
+"""Faults of one table that are explained: a file can have a hundred thousand unknown keys."""
+
+_LONGEST: Final = 400
+"""Characters of a faulty value that are shown."""
 
 
 def explain(
@@ -15,7 +22,12 @@ def explain(
 
     `also` names keys of the table that belong to another model.
     """
-    return [_explain_one(found, model, file, table, also) for found in _own(error.errors())]
+    found = _own(error.errors())
+    faults = [_explain_one(one, model, file, table, also) for one in found[:_MOST]]
+    if len(found) > _MOST:
+        where = f"{file}: {table or 'the file'}"
+        faults.append(UserError(f"and {len(found) - _MOST} more faults", where=where, fix="mend these first"))
+    return faults
 
 
 def _own(errors: list[Any]) -> list[Any]:
@@ -38,8 +50,15 @@ def _explain_one(found: Any, model: type[BaseModel], file: str, table: str, also
         message = message.replace(f"a valid {python}", toml)
     if found["type"] == "too_short":
         message = f"needs at least {found['ctx']['min_length']} entries"
-    given = f" (given: {found['input']!r})" if not isinstance(found["input"], dict) else ""
+    given = f" (given: {_shown(found['input'])})" if not isinstance(found["input"], dict) else ""
     return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=_describe(model, keys) or None)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shortened(repr(value), _LONGEST)
+    except RecursionError:
+        return "tables within tables"
 
 
 def _descend(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel] | None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..contracts.options import Indices, Options
+from .paths import expanded
 
-FilePath = Annotated[Path, Field(strict=False), AfterValidator(Path.expanduser)]
+FilePath = Annotated[Path, Field(strict=False), AfterValidator(expanded)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 TextContextForm = Literal["unit", "raw"]
 ComponentTable = dict[str, Any]
@@ -97,6 +98,13 @@ class ModelTable(Options):
 class TrainingTable(Options):
     """How training is watched."""
 
+    on_nan: Literal["stop", "skip"] = Field(
+        "stop",
+        description="a step whose loss or gradients are not finite: stop, and leave it in a folder that repeats it, or "
+        "go on without it",
+    )
+    most_skips: int = Field(10, ge=1, description="with on_nan = skip: steps of a run that may be left out")
+
     adapter_gradient_floor: float = Field(
         1e-8,
         ge=0,
@@ -113,6 +121,48 @@ class AugmentationTable(Options):
     translation: float = Field(0.15, ge=0, lt=1, description="largest translation, a fraction of the side")
     color: Probability = Field(0.7, description="probability of each: brightness, contrast, saturation (vision phase)")
     jitter: float = Field(0.5, ge=0, lt=1, description="strength of brightness, contrast and saturation changes")
+    views: int = Field(
+        0,
+        ge=0,
+        description="augmented views of each image, drawn by the seed and used in turn, epoch after epoch, so that "
+        "their frozen features can be kept; 0 draws a new view for every epoch",
+    )
+
+
+class CacheTable(Options):
+    """Where frozen features are kept so that they are made once; results do not depend on it (docs/cache.md)."""
+
+    features: Literal["off", "memory", "disk"] = Field(
+        "memory", description="not kept, kept in memory until the run ends, or in a folder that later runs share"
+    )
+    memory_gb: float = Field(4.0, gt=0, le=1e6, description="most that memory keeps, in GB (1e9 bytes)")
+    disk_gb: float = Field(50.0, gt=0, le=1e6, description="most that the folder may hold, in GB (1e9 bytes)")
+    folder: FilePath | None = Field(
+        None,
+        description="the folder; by default $AAKIT_CACHE/features, or aaclip_kit/features in the user's cache folder",
+    )
+
+
+class ComputeTable(Options):
+    """How the work is done; results differ by rounding only (docs/performance.md)."""
+
+    fused_residual: Literal["off", "on"] = Field(
+        "off",
+        description="stages join the stream by torch's operations, or by one Triton kernel on a CUDA device; off until "
+        "a measurement on a GPU shows a gain; a trained model goes without the kernel where it cannot run",
+    )
+    recompute: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="training keeps the input of each vision block alone and runs the block again for its gradients; "
+        "auto does so where a step would not fit into memory otherwise",
+    )
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="memory that auto lets a training step use, weights included, in GB (1e9 bytes); by default what is "
+        "free, less a margin",
+    )
 
 
 class EvaluationTable(Options):
@@ -146,6 +196,24 @@ class CalibrationTable(Options):
         description="without data.calibration and data.validation: share of the training images of each class and "
         "label that is drawn by the seed and kept out of training; 0 stores no threshold",
     )
+
+
+class CheckpointTable(Options):
+    """How much of a run is lost when it dies: `aakit run --resume` goes on from the last state that was saved."""
+
+    every: str = Field(
+        "5 minutes",
+        pattern=r"^(never|[1-9]\d* steps?|\d+(\.\d+)? minutes?)$",
+        description='how often the whole state is saved within a phase: "5 minutes", "100 steps", or "never"; it is '
+        "saved after each phase and each evaluation as well",
+    )
+
+    def due(self, steps: int, seconds: float) -> bool:
+        """Whether a state that was saved so many steps and seconds ago is too old."""
+        if self.every == "never":
+            return False
+        number, unit = self.every.split()
+        return steps >= int(number) if unit.startswith("step") else seconds >= 60 * float(number)
 
 
 class InitTable(Options):
@@ -236,8 +304,13 @@ class ExperimentFile(Options):
     augmentation: AugmentationTable = Field(
         default_factory=AugmentationTable, description="table of training augmentation"
     )
+    cache: CacheTable = Field(default_factory=CacheTable, description="table of where frozen features are kept")
+    compute: ComputeTable = Field(default_factory=ComputeTable, description="table of how the work is done")
     evaluation: EvaluationTable = Field(default_factory=EvaluationTable, description="table of scoring choices")
     calibration: CalibrationTable = Field(
         default_factory=CalibrationTable, description="table of how thresholds are chosen"
+    )
+    checkpoint: CheckpointTable = Field(
+        default_factory=CheckpointTable, description="table of how often a run's state is saved"
     )
     init: InitTable = Field(default_factory=InitTable, description="table that names what the weights start from")

@@ -1,12 +1,23 @@
 """Reading an experiment file and its `--set` overrides into one dictionary."""
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..contracts.errors import UserError
+from .paths import expanded
 from .schema import OWN_KEYS
+
+MOST_BYTES: Final = 1 << 20
+"""Size of the largest experiment file that is read; real ones have a few thousand bytes."""
+
+_DEEPEST: Final = 64
+"""Parts of the longest dotted key. The time that reading one takes grows with the square of its length."""
+
+_PART: Final = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_TOO_DEEP: Final = re.compile(rf"(?<![\w-])(?:{_PART}){{{_DEEPEST}}}")
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -28,24 +39,42 @@ def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file."""
+    """The tables of a TOML file. Raises `UserError` for a file that is missing, of no readable size or not TOML."""
+    fix = "give the path of an experiment file"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        # A pipe would be waited for, and a device has no end.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError("is no plain file", where=str(path), fix=fix)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"has more than {MOST_BYTES:,} bytes", where=str(path), fix=fix)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError("there is no such file", where=str(path), fix="give the path of an experiment file") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("there is no such file", where=str(path), fix=fix) from None
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}", where=str(path), fix="give a readable text file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(
-            f"is not TOML: {error}", where=str(path), fix="mend that line; see toml.io for the form"
-        ) from None
+    return parse_toml(
+        text.replace("\r\n", "\n").replace("\r", "\n"), str(path), "mend that line; see toml.io for the form"
+    )
+
+
+def parse_toml(text: str, where: str, fix: str) -> dict[str, Any]:
+    """The tables of TOML text. Raises `UserError` where it is none, or its keys have too many parts."""
+    if len(text) > MOST_BYTES or _TOO_DEEP.search(text):
+        raise UserError(f"is not TOML: it is endless, or a key has {_DEEPEST} parts or more", where=where, fix=fix)
+    try:
+        return tomllib.loads(text)
+    # An integer of thousands of digits is a plain ValueError.
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not TOML: {error}", where=where, fix=fix) from None
 
 
 def anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same tables, changed in place: plugin files, which belong to the file, start from its folder."""
     files = tables.get("plugins")
     if isinstance(files, list):
-        tables["plugins"] = [str(folder / Path(name).expanduser()) if isinstance(name, str) else name for name in files]
+        tables["plugins"] = [str(folder / _file(name)) if isinstance(name, str) else name for name in files]
     return tables
 
 
@@ -54,7 +83,14 @@ def plugin_files(tables: dict[str, Any]) -> list[Path]:
     files = tables.get("plugins")
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         return []
-    return [Path(name).expanduser().resolve() for name in files]
+    return [_file(name).resolve() for name in files]
+
+
+def _file(name: str) -> Path:
+    try:
+        return expanded(Path(name))
+    except ValueError as error:
+        raise UserError(f"{name!r} {error}", where="plugins", fix="give the path of a Python file") from None
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:
@@ -64,7 +100,7 @@ def _apply(tables: dict[str, Any], override: str) -> None:
     """
     _, separator, text = override.partition("=")
     parts = _parts(override)
-    if not separator or not all(parts):
+    if not separator or not all(parts) or len(parts) > _DEEPEST:
         raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix="write --set seed=7")
     target: Any = tables
     for depth, part in enumerate(parts[:-1]):
@@ -87,8 +123,9 @@ def _parts(override: str) -> list[str]:
 def _value(text: str) -> Any:
     """A TOML value, or, where it is none, the text itself, so that plain words need no quotes."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        found = parse_toml(f"value = {text}", "--set", "")
+        return found["value"] if len(found) == 1 else text
+    except UserError:
         return _bare_array(text) or text
 
 

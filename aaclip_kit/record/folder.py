@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..contracts.errors import UserError
+from ..resume.lock import LOCK
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXPERIMENT: Final = "experiment.toml"
 MANIFEST: Final = "manifest.json"
@@ -24,6 +29,8 @@ ATTENTION: Final = "attention.json"
 REPORT: Final = "report.html"
 CHECKPOINTS: Final = "checkpoints"
 HEATMAPS: Final = "heatmaps"
+SNAPSHOTS: Final = "snapshots"
+FAULT: Final = "fault"
 RUN_NAMES: Final = (
     EXPERIMENT,
     MANIFEST,
@@ -36,6 +43,9 @@ RUN_NAMES: Final = (
     REPORT,
     CHECKPOINTS,
     HEATMAPS,
+    SNAPSHOTS,
+    FAULT,
+    LOCK,
 )
 
 
@@ -92,6 +102,20 @@ class RunFolder:
         with (self.path / EVENTS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    @property
+    def started(self) -> datetime:
+        """When the run began, by its manifest."""
+        return datetime.fromisoformat(json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))["started"])
+
+    def events_size(self) -> int:
+        """Bytes of the events so far."""
+        return (self.path / EVENTS).stat().st_size
+
+    def cut_events(self, size: int) -> None:
+        """Forget the events after the first `size` bytes: a run that goes on from there writes them again."""
+        with (self.path / EVENTS).open("r+b") as file:
+            file.truncate(size)
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics as a whole: a reader sees the earlier file or the new one, never half of either.
 
@@ -120,6 +144,32 @@ class RunFolder:
     def checkpoint_path(self, loop: int, suffix: str = ".safetensors") -> Path:
         """Where the checkpoint of loop `loop` (from 1) belongs; its folder is made."""
         return _made(self.path / CHECKPOINTS) / f"loop_{loop}{suffix}"
+
+    @property
+    def snapshots(self) -> Path:
+        """The folder of the states that a run which died goes on from; a finished run has none."""
+        return self.path / SNAPSHOTS
+
+    @property
+    def fault(self) -> Path:
+        """The folder of the step that ended the run since its numbers were not finite: a run's folder of its own."""
+        return self.path / FAULT
+
+    def write_fault(self, about: Mapping[str, Any], batch: Mapping[str, Tensor]) -> None:
+        """Write a fault's folder, but for its snapshot: what happened, and the batch. Raises OSError."""
+        from safetensors.torch import save_file
+
+        shutil.rmtree(self.fault, ignore_errors=True)
+        self.fault.mkdir()
+        for name in (EXPERIMENT, MANIFEST):
+            shutil.copyfile(self.path / name, self.fault / name)
+        (self.fault / EVENTS).touch()
+        write_whole(self.fault / "fault.json", json.dumps(finite(about), indent=2, allow_nan=False) + "\n")
+        save_file(dict(batch), self.fault / "batch.safetensors")
+
+    def remove_snapshots(self) -> None:
+        """What a finished run does not need any more."""
+        shutil.rmtree(self.snapshots, ignore_errors=True)
 
     @property
     def heatmaps(self) -> Path:

@@ -23,13 +23,15 @@ def collect_manifest(
     data: Mapping[str, Mapping[str, Any]],
     started: datetime,
     finished: datetime | None = None,
+    memory: Mapping[str, Any] | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Return the manifest as plain data.
 
     `device` is torch's name ("cpu", "cuda:0"), `plugins` maps each loaded plugin to its version, `data` maps each
-    role to the fingerprint of its data set. Times carry a zone and are written as ISO 8601 in UTC; without `finished`
-    the run is going on. The git commit is that of `folder`, the working directory by default, and null outside git.
+    role to the fingerprint of its data set, and `memory` is what the run was found to need before it began. Times
+    carry a zone and are written as ISO 8601 in UTC; without `finished` the run is going on. The git commit is that of
+    `folder`, the working directory by default, and null outside git.
     """
     return {
         "versions": package_versions(),
@@ -42,6 +44,7 @@ def collect_manifest(
         "started": _utc(started),
         "finished": None if finished is None else _utc(finished),
         "seconds": None if finished is None else round((finished - started).total_seconds(), 3),
+        "memory": None if memory is None else dict(memory),
         "peak_memory_bytes": peak_memory_bytes(),
     }
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..contracts.schedule import LoopScheduler, PhasePlan
 from ..engine.assemble import Run, assemble
 from ..engine.detector import Detector
-from ..engine.run import Metrics, execute
+from ..engine.run import execute
+from ..engine.state import Metrics
 from ..engine.training import Step
 from ..experiment import load
 from ..record.folder import RunFolder

@@ -6,6 +6,8 @@ from typing import Literal
 
 from ..contracts.data import DataSet
 from ..contracts.options import TowerName
+from ..engine.exchange import merged
+from ..engine.ranks import Ranks
 from ..evaluation.evaluate import Evaluator, ScoredBatch
 from ..evaluation.histogram import Histogram
 from ..experiment.schema import CalibrationTable
@@ -55,8 +57,15 @@ class Calibrator:
             if mask is not None:
                 self.pixels.add(anomaly_map.ravel(), mask.ravel())
 
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks have counted."""
+        parts = merged(ranks, (self.images, self.pixels))
+        for images, pixels in (part for rank, part in enumerate(parts) if rank != ranks.rank):
+            self.images.merge(images)
+            self.pixels.merge(pixels)
+
     def collect(self, evaluator: Evaluator, data: DataSet, attending: Set[TowerName]) -> None:
-        """Score and count every image."""
+        """Score and count every image, of several ranks this one's share."""
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, attending, trained=True):
                 self.keep(name, batch)

@@ -17,6 +17,7 @@ from ..engine.detector import Detector
 from ..record.folder import write_whole
 from .metadata import Metadata, beside_pickle
 
+_PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
@@ -106,11 +107,13 @@ def _is_named_tensor(name: Any, value: Any) -> bool:
 def load_into(detector: Detector, path: Path) -> list[str]:
     """Load a checkpoint; returns the stages that it lacks entirely, which start fresh.
 
-    Raises `UserError`, and changes nothing, where a tensor is missing, is left over or has another shape.
+    Raises `UserError`, and changes nothing, where a tensor is missing, is left over, has another shape, or holds
+    anything but finite floating-point numbers.
     """
     found = read(path)
     wanted, fresh = wanted_by(detector, found)
     check_fit(found, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with")
+    check_numbers(found, str(path))
     with torch.no_grad():
         for name, parameter in wanted.items():
             parameter.copy_(found[name])
@@ -136,6 +139,27 @@ def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: 
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=where, fix=fix)
+
+
+def check_numbers(found: Mapping[str, Tensor], where: str) -> None:
+    """Raise `UserError` for a tensor that no weights can be: of whole or complex numbers, sparse, not finite."""
+    for name, value in found.items():
+        if not is_weight(value):
+            problem = f"{name} is no tensor of weights: it is {value.dtype}, {value.layout}, on {value.device}"
+            raise UserError(problem, where=where, fix="give weights in 16 or 32 bits")
+        if not torch.isfinite(value).all():
+            fix = "give a checkpoint of a run that did not diverge"
+            raise UserError(f"{name} holds numbers that are not finite", where=where, fix=fix)
+
+
+def is_weight(value: Any) -> bool:
+    """Whether a value is a plain tensor of floating-point numbers, in one of torch's usual precisions."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.dtype in _PRECISIONS
+        and value.device.type == "cpu"
+    )
 
 
 def _stage_of(name: str) -> str | None:

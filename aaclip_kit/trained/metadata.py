@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
 
 from ..contracts.data import Domain
@@ -14,6 +15,8 @@ from ..contracts.options import TowerName
 from .calibration import Calibration
 
 FORMAT = "aaclip_kit checkpoint 1"
+_Kind = TypeVar("_Kind")
+
 DIGEST_LENGTH = 16
 """Digits kept of an image's SHA-256: 64 bits tell apart any images that a person could collect."""
 
@@ -76,9 +79,9 @@ class Metadata:
         """The metadata that `as_strings` wrote; empty where there are none."""
         calibration = strings.get("calibration")
         return cls(
-            _about(json.loads(strings.get("about", "{}"))),
+            _about(strings.get("about", "{}")),
             strings.get("experiment"),
-            None if calibration is None else Calibration(**_known(Calibration, json.loads(calibration))),
+            None if calibration is None else _checked(Calibration, json.loads(calibration)),
             tuple(strings.get("training_images", "").split()),
         )
 
@@ -104,19 +107,19 @@ def read_metadata(path: Path) -> Metadata:
         beside = beside_pickle(path)
         return Metadata.from_strings(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else Metadata()
     except Exception as error:  # a damaged header can raise nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = ", ".join(line.strip() for line in lines[1:3]) if isinstance(error, ValidationError) else lines[0]
         problem = f"cannot be read: damaged, or no checkpoint of aaclip_kit ({reason})"
         raise UserError(problem, where=str(path), fix="give a whole checkpoints/loop_N.safetensors") from None
 
 
-def _about(record: dict[str, Any]) -> About:
-    """From JSON, which has lists for tuples."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
-    if isinstance(name := values.get("trained_on"), str):  # as it was written when there could be one only
-        values["trained_on"] = (name,)
-    return About(**_known(About, values))
+def _about(text: str) -> About:
+    record = json.loads(text)
+    if isinstance(record, dict) and isinstance(name := record.get("trained_on"), str):  # when there could be one only
+        record["trained_on"] = (name,)
+    return _checked(About, record)
 
 
-def _known(kind: type[About] | type[Calibration], record: dict[str, Any]) -> dict[str, Any]:
-    """The entries that are fields of `kind`; those that other versions wrote are passed over."""
-    return {key: value for key, value in record.items() if key in {item.name for item in fields(kind)}}
+def _checked(kind: type[_Kind], record: Any) -> _Kind:
+    """The dataclass of a record, its types checked; entries that other versions wrote are passed over."""
+    return TypeAdapter(kind).validate_python(record)

@@ -21,8 +21,10 @@ from ..engine.assemble import build_detector, build_scheduler, check_conditionin
 from ..engine.detector import Detector
 from ..engine.device import Place
 from ..engine.prompts import PromptBook
+from ..engine.ranks import ALONE, Ranks
 from ..engine.run import attending_in
 from ..evaluation.evaluate import Evaluator
+from ..kernels.norm_matched import why_not_fused
 from .calibration import one_by_one
 from .checkpoint import load_into
 from .published_files import number_of
@@ -64,19 +66,23 @@ class Prediction:
 class TrainedModel:
     """A detector with trained weights. An image's score depends on that image and on the name of its object alone."""
 
-    def __init__(self, trained: Trained) -> None:
-        """Build the detector and load its weights."""
+    def __init__(self, trained: Trained, ranks: Ranks = ALONE) -> None:
+        """Build the detector and load its weights. Of several ranks, each then scores its share of the images."""
         file = trained.experiment.file
-        self.trained, self.place = trained, Place.choose(file.device, file.precision)
+        self.trained, self.place = trained, Place.choose(file.device, file.precision, ranks)
         with torch.random.fork_rng(devices=[]):
             detector = build_detector(trained.experiment, {UNNAMED: UNNAMED})
         self.detector = detector.to(self.place.device).requires_grad_(False)
+        sites = self.detector.sites
+        sites.fused = sites.fused and why_not_fused(self.place.device) is None
         self.attending = _attending(trained)
         _load(self.detector, trained, self.attending)
         check_conditioning(trained.experiment, self.detector.sites)
         backbone = self.detector.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
-        self.evaluator = Evaluator(self.detector, self.place, pixels, file.evaluation, file.switches, file.workers)
+        self.evaluator = Evaluator(
+            self.detector, self.place, pixels, file.evaluation, file.switches, file.workers, ranks
+        )
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
@@ -124,7 +130,10 @@ class TrainedModel:
     def predictions(
         self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds
     ) -> Iterator[Prediction]:
-        """Score sound images class by class; `sizes` are theirs, (width, height), in the order of the samples."""
+        """Score sound images class by class, of several ranks this one's share.
+
+        `sizes` are those of all samples, (width, height), in their order.
+        """
         evaluator = one_by_one(self.evaluator_for(data))
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from os.path import commonpath
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -17,6 +19,7 @@ from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError
 from ..data.listing import Listed
 from ..data.survey import survey
+from ..engine.exchange import Lost, merged, wait_for_all
 from ..record.folder import check_elsewhere
 from ..record.heatmap import coloured
 from .checkpoint import not_writable
@@ -27,6 +30,12 @@ SCORES, SKIPPED, HEATMAPS, MASKS = "scores.jsonl", "skipped.jsonl", "heatmaps", 
 
 REACH = 0.1
 """Difference of cosines from the middle of the heatmaps' colour scale to either end."""
+
+_WRITERS: Final = 4
+"""Pictures written at once; drawing and packing leave the interpreter to the scoring."""
+
+_MOST_WAITING: Final = 16
+"""Images whose pictures are still to be written: the map of one of 100 megapixels takes 0.4 GB."""
 
 Sizes = list[tuple[int, int]]
 
@@ -43,12 +52,16 @@ def as_data(
 ) -> tuple[DataSet, Sizes, list[UserError]]:
     """The sound ones of the images as a data set, their sizes (width, height), and a fault for each other one.
 
-    Their class is the one given, else the list's, else "object".
+    Their class is the one given, else the list's, else "object". Of several ranks, each reads its share.
     """
-    samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in listed)
+    ranks = model.evaluator.ranks
+    samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in ranks.own(listed))
     found = survey(DataSet(samples, {}, domain))
-    names = {name: real_name or model.real_name(name) for name in found.data.classes}
-    return replace(found.data, real_names=names), [facts.size for facts in found.facts], list(found.faults)
+    pairs, faults = zip(*merged(ranks, (found.pairs, found.faults)), strict=True)
+    sound = [pair for part in pairs for pair in part]
+    data = DataSet(tuple(sample for sample, _ in sound), {}, domain)
+    names = {name: real_name or model.real_name(name) for name in data.classes}
+    return replace(data, real_names=names), [facts.size for _, facts in sound], [one for part in faults for one in part]
 
 
 def write_predictions(
@@ -61,21 +74,36 @@ def write_predictions(
 ) -> Counter[str]:
     """Score the images and write a folder beside `out` that takes its place when it is whole.
 
-    Returns how many images were decided as what. Raises `UserError` where the folder cannot be written.
+    Returns how many images were decided as what. Raises `UserError` where the folder cannot be written. Of several
+    ranks, each draws the pictures of its share, and the first writes the rest.
     """
-    beside = out.with_name(out.name + ".part")
+    ranks, beside = model.evaluator.ranks, out.with_name(out.name + ".part")
+    names = file_names([sample.image for sample in data.samples])
+    if ranks.is_first:
+        try:
+            beside.mkdir(parents=True)
+        except OSError as error:
+            raise not_writable(beside, error) from None
     try:
-        beside.mkdir(parents=True)
+        if ranks.is_first:
+            _make_folders(beside, names.values(), masks=thresholds.map is not None)
+        wait_for_all(ranks)
+        if not beside.is_dir():
+            fix = "give --out a folder that all processes share"
+            raise UserError(f"process {ranks.rank} does not see it", where=str(beside), fix=fix)
+        own = _draw(model.predictions(data, sizes, thresholds), names, len(model.detector.levels), beside)
+        lines = {image: line for part in merged(ranks, own) for image, line in part.items()}
+        if ranks.is_first:
+            _write_lists(data, lines, faults, beside)
+            beside.replace(out)
+        return Counter(line["decision"] or "undecided" for line in lines.values())
     except OSError as error:
-        raise not_writable(beside, error) from None
-    try:
-        counts = _write(model, data, sizes, thresholds, faults, beside)
-        beside.replace(out)
-        return counts
-    except OSError as error:
+        if not ranks.is_first and not beside.exists():
+            raise Lost("the first process has removed it", where=str(beside), fix="look at what it said") from error
         raise not_writable(out, error) from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if ranks.is_first:
+            _remove(beside)
 
 
 def file_names(images: Sequence[Path]) -> dict[Path, Path]:
@@ -109,26 +137,45 @@ def heat_colours(
     return coloured(anomaly_map, (middle - reach, middle + reach))
 
 
-def _write(
-    model: TrainedModel,
-    data: DataSet,
-    sizes: Sizes,
-    thresholds: Thresholds,
-    faults: Sequence[UserError],
-    folder: Path,
-) -> Counter[str]:
-    names = file_names([sample.image for sample in data.samples])
+def _make_folders(folder: Path, names: Iterable[Path], masks: bool) -> None:
+    for place in (HEATMAPS, MASKS) if masks else (HEATMAPS,):
+        for parent in {name.parent for name in names}:
+            (folder / place / parent).mkdir(parents=True, exist_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that other ranks may still write into: they find it no more once it has another name."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    with suppress(OSError):
+        folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _draw(
+    predictions: Iterable[Prediction], names: dict[Path, Path], levels: int, folder: Path
+) -> dict[Path, dict[str, Any]]:
+    """Score, and write pictures beside it, so that neither waits for the other; the line of each image."""
     lines: dict[Path, dict[str, Any]] = {}
-    for found in model.predictions(data, sizes, thresholds):
-        lines[found.path] = _line(found, _pictures(found, names[found.path], len(model.detector.levels), folder))
+    waiting: deque[tuple[Path, Future[dict[str, Any]]]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        for found in predictions:
+            waiting.append((found.path, pool.submit(_line, found, names[found.path], levels, folder)))
+            while len(waiting) > _MOST_WAITING:
+                image, line = waiting.popleft()
+                lines[image] = line.result()
+        lines.update((image, line.result()) for image, line in waiting)
+    return lines
+
+
+def _write_lists(data: DataSet, lines: dict[Path, dict[str, Any]], faults: Sequence[UserError], folder: Path) -> None:
     classes = {sample.image: sample.class_name for sample in data.samples}
     _write_lines(folder / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
     if faults:
         _write_lines(folder / SKIPPED, ({"path": fault.where, "problem": fault.problem} for fault in faults))
-    return Counter(line["decision"] or "undecided" for line in lines.values())
 
 
-def _line(found: Prediction, pictures: dict[str, str]) -> dict[str, Any]:
+def _line(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str, Any]:
+    """Write an image's pictures; its line."""
     return {
         "path": str(found.path),
         "score": found.score,
@@ -136,7 +183,7 @@ def _line(found: Prediction, pictures: dict[str, str]) -> dict[str, Any]:
         "decision": found.decision,
         "largest_map_value": found.largest,
         "map_threshold": found.map_threshold,
-        **pictures,
+        **_pictures(found, name, levels, folder),
     }
 
 
@@ -146,9 +193,7 @@ def _pictures(found: Prediction, name: Path, levels: int, folder: Path) -> dict[
     if found.mask is not None:
         pictures["mask"] = (MASKS, found.mask.astype(np.uint8) * 255)
     for place, pixels in pictures.values():
-        path = folder / place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+        Image.fromarray(pixels).save(folder / place / name)
     return {what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()}
 
 

@@ -12,7 +12,7 @@ from ..contracts.stage import ContextKind
 from ..engine.assemble import build_detector
 from ..engine.detector import Detector
 from ..experiment import Experiment
-from .checkpoint import check_fit, wanted_by
+from .checkpoint import check_fit, check_numbers, wanted_by
 
 _ADAPTER = frozenset({"linear.weight"})
 _ATTENTION = frozenset(f"{layer}_proj.{kind}" for layer in ("q", "k", "v", "out") for kind in ("weight", "bias"))
@@ -79,6 +79,7 @@ def to_ours(published: Mapping[str, Tensor], detector: Detector, where: str) -> 
     parameters, _ = wanted_by(detector, names)
     fix = "name the experiment that has the backbone, levels and stages of the published run"
     check_fit(published, {names[name]: parameters[name] for name in names}, where, fix)
+    check_numbers(published, where)
     return {name: published[names[name]] for name in names}
 
 

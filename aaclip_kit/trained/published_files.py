@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contracts.errors import UserError
-from .checkpoint import made_for, not_writable, read_weights
+from .checkpoint import is_weight, made_for, not_writable, read_weights
 from .published import ALWAYS, PARTS
 
 _BOOKKEEPING = re.compile("optim|sched|scaler|rng|random", re.IGNORECASE)
@@ -45,7 +45,7 @@ def read_published(paths: Sequence[Path]) -> PublishedFiles:
             name = f"{part}.{key.removeprefix(f'{part}.')}"
             if name in found.tensors:
                 raise UserError(f"holds {name} twice", where=str(path), fix="give a file that holds each tensor once")
-            if not _is_weight(value):
+            if not is_weight(value):
                 raise UserError(f"{name} is no tensor of weights", where=str(path), fix="give a published checkpoint")
             found.tensors[name] = value
     return found
@@ -136,15 +136,6 @@ def _part_by_name(path: Path, key: str) -> str:
 def _homeless(path: Path, key: str) -> UserError:
     problem = f"'{key}' holds tensors that belong to none of {', '.join(PARTS)}"
     return UserError(problem, where=str(path), fix="give a published checkpoint of AA-CLIP or of its feedback loops")
-
-
-def _is_weight(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.is_floating_point()
-        and value.device.type == "cpu"
-    )
 
 
 def _holds_tensors(value: Any) -> bool:

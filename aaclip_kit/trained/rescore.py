@@ -7,7 +7,8 @@ from typing import Any
 from ..contracts.errors import UserError
 from ..contracts.schedule import PhasePlan
 from ..engine.assemble import Run
-from ..engine.run import Execution, Metrics, Progress, attending_in
+from ..engine.run import Execution, Progress, attending_in
+from ..engine.state import Metrics
 from ..record.folder import CHECKPOINTS, RunFolder
 from .checkpoint import load_into
 from .source import checkpoint_of
@@ -30,9 +31,12 @@ class _Rescoring(Execution):
         run.detector.requires_grad_(False)
 
     def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
-        self.attending = attending_in(plan, self.attending)
+        self.state.attending = attending_in(plan, self.state.attending)
         if number == 0:
             load_into(self.assembled.detector, self._checkpoint(loop))
+
+    def _keep(self) -> None:
+        """Nothing is lost that scoring once more would not bring."""
 
     def _save(self, loop: int) -> None:
         """The weights are in the source already."""

@@ -1,7 +1,6 @@
 """What the path of a trained model stands for: a checkpoint, and the experiment that it is used with."""
 
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
-from ..experiment.source import plugin_files
+from ..experiment.source import parse_toml, plugin_files
 from ..record.folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
 from ..registry import Registry
 from .metadata import Metadata, read_metadata
@@ -67,7 +66,7 @@ def _quoted(folder: Path) -> Path:
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         loop = metrics.get("quoted", {}).get("loop")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
     if not loop:
         problem = "the run quotes no loop: it is not finished, or has trained none"
@@ -90,7 +89,7 @@ def _scored_again(folder: Path) -> Path | None:
     """The run whose checkpoints a run scored again, as its manifest names it; it has none of its own."""
     try:
         source = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("rescored_from")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return None if source is None else Path(source)
 
@@ -110,8 +109,5 @@ def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path |
     if metadata.experiment is None:
         problem = "does not say which experiment it belongs to"
         raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")
-    try:
-        return tomllib.loads(metadata.experiment), f"{checkpoint} (its experiment)"
-    except tomllib.TOMLDecodeError as error:
-        problem = f"the experiment that it holds is not TOML: {error}"
-        raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment") from None
+    source = f"{checkpoint} (its experiment)"
+    return parse_toml(metadata.experiment, source, "name the experiment file with --experiment"), source

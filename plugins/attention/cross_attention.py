@@ -18,6 +18,8 @@ class CrossAttention(AttentionStage):
     Raises `UserError` where the heads do not divide the text width.
     """
 
+    reads_row_of = True
+
     def __init__(self, options: CrossAttentionOptions, setting: StageSetting) -> None:
         super().__init__()
         inner = setting.text_width
@@ -48,18 +50,22 @@ class CrossAttention(AttentionStage):
     def attend(self, tokens: Float[Tensor, "items L D"], context: Context) -> Float[Tensor, "items L D"]:
         """The attention's output alone, before it joins the stream.
 
-        Items that share a context row are laid end to end as queries of that row, so no context is ever copied.
+        Items that share a context row are laid end to end as queries of that row, so no context is ever copied; where
+        they mix rows, each row's keys and values are computed once and picked for its items.
         """
         items, length, width = tokens.shape
-        rows = context.tokens.shape[0]
+        keys, values, mask = self.k_proj(context.tokens), self.v_proj(context.tokens), context.mask
+        if context.row_of is not None:
+            keys, values = keys[context.row_of], values[context.row_of]
+            mask = None if mask is None else mask[context.row_of]
+        rows = len(keys)
         if items % rows:
             raise ValueError(f"{items} items cannot share {rows} context rows evenly")
-        mask = None if context.mask is None else _broadcast(context.mask)
         attended = scaled_dot_product_attention(
             self._split(self.q_proj(tokens.reshape(rows, items // rows * length, width))),
-            self._split(self.k_proj(context.tokens)),
-            self._split(self.v_proj(context.tokens)),
-            attn_mask=mask,
+            self._split(keys),
+            self._split(values),
+            attn_mask=None if mask is None else _broadcast(mask),
             dropout_p=self.dropout if self.training else 0.0,
         )
         joined = attended.transpose(1, 2).reshape(items, length, -1)

@@ -29,6 +29,7 @@ class ImageCrossEntropy(Loss):
     """Cross-entropy of the detection logits on the image label."""
 
     needs = ("detection_logits", "labels")
+    over_batch = "mean"
 
     def __init__(self, options: ImageCrossEntropyOptions) -> None:
         super().__init__()

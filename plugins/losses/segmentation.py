@@ -37,6 +37,7 @@ class LevelLoss(Loss):
     """A loss of each level's map; its terms are named `level_6_focal` and the like."""
 
     needs = ("level_probabilities", "masks")
+    over_batch = "mean"
 
     def forward(
         self, *, level_probabilities: dict[int, Float[Tensor, "B 2 S S"]], masks: Float[Tensor, "B 1 S S"]

@@ -19,7 +19,10 @@ def is_path(text: str) -> bool:
 
 def _absolute(text: str) -> str:
     """Paths are made absolute at once, so that the resolved experiment finds them from anywhere."""
-    return str(Path(text).expanduser().resolve()) if is_path(text) else text
+    try:
+        return str(Path(text).expanduser().resolve()) if is_path(text) else text
+    except RuntimeError as error:  # a link that leads to itself, or the home of nobody
+        raise ValueError(f"is no path ({error})") from None
 
 
 NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
@@ -47,6 +50,13 @@ class OpenClipOptions(Options):
     surgery_blocks: int | None = Field(
         None, ge=0, description="last vision blocks with V-V attention in frozen features; by default 19 of 24"
     )
+
+
+def weights_at_hand() -> list[str]:
+    """Published weights that lie on this machine, as "MODEL TAG"; `aakit doctor` lists them."""
+    from .at_hand import tags_at_hand
+
+    return tags_at_hand()
 
 
 @hookimpl

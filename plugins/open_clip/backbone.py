@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from textwrap import shorten
 from typing import Any
 
+import open_clip
 import torch
 from jaxtyping import Float, Int
 from open_clip import CLIP, SimpleTokenizer
@@ -15,6 +16,7 @@ from aaclip_kit import Backbone, Surgery, Tower, UserError
 
 from . import OpenClipOptions
 from .block import run_block
+from .quick_gelu import QuickGELU
 from .quiet import quiet
 from .source import Source, find_source, unsupported
 from .weights import load_weights
@@ -165,6 +167,10 @@ def _build(config: dict[str, Any]) -> Any:
     try:
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(_RANDOM_SEED)
-            return CLIP(**config)
-    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+            model = CLIP(**config)
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
         raise UserError(f"open_clip cannot build this model: {error}", where="backbone.model") from None
+    for name, module in list(model.named_modules()):
+        if type(module) is open_clip.transformer.QuickGELU:
+            model.set_submodule(name, QuickGELU())
+    return model

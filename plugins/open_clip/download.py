@@ -20,9 +20,9 @@ _HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 def weights_of_tag(model: str, tag: str, config: dict[str, Any]) -> Path:
     """The weights file of a pretrained tag's `config`. Raises `UserError` that says which file to put where."""
-    cached = _cached(config)
-    if cached is not None:
-        return cached
+    there = cached(config)
+    if there is not None:
+        return there
     # Anything may go wrong between here and a distant server; the user needs one thing, where to get the file.
     try:
         if config.get("hf_hub"):
@@ -38,18 +38,19 @@ def weights_of_tag(model: str, tag: str, config: dict[str, Any]) -> Path:
         ) from error
 
 
-def _hub_files(config: dict[str, Any]) -> tuple[str, list[str]]:
-    repository, _, name = str(config.get("hf_hub", "")).rpartition("/")
-    return repository, [name] if name else list(_HUB_NAMES)
-
-
-def _cached(config: dict[str, Any]) -> Path | None:
+def cached(config: dict[str, Any]) -> Path | None:
+    """The weights file of a tag's `config` in the hub's cache; None where it was not fetched."""
     repository, names = _hub_files(config)
     for name in names if repository else ():
         found = huggingface_hub.try_to_load_from_cache(repository, name)
         if isinstance(found, str):
             return Path(found)
     return None
+
+
+def _hub_files(config: dict[str, Any]) -> tuple[str, list[str]]:
+    repository, _, name = str(config.get("hf_hub", "")).rpartition("/")
+    return repository, [name] if name else list(_HUB_NAMES)
 
 
 def _check_hub_name() -> None:

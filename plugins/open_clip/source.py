@@ -68,16 +68,32 @@ def _local(file: Path, own: Path, pretrained: str) -> Source:
         preprocess = content.get("preprocess_cfg", {})
         mean, std = _statistics(preprocess)
         plain = dict(config)
+        _check_types(plain)
     except FileNotFoundError:
         fix = f"put the model's {file.name} there, or name another model"
         raise UserError("the model's configuration is missing", where=str(file), fix=fix) from None
-    except (ValueError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, OSError) as error:
         raise UserError(f"is no open_clip configuration ({error})", where=str(file), fix="restore the file") from None
     weights = {"own": own, "none": None}.get(pretrained, Path(pretrained))
     if weights is not None and not weights.is_file():
         fix = f"put {own.name} there" if pretrained == "own" else 'give a weights file, "own" or "none"'
         raise UserError(f"the weights file {weights} does not exist", where="backbone.pretrained", fix=fix)
     return Source(plain, weights, bool(plain.get("quick_gelu", False)), mean, std)
+
+
+def _check_types(config: dict[str, Any]) -> None:
+    """Raise TypeError for a configuration whose parts are no tables, or whose sizes are no positive whole numbers."""
+    sizes = {"vision_cfg": ("image_size", "patch_size", "width"), "text_cfg": ("vocab_size", "width", "layers")}
+    for part, keys in sizes.items():
+        table = config.get(part, {})
+        if not isinstance(table, dict):
+            raise TypeError(f"{part} is no table")
+        for key in keys:
+            if not (isinstance(size := table.get(key, 1), int) and size > 0):
+                raise TypeError(f"{part}.{key} is no positive whole number")
+    # A list of depths is that of a tower of another kind, which is told of by its name.
+    if isinstance(depth := config.get("vision_cfg", {}).get("layers", 1), int) and depth < 1:
+        raise TypeError("vision_cfg.layers is no positive whole number")
 
 
 def _named(model: str, pretrained: str) -> Source:

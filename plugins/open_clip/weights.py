@@ -23,14 +23,25 @@ _SHOWN = 4
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Weights by CLIP's state-dict keys. Raises `UserError` for a damaged file, or one that holds more than weights."""
+    """Weights by CLIP's state-dict keys.
+
+    Raises `UserError` for a damaged file, one that holds more than weights, or numbers that are no weights.
+    """
     content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise UserError("holds no weights by name", where=str(file), fix="give a CLIP state dict")
     named = {str(key).removeprefix("module."): value for key, value in content.items()}
-    return {key: value for key, value in named.items() if key not in _UNUSED and isinstance(value, Tensor)}
+    weights = {key: value for key, value in named.items() if key not in _UNUSED and isinstance(value, Tensor)}
+    for key, value in weights.items():
+        if not (value.is_floating_point() and value.layout == torch.strided and value.device.type == "cpu"):
+            problem = f"{key} is no tensor of weights: it is {value.dtype}, {value.layout}, on {value.device}"
+            raise UserError(problem, where=str(file), fix="give weights in 16 or 32 bits")
+        if not torch.isfinite(value).all():
+            fix = "fetch the file again, or give other weights"
+            raise UserError(f"{key} holds numbers that are not finite", where=str(file), fix=fix)
+    return weights
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -75,7 +86,7 @@ def _misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError) as error:
         raise _damaged(file, error) from None
 
 

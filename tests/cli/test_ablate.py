@@ -47,8 +47,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[int, ...], list
     found: dict[tuple[int, ...], list[list[str]]] = {}
     plain = TrainBatches.epoch
 
-    def epoch(self: TrainBatches, number: int) -> Iterator[object]:
-        batches = list(plain(self, number))
+    def epoch(self: TrainBatches, number: int, *held: object) -> Iterator[object]:
+        batches = list(plain(self, number, *held))
         found.setdefault((*self.key, number), []).append([str(one.image) for batch in batches for one in batch.samples])
         return iter(batches)
 

@@ -59,7 +59,7 @@ def test_every_faulty_file_is_named_and_left_out(root: Path) -> None:
     found = survey(replace(data_set(root), faults=(brought,)))
     said = {Path(str(fault.where)).name: fault.problem for fault in found.faults}
     assert list(said) == ["list.csv, line 3", "000.png", "001.png", "002.png", "002_mask.png", "003_mask.png"]
-    assert said["000.png"] == "cannot be read as an image: what it holds is no image"
+    assert said["000.png"] == "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF or WebP"
     assert said["002.png"] == "is too large: it has more than 100,000,000 pixels"
     assert said["002_mask.png"] == "the mask is 3 x 3 pixels, its image 40 x 40"
     assert said["003_mask.png"] == "there is no such file"
@@ -94,7 +94,7 @@ def test_an_image_that_may_not_be_read_is_a_fault(root: Path) -> None:
     image.mkdir()
     (fault,) = survey(data_set(root)).faults
     assert fault.where == str(image)
-    assert fault.problem.startswith("cannot be read (")
+    assert fault.problem == "is no plain file"
 
 
 def test_a_black_mask_is_seen(root: Path) -> None:

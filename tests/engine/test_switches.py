@@ -164,7 +164,7 @@ def test_text_context_padding(small_experiment: Path) -> None:
     found = changed(small_experiment, "text_context_padding", "attended")
     assert found == {"text context", "image features", *TEXT_PHASE_SEES, "scores"}
     context = build(small_experiment, "switches.text_context_padding=attended").detector.text_contexts(CLASSES, True)
-    assert context["text"].tokens.shape == (4, 16 * 77, 16) and context["text"].mask is None
+    assert context["text"].tokens.shape == (len(set(CLASSES)), 16 * 77, 16) and context["text"].mask is None
 
 
 def test_trained_context(small_experiment: Path) -> None:

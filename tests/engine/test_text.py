@@ -176,6 +176,8 @@ def test_masked_context_of_a_class_does_not_depend_on_longer_names_beside_it(run
 
 def test_images_of_one_class_share_one_context_row(run: Run) -> None:
     assert run.detector.text_contexts(("red_cloth",) * 5, True)["text"].tokens.shape[0] == 1
-    rows = run.detector.text_contexts(CLASSES, True)["text"].tokens
+    context = run.detector.text_contexts(CLASSES, True)["text"]
+    assert len(context.tokens) == len(set(CLASSES)) < len(CLASSES)
+    rows = context.expanded(len(CLASSES)).tokens
     assert torch.equal(rows[0], rows[3]) and torch.equal(rows[1], rows[2]) and not torch.equal(rows[0], rows[1])
     assert run.detector.text_contexts(CLASSES, False) == {}

@@ -25,6 +25,9 @@ OVERRIDES = {
         "data.validation.use=synthetic",
         "data.validation.split=validation",
         "evaluation.text_conditioning=image",
+        "augmentation.views=3",
+        "cache.features=disk",
+        "cache.memory_gb=0.5",
     ),
 }
 
@@ -42,6 +45,7 @@ def test_the_copy_is_the_same_experiment(
     assert again.losses == experiment.losses
     assert again.stages == experiment.stages
     assert again.file.augmentation == experiment.file.augmentation
+    assert again.file.cache == experiment.file.cache
     assert again.file.seed == experiment.file.seed
     assert resolved_toml(again) == resolved_toml(experiment)
 
@@ -68,8 +72,10 @@ def test_the_order_of_stages_stays(checked: Load, edit: Callable[[str, str], Non
 
 def test_paths_become_absolute(checked: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    overrides = ("data.train.root=here/data", "data.test.root=~/data", "init.checkpoint=~/a.safetensors")
+    overrides = ("data.train.root=here/data", "data.test.root=~/data", "init.checkpoint=~/a.safetensors",
+                 "cache.folder=kept")  # fmt: skip
     tables = tomllib.loads(resolved_toml(checked(*overrides)))
     assert Path(tables["data"]["train"]["root"]) == (tmp_path / "here" / "data").resolve()
     assert Path(tables["data"]["test"]["root"]) == (Path.home() / "data").resolve()
     assert Path(tables["init"]["checkpoint"]) == (Path.home() / "a.safetensors").resolve()
+    assert Path(tables["cache"]["folder"]) == (tmp_path / "kept").resolve()

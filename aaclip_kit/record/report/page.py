@@ -33,7 +33,8 @@ def write_report(folder: Path) -> Path:
         training=training.section(run),
         what_ran=what_ran.section(run),
     )
-    (folder / REPORT).write_text(html, encoding="utf-8")
+    # The name of an image file may be in another encoding.
+    (folder / REPORT).write_text(html, encoding="utf-8", errors="backslashreplace")
     return folder / REPORT
 
 

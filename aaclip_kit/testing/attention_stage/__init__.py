@@ -71,8 +71,10 @@ CHECKS: Final = (
     _check(
         "S9",
         "rows-serve-items-in-a-row",
-        "A context row serves items / rows items in a row: sharing it gives what a copy for each item gives.",
-        "use context.expanded(len(tokens)), or reshape [items, L, D] to [rows, items / rows * L, D]",
+        "A context row serves items / rows items in a row, or where the stage reads_row_of, those that row_of names: "
+        "sharing it gives what a copy for each item gives.",
+        "use context.expanded(len(tokens)), or reshape [items, L, D] to [rows, items / rows * L, D]; leave "
+        "reads_row_of as it is unless forward goes by row_of",
         "context:rows_serve_items_in_a_row",
     ),
     _check(

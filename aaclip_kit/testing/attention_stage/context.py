@@ -23,6 +23,11 @@ def rows_serve_items_in_a_row(subject: Subject) -> None:
         copied = replace(given, context=given.seen.expanded(6))
         if difference := beyond(result(stage, given), result(stage, copied), tolerance=NEAR):
             raise Found(f"6 items on 2 shared rows and on 6 copies of them differ by {difference:.2g}")
+        if stage.reads_row_of:
+            mixed = replace(given.seen, row_of=torch.tensor([1, 0, 0, 1, 1, 0]))
+            named, copied = replace(given, context=mixed), replace(given, context=mixed.expanded(6))
+            if difference := beyond(result(stage, named), result(stage, copied), tolerance=NEAR):
+                raise Found(f"6 items with rows 1, 0, 0, 1, 1, 0 by row_of and on copies differ by {difference:.2g}")
 
 
 def mask_is_obeyed(subject: Subject) -> None:

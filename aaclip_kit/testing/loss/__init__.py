@@ -79,4 +79,12 @@ CHECKS: Final = (
         "see the error; `aakit --debug run` on an experiment with this loss shows the whole traceback",
         "training:trains_in_a_run",
     ),
+    _check(
+        "L11",
+        "mean-where-it-says-so",
+        'over_batch is "joint", or "mean", and then each term of a batch is the mean of its parts\' terms, weighted by '
+        "their images.",
+        'set over_batch = "joint", which is right for every loss; or make each term a mean over the images',
+        "terms:mean_where_it_says_so",
+    ),
 )

@@ -136,6 +136,17 @@ class KnowsItsSide(Good):
         return super().term(found.reshape(len(found), 1, 16, 16), masks)
 
 
+class NoMean(Good):
+    over_batch = "mean"
+
+    def term(self, found: Tensor, masks: Tensor) -> Tensor:
+        return super().term(found, masks) ** 2
+
+
+class UnknownOverBatch(Good):
+    over_batch = "sum"  # type: ignore[assignment]
+
+
 BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "undocumented": (Good, Undocumented, "L1"),
     "no_loss": (nn.Identity, GoodOptions, "L2"),
@@ -158,6 +169,8 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "one_type_only": (OneTypeOnly, GoodOptions, "L9"),
     "loses_digits": (LosesDigits, GoodOptions, "L9"),
     "knows_its_side": (KnowsItsSide, GoodOptions, "L10"),
+    "no_mean": (NoMean, GoodOptions, "L11"),
+    "unknown_over_batch": (UnknownOverBatch, GoodOptions, "L11"),
 }
 """Factory, options, and the check that catches it."""
 

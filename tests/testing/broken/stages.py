@@ -221,6 +221,13 @@ class RowsInTurn(Good):
         return super().update(tokens, Context(context.tokens.repeat(many, 1, 1), mask))
 
 
+class OverlooksRowOf(Good):
+    reads_row_of = True
+
+    def update(self, tokens: Tensor, context: Context) -> Tensor:
+        return super().update(tokens, Context(context.tokens, context.mask))
+
+
 class IgnoresTheMask(Good):
     def update(self, tokens: Tensor, context: Context) -> Tensor:
         return super().update(tokens, Context(context.tokens))
@@ -380,6 +387,7 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "mean_of_contexts": (MeanOfContexts, GoodOptions, "S10"),
     "batch_norm": (BatchNorm, GoodOptions, "S11"),
     "rows_in_turn": (RowsInTurn, GoodOptions, "S9"),
+    "overlooks_row_of": (OverlooksRowOf, GoodOptions, "S9"),
     "ignores_the_mask": (IgnoresTheMask, GoodOptions, "S12"),
     "mask_counts": (MaskCounts, GoodOptions, "S12"),
     "pythons_chance": (PythonsChance, GoodOptions, "S7"),

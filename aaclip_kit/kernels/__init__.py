@@ -1,0 +1,1 @@
+"""Formulas that cost more by the passes over memory than by arithmetic, written out with their gradients."""

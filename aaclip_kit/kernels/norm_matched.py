@@ -1,0 +1,123 @@
+"""The norm-matched residual as one operator with its gradient, and which form of it a call gets."""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .choice import fused_is_on
+from .closed_form import ClosedForm, formula
+
+WIDEST = 16384
+"""Most channels that the kernel holds in registers at once."""
+
+_FORWARD = "(Tensor tokens, Tensor update, Tensor? scale, float factor, float keep, float eps, ScalarType dtype)"
+_BACKWARD = "(Tensor gradient, Tensor tokens, Tensor update, Tensor token_norm, Tensor update_norm, Tensor? scale, "
+_BACKWARD += "float factor, float keep, float eps)"
+_THREE = " -> (Tensor, Tensor, Tensor)"
+
+
+def norm_matched(tokens: Tensor, update: Tensor, scale: float | Tensor, keep: float, eps: float) -> Tensor:
+    """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, by the fused kernel where that is chosen.
+
+    Float64, rows wider than `WIDEST`, and shapes that have to be broadcast are left to torch's operations.
+    """
+    single = not isinstance(scale, Tensor) or (scale.numel() == 1 and scale.ndim <= tokens.ndim)
+    if not single or tokens.shape != update.shape:
+        return formula(tokens, update, scale, keep, eps)
+    dtype = _result_dtype(tokens, update, scale)
+    if fused_is_on() and dtype != torch.float64 and tokens.shape[-1] <= WIDEST:
+        return fused(tokens, update, scale, keep, eps, dtype)
+    joined: Tensor = ClosedForm.apply(tokens, update, scale, keep, eps)
+    return joined
+
+
+def fused(tokens: Tensor, update: Tensor, scale: float | Tensor, keep: float, eps: float, dtype: torch.dtype) -> Tensor:
+    """By the kernel: tokens and update of one shape `[..., D]`, a scale of one element, float32 arithmetic."""
+    if isinstance(scale, Tensor):
+        given, factor = scale.reshape(()).to(tokens.device), 1.0
+    else:
+        given, factor = None, float(scale)
+    joined: Tensor = _operator(tokens, update, given, factor, keep, eps, dtype)[0]
+    return joined
+
+
+def why_not_fused(device: torch.device) -> str | None:
+    """Why the kernel cannot run on this device, in words; None where it can: it is tried there, with its gradient.
+
+    With TRITON_INTERPRET=1 it can on a CPU, in Triton's interpreter, to be tested and not to be fast.
+    """
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"it is a kernel for CUDA devices, and the device is {device}"
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            rows = torch.ones(2, 64, device=device, requires_grad=True)
+            fused(rows, rows, 1.0, 1.0, 1e-6, torch.float32).sum().backward()
+    except ImportError:
+        return "triton is not installed"
+    except Exception as error:
+        return f"triton cannot run it on {device} ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})"
+    return None
+
+
+def _result_dtype(tokens: Tensor, update: Tensor, scale: float | Tensor) -> torch.dtype:
+    """The dtype that the formula gives."""
+    if tokens.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        return torch.float32  # there, and not on a CPU, autocast takes norms in float32, and the rest follows them
+    dtype = torch.promote_types(tokens.dtype, update.dtype)
+    return torch.promote_types(dtype, scale.dtype) if isinstance(scale, Tensor) and scale.ndim else dtype
+
+
+@torch.library.custom_op("aaclip_kit::norm_matched_residual", mutates_args=(), schema=_FORWARD + _THREE)
+def _operator(
+    tokens: Tensor, update: Tensor, scale: Tensor | None, factor: float, keep: float, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    from .triton_norm_matched import forward
+
+    return forward(tokens, update, scale, factor, keep, eps, dtype)
+
+
+@torch.library.custom_op("aaclip_kit::norm_matched_residual_backward", mutates_args=(), schema=_BACKWARD + _THREE)
+def _backward_operator(
+    gradient: Tensor,
+    tokens: Tensor,
+    update: Tensor,
+    token_norm: Tensor,
+    update_norm: Tensor,
+    scale: Tensor | None,
+    factor: float,
+    keep: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    from .triton_norm_matched import backward
+
+    return backward(gradient, tokens, update, token_norm, update_norm, scale, factor, keep, eps)
+
+
+@_operator.register_fake
+def _(tokens: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    norm = tokens.new_empty(tokens.shape[:-1], dtype=torch.float32)
+    return tokens.new_empty(tokens.shape, dtype=others[-1]), norm, torch.empty_like(norm)
+
+
+@_backward_operator.register_fake
+def _(gradient: Tensor, tokens: Tensor, update: Tensor, token_norm: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    shares = token_norm.new_empty(0 if others[1] is None else token_norm.shape)
+    return tokens.new_empty(tokens.shape), update.new_empty(update.shape), shares
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    tokens, update, scale, ctx.factor, ctx.keep, ctx.eps, _ = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(tokens, update, *output[1:], scale)
+
+
+def _differentiate(ctx: Any, gradient: Tensor, *others: Any) -> tuple[Tensor | None, ...]:
+    *tensors, scale = ctx.saved_tensors
+    found = _backward_operator(gradient, *tensors, scale, ctx.factor, ctx.keep, ctx.eps)
+    for_scale = None if scale is None else found[2].sum().to(scale.dtype)
+    return found[0], found[1], for_scale, None, None, None, None
+
+
+_operator.register_autograd(_differentiate, setup_context=_save)

@@ -1,0 +1,98 @@
+"""Checkpoint files of any content: tensors and metadata, or one plain error; never code, and no weight changed."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save
+from torch import Tensor
+
+from aaclip_kit import UserError
+from aaclip_kit.engine.detector import Detector
+from aaclip_kit.trained.checkpoint import load_into, read, trained_state
+from aaclip_kit.trained.metadata import About, Metadata, read_metadata
+
+from ..engine.build import build
+from ..hostile.given import safetensors_bytes
+from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
+
+METADATA = Metadata(About("small", 1, (), ("text",)), "seed = 3\n").as_strings()
+SMALL = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(4)}
+
+
+def pickled(content: Any, zipped: bool = True) -> bytes:
+    out = io.BytesIO()
+    torch.save(content, out, _use_new_zipfile_serialization=zipped)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Detector:
+    from ..conftest import EXPERIMENT
+
+    file = tmp_path_factory.mktemp("fuzz") / "small.toml"
+    file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    return build(file).detector
+
+
+def outcome(content: bytes, name: str) -> Any:
+    with file_of(content, name) as path:
+        metadata = result_of(read_metadata, path)
+        if isinstance(metadata, Metadata):
+            assert Metadata.from_strings(metadata.as_strings()) == metadata
+            assert result_of(metadata.started_from, metadata)
+        found = result_of(read, path)
+        assert isinstance(found, UserError) or all(isinstance(value, Tensor) for value in found.values())
+        return found
+
+
+@given(damaged([save(SMALL, METADATA), save({"a": torch.zeros(0)})]))
+@fuzzed()
+def test_damaged_safetensors(content: bytes) -> None:
+    outcome(content, "a.safetensors")
+
+
+DTYPES = st.sampled_from(["F32", "F16", "BF16", "F64", "I64", "U8", "BOOL", "F8_E4M3", "F4", "C64", "X", 3, None])
+ENTRIES = st.fixed_dictionaries(
+    {"dtype": DTYPES, "shape": st.lists(NUMBERS, max_size=3), "data_offsets": st.lists(st.integers(-4, 40), max_size=3)}
+)
+HEADERS = st.dictionaries(TEXTS, st.one_of(ENTRIES, VALUES), max_size=4)
+
+
+@given(
+    HEADERS,
+    st.dictionaries(st.sampled_from([*METADATA, "x"]), st.one_of(VALUES.map(json.dumps), TEXTS)),
+    st.integers(0, 40),
+)
+@fuzzed()
+def test_safetensors_that_say_anything(header: dict[str, Any], metadata: dict[str, str], size: int) -> None:
+    outcome(safetensors_bytes({**header, "__metadata__": metadata}, bytes(size)), "a.safetensors")
+
+
+@given(damaged([pickled(SMALL), pickled(SMALL, zipped=False), pickle.dumps({"a": [1, {"b": (2.0, None)}]})]))
+@fuzzed()
+def test_damaged_pickles(content: bytes) -> None:
+    outcome(content, "a.pth")
+
+
+@given(st.data())
+@fuzzed(0.3)
+def test_a_checkpoint_is_loaded_whole_or_not_at_all(detector: Detector, data: st.DataObject) -> None:
+    state = trained_state(detector)
+    before = {name: value.clone() for name, value in state.items()}
+    content = data.draw(damaged([save(state, METADATA)], most=3))
+    with file_of(content, "a.safetensors") as path:
+        found = result_of(load_into, detector, path)
+    after = trained_state(detector)
+    if isinstance(found, UserError):
+        assert all(torch.equal(before[name], value) for name, value in after.items())
+    else:
+        assert all(torch.isfinite(value).all() for value in after.values())

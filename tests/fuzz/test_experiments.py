@@ -1,0 +1,102 @@
+"""Experiment files and overrides of any content: a checked experiment or one plain error."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aaclip_kit.discovery import discover
+from aaclip_kit.experiment import Experiment, load, resolved_toml
+from aaclip_kit.experiment.source import parse_toml
+from aaclip_kit.registry import Registry
+
+from ..conftest import EXPERIMENT
+from .cases import TEXTS, VALUES, damaged, file_of, fuzzed, result_of
+
+WHOLE = EXPERIMENT.format(model="./no/such/model", data="./no/such/data")
+TABLES = parse_toml(WHOLE, "here", "")
+KEYS = sorted({key for table in [TABLES, *TABLES.values()] if isinstance(table, dict) for key in table})
+WORDS = [
+    word.encode() for word in ("=", "[", "]", "[[a]]", '"', "'''", "#", "\n", ".", "{", "}", "1e999", "nan", "\\u0000")
+]
+
+
+@cache
+def registry() -> Registry:
+    return discover()
+
+
+def outcome(content: bytes, *overrides: str) -> Any:
+    with file_of(content, "experiment.toml") as path:
+        found = result_of(load, path, registry(), overrides)
+        if isinstance(found, Experiment):
+            again = path.parent / "again.toml"
+            again.write_text(resolved_toml(found), encoding="utf-8")
+            try:
+                assert resolved_toml(load(again, registry())) == resolved_toml(found)
+            finally:
+                again.unlink()
+        return found
+
+
+@given(damaged([WHOLE.encode()]))
+@fuzzed()
+def test_damaged_text(content: bytes) -> None:
+    outcome(content)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from([*WORDS, *(key.encode() for key in KEYS)]), st.binary(max_size=6)), max_size=40)
+)
+@fuzzed()
+def test_pieces_of_text(pieces: list[bytes]) -> None:
+    outcome(b"".join(pieces))
+    outcome(WHOLE.encode() + b"\n" + b"".join(pieces))
+
+
+def plain(value: Any) -> Any:
+    """What TOML can hold of it: no null, no half of a character."""
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [plain(item) for item in value if item is not None]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+@st.composite
+def changed(draw: st.DrawFn) -> dict[str, Any]:
+    """The tables with values exchanged, taken out and put in, at any depth."""
+    tables = parse_toml(WHOLE, "here", "")
+    for _ in range(draw(st.integers(1, 4))):
+        table: Any = tables
+        while inner := [item for item in table.values() if isinstance(item, dict)]:
+            if draw(st.booleans()):
+                break
+            table = draw(st.sampled_from(inner))
+        key = draw(st.one_of(st.sampled_from([*table, *KEYS]), TEXTS))
+        if draw(st.integers(0, 4)) == 0:
+            table.pop(key, None)
+        else:
+            table[key] = draw(VALUES)
+    return plain(tables)
+
+
+@given(changed())
+@fuzzed()
+def test_tables_with_other_values(tables: dict[str, Any]) -> None:
+    outcome(tomli_w.dumps(tables).encode())
+
+
+PLACES = st.sampled_from(
+    [*TABLES, *(f"{name}.{key}" for name, table in TABLES.items() if isinstance(table, dict) for key in table)]
+)
+
+
+@given(st.lists(st.tuples(st.one_of(PLACES, TEXTS), st.one_of(TEXTS, VALUES.map(repr))), min_size=1, max_size=3))
+@fuzzed()
+def test_overrides(pairs: list[tuple[str, str]]) -> None:
+    outcome(WHOLE.encode(), *(f"{key}={value}" for key, value in pairs))

@@ -1,0 +1,91 @@
+"""Manifests, lists and folders of any content: a data set with its faults, or one plain error."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from aaclip_kit_plugins.folder import FolderOptions, read_folder
+from aaclip_kit_plugins.manifest import ManifestOptions, read_manifest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aaclip_kit import DataSet, UserError
+from aaclip_kit.data.checks import remarks, unshowable
+from aaclip_kit.data.listing import list_images
+from aaclip_kit.data.survey import survey
+
+from .cases import TEXTS, VALUES, damaged, file_of, fuzzed, result_of
+
+ROW = {"image_path": "rows.jsonl", "label": 0, "class_name": "a"}
+LINES = "".join(json.dumps({**ROW, "label": label, "mask_path": "m.png"}) + "\n" for label in (0, 1, 0)).encode()
+CSV = b'image_path,label,class_name,mask_path\nrows.csv,0,a,\n"b,c.png",1,"d\ne",m.png\n'
+
+
+def outcome(content: bytes, name: str) -> None:
+    with file_of(content, name) as path:
+        result_of(list_images, [path])
+        found = result_of(read_manifest, ManifestOptions(manifest=path))
+        if isinstance(found, DataSet):
+            root = path.parent.resolve()
+            assert all(sample.image.resolve().is_relative_to(root) for sample in found.samples)
+            assert all(sample.class_name.isprintable() for sample in found.samples)
+            result_of(surveyed, found)
+
+
+def surveyed(data: DataSet) -> None:
+    """What a run does with a data set before anything else."""
+    found = survey(data)
+    for fault in found.faults:
+        str(fault).encode()
+    if not unshowable(found.data, "data.test"):
+        found.fingerprint()
+        remarks(found)
+
+
+@given(damaged([LINES]))
+@fuzzed()
+def test_damaged_json_lines(content: bytes) -> None:
+    outcome(content, "rows.jsonl")
+
+
+@given(
+    st.lists(
+        st.one_of(VALUES, st.fixed_dictionaries({}, optional=dict.fromkeys([*ROW, "mask_path"], VALUES))), max_size=5
+    )
+)
+@fuzzed()
+def test_json_lines_of_any_values(rows: list[Any]) -> None:
+    whole = [{**ROW, **row} if isinstance(row, dict) else row for row in rows]
+    outcome("".join(json.dumps(row) + "\n" for row in [*rows, *whole]).encode(), "rows.jsonl")
+
+
+@given(damaged([CSV]))
+@fuzzed()
+def test_damaged_csv(content: bytes) -> None:
+    outcome(content, "rows.csv")
+
+
+NAMES = st.one_of(
+    st.binary(min_size=1, max_size=20),
+    TEXTS.map(lambda text: text.encode(errors="surrogatepass")),
+    st.sampled_from([b"good", b"test", b"ground_truth", b"a.png", b"a_mask.png"]),
+).filter(lambda name: 0 < len(name) < 200 and b"/" not in name and b"\0" not in name and name not in (b".", b".."))
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, NAMES, st.sampled_from([b"", b".png", b".JPG"])), min_size=1, max_size=4))
+@fuzzed(0.5)
+def test_folders_and_files_of_any_name(places: list[tuple[bytes, ...]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for class_name, defect, stem, suffix in places:
+            for image in (b"test/" + defect, b"test/good"):
+                path = os.path.join(os.fsencode(folder), class_name, image)  # noqa: PTH118 - bytes
+                os.makedirs(path, exist_ok=True)  # noqa: PTH103
+                with open(os.path.join(path, stem + suffix), "wb") as file:  # noqa: PTH118, PTH123
+                    file.write(b"no image")
+        found = result_of(read_folder, FolderOptions(root=Path(folder)))
+        if not isinstance(found, UserError):
+            result_of(surveyed, found)

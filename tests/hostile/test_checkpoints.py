@@ -1,0 +1,225 @@
+"""Hostile checkpoints: one plain error in a short time, no code run, no weight changed."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aaclip_kit import UserError
+from aaclip_kit.discovery import discover
+from aaclip_kit.engine.assemble import Run
+from aaclip_kit.trained.checkpoint import load_into, read, trained_state
+from aaclip_kit.trained.metadata import read_metadata
+from aaclip_kit.trained.source import find_trained
+
+from ..engine.build import build, values_of
+from .given import NO_FILES, Code, entry, safetensors_bytes, within
+
+HEAD = "heads.text.linear.weight"
+
+
+@pytest.fixture
+def run(small_experiment: Path) -> Run:
+    return build(small_experiment)
+
+
+FOUR = bytes(4)
+HEADERS: dict[str, bytes] = {
+    "a header longer than the file": safetensors_bytes({"a": entry([1], 0, 4)}, FOUR, length=10**6),
+    "a header of exabytes": safetensors_bytes({"a": entry([1], 0, 4)}, FOUR, length=2**62),
+    "a header of 200 MB that is not there": safetensors_bytes(b"{}", length=200 * 10**6),
+    "overlapping tensors": safetensors_bytes({"a": entry([2], 0, 8), "b": entry([2], 4, 12)}, bytes(12)),
+    "one place for two tensors": safetensors_bytes({"a": entry([1], 0, 4), "b": entry([1], 0, 4)}, FOUR),
+    "a tensor beyond the file": safetensors_bytes({"a": entry([2], 0, 8)}, FOUR),
+    "a place that ends before it begins": safetensors_bytes({"a": entry([1], 4, 0)}, FOUR),
+    "a negative shape": safetensors_bytes({"a": entry([-1], 0, 4)}, FOUR),
+    "a shape beyond 64 bits": safetensors_bytes({"a": entry([2**62, 4], 0, 4)}, FOUR),
+    "a hole between tensors": safetensors_bytes({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12)),
+    "bytes that belong to nothing": safetensors_bytes({"a": entry([1], 0, 4)}, bytes(8)),
+    "an unknown dtype": safetensors_bytes({"a": entry([1], 0, 4, "F31")}, FOUR),
+    "a dtype that is a number": safetensors_bytes({"a": {**entry([1], 0, 4), "dtype": 3}}, FOUR),
+    "six bits a number": safetensors_bytes({"a": entry([4], 0, 3, "F6_E2M3")}, bytes(3)),
+    "brackets without an end": safetensors_bytes(b"[" * 100_000),
+    "no JSON": safetensors_bytes(b'{"a": '),
+    "a list": safetensors_bytes(b"[]"),
+    "a name in no encoding": safetensors_bytes(b'{"\xff": {}}'),
+}
+
+
+@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
+def test_a_header_that_lies_is_one_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    for reader in (read, read_metadata):
+        with within(10):
+            try:
+                reader(path)
+            except UserError as error:
+                assert error.where == str(path) and error.fix and "\n" not in error.problem
+            else:
+                assert reader is read_metadata, "its tensors have been read"
+
+
+def test_one_name_twice_is_one_tensor_or_an_error(tmp_path: Path) -> None:
+    one = json.dumps(entry([1], 0, 4)).encode()
+    path = tmp_path / "twice.safetensors"
+    path.write_bytes(safetensors_bytes(b'{"a": ' + one + b', "a": ' + one + b"}", FOUR))
+    try:
+        assert list(read(path)) == ["a"]
+    except UserError as error:
+        assert "cannot be read" in error.problem
+
+
+def _first(value: Tensor, number: float) -> Tensor:
+    changed = value.clone()
+    changed[0, 0] = number
+    return changed
+
+
+def _with(change: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    return lambda state: {**state, HEAD: change(state[HEAD])}
+
+
+NUMBERS = {
+    "whole numbers": (_with(lambda value: value.to(torch.int64)), "is no tensor of weights: it is torch.int64"),
+    "complex numbers": (_with(lambda value: value.to(torch.complex64)), "it is torch.complex64"),
+    "truth values": (_with(lambda value: value > 0), "it is torch.bool"),
+    "eight bits": (_with(lambda value: value.to(torch.float8_e4m3fn)), "it is torch.float8_e4m3fn"),
+    "no number": (_with(lambda value: _first(value, float("nan"))), "holds numbers that are not finite"),
+    "infinity": (_with(lambda value: _first(value, float("inf"))), "holds numbers that are not finite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(("change", "said"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_are_no_weights_are_refused(
+    run: Run, tmp_path: Path, suffix: str, change: Callable[..., Any], said: str
+) -> None:
+    path, before = tmp_path / f"bad{suffix}", values_of(run.detector)
+    (save_file if suffix == ".safetensors" else torch.save)(change(trained_state(run.detector)), path)
+    with pytest.raises(UserError, match=said) as caught:
+        load_into(run.detector, path)
+    assert HEAD in caught.value.problem
+    assert all(torch.equal(value, before[name]) for name, value in values_of(run.detector).items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_weights_all_the_same(run: Run, tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {name: value.to(dtype) for name, value in trained_state(run.detector).items()}
+    save_file(state, tmp_path / "half.safetensors")
+    load_into(run.detector, tmp_path / "half.safetensors")
+    assert torch.equal(trained_state(run.detector)[HEAD], state[HEAD].float())
+
+
+ODD: dict[str, Callable[[Tensor], Any]] = {
+    "sparse": lambda value: value.to_sparse(),
+    "on no device": lambda value: value.to("meta"),
+    "one number for all": lambda value: value[:1, :1].expand(value.shape),
+    "a negative view": lambda value: torch._neg_view(value),
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_odd_tensors_of_a_pickle_are_read_as_numbers_or_refused(
+    run: Run, tmp_path: Path, change: Callable[[Tensor], Any]
+) -> None:
+    path, state = tmp_path / "odd.pth", trained_state(run.detector)
+    torch.save({**state, HEAD: change(state[HEAD])}, path)
+    try:
+        load_into(run.detector, path)
+    except UserError as error:
+        assert HEAD in error.problem
+    else:
+        assert torch.isfinite(trained_state(run.detector)[HEAD]).all()
+
+
+def _bare(folder: Path, path: Path) -> None:
+    path.write_bytes(pickle.dumps(Code(folder)))
+
+
+def _zipped(folder: Path, path: Path) -> None:
+    torch.save({"a": Code(folder)}, path)
+
+
+def _replaced(folder: Path, path: Path) -> None:
+    """A whole checkpoint, its table of tensors exchanged for code."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(2)}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, pickle.dumps(Code(folder)) if name.endswith("data.pkl") else old.read(name))
+
+
+def _script(folder: Path, path: Path) -> None:
+    """A whole program as torch once saved them."""
+    torch.save({"a": torch.zeros(1)}, path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(f"{path.stem}/constants.pkl", pickle.dumps(Code(folder)))
+
+
+@pytest.mark.parametrize("write", [_bare, _zipped, _replaced, _script])
+def test_code_in_a_pickle_does_not_run(tmp_path: Path, write: Callable[[Path, Path], None]) -> None:
+    path, ran = tmp_path / "code.pth", tmp_path / "ran"
+    write(ran, path)
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        read(path)
+    assert "weights_only" not in str(caught.value)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_what_is_no_file_is_neither_waited_for_nor_read(
+    tmp_path: Path, make: Callable[[Path], None], suffix: str
+) -> None:
+    path = tmp_path / f"loop_1{suffix}"
+    make(path)
+    for reader in (read, read_metadata):
+        with within(5), pytest.raises(UserError, match="there is no such checkpoint"):
+            reader(path)
+
+
+METADATA = {
+    "brackets": {"about": "[" * 100_000},
+    "an endless number": {"about": "1" * 5000},
+    "a list for names": {"about": json.dumps({"real_names": [1]})},
+    "a number for names": {"about": json.dumps({"real_names": {"a": 3}})},
+    "an unknown domain": {"about": json.dumps({"domain": "culinary"})},
+    "an unknown tower": {"about": json.dumps({"attending": ["text", "audio"]})},
+    "a text for a loop": {"about": json.dumps({"loop": "first"})},
+    "a number for data sets": {"about": json.dumps({"trained_on": 5})},
+    "thresholds that are texts": {"calibration": json.dumps({"rule": "fpr", "image_threshold": "high"})},
+    "no thresholds": {"calibration": "[]"},
+}
+
+
+@pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
+def test_metadata_of_wrong_types_are_one_error(tmp_path: Path, metadata: dict[str, str]) -> None:
+    path = tmp_path / "bad.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata)
+    with within(10), pytest.raises(UserError, match="damaged, or no checkpoint") as caught:
+        read_metadata(path)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 5_000_000, "[" * 100_000, "a" + ".a" * 100_000 + " = 1", "seed = " + "9" * 5000, "\0", "seed = 1\n" * 2],
+    ids=["letters", "brackets", "dots", "an endless number", "a zero byte", "a key twice"],
+)
+def test_an_experiment_in_a_checkpoint_that_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"experiment": text})
+    with within(10), pytest.raises(UserError, match="is not TOML") as caught:
+        find_trained(path, discover())
+    assert len(str(caught.value)) < 2000

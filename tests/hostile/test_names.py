@@ -1,0 +1,166 @@
+"""Names that are commands elsewhere: to a terminal, to a browser, to a file system."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit import UserError, UserErrors
+from aaclip_kit.cli.terminal import PlainConsole, say
+from aaclip_kit.contracts.plain import plain, plain_lines, shortened
+
+from ..command import Command, Ran
+from ..strangers import Strangers
+
+COMMANDS = "\x1b[2J\x1b]0;title\x07\x9b31m\r\x08\u202egnp\u2066\u200f"
+NAME = '<script>alert("1")<img src=x onerror=alert(2)> & \'$x^2_\' | `id` ; "\\n"'
+"""A folder's name that no file system refuses, apart from the slash."""
+
+
+def assert_no_commands(text: str) -> None:
+    found = re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", text)
+    assert not found, text
+
+
+def test_what_a_terminal_would_obey_is_spelled_out() -> None:
+    assert plain(COMMANDS) == (
+        r"\x1b[2J\x1b]0;title\x07\x9b31m\r\x08\u202egnp\u2066\u200f"
+    )  # fmt: skip
+    assert plain("a\nb\tc\ud800") == r"a\nb\tc\ud800"
+    assert plain_lines("a\nb\x1b") == "a\nb\\x1b"
+    assert plain("Zürich 東京 ✓ \U0001f600") == "Zürich 東京 ✓ \U0001f600"
+    assert shortened("a" * 100 + "b" * 100, 10) == "aaaaa ... bbbbb"
+
+
+def test_an_error_is_shown_plainly_and_not_at_length(capsys: pytest.CaptureFixture[str]) -> None:
+    fault = UserError(f"no {COMMANDS}", where=f"a\nerror: b{COMMANDS}", fix=f"x{COMMANDS}" + "y" * 10**6)
+    for error in (fault, UserErrors([fault, fault])):
+        assert_no_commands(str(error))
+        assert all(line.startswith(("a\\nerror: b", "    fix: x")) for line in str(error).split("\n"))
+        assert len(str(error)) < 20_000
+
+
+def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    say(f"a {COMMANDS}\nb")
+    console = PlainConsole(force_terminal=True, color_system="truecolor", width=200)
+    table = Table("name")
+    table.add_row(COMMANDS)
+    console.print(table)
+    console.print(COMMANDS, markup=False, highlight=False, style="red")
+    out = capsys.readouterr().out
+    assert "\x1b[31m" in out, "rich's own colours stay"
+    assert_no_commands(re.sub(r"\x1b\[[0-9;]*m", "", out))
+    assert out.count(r"\x1b[2J") == 3
+
+
+def test_a_plugin_with_a_hostile_name(aakit: Command, strangers: Strangers) -> None:
+    strangers.add(
+        "hostile_name",
+        f'''
+        from aaclip_kit import Options, hookimpl
+
+        class SomeOptions(Options):
+            """Words {ascii(COMMANDS)[1:-1]} and [red]marks[/red]."""
+
+        @hookimpl
+        def register_losses(register):
+            register({COMMANDS + NAME!a}, "nowhere:X", SomeOptions)
+        ''',
+    )
+    strangers.add("hostile_fault", f"raise ValueError({COMMANDS + NAME!a})")
+    for arguments in (["list-plugins"], ["list-plugins", "--json"], ["show", COMMANDS + NAME]):
+        ran = aakit(*arguments)
+        assert ran.code == 0
+        assert_no_commands(ran.out + ran.err)
+        assert "[red]" in ran.out or arguments[-1] == "--json" or "marks" in ran.out
+    assert_no_commands(aakit("show", COMMANDS).err)
+
+
+IMAGES = (NAME, f"{COMMANDS}\nerror: b", os.fsdecode(b"caf\xe9"), "--out")
+"""Marks and quotes, commands and a line end, Latin-1, an option."""
+
+
+def named(defects: Path, folder: Path, class_name: str | bytes) -> Path:
+    """The drawn defects, a class of them and its normal images called so."""
+    root = Path(shutil.copytree(defects, folder / "named"))
+    good = root / "green_wood" / "test" / "good"
+    for number, name in enumerate(IMAGES):
+        (good / f"{number:03}.png").rename(good / f"{name}.png")
+    (root / "green_wood").rename(root / os.fsdecode(class_name))
+    return root
+
+
+def of_root(root: Path, class_name: str) -> list[str]:
+    """Overrides that test on this class."""
+    quoted = class_name.replace("\\", "\\\\").replace('"', '\\"')
+    pairs = (f"data.test.root={str(root)!r}", f'data.test.classes=["{quoted}"]')
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+def test_a_run_over_hostile_names(
+    aakit: Command, place: Path, defects: Path, tmp_path: Path, small_experiment: Path
+) -> None:
+    root, out = named(defects, tmp_path, NAME), place / "out"
+    ran = aakit("run", small_experiment, "--out", out, *of_root(root, NAME))
+    assert ran.code == 0, ran.err
+    assert_no_commands(ran.out + ran.err)
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert {path.name for path in place.iterdir()} == {"out"}, "nothing is written elsewhere"
+    assert aakit("report", out).code == 0
+    ran = aakit("predict", out, root / NAME / "test", "--uncalibrated", "--out", place / "scores")
+    assert ran.code == 0, ran.err
+    assert_no_commands(ran.out + ran.err)
+
+
+def test_a_comparison_of_folders_with_hostile_names(aakit: Command, place: Path, trained: Path) -> None:
+    other = "<img src=x onerror=alert(1)>" + COMMANDS
+    for name in ("a", other):
+        shutil.copytree(trained, place / name)
+    ran = aakit("compare", place / "a", place / other, "--out", place / "compared")
+    assert ran.code == 0, ran.err
+    assert_no_commands(ran.out + ran.err)
+    html = (place / "compared" / "comparison.html").read_text(encoding="utf-8")
+    assert "<img" not in html and "&lt;img" in html
+
+
+@pytest.mark.parametrize("class_name", [COMMANDS, "a\nb", b"caf\xe9"], ids=["commands", "a line end", "Latin-1"])
+def test_a_class_whose_name_cannot_be_shown_is_refused(
+    refused: Callable[..., Ran], defects: Path, tmp_path: Path, class_name: str | bytes
+) -> None:
+    root = named(defects, tmp_path, class_name)
+    shutil.rmtree(root / "red_cloth")
+    ran = refused("--set", f"data.test={{use='folder', root={str(root)!r}}}")
+    assert "holds what cannot be shown" in ran.err
+    assert_no_commands(ran.err)
+
+
+@pytest.mark.parametrize("name", ["../../away", "/away", "a/../../b"])
+def test_a_class_cannot_name_a_place(
+    aakit: Command, place: Path, defects: Path, small_experiment: Path, tmp_path: Path, name: str
+) -> None:
+    """A manifest's class names are any text; files of a run are named after them."""
+    root, manifest = defects / "green_wood", tmp_path / "list.jsonl"
+    rows = [(f"test/{kind}/{n:03}.png", int(kind == "spot"), n) for kind in ("good", "spot") for n in range(4)]
+    manifest.write_text(
+        "".join(
+            json.dumps({"image_path": image, "label": label, "class_name": name,
+                        **({"mask_path": f"ground_truth/spot/{n:03}_mask.png"} if label else {})}) + "\n"
+            for image, label, n in rows
+        )
+    )  # fmt: skip
+    pairs = ("data.test.use=manifest", f"data.test.manifest={str(manifest)!r}", f"data.test.root={str(root)!r}")
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(place / "out")}
+    ran = aakit("run", small_experiment, "--out", place / "out", *(w for pair in pairs for w in ("--set", pair)))
+    assert ran.code == 0, ran.err
+    after = {path for path in tmp_path.rglob("*") if not path.is_relative_to(place / "out")}
+    assert before == after

@@ -1,0 +1,106 @@
+"""A run that dies at any moment, however often, ends as one that never did: bit for bit.
+
+`AAKIT_KILLS` sets how many times it is killed; a death is counted by what the run was doing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .lives import nursery, results_of
+
+KILLS = int(os.environ.get("AAKIT_KILLS", "50"))
+SETTINGS = [
+    "checkpoint.every=1 step",
+    "augmentation.views=1",
+    "scheduler.text_epochs=[3,2]",
+    "scheduler.image_epochs=[4,3]",
+    "evaluation.heatmaps=2",
+]
+
+
+def last_steps(run: Path) -> dict[tuple[int, str], int]:
+    """The number of the last step of each loop's phases."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return {(event["loop"], event["phase"]): event["step"] for event in events if event["event"] == "step"}
+
+
+def doing(run: Path, last: dict[tuple[int, str], int]) -> str:
+    """What a run was doing when it died, by what it has left."""
+    if list(run.glob("snapshots/*.part")) or list(run.glob("checkpoints/*.part")):
+        return "saving"
+    if (run / "metrics.json").exists() and "quoted" in json.loads((run / "metrics.json").read_text()):
+        return "reporting"
+    lines = (run / "events.jsonl").read_text().splitlines() if (run / "events.jsonl").exists() else []
+    event = json.loads(lines[-1]) if lines else {"event": "validation"}
+    if event["event"] == "step" and (event["phase"] == "text" or event["step"] < last[event["loop"], "vision"]):
+        return "training"
+    if event["event"] == "evaluation":
+        return "training" if event["loop"] < max(loop for loop, _ in last) else "reporting"
+    return "evaluating"
+
+
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(tmp_path: Path, small_experiment: Path) -> None:
+    chance, deaths, ends = random.Random(7), Counter[str](), 0
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    with nursery(tmp_path) as home:
+        assert home.live("run", small_experiment, "--out", tmp_path / "whole", *sets) == 0, home.log.read_text()
+        expected, last = results_of(tmp_path / "whole"), last_steps(tmp_path / "whole")
+        length = float(json.loads((tmp_path / "whole" / "manifest.json").read_text())["seconds"])
+        while deaths.total() < KILLS:
+            run = tmp_path / f"run{ends}"
+            first = ("run", small_experiment, "--out", run, *sets)
+            code, lives = -9, 0
+            while code != 0:
+                begun = (run / "experiment.toml").exists()
+                if not begun:
+                    shutil.rmtree(run, ignore_errors=True)
+                after = chance.uniform(0.0, length) if deaths.total() < KILLS else None
+                # One death in ten is anywhere, loading included.
+                at_work = run if chance.random() < 0.9 else None
+                command = ("run", "--resume", run) if begun else first
+                code = home.live(*command, kill_after=after, at_work=at_work)
+                assert code in (0, -9), home.log.read_text()[-3000:]
+                if code == -9:
+                    deaths["loading" if at_work is None else doing(run, last)] += 1
+                    if (run / "report.html").exists() and not (run / "snapshots").exists():
+                        code = 0  # it had nothing left to do but to end
+                lives += 1
+            assert results_of(run) == expected, f"after {lives} lives"
+            assert (run / "report.html").exists() and not (run / "snapshots").exists()
+            ends += 1
+    print(f"{deaths.total()} deaths in {ends} runs: {dict(deaths)}")
+    assert KILLS < 50 or min(deaths[kind] for kind in ("training", "saving", "evaluating", "reporting")) > 0, deaths
+
+
+def test_resuming_what_is_finished_or_is_no_run_is_refused(tmp_path: Path, small_experiment: Path) -> None:
+    with nursery(tmp_path) as home:
+        assert home.live("run", small_experiment, "--out", tmp_path / "run") == 0
+        assert home.live("run", "--resume", tmp_path / "run") == 2, home.log.read_text()[-3000:]
+        assert "is finished" in home.log.read_text()
+        assert home.live("run", "--resume", tmp_path) == 2
+        assert "holds no run" in home.log.read_text()
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_signal_ends_it_with_its_state_saved(tmp_path: Path, small_experiment: Path, number: int) -> None:
+    sets = ["--set", "scheduler.image_epochs=[40,1]", "--set", "checkpoint.every=never"]
+    with nursery(tmp_path) as home:
+        assert home.live("run", small_experiment, "--out", tmp_path / "whole", *sets) == 0, home.log.read_text()
+        run, code, after = tmp_path / "run", 0, 1.0
+        while code != 128 + number:
+            shutil.rmtree(run, ignore_errors=True)
+            command = ("run", small_experiment, "--out", run, *sets)
+            code = home.live(*command, kill_after=after, at_work=run, number=number)
+            after *= 0.5  # it was over before the signal came
+            assert code in (0, 128 + number), home.log.read_text()[-3000:]
+        assert f"go on with: aakit run --resume {run}" in home.log.read_text()
+        assert home.live("run", "--resume", run) == 0, home.log.read_text()[-3000:]
+        assert results_of(run) == results_of(tmp_path / "whole")

@@ -1,0 +1,85 @@
+"""One run a folder; and a folder that cannot be written any more."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit import UserError
+from aaclip_kit.cli.screen import QuietScreen
+from aaclip_kit.discovery import discover
+from aaclip_kit.engine.assemble import assemble
+from aaclip_kit.engine.run import execute
+from aaclip_kit.experiment import load
+from aaclip_kit.record.folder import RunFolder
+from aaclip_kit.resume.lock import LOCK, locked
+from aaclip_kit.resume.snapshot import newest
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from aaclip_kit.resume.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_run_is_refused_until_the_first_dies_however_it_dies(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another run is at work in this folder"), locked(tmp_path):
+            pass
+        other.kill()
+        other.wait()
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).exists()
+
+
+def test_a_run_holds_the_lock_of_its_folder(tmp_path: Path, small_experiment: Path) -> None:
+    run, refused = assemble(load(small_experiment, discover())), list[str]()
+
+    class Tries(QuietScreen):
+        def phase(self, *found: object) -> None:
+            try:
+                with locked(tmp_path / "run"):
+                    pass
+            except UserError as error:
+                refused.append(error.problem)
+
+    execute(run, RunFolder.create(tmp_path / "run"), Tries())
+    assert refused == ["another run is at work in this folder"] * 4
+    with locked(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_cannot_be_written_any_more_is_one_message_and_loses_nothing(
+    tmp_path: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    run, out = assemble(load(small_experiment, discover(), ["checkpoint.every=1 step"])), tmp_path / "run"
+    real, calls = os.fsync, list[int]()
+
+    def failing(descriptor: int) -> None:
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if ".snapshot" in name:
+            calls.append(descriptor)
+            if len(calls) > 3:
+                raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", failing)
+        with pytest.raises(UserError, match="the run's state cannot be saved") as caught:
+            execute(run, RunFolder.create(out), QuietScreen())
+    assert caught.value.fix is not None and f"aakit run --resume {out}" in caught.value.fix
+    snapshot, lines = newest(out / "snapshots")
+    assert snapshot is not None and not lines and not list((out / "snapshots").glob("*.part"))
+    again = assemble(load(small_experiment, discover(), ["checkpoint.every=1 step"]))
+    execute(again, RunFolder(out), QuietScreen(), snapshot)
+    assert (out / "report.html").exists() and not (out / "snapshots").exists()
