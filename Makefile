@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 AAKIT = $(PYTHON) -m aaclip_kit
 
-.PHONY: run test lint docs bench clean
+.PHONY: run test lint docs bench fuzz audit clean
 
 run: $(PYTHON)
 	$(AAKIT) run experiments/feedback.toml
@@ -20,6 +20,18 @@ docs: $(PYTHON)
 
 bench: $(PYTHON)
 	$(PYTHON) benchmarks/bench.py
+
+# The nightly-sized run; `make fuzz CASES=1000` draws fewer.
+CASES ?= 24000
+fuzz: $(PYTHON)
+	AAKIT_FUZZ_CASES=$(CASES) $(PYTHON) -m pytest tests/fuzz
+
+# Known weaknesses of what is installed. Needs the network; --strict, or it is content where it has found out nothing.
+audit: $(PYTHON)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	$(PYTHON) -m pip freeze --exclude-editable > build/audit/installed.txt
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r build/audit/installed.txt
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

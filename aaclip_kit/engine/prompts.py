@@ -47,7 +47,8 @@ class PromptBook:
                 raise UserError(fault.problem, where=fault.where or where, fix=fault.fix) from None
         stacked = torch.stack(tokens)
         ends = torch.stack([backbone.end_of_text(part) for part in tokens])
-        lengths = tuple(int(part.max()) + 1 for part in ends)
+        # On the meta device, where a model is built without weights, there is no token to look at.
+        lengths = tuple(stacked.shape[-1] if part.is_meta else int(part.max()) + 1 for part in ends)
         return cls({name: row for row, name in enumerate(real_names)}, stacked, ends, lengths)
 
     def select(self, classes: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor]:

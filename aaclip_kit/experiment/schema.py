@@ -160,8 +160,8 @@ class ComputeTable(Options):
         None,
         gt=0,
         le=1e6,
-        description="memory that auto lets a training step use, weights included, in GB (1e9 bytes); by default what is "
-        "free, less a margin",
+        description="memory that auto lets a training step use, weights included, in GB (1e9 bytes); by default what "
+        "is free, less a margin",
     )
 
 

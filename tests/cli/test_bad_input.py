@@ -381,6 +381,6 @@ def test_with_debug_the_traceback_comes_first(aakit: Command, place: Path, small
 def test_a_mistyped_command_is_explained(aakit: Command, place: Path, arguments: list[str]) -> None:
     ran = aakit(*arguments)
     assert ran.code == 2
-    assert "Error" in ran.err
+    assert "error" in ran.err.lower()
     assert "Traceback" not in ran.err
     assert contents(place) == {}

@@ -68,7 +68,11 @@ def test_skipped_images_are_counted_named_and_recorded(loaded: Loaded, data: Pat
     assert len(found.sets["train"].samples) == 6
     assert found.records["train"]["count"] == 6
     assert found.records["train"]["skipped"] == [
-        {"file": str(path), "problem": "cannot be read as an image: what it holds is no image"} for path in bad
+        {
+            "file": str(path),
+            "problem": "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF or WebP",
+        }
+        for path in bad
     ]
     (note,) = found.notes
     assert note.startswith("data.train: 2 bad images are left out: ")

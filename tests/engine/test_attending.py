@@ -35,9 +35,9 @@ def test_attention_from_loop_two_on_acts_in_no_features_and_scores_before(
     seen: list[tuple[str, set[str]]] = []
     train, score = Phase.run, Evaluator.evaluate
 
-    def watched_phase(phase: Phase, report: Callable[[Step], None]) -> None:
+    def watched_phase(phase: Phase, report: Callable[[Step], None], *pauses: Any) -> None:
         seen.append((f"loop {phase.loop} {phase.plan.train}", set(phase.attending)))
-        train(phase, report)
+        train(phase, report, *pauses)
 
     def watched_evaluation(evaluator: Evaluator, data: Any, attending: Any, **named: Any) -> dict[str, Any]:
         seen.append(("scores" if named["trained"] else "scores before", set(attending)))

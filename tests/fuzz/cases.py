@@ -17,7 +17,7 @@ from aaclip_kit import UserError
 
 from ..hostile.given import within
 
-_TESTS: Final = 13
+_TESTS: Final = 15
 """Tests that share the cases of a long run, each counted by its share."""
 
 FEW: Final = 300
@@ -65,6 +65,24 @@ def file_of(content: bytes, name: str) -> Iterator[Path]:
         assert path.read_bytes() == content
 
 
+TOKENS: Final = (
+    *(b'"', b"'", b"[", b"]", b"{", b"}", b"\\", b"\n", b"\r", b",", b".", b"=", b":", b"#", b"-", b"~nobody/", b"../"),
+    *(
+        b"\0",
+        b"\\u0000",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\\ud800",
+        b"\x1b[31m",
+        b"\xe2\x80\xae",
+        b"9" * 5000,
+        b"[" * 2000,
+        b".a" * 80,
+    ),
+)
+"""What means something to a reader of text."""
+
+
 @st.composite
 def damaged(draw: st.DrawFn, wholes: list[bytes], most: int = 8) -> bytes:
     """One of the whole files, some of its bytes exchanged, taken out, put in, or cut off."""
@@ -73,13 +91,15 @@ def damaged(draw: st.DrawFn, wholes: list[bytes], most: int = 8) -> bytes:
         # Headers lie in front, and are where harm is done.
         last = draw(st.sampled_from([64, 512, max(len(data), 1)]))
         place = draw(st.integers(0, min(last, max(len(data), 1)) - 1))
-        how = draw(st.sampled_from(["exchange", "take", "put", "cut", "double"]))
+        how = draw(st.sampled_from(["exchange", "take", "put", "token", "cut", "double"]))
         if how == "exchange" and place < len(data):
             data[place] = draw(st.integers(0, 255))
         elif how == "take":
             del data[place : place + draw(st.integers(1, 16))]
         elif how == "put":
             data[place:place] = draw(st.binary(min_size=1, max_size=8))
+        elif how == "token":
+            data[place:place] = draw(st.sampled_from(TOKENS))
         elif how == "cut":
             del data[place:]
         elif how == "double":

@@ -15,7 +15,7 @@ from aaclip_kit.experiment.source import parse_toml
 from aaclip_kit.registry import Registry
 
 from ..conftest import EXPERIMENT
-from .cases import TEXTS, VALUES, damaged, file_of, fuzzed, result_of
+from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
 WHOLE = EXPERIMENT.format(model="./no/such/model", data="./no/such/data")
 TABLES = parse_toml(WHOLE, "here", "")
@@ -83,6 +83,22 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
         else:
             table[key] = draw(VALUES)
     return plain(tables)
+
+
+LEAVES = [(*path, key) for path, table in [((), TABLES), *(((name,), item) for name, item in TABLES.items())]
+          if isinstance(table, dict) for key, value in table.items() if not isinstance(value, dict)]  # fmt: skip
+PATHS = [("plugins",), ("init", "checkpoint"), ("cache", "folder"), ("data", "train", "root"), ("data", "test", "root")]
+
+
+@given(st.sampled_from([*LEAVES, *PATHS]), st.one_of(TEXTS, NUMBERS), st.booleans())
+@fuzzed()
+def test_one_value_of_any_text_or_number(path: tuple[str, ...], value: Any, listed: bool) -> None:
+    tables: dict[str, Any] = parse_toml(WHOLE, "here", "")
+    table = tables
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+    table[path[-1]] = [value] if listed or path == ("plugins",) else value
+    outcome(tomli_w.dumps(plain(tables)).encode())
 
 
 @given(changed())

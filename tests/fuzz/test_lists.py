@@ -18,7 +18,7 @@ from aaclip_kit.data.checks import remarks, unshowable
 from aaclip_kit.data.listing import list_images
 from aaclip_kit.data.survey import survey
 
-from .cases import TEXTS, VALUES, damaged, file_of, fuzzed, result_of
+from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
 ROW = {"image_path": "rows.jsonl", "label": 0, "class_name": "a"}
 LINES = "".join(json.dumps({**ROW, "label": label, "mask_path": "m.png"}) + "\n" for label in (0, 1, 0)).encode()
@@ -61,6 +61,15 @@ def test_damaged_json_lines(content: bytes) -> None:
 def test_json_lines_of_any_values(rows: list[Any]) -> None:
     whole = [{**ROW, **row} if isinstance(row, dict) else row for row in rows]
     outcome("".join(json.dumps(row) + "\n" for row in [*rows, *whole]).encode(), "rows.jsonl")
+
+
+CELLS = st.dictionaries(st.sampled_from([*ROW, "mask_path"]), st.one_of(TEXTS, NUMBERS), min_size=1, max_size=1)
+
+
+@given(st.lists(CELLS, min_size=1, max_size=5))
+@fuzzed()
+def test_json_lines_with_one_cell_of_any_text(cells: list[dict[str, Any]]) -> None:
+    outcome("".join(json.dumps({**ROW, **cell}) + "\n" for cell in cells).encode(), "rows.jsonl")
 
 
 @given(damaged([CSV]))

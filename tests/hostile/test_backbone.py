@@ -31,7 +31,6 @@ def weights(tiny_clip: Path) -> dict[str, Tensor]:
 CHANGES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "no number": (lambda value: value / 0, "not finite"),
     "whole numbers": (lambda value: value.to(torch.int64), "is no tensor of weights: it is torch.int64"),
-    "complex numbers": (lambda value: value.to(torch.complex64), "is no tensor of weights: it is torch.complex64"),
 }
 
 

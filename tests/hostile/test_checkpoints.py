@@ -92,7 +92,6 @@ def _with(change: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], d
 
 NUMBERS = {
     "whole numbers": (_with(lambda value: value.to(torch.int64)), "is no tensor of weights: it is torch.int64"),
-    "complex numbers": (_with(lambda value: value.to(torch.complex64)), "it is torch.complex64"),
     "truth values": (_with(lambda value: value > 0), "it is torch.bool"),
     "eight bits": (_with(lambda value: value.to(torch.float8_e4m3fn)), "it is torch.float8_e4m3fn"),
     "no number": (_with(lambda value: _first(value, float("nan"))), "holds numbers that are not finite"),
@@ -123,6 +122,7 @@ def test_other_precisions_are_weights_all_the_same(run: Run, tmp_path: Path, dty
 
 ODD: dict[str, Callable[[Tensor], Any]] = {
     "sparse": lambda value: value.to_sparse(),
+    "complex": lambda value: value.to(torch.complex64),
     "on no device": lambda value: value.to("meta"),
     "one number for all": lambda value: value[:1, :1].expand(value.shape),
     "a negative view": lambda value: torch._neg_view(value),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import aaclip_kit
 from aaclip_kit import UserError, UserErrors
 from aaclip_kit.cli.terminal import PlainConsole, say
 from aaclip_kit.contracts.plain import plain, plain_lines, shortened
@@ -59,6 +61,15 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFix
     assert "\x1b[31m" in out, "rich's own colours stay"
     assert_no_commands(re.sub(r"\x1b\[[0-9;]*m", "", out))
     assert out.count(r"\x1b[2J") == 3
+
+
+def test_there_is_no_other_way_to_the_terminal() -> None:
+    folder, found = Path(aaclip_kit.__file__).parent, []
+    for path in (path for path in folder.rglob("*.py") if path.name not in ("terminal.py", "__main__.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "Console"):
+                found.append(f"{path.relative_to(folder).as_posix()}:{node.lineno}")
+    assert not found, "use say and PlainConsole"
 
 
 def test_a_plugin_with_a_hostile_name(aakit: Command, strangers: Strangers) -> None:

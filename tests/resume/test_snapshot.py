@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,32 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_the_earlier_ones(
     write_snapshot(tmp_path, snapshot(2))
     found, _ = newest(tmp_path)
     assert found is not None and same(found, snapshot(2))
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from aaclip_kit.resume import snapshot
+from tests.resume.test_snapshot import snapshot as made
+
+def die(descriptor):
+    os.kill(os.getpid(), 9)
+
+if sys.argv[2] == "flushing":
+    os.fsync = die
+else:
+    Path.replace = lambda self, target: die(0)
+snapshot.write_snapshot(Path(sys.argv[1]), made(2))
+"""
+
+
+@pytest.mark.parametrize("when", ["flushing", "renaming"])
+def test_a_process_that_is_killed_while_it_saves_leaves_the_earlier_one(tmp_path: Path, when: str) -> None:
+    write_snapshot(tmp_path, snapshot(1))
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", DIES, str(tmp_path), when], cwd=root).returncode == -9
+    assert list(tmp_path.glob("*.part")), "it died in the middle"
+    found, lines = newest(tmp_path)
+    assert found is not None and same(found, snapshot(1)) and not lines
+    write_snapshot(tmp_path, snapshot(2))
+    assert not list(tmp_path.glob("*.part"))
