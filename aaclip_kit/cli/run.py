@@ -106,6 +106,10 @@ def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: 
     try:
         with screen, stop.listening():
             metrics = execute(assembled, folder, screen, snapshot, stop)
+    except UserError:
+        if assembled.ranks.is_first and folder.snapshots.exists():
+            screen.message(f"its state up to then is kept; when this is mended: aakit run --resume {folder.path}")
+        raise
     except Stopped as stopped:
         say(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}", file=sys.stderr)
         raise SystemExit(stopped.code) from None

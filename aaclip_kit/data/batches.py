@@ -153,10 +153,24 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
         # Its own, since it draws from it: a run's dropout must not depend on how many loaders there have been.
         generator=torch.Generator(),
     )
-    for found in loader:
-        if isinstance(found, UserError):
-            raise found
-        yield found
+    found: Iterator[Batch | UserError] = iter(loader)
+    while True:
+        try:
+            batch = next(found)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise _dead_worker() from error
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def _dead_worker() -> UserError:
+    problem = "a process that decodes images has died, perhaps for want of memory"
+    return UserError(problem, where="workers", fix="set it lower; 0 decodes in the main process")
 
 
 def test_batches(samples: tuple[Sample, ...], pixels: Pixels, batch_size: int, workers: int = 0) -> Iterator[Batch]:

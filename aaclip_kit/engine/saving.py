@@ -59,9 +59,11 @@ class Saving:
     def wanted(self) -> bool:
         """See `Pauses`: whether a snapshot is due, or a signal has asked for an end."""
         self._steps += 1
-        due = self.table.due(self._steps, time.monotonic() - self._last) or self.stop.number is not None
-        # The first rank's clock decides for all, or a signal that any of them got.
-        return any(merged(self.ranks, due)) if self.ranks.together else due
+        due = self.table.due(self._steps, time.monotonic() - self._last)
+        # What one rank's clock says, or a signal that one of them got, is for all: they act together.
+        found = merged(self.ranks, (due, self.stop.number))
+        self.stop.number = next((number for _, number in found if number is not None), None)
+        return self.stop.number is not None or any(due for due, _ in found)
 
     def pause(self, descent: Descent, step: int) -> None:
         """See `Pauses`: save, and end where that was asked for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +146,13 @@ def test_a_batch_moves_as_a_whole(samples: tuple[Sample, ...]) -> None:
     batch = next(scored_batches(samples, PIXELS, 2)).to(torch.device("meta"))
     assert {batch.images.device.type, batch.masks.device.type, batch.labels.device.type} == {"meta"}
     assert batch.samples == samples[:2]
+
+
+def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(path: Path) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("aaclip_kit.data.batches.open_picture", dies)
+    with pytest.raises(UserError, match="a process that decodes images has died") as caught:
+        list(scored_batches(samples, PIXELS, 4, workers=1))
+    assert caught.value.where == "workers"
