@@ -203,9 +203,7 @@ class TrainBatches:
         """Steps of one epoch; the last batch may be smaller."""
         return -(-len(self.samples) // self.batch_size)
 
-    def epoch(
-        self, number: int, held: Callable[[Sample, View], bool] | None = None, skip: int = 0
-    ) -> Iterator[Batch]:
+    def epoch(self, number: int, held: Callable[[Sample, View], bool] | None = None, skip: int = 0) -> Iterator[Batch]:
         """Every sample once, among all ranks, in the order of this epoch. Raises `UserError` as `test_batches` does.
 
         Images are not decoded where `held` says of every view that what is wanted of it is there. The first `skip`

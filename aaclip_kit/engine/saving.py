@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Saving:
     def wanted(self) -> bool:
         """See `Pauses`: whether a snapshot is due, or a signal has asked for an end."""
         self._steps += 1
-        due = self.table.due(self._steps, time.monotonic() - self._last)
+        due = is_due(self.table.every, self._steps, time.monotonic() - self._last)
         # What one rank's clock says, or a signal that one of them got, is for all: they act together.
         found = merged(self.ranks, (due, self.stop.number))
         self.stop.number = next((number for _, number in found if number is not None), None)
@@ -103,7 +104,7 @@ class Saving:
             batch = {"images": taken.batch.images, "masks": taken.batch.masks, "labels": taken.batch.labels}
             try:
                 self.folder.write_fault(about, {name: value.cpu().contiguous() for name, value in batch.items()})
-                state = {**snapshot.state, "events": 0}
+                state = {**snapshot.state, "events": 0, "descent": _before(snapshot.state["descent"], taken)}
                 write_snapshot(RunFolder(self.folder.fault).snapshots, Snapshot(snapshot.tensors, state))
             except OSError as error:
                 self.tell(f"warning: the step could not be kept in {self.folder.fault} ({error.strerror or error})")
@@ -153,6 +154,20 @@ class Saving:
         problem = f"the run's state cannot be saved ({error.strerror or error}); what was saved before is whole"
         fix = f"make room or make the folder writable, then: aakit run --resume {self.folder.path}"
         return UserError(problem, where=str(self.folder.snapshots), fix=fix)
+
+
+def is_due(every: str, steps: int, seconds: float) -> bool:
+    """Whether a state that was saved so many steps and seconds ago is too old, by `checkpoint.every`."""
+    if every == "never":
+        return False
+    number, unit = every.split()
+    return steps >= int(number) if unit.startswith("step") else seconds >= 60 * float(number)
+
+
+def _before(descent: Mapping[str, Any], taken: Taken) -> dict[str, Any]:
+    """The rate as it was before a step: where the place runs ahead, it has gone on since."""
+    rates = {**descent["rates"], "last_epoch": taken.rate_at, "_last_lr": [taken.rate]}
+    return {**descent, "rate": taken.rate, "rates": rates}
 
 
 def _weights(detector: Detector) -> dict[str, Tensor]:

@@ -105,6 +105,8 @@ class Taken:
     epoch: int
     step: int
     rate: float
+    rate_at: int
+    """How far the rate had come on its way."""
     numbers: Numbers
     random: Tensor
     """The random state that the step began with."""
@@ -188,7 +190,7 @@ class Phase:
                 with self._naming(batch, step):
                     terms = self.terms(batch, self.seen(batch))
                     numbers = descent.gradients(total(terms), self.losses.addends(terms, self._portion(batch)))
-                    taken = Taken(batch, epoch, step, descent.rate, numbers, random)
+                    taken = Taken(batch, epoch, step, descent.rate, descent.rates.last_epoch, numbers, random)
                     if self.place.runs_ahead or self._sound(taken, descent, pauses):
                         descent.take(numbers)
                     else:

@@ -221,7 +221,7 @@ class _Counts:
 
     found: ClassMetrics
     published: MinMaxScores | None
-    labels: list[Int[np.ndarray, " B"]]
+    labels: list[np.ndarray]
 
 
 def _whole(parts: Sequence[_Counts]) -> ClassMetrics:

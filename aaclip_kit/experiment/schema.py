@@ -208,13 +208,6 @@ class CheckpointTable(Options):
         "saved after each phase and each evaluation as well",
     )
 
-    def due(self, steps: int, seconds: float) -> bool:
-        """Whether a state that was saved so many steps and seconds ago is too old."""
-        if self.every == "never":
-            return False
-        number, unit = self.every.split()
-        return steps >= int(number) if unit.startswith("step") else seconds >= 60 * float(number)
-
 
 class InitTable(Options):
     """What the weights start from."""

@@ -53,7 +53,7 @@ class SameBatch(TrainBatches):
 
     batch: Batch
 
-    def epoch(self, number: int, held: object = None) -> Iterable[Batch]:  # type: ignore[override]
+    def epoch(self, number: int, *others: object) -> Iterable[Batch]:  # type: ignore[override]
         """The batch."""
         return [self.batch]
 
