@@ -65,4 +65,4 @@ def test_no_data_are_read_and_no_model_is_built(aakit: Command, place: Path, sma
 def test_a_file_is_needed(aakit: Command) -> None:
     ran = aakit("validate")
     assert ran.code == 2
-    assert "Missing argument 'files'" in ran.err.replace("FILES", "files")
+    assert "Missing argument 'files" in ran.err.replace("FILES", "files")

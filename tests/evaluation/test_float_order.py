@@ -6,7 +6,21 @@ import pytest
 from aaclip_kit.evaluation.float_order import lowest_values, ordered_keys
 
 SORTED = np.array(
-    [-np.inf, -3e38, -1.5, -1e-38, -1e-45, 0.0, 1e-45, 1e-38, 0.5, np.nextafter(np.float32(1), 0), 1, 3e38, np.inf],
+    [
+        -np.inf,
+        -3e38,
+        -1.5,
+        -1e-38,
+        -1e-45,
+        0.0,
+        1e-45,
+        1e-38,
+        0.5,
+        np.nextafter(np.float32(1), np.float32(0)),
+        1,
+        3e38,
+        np.inf,
+    ],
     np.float32,
 )
 

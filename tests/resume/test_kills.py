@@ -60,7 +60,8 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(tmp_path: Path,
                 if not begun:
                     shutil.rmtree(run, ignore_errors=True)
                 # Most die early, since drawing the pictures and the report takes most of so small a run.
-                after = length * chance.random() ** 5 if deaths.total() < KILLS and chance.random() < 0.9 else None
+                dies = deaths.total() < KILLS and lives < 5
+                after = length * chance.random() ** 3 if dies else None
                 # One death in ten is anywhere, loading included.
                 at_work = run if chance.random() < 0.9 else None
                 command = ("run", "--resume", run) if begun else first
