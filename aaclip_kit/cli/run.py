@@ -111,7 +111,8 @@ def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: 
             screen.message(f"its state up to then is kept; when this is mended: aakit run --resume {folder.path}")
         raise
     except Stopped as stopped:
-        say(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}", file=sys.stderr)
+        if assembled.ranks.is_first:
+            say(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}", file=sys.stderr)
         raise SystemExit(stopped.code) from None
     if assembled.ranks.is_first:
         screen.results(metrics, folder.path)
