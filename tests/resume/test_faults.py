@@ -22,6 +22,8 @@ from aaclip_kit.record.folder import RunFolder
 from aaclip_kit.resume.snapshot import newest
 from aaclip_kit.trained.checkpoint import trained_state
 
+from ..command import Command
+
 MANY = ["scheduler.image_epochs=[6,1]", "checkpoint.every=1 step"]
 
 
@@ -92,3 +94,51 @@ def test_it_can_go_on_without_such_steps_so_many_times(tmp_path: Path, small_exp
         with pytest.raises(UserError, match="the loss is not finite"):
             execute(bounded, RunFolder.create(tmp_path / "bounded"), QuietScreen())
         assert len(events_of(tmp_path / "bounded", "skipped")) == len(skipped) - 1
+
+
+BREAKS = '''
+from pathlib import Path
+
+from aaclip_kit import Loss, Options, hookimpl
+
+
+class BreaksOptions(Options):
+    """A loss that is out of order for a while."""
+
+
+class Breaks(Loss):
+    needs = ("level_probabilities",)
+    calls = 0
+
+    def __init__(self, options):
+        super().__init__()
+
+    def forward(self, *, level_probabilities):
+        Breaks.calls += 1
+        if Breaks.calls > 8 and Path(__file__).with_name("out_of_order").exists():
+            raise RuntimeError("out of order")
+        return {"pull": sum(found[:, 1].mean() for found in level_probabilities.values())}
+
+
+@hookimpl
+def register_losses(register):
+    register("breaks", Breaks, BreaksOptions)
+'''
+
+
+def test_a_plugin_that_raises_loses_nothing_and_the_run_goes_on_when_it_is_mended(
+    aakit: Command, tmp_path: Path, small_experiment: Path
+) -> None:
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    (tmp_path / "out_of_order").touch()
+    text = 'plugins = ["./breaks.py"]\n' + small_experiment.read_text() + '[losses.vision.breaks]\nuse = "breaks"\n'
+    small_experiment.write_text(text)
+    sets = ["--set", "scheduler.image_epochs=[8,1]", "--set", "checkpoint.every=1 step"]
+    ran = aakit("run", small_experiment, "--out", tmp_path / "run", *sets)
+    assert ran.code == 2 and "its forward raised RuntimeError: out of order" in ran.err
+    assert f"its state up to then is kept; when this is mended: aakit run --resume {tmp_path / 'run'}" in ran.out
+    (tmp_path / "out_of_order").unlink()
+    ran = aakit("run", "--resume", tmp_path / "run")
+    assert ran.code == 0 and "going on from loop 1, phase 2" in ran.out
+    steps = [(event["loop"], event["phase"], event["step"]) for event in events_of(tmp_path / "run", "step")]
+    assert len(steps) == len(set(steps)) == 2 + 16 + 2 + 2
