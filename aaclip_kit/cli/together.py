@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..contracts.errors import UserError
 from ..engine.ranks import Ranks
@@ -38,8 +38,6 @@ def together() -> Iterator[Ranks]:
     if not ranks.together:
         yield ranks
         return
-    from torch import distributed
-
     store = _join(ranks)
     try:
         with _silent_unless(ranks.is_first):
@@ -47,10 +45,21 @@ def together() -> Iterator[Ranks]:
             _wait(ranks)
     except UserError as error:
         _tell_once(error, store)
-        # Python would first wait for what the other ranks, which do not answer any more, still owe.
-        sys.stdout.flush()
-        os._exit(2)
-    distributed.destroy_process_group()
+        _leave(2)
+    except SystemExit as left:
+        _leave(left.code if isinstance(left.code, int) else 1)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once.
+
+    Python would first wait for what other ranks, which may not answer any more, still owe; and now and then a thread of
+    the process group that is still at work aborts a process which ends in the usual way.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def refuse_together(what: str) -> None:
