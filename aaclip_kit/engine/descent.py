@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..contracts.schedule import PhasePlan
 from .device import Place
 from .exchange import sum_gradients, summed
+from .gradients import group_norms, part_norms
 from .optimizer import build_optimizer, build_rate
 from .ranks import ALONE, Ranks
 
@@ -51,7 +52,7 @@ class Numbers:
             self._arrived.synchronize()
         values = iter(self._host.tolist())
         loss, terms = next(values), dict(zip(self.terms, islice(values, len(self.terms)), strict=True))
-        return Values(loss, terms, {name: math.hypot(*islice(values, size)) for name, size in self.sizes.items()})
+        return Values(loss, terms, group_norms(values, self.sizes))
 
 
 class Descent:
@@ -115,12 +116,11 @@ class Descent:
         sum_gradients(self.ranks, self.parameters)
         self.scaler.unscale_(self.optimizer)
         held = {name: [part.grad for part in group if part.grad is not None] for name, group in self.groups.items()}
-        # Float64 holds a term of any precision as it is; of millions of entries float32 sums three digits on a CPU.
-        parts = list(self._reported(loss, terms))
-        parts += [torch.linalg.vector_norm(part, dtype=torch.float64) for group in held.values() for part in group]
+        parts = [*self._reported(loss, terms), *part_norms(chain.from_iterable(held.values()))]
         return Numbers(torch.stack(parts), tuple(terms), {name: len(group) for name, group in held.items()})
 
     def _reported(self, loss: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
+        # Float64 holds a term of any precision as it is.
         values = torch.stack([part.detach().double() for part in (loss, *terms.values())])
         if self.ranks.together:
             values[1:] = summed(self.ranks, values[1:].contiguous())

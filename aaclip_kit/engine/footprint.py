@@ -62,14 +62,14 @@ class Footprint:
 
     def __init__(self, run: Run) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        without_values = {id(one): self._mode.from_tensor(one) for one in _weights(run)}
+        without_values = {id(one): self._mode.from_tensor(one) for one in weights_of(run)}
         detector, losses = copy.deepcopy((run.detector, run.losses), without_values)
         self._run = replace(run, detector=detector, losses=losses)
 
     def step(self, build: Callable[[Run], Phase], images: int, recompute: bool) -> int:
         """Peak bytes of one step over so many images, beyond weights, gradients and the optimiser's state."""
         self._run.detector.image.recompute = recompute
-        phase, live = build(self._run), LiveBytes(_weights(self._run))
+        phase, live = build(self._run), LiveBytes(weights_of(self._run))
         with self._mode, live, phase.open() as parameters:
             batch = _widest_batch(self._run, images)
             loss = total(phase.terms(batch, phase.seen(batch)))
@@ -78,7 +78,8 @@ class Footprint:
         return live.peak
 
 
-def _weights(run: Run) -> tuple[Tensor, ...]:
+def weights_of(run: Run) -> tuple[Tensor, ...]:
+    """Every parameter and buffer of the detector, the frozen ones included."""
     return (*run.detector.parameters(), *run.detector.buffers())
 
 

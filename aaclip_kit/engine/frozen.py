@@ -14,7 +14,7 @@ from ..cache.store import FeatureStore
 from ..contracts.data import Sample
 from ..data.batches import Batch, View
 from ..experiment.schema import AugmentationTable
-from .image import ImageFeatures, ImageSide, Levels
+from .image import ImageSide, Levels
 
 What = Literal["patches", "class"]
 
@@ -39,15 +39,11 @@ class Computed:
 
     def levels(self) -> Levels:
         """See `Frozen`."""
-        return self.features().levels
+        return self.image.frozen(self.images, self.image.levels).levels
 
     def embedding(self) -> Float[Tensor, "B E"]:
         """See `Frozen`."""
         return self.image.class_embedding(self.images)
-
-    def features(self) -> ImageFeatures:
-        """Patch features and class embedding, which come together."""
-        return self.image.frozen(self.images, self.image.levels)
 
 
 @dataclass(frozen=True)
@@ -96,9 +92,10 @@ class KeptBatch:
         return self._found("class", lambda images, _: self.kept.image.class_embedding(images))
 
     def _patches(self, images: Tensor, places: list[int]) -> Float[Tensor, "b levels N E"]:
-        features = Computed(self.kept.image, images).features()
+        levels = self.kept.image.levels
+        features = self.kept.image.frozen(images, levels)
         self._keep("class", places, features.detection)
-        return torch.stack([features.levels[level] for level in self.kept.image.levels], dim=1)
+        return torch.stack([features.levels[level] for level in levels], dim=1)
 
     def _found(self, what: What, compute: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
         held = [self.kept.store.get(self._key(what, place)) for place in range(len(self.batch.samples))]

@@ -1,9 +1,9 @@
 """Gradient norms of what a phase trains, and a watch on the adapters' (method: section 4, gradient dilution)."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,14 +46,24 @@ def adapter_names(detector: Detector) -> frozenset[str]:
 
 
 def norms(gradients: Mapping[str, Sequence[Tensor | None]]) -> dict[str, float]:
-    """Norm of each group of gradients, all fetched from the device at once; 0 for a group that has none.
+    """Norm of each group of gradients, all fetched from the device at once; 0 for a group that has none."""
+    held = {name: [part for part in group if part is not None] for name, group in gradients.items()}
+    parts = part_norms(chain.from_iterable(held.values()))
+    return group_norms(torch.stack(parts).tolist() if parts else [], {name: len(group) for name, group in held.items()})
+
+
+def part_norms(gradients: Iterable[Tensor]) -> list[Tensor]:
+    """Norm of each gradient, on its device.
 
     Summed in float64: of a tensor with millions of entries, float32 gives three digits on a CPU.
     """
-    held = {name: [part for part in group if part is not None] for name, group in gradients.items()}
-    parts = [torch.linalg.vector_norm(part, dtype=torch.float64) for group in held.values() for part in group]
-    values = iter(torch.stack(parts).tolist() if parts else [])
-    return {name: math.hypot(*islice(values, len(group))) for name, group in held.items()}
+    return [torch.linalg.vector_norm(part, dtype=torch.float64) for part in gradients]
+
+
+def group_norms(values: Iterable[float], sizes: Mapping[str, int]) -> dict[str, float]:
+    """Norm of each group, from those of its gradients, which stand in a row, so many a group."""
+    each = iter(values)
+    return {name: math.hypot(*islice(each, size)) for name, size in sizes.items()}
 
 
 @dataclass

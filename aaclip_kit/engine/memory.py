@@ -6,7 +6,7 @@ from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from .assemble import Run, plan_ahead
-from .footprint import Footprint
+from .footprint import Footprint, weights_of
 from .gradients import trained_groups
 from .needs import GB, MemoryPlan, StepNeed, in_gb
 from .room import available
@@ -83,7 +83,7 @@ def _kinds(run: Run) -> list[_Kind]:
 
 def _kind(run: Run, plan: PhasePlan, attending: frozenset[TowerName], footprint: Footprint) -> _Kind:
     phase = build_phase(run, plan, 1, 0, attending)
-    images = -(-plan.batch_size // phase.batches.ranks.size)
+    images = -(-plan.batch_size // run.ranks.size)
     groups = trained_groups(run.detector, plan.train, attending)
     trained = sum(part.nbytes for group in groups.values() for part in group)
     # Adam keeps two numbers a weight, and the last step's gradient is dropped only when the next one's is made.
@@ -101,7 +101,7 @@ def _free(run: Run) -> int:
 
 
 def _weights(run: Run) -> int:
-    return sum(one.nbytes for one in (*run.detector.parameters(), *run.detector.buffers()))
+    return sum(one.nbytes for one in weights_of(run))
 
 
 def _kept_features(run: Run, views_come_again: bool) -> int:

@@ -85,8 +85,8 @@ class Execution:
         self.evaluator = Evaluator(
             run.detector, run.place, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
         )
-        self.watch = AdapterWatch(adapter_names(run.detector), file.training.adapter_gradient_floor)
-        self.state = RunState(Cases(run.data.sets["test"], file.evaluation.heatmaps))
+        watch = AdapterWatch(adapter_names(run.detector), file.training.adapter_gradient_floor)
+        self.state = RunState(Cases(run.data.sets["test"], file.evaluation.heatmaps), watch)
         self.store = open_feature_store(run)
         self.saving = Saving(
             folder, file.checkpoint, file.training, run.detector, run.place, run.ranks, self.state, self.stop,
@@ -109,7 +109,6 @@ class Execution:
             self._before()
         else:
             self.saving.restore(snapshot)
-            self.watch.warned = self.state.warned
         self._loops()
         choice = quoted(self.state.metrics["loops"], run.experiment.switches.quoted_loop)
         if run.ranks.is_first:
@@ -234,8 +233,7 @@ class Execution:
     def _record_step(self, step: Step) -> None:
         self._event({"event": "step", **asdict(step)})
         self.progress.step(step)
-        if warning := self.watch.check(step):
-            self.state.warned = True
+        if warning := self.state.watch.check(step):
             self._event(warning)
             self.progress.message(warning["message"])
 

@@ -55,7 +55,7 @@ class Saving:
         if self.state.step and self.resumed is not None:
             descent.restore(_part(self.resumed.tensors, "optimiser."), self.resumed.state["descent"])
             set_random_state(self.place.device, self.resumed.tensors[f"random.{self.ranks.rank}"])
-        self.resumed, self._steps = None, 0
+        self.resumed = None
 
     def wanted(self) -> bool:
         """See `Pauses`: whether a snapshot is due, or a signal has asked for an end."""
@@ -70,7 +70,6 @@ class Saving:
         """See `Pauses`: save, and end where that was asked for."""
         self.state.step = step
         self.save(descent)
-        self._steps = 0
         self.stop.raise_if_asked()
 
     @property
@@ -117,7 +116,7 @@ class Saving:
                 write_snapshot(self.folder.snapshots, snapshot)
             except OSError as error:
                 raise self._unsaved(error) from None
-        self._last = time.monotonic()
+        self._last, self._steps = time.monotonic(), 0
 
     def _snapshot(self, descent: Descent | None, random: Tensor) -> Snapshot:
         tensors = {f"weights.{name}": value for name, value in _weights(self.detector).items()}

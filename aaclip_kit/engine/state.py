@@ -11,6 +11,7 @@ from torch import Tensor
 from ..cases.choice import Cases, LoopOutcome
 from ..contracts.options import TowerName
 from ..trained.calibration import Calibration
+from .gradients import AdapterWatch
 
 Metrics = dict[str, Any]
 
@@ -24,6 +25,7 @@ class RunState:
     """
 
     cases: Cases
+    watch: AdapterWatch
     metrics: Metrics = field(default_factory=dict)
     curves: dict[int, Metrics] = field(default_factory=dict)
     calibrations: dict[int, Calibration] = field(default_factory=dict)
@@ -31,7 +33,6 @@ class RunState:
     """Mean metrics of the validation images after each finished loop."""
     attending: frozenset[TowerName] = frozenset()
     """Towers whose stages with a context acted when the tower last trained."""
-    warned: bool = False
     skipped: int = 0
     """Steps that were left out since their numbers were not finite."""
     loop: int = 1
@@ -50,7 +51,7 @@ class RunState:
             "calibrations": [(loop, asdict(found)) for loop, found in self.calibrations.items()],
             "validations": self.validations,
             "attending": sorted(self.attending),
-            "warned": self.warned,
+            "warned": self.watch.warned,
             "skipped": self.skipped,
             "at": (self.loop, self.phase, self.step),
             "cases": [(one.loop, one.scores, one.quality) for one in self.cases.loops],
@@ -67,7 +68,7 @@ class RunState:
         self.curves = dict(plain["curves"])
         self.calibrations = {loop: Calibration(**found) for loop, found in plain["calibrations"]}
         self.attending = frozenset(plain["attending"])
-        self.warned, self.skipped = plain["warned"], plain["skipped"]
+        self.watch.warned, self.skipped = plain["warned"], plain["skipped"]
         self.stand(*plain["at"])
         self.cases.loops = [
             LoopOutcome(loop, list(arrays[str(loop)].numpy()) if scores else [], scores, quality)

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -182,14 +183,21 @@ class RunFolder:
         return self.path / REPORT
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside and rename it: a reader sees the earlier one or the new one, never half of either."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file beside and rename it: a reader sees the earlier one or the new one, never half of either.
+
+    Raises OSError where it cannot be written; then the earlier one is as it was and nothing is left beside it.
+    """
     beside = path.with_name(path.name + ".part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def check_elsewhere(path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..contracts.errors import UserError
+from ..record.folder import write_whole
 
 KEPT: Final = 2
 """Snapshots that are kept: the last one, and the one before it for the day when the last one is damaged."""
@@ -43,17 +44,8 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     folder.mkdir(exist_ok=True)
     numbers = [_number(path) for path in snapshots(folder)]
     path = folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("wb") as file:
-            file.write(_packed(snapshot))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        _flush_folder(folder)
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+    write_whole(path, _packed(snapshot))
+    _flush_folder(folder)
     for old in snapshots(folder)[:-KEPT]:
         with suppress(OSError):
             old.unlink()
