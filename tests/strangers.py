@@ -23,6 +23,26 @@ def register_losses(register):
     register("good", "nowhere:Good", GoodOptions)
 '''
 
+SHIFT = """
+import torch
+from aaclip_kit import AttentionStage, StageOptions, hookimpl
+
+class Options(StageOptions):
+    "Adds a learnt vector to every token."
+
+class Shift(AttentionStage):
+    def __init__(self, options, setting):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.zeros(setting.width))
+
+    def forward(self, tokens, context):
+        return tokens + self.shift
+
+@hookimpl
+def register_attention_stages(register):
+    register("shift", Shift, Options)
+"""
+
 
 class Strangers:
     """Writes distributions into a folder of the module search path."""

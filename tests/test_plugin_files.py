@@ -17,26 +17,8 @@ from aaclip_kit.plugin_files import with_plugin_files
 from aaclip_kit.registry import Registry
 
 from .command import Command
+from .strangers import SHIFT as STAGE
 
-STAGE = """
-import torch
-from aaclip_kit import AttentionStage, StageOptions, hookimpl
-
-class Options(StageOptions):
-    "Adds a learnt vector to every token."
-
-class Shift(AttentionStage):
-    def __init__(self, options, setting):
-        super().__init__()
-        self.shift = torch.nn.Parameter(torch.zeros(setting.width))
-
-    def forward(self, tokens, context):
-        return tokens + self.shift
-
-@hookimpl
-def register_attention_stages(register):
-    register("shift", Shift, Options)
-"""
 TABLES = '\n[stages.mine]\nuse = "shift"\ntower = "vision"\nafter = [0]\n'
 
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ..command import Command, Ran
-from ..strangers import Strangers, strangers_in
+from ..strangers import SHIFT, Strangers, strangers_in
 from .conftest import assert_plain, contents
 from .published import OURS, SHAPES, assert_equal, imported, part, write_loop, write_two
 
@@ -121,27 +121,6 @@ def test_a_run_starts_from_an_imported_base_checkpoint(
     ran = aakit("export-checkpoint", place / "run" / "checkpoints" / "loop_1.safetensors", *export)
     assert ran.code == 0, ran.err
     assert torch.load(place / "pth" / "loop_1_final.pth", weights_only=True).keys() == SHAPES.keys()
-
-
-SHIFT = '''
-import torch
-from aaclip_kit import AttentionStage, StageOptions, hookimpl
-
-class ShiftOptions(StageOptions):
-    """Adds a learnt vector."""
-
-class Shift(AttentionStage):
-    def __init__(self, options, setting):
-        super().__init__()
-        self.shift = torch.nn.Parameter(torch.zeros(setting.width))
-
-    def forward(self, tokens, context):
-        return tokens + self.shift
-
-@hookimpl
-def register_attention_stages(register):
-    register("shift", Shift, ShiftOptions)
-'''
 
 
 @pytest.fixture
