@@ -45,7 +45,9 @@ class Context:
     def expanded(self, items: int) -> "Context":
         """The same context with one row for each of `items` items. Raises ValueError where they do not divide."""
         if self.row_of is not None:
-            return Context(self.tokens[self.row_of], None if self.mask is None else self.mask[self.row_of])
+            # Not tokens[row_of]: with several threads its gradient adds up in any order.
+            mask = None if self.mask is None else self.mask.index_select(0, self.row_of)
+            return Context(self.tokens.index_select(0, self.row_of), mask)
         rows = self.tokens.shape[0]
         if items % rows:
             raise ValueError(f"{items} items cannot share {rows} context rows evenly")

@@ -103,7 +103,8 @@ class Detector(nn.Module):
         if image_context is None:
             unique = tuple(dict.fromkeys(classes))
             features = self.text.class_features(unique)
-            return features[torch.tensor([unique.index(name) for name in classes], device=features.device)]
+            rows = torch.tensor([unique.index(name) for name in classes], device=features.device)
+            return features.index_select(0, rows)
         if self.switches.image_context == "own":
             return self.text.own_context_features(classes, image_context)
         return self.text.batch_context_features(classes, image_context)

@@ -58,10 +58,10 @@ class TextSide:
                 torch.stack([self._state(*state, context) for state in _states(*pair)], dim=-1)
                 for pair in zip(tokens, ends, strict=True)
             ]
-            return torch.stack(features)[rows]
+            return torch.stack(features).index_select(0, rows)
         mean = Context(context.mean(dim=0, keepdim=True))
         walked = self._walk(tokens.flatten(0, 1), ends.flatten(), None, {"image": mean})
-        return _average(self.heads.text(walked).unflatten(0, ends.shape))[rows]
+        return _average(self.heads.text(walked).unflatten(0, ends.shape)).index_select(0, rows)
 
     def _state(self, tokens: Tensor, ends: Tensor, context: Float[Tensor, "B N E"]) -> Float[Tensor, " E"]:
         seen = context if len(context) == len(tokens) else context.mean(dim=0, keepdim=True)
@@ -94,10 +94,11 @@ class TextSide:
         for block in range(self.backbone.text.depth):
             x = self.backbone.text_block(block, x)
             if block == split and gather is not None:
-                x, ends, gather = x[gather], ends[gather], None
+                # Not x[gather]: with several threads its gradient adds up in any order.
+                x, ends, gather = x.index_select(0, gather), ends.index_select(0, gather), None
             x = self.sites.apply_after("text", block, x, contexts)
         walked = self.backbone.finish_text(x, ends)
-        return walked if gather is None else walked[gather]
+        return walked if gather is None else walked.index_select(0, gather)
 
     @property
     def _device(self) -> torch.device:

@@ -56,8 +56,9 @@ class CrossAttention(AttentionStage):
         items, length, width = tokens.shape
         keys, values, mask = self.k_proj(context.tokens), self.v_proj(context.tokens), context.mask
         if context.row_of is not None:
-            keys, values = keys[context.row_of], values[context.row_of]
-            mask = None if mask is None else mask[context.row_of]
+            # Not keys[row_of]: with several threads its gradient adds up in any order.
+            keys, values = keys.index_select(0, context.row_of), values.index_select(0, context.row_of)
+            mask = None if mask is None else mask.index_select(0, context.row_of)
         rows = len(keys)
         if items % rows:
             raise ValueError(f"{items} items cannot share {rows} context rows evenly")

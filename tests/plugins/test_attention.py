@@ -195,3 +195,24 @@ def test_dropout_is_not_among_the_weights_that_it_shows() -> None:
     tokens, context = inputs(stage)
     resting = stage.attention_weights(tokens, context)
     assert torch.equal(stage.train().attention_weights(tokens, context), resting)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+def test_gradients_of_rows_that_items_share_are_the_same_every_time_with_several_threads(expanded: bool) -> None:
+    torch.manual_seed(0)
+    stage = ImageToText(ImageToTextOptions(heads=8, dropout=0.0), StageSetting("vision", 0, 128, 64, 128, 96, 64))
+    tokens, seen = torch.randn(8, 20, 128), torch.randn(4, 160, 64, requires_grad=True)
+    context = Context(seen, row_of=torch.tensor([0, 1, 0, 2, 3, 0, 1, 0]))
+
+    def gradients() -> tuple[Tensor, ...]:
+        changed = stage(tokens, context.expanded(8) if expanded else context)
+        return torch.autograd.grad(changed.square().sum(), [seen, stage.k_proj.weight, stage.v_proj.weight])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradients()
+        again = [gradients() for _ in range(40)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for found in again for one, other in zip(first, found, strict=True))
