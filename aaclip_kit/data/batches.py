@@ -15,6 +15,7 @@ from ..contracts.errors import UserError
 from ..engine.ranks import ALONE, Ranks
 from ..experiment.schema import AugmentationTable
 from .augment import jitter_color, move
+from .decoded import DECODED
 from .pictures import open_picture, read_mask, resized
 
 _VIEWS = 2**31
@@ -115,20 +116,26 @@ class _Items(Dataset[Found]):
         return image, mask
 
     def _picture(self, sample: Sample, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        picture = open_picture(sample.image)
-        mask = torch.from_numpy(read_mask(sample.mask, picture.size, self.pixels.size)).float()[None]
+        size = self.pixels.size
         if self.table and self.augment == "geometry_and_color":
-            picture = jitter_color(picture, self.table, random)
-        return self._normalised(np.asarray(resized(picture, self.pixels.size))), mask
+            picture = open_picture(sample.image)
+            mask = read_mask(sample.mask, picture.size, size)
+            values = np.asarray(resized(jitter_color(picture, self.table, random), size))
+        else:
+            values, mask = DECODED.read(sample.image, sample.mask, size)
+        return self._normalised(values), torch.from_numpy(mask).float()[None]
 
     def _mask_alone(self, sample: Sample) -> tuple[Tensor, Tensor]:
         size = self.pixels.size
         return torch.empty(0, size, size), torch.from_numpy(read_mask(sample.mask, None, size)).float()[None]
 
     def _normalised(self, values: np.ndarray) -> Float[Tensor, "3 S S"]:
-        mean, std = (np.array(numbers, np.float32) for numbers in (self.pixels.mean, self.pixels.std))
-        scaled = (values.astype(np.float32) / 255 - mean) / std
-        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+        mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (self.pixels.mean, self.pixels.std))
+        scaled = np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
+        scaled /= 255
+        scaled -= mean
+        scaled /= std
+        return torch.from_numpy(scaled)
 
 
 def _collate(found: list[Found]) -> Batch | UserError:

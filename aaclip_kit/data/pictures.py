@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..contracts.errors import UserError
@@ -105,11 +105,6 @@ def check_mask_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -
 def resized(picture: Image.Image, size: int) -> Image.Image:
     """Bicubic to `size` x `size`, without a crop."""
     return picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def read_pixels(path: Path, size: int) -> UInt8[np.ndarray, "S S 3"]:
-    """An image as the model sees it, before normalisation."""
-    return np.asarray(resized(open_picture(path), size))
 
 
 def read_mask(path: Path | None, image_size: tuple[int, int] | None, size: int) -> Bool[np.ndarray, "S S"]:

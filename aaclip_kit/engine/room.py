@@ -10,8 +10,8 @@ import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
-_M_MMAP_THRESHOLD = -3
-"""The number of this parameter in glibc's malloc.h."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""The numbers of these parameters in glibc's malloc.h."""
 
 
 def available(device: torch.device) -> int:
@@ -28,8 +28,21 @@ def give_back_at_once() -> None:
     glibc keeps such pieces for later, which may be half as much again as the tensors that a training step holds. With
     other C libraries nothing happens.
     """
+    _tell_malloc(_M_MMAP_THRESHOLD, 2**20)
+
+
+def keep_for_later() -> None:
+    """From now on up to 1 GiB that is freed stays with the process, in pieces of up to 32 MiB, for the next step.
+
+    By default glibc gives most of it back, and the system clears every page before a step gets it again.
+    """
+    _tell_malloc(_M_MMAP_THRESHOLD, 2**25)  # more is refused
+    _tell_malloc(_M_TRIM_THRESHOLD, 2**30)
+
+
+def _tell_malloc(parameter: int, value: int) -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(_M_MMAP_THRESHOLD, 2**20)
+        library.mallopt(parameter, value)
 
 
 def _left_in_cgroups() -> Iterator[int]:

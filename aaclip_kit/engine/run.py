@@ -33,7 +33,7 @@ from .assemble import Run
 from .exchange import copy_first
 from .frozen import KeptFeatures
 from .gradients import AdapterWatch, adapter_names
-from .room import give_back_at_once
+from .room import give_back_at_once, keep_for_later
 from .saving import Saving
 from .shortage import SIDE, naming_shortage
 from .state import Metrics, RunState
@@ -103,8 +103,8 @@ class Execution:
             folder.write_manifest(self._manifest(started, None))
         if run.memory is not None and (notice := run.memory.notice):
             self.progress.message(notice)
-        if run.detector.image.recompute and run.place.device.type == "cpu":
-            give_back_at_once()
+        if run.place.device.type == "cpu":
+            (give_back_at_once if run.detector.image.recompute else keep_for_later)()
         if snapshot is None:
             self._before()
         else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from aaclip_kit import AttentionStage, Context, StageSetting, UserError, norm_matched_residual
 
 from . import CrossAttentionOptions
+from .attend import attend
 
 
 class CrossAttention(AttentionStage):
@@ -62,13 +62,9 @@ class CrossAttention(AttentionStage):
         rows = len(keys)
         if items % rows:
             raise ValueError(f"{items} items cannot share {rows} context rows evenly")
-        attended = scaled_dot_product_attention(
-            self._split(self.q_proj(tokens.reshape(rows, items // rows * length, width))),
-            self._split(keys),
-            self._split(values),
-            attn_mask=None if mask is None else _broadcast(mask),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        queries = self._split(self.q_proj(tokens.reshape(rows, items // rows * length, width)))
+        dropout = self.dropout if self.training else 0.0
+        attended = attend(queries, self._split(keys), self._split(values), mask, dropout)
         joined = attended.transpose(1, 2).reshape(items, length, -1)
         update: Tensor = self.out_proj(joined)
         return update
@@ -81,7 +77,7 @@ class CrossAttention(AttentionStage):
         queries, keys = self._split(self.q_proj(tokens)), self._split(self.k_proj(rows.tokens))
         similarity = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
         if rows.mask is not None:
-            similarity = similarity.masked_fill(~_broadcast(rows.mask), -torch.inf)
+            similarity = similarity.masked_fill(~rows.mask[:, None, None, :], -torch.inf)
         return similarity.softmax(dim=-1)
 
     def _split(self, projected: Float[Tensor, "rows n inner"]) -> Float[Tensor, "rows heads n head_width"]:
@@ -106,7 +102,3 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _broadcast(mask: Bool[Tensor, "rows M"]) -> Bool[Tensor, "rows 1 1 M"]:
-    return mask[:, None, None, :]

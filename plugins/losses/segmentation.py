@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from aaclip_kit import Loss
 
@@ -95,10 +98,48 @@ class Segmentation(LevelLoss):
 
     def __init__(self, options: SegmentationOptions) -> None:
         super().__init__()
-        self.parts = (Focal(options), Dice(options))
+        self.gamma, self.smooth = options.gamma, options.smooth
 
     def terms(
         self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
     ) -> dict[str, Float[Tensor, ""]]:
         """Focal and dice losses of one level."""
-        return {name: value for part in self.parts for name, value in part.terms(probabilities, masks).items()}
+        values = _FocalAndDice.apply(probabilities, masks, self.gamma, self.smooth)
+        return dict(zip(("focal", "dice_normal", "dice_abnormal"), values, strict=True))
+
+
+class _FocalAndDice(Function):
+    """`focal_loss` and `dice_loss` of both channels, with their gradient written out.
+
+    These are passes over full-size maps, level by level; autograd through the formulas makes three times as many.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"], gamma: float, smooth: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the three terms."""
+        dice_targets = torch.cat([1 - masks, masks], dim=1)
+        right = (dice_targets.clamp(_EDGE, 1 - _EDGE) * probabilities).sum(dim=1) + _EDGE
+        focal = -((1 - right).clamp(min=1e-12) ** gamma * right.log()).mean()
+        upper = 2 * (probabilities * dice_targets).sum(dim=(-2, -1)) + smooth
+        lower = probabilities.sum(dim=(-2, -1)) + dice_targets.sum(dim=(-2, -1)) + smooth
+        ctx.save_for_backward(dice_targets, right, upper, lower)
+        ctx.gamma = gamma
+        normal, abnormal = 1 - (upper / lower).mean(dim=0)
+        return focal, normal, abnormal
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, focal: Tensor, normal: Tensor, abnormal: Tensor) -> tuple[Tensor, None, None, None]:
+        """Gradient for the probabilities."""
+        dice_targets, right, upper, lower = ctx.saved_tensors
+        rest, images = 1 - right, len(right)
+        held = rest.clamp(min=1e-12)
+        slope = ctx.gamma * held ** (ctx.gamma - 1) * right.log() * (rest >= 1e-12) - held**ctx.gamma / right
+        slope *= focal / right.numel()
+        gradient = dice_targets.clamp(_EDGE, 1 - _EDGE).mul_(slope[:, None])
+        each = torch.stack([normal, abnormal]) / (images * lower)
+        gradient.addcmul_(dice_targets, (-2 * each)[..., None, None])
+        gradient += (each * upper / lower)[..., None, None]
+        return gradient, None, None, None

@@ -14,6 +14,7 @@ from PIL import Image
 from aaclip_kit import Sample, UserError
 from aaclip_kit.data.batches import Augment, Batch, Pixels, TrainBatches
 from aaclip_kit.data.batches import test_batches as scored_batches
+from aaclip_kit.data.decoded import Decoded
 from aaclip_kit.experiment.schema import AugmentationTable
 
 from ..helpers import assert_close
@@ -152,7 +153,8 @@ def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monk
     def dies(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("aaclip_kit.data.batches.open_picture", dies)
+    monkeypatch.setattr("aaclip_kit.data.batches.DECODED", Decoded())
+    monkeypatch.setattr("aaclip_kit.data.decoded.open_picture", dies)
     with pytest.raises(UserError, match="a process that decodes images has died") as caught:
         list(scored_batches(samples, PIXELS, 4, workers=1))
     assert caught.value.where == "workers"

@@ -18,7 +18,6 @@ from aaclip_kit.data.pictures import (
     open_mask,
     open_picture,
     read_mask,
-    read_pixels,
     resized,
 )
 
@@ -221,9 +220,8 @@ def test_a_mask_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None
     check_mask_size(tmp_path / "m.png", (4, 5), (4, 5))
 
 
-def test_pictures_are_resized_whole_without_a_crop(tmp_path: Path, colours: np.ndarray) -> None:
-    Image.fromarray(colours).save(tmp_path / "a.png")
-    found = read_pixels(tmp_path / "a.png", 12)
+def test_pictures_are_resized_whole_without_a_crop(colours: np.ndarray) -> None:
+    found = np.asarray(resized(Image.fromarray(colours), 12))
     assert found.shape == (12, 12, 3)
     expected = Image.fromarray(colours).resize((12, 12), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(found, np.asarray(expected))

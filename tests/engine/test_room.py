@@ -91,3 +91,29 @@ def test_what_is_freed_goes_back_at_once() -> None:
     }
     assert left["later"] > 50e6
     assert left["at once"] < 10e6
+
+
+AGAIN = """
+import resource
+import sys
+import numpy as np
+from aaclip_kit.engine.room import keep_for_later
+
+if sys.argv[1] == "kept":
+    keep_for_later()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [np.ones(15_000_000, np.uint8) for _ in range(10)]
+    del held
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like")
+def test_what_is_kept_for_later_is_there_without_a_page_fault() -> None:
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", AGAIN, how], capture_output=True, check=True).stdout)
+        for how in ("by default", "kept")
+    }
+    assert faults["by default"] > 2_000
+    assert faults["kept"] < 100

@@ -77,6 +77,26 @@ def test_segmentation_is_focal_and_both_dice_losses_of_each_level() -> None:
         assert_close(together[name], value)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 3.5])
+def test_gradient_of_segmentation_is_that_of_the_formulas(gamma: float) -> None:
+    levels, masks = maps((6,))
+    probabilities = levels[6].double()
+    # Right beyond all doubt, where 1 - pt is held at a bound that has no gradient.
+    probabilities[0, :, 0] = torch.cat([1 - masks, masks], 1)[0, :, 0] * 1.1
+    probabilities.requires_grad_()
+    weights = {"level_6_focal": 0.7, "level_6_dice_normal": -1.3, "level_6_dice_abnormal": 2.1}
+
+    def gradient(*losses: Any) -> Tensor:
+        terms: dict[str, Tensor] = {}
+        for loss in losses:
+            terms |= loss(level_probabilities={6: probabilities}, masks=masks)
+        total = sum(weights[name] * value for name, value in terms.items())
+        return torch.autograd.grad(total, probabilities)[0]
+
+    found = gradient(loss_of("segmentation", gamma=gamma, smooth=2.0))
+    assert_close(found, gradient(loss_of("focal", gamma=gamma), loss_of("dice", smooth=2.0)), rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_certain_maps_give_finite_losses_and_gradients(gamma: float) -> None:
     _, masks = maps()
