@@ -31,7 +31,7 @@ def ablate(
 ) -> None:
     """Run a base experiment and its variants with the same seeds and batches, and compare them.
 
-    Runs that are finished in OUT are kept, so that an ablation that was stopped goes on where it was.
+    Runs that are finished in OUT are kept, and one left unfinished goes on from its last saved state.
     """
     from ..comparison.ablation import Ablation
     from ..comparison.study import load_study
@@ -56,7 +56,7 @@ def ablate(
 
 
 def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
-    said = {"finished": "finished", "unfinished": "left unfinished, begins again", "free": "to run"}
+    said = {"finished": "finished", "unfinished": "left unfinished", "free": "to run"}
     for name in study.left_out:
         say(f"left out: data {name}")
     say(f"{len(states)} runs in {out}, compared with {study.baseline}")

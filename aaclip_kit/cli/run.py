@@ -17,6 +17,7 @@ from .together import refuse_together, together
 
 if TYPE_CHECKING:
     from ..engine.assemble import Run
+    from ..engine.state import Metrics
     from ..record.folder import RunFolder
     from ..resume.snapshot import Snapshot
     from .screen import Screen
@@ -73,31 +74,29 @@ def _run(experiment: Experiment, file: Path, out: Path | None, dry_run: bool, ra
 
 def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
     from ..record.folder import EXPERIMENT
-    from ..resume.folder import check_same, unfinished
+    from ..resume.folder import take_up, unfinished
     from .screen import Screen
 
-    folder, snapshot, lines = unfinished(path)
+    unfinished(path)  # it may say at once that there is nothing to go on with
     screen = Screen()
-    for line in lines:
-        screen.message(f"warning: {line}")
     screen.message(f"assembling {path / EXPERIMENT}")
     assembled = _assemble(load(path / EXPERIMENT, registry), ranks, False)
-    check_same(path, assembled.experiment.plugins, assembled.data.records)
+    folder, snapshot, lines = take_up(path, assembled.experiment.plugins, assembled.data.records)
     screen.plan(assembled, path)
-    if snapshot is None:
-        screen.message("it died before its first state was saved, and begins again")
-        folder.cut_events(0)
-    else:
-        screen.message("going on from loop {}, phase {}, step {}".format(*_at(snapshot)))
+    for line in lines:
+        screen.message(line)
     _execute(assembled, folder, screen, snapshot)
 
 
-def _at(snapshot: "Snapshot") -> tuple[int, int, int]:
-    loop, phase, step = snapshot.state["run"]["at"]
-    return loop, phase + 1, step
-
-
 def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: "Snapshot | None" = None) -> None:
+    metrics = execute_to_the_end(assembled, folder, screen, snapshot)
+    if assembled.ranks.is_first:
+        screen.results(metrics, folder.path)
+
+
+def execute_to_the_end(
+    assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: "Snapshot | None" = None
+) -> "Metrics":
     """Run it; a signal ends it with its state saved, and with the exit code that shells expect."""
     from ..engine.run import execute
     from ..resume.stop import Stopped, StopRequest
@@ -105,7 +104,7 @@ def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: 
     stop = StopRequest()
     try:
         with screen, stop.listening():
-            metrics = execute(assembled, folder, screen, snapshot, stop)
+            return execute(assembled, folder, screen, snapshot, stop)
     except UserError:
         if assembled.ranks.is_first and folder.snapshots.exists():
             screen.message(f"its state up to then is kept; when this is mended: aakit run --resume {folder.path}")
@@ -114,8 +113,6 @@ def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: 
         if assembled.ranks.is_first:
             say(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}", file=sys.stderr)
         raise SystemExit(stopped.code) from None
-    if assembled.ranks.is_first:
-        screen.results(metrics, folder.path)
 
 
 def validate(

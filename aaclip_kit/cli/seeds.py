@@ -12,18 +12,24 @@ from .terminal import PlainConsole, say
 if TYPE_CHECKING:
     from ..comparison.series import State
 
+SAID: "dict[State, str]" = {
+    "finished": "finished already, kept",
+    "unfinished": "left unfinished, goes on",
+    "free": "to run",
+}
+
 
 def run_seeds(
     file: Path, overrides: Sequence[str], registry: Registry, count: int, out: Path | None, dry_run: bool
 ) -> None:
     """Run `count` seeds, the file's and those after it, into OUT/seed_N.
 
-    Finished runs of the same experiment are kept. Raises `UserError`, before anything runs, where a seed's folder
-    holds another experiment or an unfinished run.
+    Finished runs of the same experiment are kept, and an unfinished one goes on from its last saved state. Raises
+    `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
     """
     from ..engine.assemble import assemble
     from ..engine.memory import fit_memory
-    from ..record.folder import RunFolder, default_run_path
+    from ..record.folder import default_run_path
     from .screen import Screen
 
     first = load(file, registry, overrides).file
@@ -33,26 +39,27 @@ def run_seeds(
     }
     states = _states(target, experiments, registry)
     for seed, state in states.items():
-        say(f"seed {seed}: {'finished already, kept' if state == 'finished' else 'to run'}")
+        say(f"seed {seed}: {SAID[state]}")
     if dry_run:
         Screen().plan(fit_memory(assemble(experiments[first.seed]), show=True), None)
         return
-    from ..comparison.series import seed_folder
-    from ..engine.run import execute
+    from ..comparison.series import open_run, seed_folder
+    from .run import execute_to_the_end
 
-    for seed in (seed for seed, state in states.items() if state == "free"):
+    for seed in (seed for seed, state in states.items() if state != "finished"):
         say(f"seed {seed} in {seed_folder(target, seed)}")
-        assembled = fit_memory(assemble(experiments[seed]))
-        folder = RunFolder.create(seed_folder(target, seed))
-        with Screen() as screen:
-            screen.data_notes(assembled)
-            execute(assembled, folder, screen)
+        assembled, screen = fit_memory(assemble(experiments[seed])), Screen()
+        folder, snapshot, lines = open_run(seed_folder(target, seed), assembled)
+        screen.data_notes(assembled)
+        for line in lines:
+            screen.message(line)
+        execute_to_the_end(assembled, folder, screen, snapshot)
     _show(target, list(experiments))
 
 
 def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":
     from ..comparison.runs import holds_a_run
-    from ..comparison.series import seed_folder, state_of
+    from ..comparison.series import has_begun, seed_folder, state_of
 
     if target.is_dir() and holds_a_run(target):
         raise UserError("holds a single run", where=str(target), fix="name another folder with --out")
@@ -65,9 +72,9 @@ def _states(target: Path, experiments: dict[int, Experiment], registry: Registry
         except UserError as error:
             faults.append(error)
             continue
-        if states[seed] == "unfinished":
-            fix = "let it finish if it is still running; otherwise remove the folder, and the seed runs again"
-            faults.append(UserError("holds an unfinished run", where=str(folder), fix=fix))
+        if states[seed] == "unfinished" and not has_begun(folder):
+            fix = "remove the folder if no run is beginning there now"
+            faults.append(UserError("holds a run that has not begun", where=str(folder), fix=fix))
     if faults:
         raise UserErrors(faults)
     return states

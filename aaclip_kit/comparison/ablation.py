@@ -1,4 +1,4 @@
-"""Running a study: what is finished stays, what was left half done begins again, the rest runs."""
+"""Running a study: what is finished stays, what was left half done goes on, the rest runs."""
 
 import gc
 import json
@@ -17,7 +17,7 @@ from ..contracts.errors import UserError, UserErrors
 from ..registry import Registry
 from .groups import ORDER
 from .runs import read_run, warnings_of
-from .series import State, state_of
+from .series import State, has_begun, open_run, state_of
 from .study import Planned, Study
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Ablation:
             todo = [run for run, state in self.states().items() if state != "finished"]
             self._write_order()
             for run in todo:
-                shutil.rmtree(self.out / run.place, ignore_errors=True)
+                if run.rescores is not None or not has_begun(self.out / run.place):
+                    shutil.rmtree(self.out / run.place, ignore_errors=True)
             train = [run for run in todo if run.rescores is None]
             faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs, claim)
             return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
@@ -88,11 +89,12 @@ class Ablation:
         assembled = assemble(run.experiment)
         if run.rescores is None:
             assembled = fit_memory(assembled)
-        folder = RunFolder.create(self.out / run.place)
-        if run.rescores is None:
-            execute(assembled, folder, progress)
+            folder, snapshot, lines = open_run(self.out / run.place, assembled)
+            for line in lines:
+                self.say(f"{run.place}: {line}")
+            execute(assembled, folder, progress, snapshot)
         else:
-            rescore(assembled, self.out / run.rescores, folder, progress)
+            rescore(assembled, self.out / run.rescores, RunFolder.create(self.out / run.place), progress)
 
     def _at_once(self, runs: Sequence[Planned], jobs: int, claim: int | None) -> list[UserError]:
         """Each run in a process of its own with its share of the threads."""
@@ -139,9 +141,13 @@ def command_of(run: Planned) -> str:
 
 def _run_apart(run: Planned, out: Path, environment: dict[str, str], kept: tuple[int, ...]) -> str:
     """What went wrong; empty where nothing did."""
-    command = [sys.executable, "-m", "aaclip_kit", "run", str(run.file), "--out", str(out / run.place)]
-    for override in run.overrides:
-        command += ["--set", override]
+    folder = out / run.place
+    command = [sys.executable, "-m", "aaclip_kit", "run"]
+    if has_begun(folder):
+        command += ["--resume", str(folder)]
+    else:
+        command += [str(run.file), "--out", str(folder)]
+        command += [part for override in run.overrides for part in ("--set", override)]
     done = subprocess.run(
         command, env=environment, pass_fds=kept, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

@@ -1,14 +1,19 @@
 """Folders of runs that may be there already: which are finished, which are free, which are another's."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment
 from ..record.folder import EXPERIMENT, RunFolder
 from ..registry import Registry
+from ..resume.folder import take_up
 from .runs import holds_a_run, is_finished
 from .same import differences_from_folder
+
+if TYPE_CHECKING:
+    from ..engine.assemble import Run
+    from ..resume.snapshot import Snapshot
 
 State = Literal["free", "finished", "unfinished"]
 
@@ -24,6 +29,18 @@ def state_of(folder: Path, experiment: Experiment, registry: Registry) -> State:
         problem = f"holds a run of another experiment: {', '.join(changed[:3])}{more}"
         raise UserError(problem, where=str(folder), fix="name another folder with --out")
     return "finished" if resolved.is_file() and is_finished(folder) else "unfinished"
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether an unfinished run can go on: one that has not begun yet has left nothing to go on with."""
+    return (folder / EXPERIMENT).is_file()
+
+
+def open_run(folder: Path, run: "Run") -> "tuple[RunFolder, Snapshot | None, list[str]]":
+    """The folder of a new run; or of one that is taken up, its last snapshot, and lines that say so."""
+    if has_begun(folder):
+        return take_up(folder, run.experiment.plugins, run.data.records)
+    return RunFolder.create(folder), None, []
 
 
 def seed_folder(out: Path, seed: int) -> Path:

@@ -27,6 +27,23 @@ def unfinished(path: Path) -> tuple[RunFolder, Snapshot | None, list[str]]:
     return folder, snapshot, lines
 
 
+def take_up(
+    path: Path, plugins: Mapping[str, str], data: Mapping[str, Mapping[str, Any]]
+) -> tuple[RunFolder, Snapshot | None, list[str]]:
+    """The folder and the snapshot that `unfinished` finds, once `check_same` agrees, with lines that say so.
+
+    A run that died before its first snapshot begins again in its folder.
+    """
+    folder, snapshot, warnings = unfinished(path)
+    check_same(path, plugins, data)
+    lines = [f"warning: {line}" for line in warnings]
+    if snapshot is None:
+        folder.cut_events(0)
+        return folder, None, [*lines, "it died before its first state was saved, and begins again"]
+    loop, phase, step = snapshot.state["run"]["at"]
+    return folder, snapshot, [*lines, f"going on from loop {loop}, phase {phase + 1}, step {step}"]
+
+
 def check_same(path: Path, plugins: Mapping[str, str], data: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise `UserError` where plugins or data are not those that the run began with: its numbers would be of neither.
 

@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ..command import Command
 from ..helpers import assert_close
+from ..resume.lives import results_of
 
 CHANGED = ("switches.dropout=false", "scheduler.text_batch=3", "switches.score_normalisation=test_set")
 FAILS_LATER = """
@@ -40,18 +45,37 @@ def register_losses(register):
 """
 
 
-def in_two(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`aakit` in two processes on one thread each; output is captured."""
+def launch(*arguments: object) -> tuple[list[str], dict[str, str]]:
+    """Command and environment for `aakit` in two processes on one thread each."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     root = Path(__file__).parents[2]
     environment["PYTHONPATH"] = os.pathsep.join([str(root), environment.get("PYTHONPATH", "")])
-    command = [*launch, "-m", "aaclip_kit", *map(str, arguments)]
+    return [*launch, "-m", "aaclip_kit", *map(str, arguments)], environment
+
+
+def in_two(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`aakit` in two processes; output is captured."""
+    command, environment = launch(*arguments)
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
 
 
+def dies_in_two(*arguments: object, cwd: Path, folder: Path, steps: int) -> None:
+    """`aakit run` in two processes, all of which are killed once the run in `folder` has so many steps."""
+    command, environment = launch(*arguments)
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL) as launcher:
+        while not (folder / "events.jsonl").exists() or len(steps_of(folder)) < steps:
+            assert launcher.poll() is None, "it was over before it could be killed"
+            time.sleep(0.01)
+        family = [*psutil.Process(launcher.pid).children(recursive=True), psutil.Process(launcher.pid)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
 def steps_of(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "events.jsonl").read_text().splitlines()
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    lines = [line for line in lines if line.endswith("\n")]
     return [event for event in map(json.loads, lines) if event["event"] == "step"]
 
 
@@ -82,6 +106,23 @@ def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, small_experiment:
     found, expected = (numbers(json.loads((folder / "metrics.json").read_text())) for folder in (two, one))
     assert_close(found, expected, atol=1e-4)
     assert json.loads((two / "manifest.json").read_text())["processes"] == 2
+
+
+def test_two_processes_that_die_go_on_as_if_they_had_not(tmp_path: Path, small_experiment: Path) -> None:
+    chosen = [
+        part
+        for key in ("checkpoint.every=1 step", "scheduler.image_epochs=[6,4]", "scheduler.text_epochs=[3,2]")
+        for part in ("--set", key)
+    ]
+    whole = in_two("run", small_experiment, "--out", "whole", *chosen, cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    run = tmp_path / "run"
+    steps = len(steps_of(tmp_path / "whole")) // 2
+    dies_in_two("run", small_experiment, "--out", run, *chosen, cwd=tmp_path, folder=run, steps=steps)
+    assert not (run / "report.html").exists()
+    again = in_two("run", "--resume", run, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert results_of(run) == results_of(tmp_path / "whole")
 
 
 def test_predictions_of_two_processes_are_those_of_one(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from aaclip_kit.cli.screen import Screen
 from aaclip_kit.cli.seeds import _show
+from aaclip_kit.engine.training import Step
 
 from ..command import Command
 from ..comparison.made import result, write_run
@@ -54,6 +58,33 @@ def test_seeds_run_once_and_end_in_mean_and_deviation(aakit: Command, place: Pat
     assert contents(place) == after
 
 
+def test_a_seed_that_was_stopped_goes_on(
+    aakit: Command, place: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("run", small_experiment, *SHORT, "--seeds", 2, "--device", "cpu")
+    assert aakit(*arguments, "--out", "whole").code == 0
+    reported, steps = Screen.step, count(1)
+
+    def step(screen: Screen, found: Step) -> None:
+        reported(screen, found)
+        if next(steps) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as once:
+        once.setattr(Screen, "step", step)
+        stopped = aakit(*arguments, "--out", "out")
+    assert stopped.code == 143
+    assert "go on with: aakit run --resume out/seed_5" in stopped.err
+    again = aakit(*arguments, "--out", "out")
+    assert again.code == 0, again.err
+    assert "seed 5: left unfinished, goes on\nseed 6: to run\n" in again.out
+    assert "going on from loop 1, phase " in again.out + again.err
+    for seed in (5, 6):
+        for name in ("metrics.json", "events.jsonl"):
+            one, other = (place / out / f"seed_{seed}" / name for out in ("whole", "out"))
+            assert one.read_bytes() == other.read_bytes()
+
+
 def test_warnings_on_the_data_are_shown_once_a_run(aakit: Command, place: Path, small_experiment: Path) -> None:
     overlap = ("--set", 'data.test.classes=["red_cloth"]', "--set", "data.allow_overlap=true")
     ran = aakit("run", small_experiment, *SHORT, *overlap, "--out", "out", "--device", "cpu", "--seeds", 2)
@@ -80,7 +111,7 @@ def test_folders_of_others_are_refused_before_anything_runs(
     (place / "out" / "seed_3" / "events.jsonl").touch()
     ran = aakit(*arguments)
     assert_plain(ran)
-    assert "seed_3: holds an unfinished run" in ran.err and "remove the folder" in ran.err
+    assert "seed_3: holds a run that has not begun" in ran.err and "remove the folder" in ran.err
     text = small_experiment.read_text().replace("seed = 3", "seed = 9")
     (place / "out" / "seed_3" / "experiment.toml").write_text(text)
     (place / "out" / "seed_3" / "metrics.json").write_text(json.dumps({"quoted": {}, "before": result({"a": {}})}))
