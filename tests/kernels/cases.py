@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aaclip_kit.kernels.choice import fused_is_on
+
 FULL, BRAIN, HALF = torch.float32, torch.bfloat16, torch.float16
 
 
@@ -66,3 +68,16 @@ CASES = {
     "float32 tokens, bfloat16 update": Case((3, 5, 64), FULL, BRAIN, learned=()),
     "bfloat16 tokens, float32 update": Case((3, 5, 64), BRAIN, FULL),
 }
+
+
+UNREAD = f"the compiler of torch {torch.__version__} takes in no context variables, by which the kernel is chosen"
+
+
+def compiles_choices() -> bool:
+    """Whether torch.compile takes in what `fused_is_on` reads; in torch 2.6 it leaves that to Python."""
+    compiled = torch.compile(lambda value: value + fused_is_on(), backend="eager", fullgraph=True)
+    try:
+        compiled(torch.zeros(1))
+    except torch._dynamo.exc.Unsupported:
+        return False
+    return True

