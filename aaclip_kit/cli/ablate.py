@@ -56,7 +56,6 @@ def ablate(
 
 
 def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
-    said = {"finished": "finished", "unfinished": "left unfinished", "free": "to run"}
     for name in study.left_out:
         say(f"left out: data {name}")
     say(f"{len(states)} runs in {out}, compared with {study.baseline}")
@@ -64,8 +63,10 @@ def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
         mine = {run: state for run, state in states.items() if run.data == data}
         for variant in dict.fromkeys(run.variant for run in mine):
             runs = {run: state for run, state in mine.items() if run.variant == variant}
-            counts = Counter(said[state] for state in runs.values())
             first = next(iter(runs))
+            again = "begins again" if first.rescores else "goes on"
+            said = {"finished": "finished", "unfinished": f"left unfinished, {again}", "free": "to run"}
+            counts = Counter(said[state] for state in runs.values())
             how = f"scores {first.rescores.parent} again" if first.rescores else f"trains {first.file.name}"
             numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
             say(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")

@@ -77,14 +77,15 @@ def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
     from ..resume.folder import take_up, unfinished
     from .screen import Screen
 
-    unfinished(path)  # it may say at once that there is nothing to go on with
+    folder, snapshot, warnings = unfinished(path)
     screen = Screen()
+    for warning in warnings:
+        screen.message(f"warning: {warning}")
     screen.message(f"assembling {path / EXPERIMENT}")
     assembled = _assemble(load(path / EXPERIMENT, registry), ranks, False)
-    folder, snapshot, lines = take_up(path, assembled.experiment.plugins, assembled.data.records)
+    line = take_up(folder, snapshot, assembled.experiment.plugins, assembled.data.records)
     screen.plan(assembled, path)
-    for line in lines:
-        screen.message(line)
+    screen.message(line)
     _execute(assembled, folder, screen, snapshot)
 
 

@@ -7,7 +7,7 @@ from ..contracts.errors import UserError
 from ..experiment import Experiment
 from ..record.folder import EXPERIMENT, RunFolder
 from ..registry import Registry
-from ..resume.folder import take_up
+from ..resume.folder import take_up, unfinished
 from .runs import holds_a_run, is_finished
 from .same import differences_from_folder
 
@@ -23,12 +23,12 @@ def state_of(folder: Path, experiment: Experiment, registry: Registry) -> State:
     if not (folder.is_dir() and holds_a_run(folder)):
         RunFolder.check_free(folder)
         return "free"
-    resolved = folder / EXPERIMENT
-    if resolved.is_file() and (changed := differences_from_folder(resolved, experiment, registry)):
+    begun = has_begun(folder)
+    if begun and (changed := differences_from_folder(folder / EXPERIMENT, experiment, registry)):
         more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
         problem = f"holds a run of another experiment: {', '.join(changed[:3])}{more}"
         raise UserError(problem, where=str(folder), fix="name another folder with --out")
-    return "finished" if resolved.is_file() and is_finished(folder) else "unfinished"
+    return "finished" if begun and is_finished(folder) else "unfinished"
 
 
 def has_begun(folder: Path) -> bool:
@@ -39,7 +39,9 @@ def has_begun(folder: Path) -> bool:
 def open_run(folder: Path, run: "Run") -> "tuple[RunFolder, Snapshot | None, list[str]]":
     """The folder of a new run; or of one that is taken up, its last snapshot, and lines that say so."""
     if has_begun(folder):
-        return take_up(folder, run.experiment.plugins, run.data.records)
+        found, snapshot, warnings = unfinished(folder)
+        line = take_up(found, snapshot, run.experiment.plugins, run.data.records)
+        return found, snapshot, [*(f"warning: {warning}" for warning in warnings), line]
     return RunFolder.create(folder), None, []
 
 

@@ -28,20 +28,18 @@ def unfinished(path: Path) -> tuple[RunFolder, Snapshot | None, list[str]]:
 
 
 def take_up(
-    path: Path, plugins: Mapping[str, str], data: Mapping[str, Mapping[str, Any]]
-) -> tuple[RunFolder, Snapshot | None, list[str]]:
-    """The folder and the snapshot that `unfinished` finds, once `check_same` agrees, with lines that say so.
+    folder: RunFolder, snapshot: Snapshot | None, plugins: Mapping[str, str], data: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Make what `unfinished` has found ready to go on, once `check_same` agrees; returns the line that says from where.
 
     A run that died before its first snapshot begins again in its folder.
     """
-    folder, snapshot, warnings = unfinished(path)
-    check_same(path, plugins, data)
-    lines = [f"warning: {line}" for line in warnings]
+    check_same(folder.path, plugins, data)
     if snapshot is None:
         folder.cut_events(0)
-        return folder, None, [*lines, "it died before its first state was saved, and begins again"]
+        return "it died before its first state was saved, and begins again"
     loop, phase, step = snapshot.state["run"]["at"]
-    return folder, snapshot, [*lines, f"going on from loop {loop}, phase {phase + 1}, step {step}"]
+    return f"going on from loop {loop}, phase {phase + 1}, step {step}"
 
 
 def check_same(path: Path, plugins: Mapping[str, str], data: Mapping[str, Mapping[str, Any]]) -> None:

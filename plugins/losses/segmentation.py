@@ -18,22 +18,44 @@ from . import DiceOptions, FocalOptions, SegmentationOptions
 _EDGE = 1e-5
 """Targets are kept this far from 0 and 1, and the probability of the right channel this far from 0."""
 
+_LEAST_WRONG = 1e-12
+"""pt may reach 1, or exceed it by rounding, where a fractional power of 1 - pt or its gradient would not be finite."""
+
 
 def focal_loss(
     probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"], gamma: float
 ) -> Float[Tensor, ""]:
     """Mean over pixels of `-(1 - pt)^gamma log pt`, pt the probability of the right channel."""
-    targets = torch.cat([1 - masks, masks], dim=1).clamp(_EDGE, 1 - _EDGE)
-    right = (targets * probabilities).sum(dim=1) + _EDGE
-    # pt may reach 1, or exceed it by rounding, where a fractional power or its gradient would not be finite.
-    return -((1 - right).clamp(min=1e-12) ** gamma * right.log()).mean()
+    return _focal(_right(probabilities, _both(masks)), gamma)
 
 
 def dice_loss(channel: Float[Tensor, "B S S"], target: Float[Tensor, "B S S"], smooth: float) -> Float[Tensor, ""]:
     """`1 - mean over images of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
-    overlap = (channel * target).sum(dim=(-2, -1))
-    total = channel.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1))
-    return 1 - ((2 * overlap + smooth) / (total + smooth)).mean()
+    upper, lower = _dice_ratio(channel, target, smooth)
+    return 1 - (upper / lower).mean()
+
+
+def _both(masks: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 2 S S"]:
+    """The targets of (normal, abnormal)."""
+    return torch.cat([1 - masks, masks], dim=1)
+
+
+def _right(probabilities: Float[Tensor, "B 2 S S"], targets: Float[Tensor, "B 2 S S"]) -> Float[Tensor, "B S S"]:
+    """Probability of the right channel."""
+    return (targets.clamp(_EDGE, 1 - _EDGE) * probabilities).sum(dim=1) + _EDGE
+
+
+def _focal(right: Float[Tensor, "B S S"], gamma: float) -> Float[Tensor, ""]:
+    return -((1 - right).clamp(min=_LEAST_WRONG) ** gamma * right.log()).mean()
+
+
+def _dice_ratio(
+    maps: Float[Tensor, "*C S S"], targets: Float[Tensor, "*C S S"], smooth: float
+) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator, of each map."""
+    overlap = (maps * targets).sum(dim=(-2, -1))
+    total = maps.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1))
+    return 2 * overlap + smooth, total + smooth
 
 
 class LevelLoss(Loss):
@@ -119,27 +141,25 @@ class _FocalAndDice(Function):
         ctx: Any, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"], gamma: float, smooth: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the three terms."""
-        dice_targets = torch.cat([1 - masks, masks], dim=1)
-        right = (dice_targets.clamp(_EDGE, 1 - _EDGE) * probabilities).sum(dim=1) + _EDGE
-        focal = -((1 - right).clamp(min=1e-12) ** gamma * right.log()).mean()
-        upper = 2 * (probabilities * dice_targets).sum(dim=(-2, -1)) + smooth
-        lower = probabilities.sum(dim=(-2, -1)) + dice_targets.sum(dim=(-2, -1)) + smooth
-        ctx.save_for_backward(dice_targets, right, upper, lower)
+        targets = _both(masks)
+        right = _right(probabilities, targets)
+        upper, lower = _dice_ratio(probabilities, targets, smooth)
+        ctx.save_for_backward(targets, right, upper, lower)
         ctx.gamma = gamma
         normal, abnormal = 1 - (upper / lower).mean(dim=0)
-        return focal, normal, abnormal
+        return _focal(right, gamma), normal, abnormal
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, focal: Tensor, normal: Tensor, abnormal: Tensor) -> tuple[Tensor, None, None, None]:
         """Gradient for the probabilities."""
-        dice_targets, right, upper, lower = ctx.saved_tensors
-        rest, images = 1 - right, len(right)
-        held = rest.clamp(min=1e-12)
-        slope = ctx.gamma * held ** (ctx.gamma - 1) * right.log() * (rest >= 1e-12) - held**ctx.gamma / right
+        targets, right, upper, lower = ctx.saved_tensors
+        wrong = 1 - right
+        held = wrong.clamp(min=_LEAST_WRONG)
+        slope = ctx.gamma * held ** (ctx.gamma - 1) * right.log() * (wrong >= _LEAST_WRONG) - held**ctx.gamma / right
         slope *= focal / right.numel()
-        gradient = dice_targets.clamp(_EDGE, 1 - _EDGE).mul_(slope[:, None])
-        each = torch.stack([normal, abnormal]) / (images * lower)
-        gradient.addcmul_(dice_targets, (-2 * each)[..., None, None])
+        gradient = targets.clamp(_EDGE, 1 - _EDGE).mul_(slope[:, None])
+        each = torch.stack([normal, abnormal]) / (len(right) * lower)
+        gradient.addcmul_(targets, (-2 * each)[..., None, None])
         gradient += (each * upper / lower)[..., None, None]
         return gradient, None, None, None

@@ -102,13 +102,13 @@ def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Pat
     seen.clear()
     again = aakit(*arguments)
     assert again.code == 0, again.err
-    assert "attending: trains small.toml, seeds 3 to 4: 1 finished, 1 left unfinished" in again.out
+    assert "attending: trains small.toml, seeds 3 to 4: 1 finished, 1 left unfinished, goes on" in again.out
     assert {key[0] for key in seen} == {4}, "one run alone trains again"
     assert cut.read_bytes() == whole
     for path, held in contents(out).items():
         if "seed_3" in path:
             assert held == kept[path], path
-    assert "unattended: scores attending again, seeds 3 to 4: 1 finished, 1 left unfinished" in again.out
+    assert "unattended: scores attending again, seeds 3 to 4: 1 finished, 1 left unfinished, begins again" in again.out
     rescored = "unattended/seed_4/metrics.json"
     assert contents(out)[rescored] == kept[rescored], "the same weights, scored again"
 

@@ -18,6 +18,7 @@ from ..helpers import assert_close
 from ..resume.lives import results_of
 
 CHANGED = ("switches.dropout=false", "scheduler.text_batch=3", "switches.score_normalisation=test_set")
+LONGER = ("checkpoint.every=1 step", "scheduler.image_epochs=[6,4]", "scheduler.text_epochs=[3,2]")
 FAILS_LATER = """
 import os
 from aaclip_kit import Loss, Options, hookimpl
@@ -47,11 +48,11 @@ def register_losses(register):
 
 def launch(*arguments: object) -> tuple[list[str], dict[str, str]]:
     """Command and environment for `aakit` in two processes on one thread each."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     root = Path(__file__).parents[2]
     environment["PYTHONPATH"] = os.pathsep.join([str(root), environment.get("PYTHONPATH", "")])
-    return [*launch, "-m", "aaclip_kit", *map(str, arguments)], environment
+    return [*torchrun, "-m", "aaclip_kit", *map(str, arguments)], environment
 
 
 def in_two(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -109,11 +110,7 @@ def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, small_experiment:
 
 
 def test_two_processes_that_die_go_on_as_if_they_had_not(tmp_path: Path, small_experiment: Path) -> None:
-    chosen = [
-        part
-        for key in ("checkpoint.every=1 step", "scheduler.image_epochs=[6,4]", "scheduler.text_epochs=[3,2]")
-        for part in ("--set", key)
-    ]
+    chosen = [part for key in LONGER for part in ("--set", key)]
     whole = in_two("run", small_experiment, "--out", "whole", *chosen, cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     run = tmp_path / "run"

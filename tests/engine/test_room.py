@@ -67,6 +67,11 @@ def test_of_a_device_what_torch_holds_unused_counts(monkeypatch: pytest.MonkeyPa
     assert room.available(torch.device("cuda:1")) == 1300
 
 
+def printed(program: str, how: str) -> int:
+    """The number that a program prints in a process of its own, whose malloc nobody has told anything."""
+    return int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True).stdout)
+
+
 FREEING = """
 import sys
 import numpy as np
@@ -85,10 +90,7 @@ print(psutil.Process().memory_info().rss - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing, or otherwise")
 def test_what_is_freed_goes_back_at_once() -> None:
-    left = {
-        how: int(subprocess.run([sys.executable, "-c", FREEING, how], capture_output=True, check=True).stdout)
-        for how in ("later", "at once")
-    }
+    left = {how: printed(FREEING, how) for how in ("later", "at once")}
     assert left["later"] > 50e6
     assert left["at once"] < 10e6
 
@@ -111,9 +113,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like")
 def test_what_is_kept_for_later_is_there_without_a_page_fault() -> None:
-    faults = {
-        how: int(subprocess.run([sys.executable, "-c", AGAIN, how], capture_output=True, check=True).stdout)
-        for how in ("by default", "kept")
-    }
+    faults = {how: printed(AGAIN, how) for how in ("by default", "kept")}
     assert faults["by default"] > 2_000
     assert faults["kept"] < 100
