@@ -39,6 +39,7 @@ class Histogram:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity, self.shift = capacity, 0
         self._runs: list[_Bins] = []
+        self._top: Float64[np.ndarray, "3 N"] | None = None
 
     def add(
         self,
@@ -145,8 +146,10 @@ class Histogram:
         return 2 * positives / (negatives + positives + positives[-1])
 
     def _from_the_top(self) -> Float64[np.ndarray, "3 N"]:
-        """What lies at or above each bin, the highest bin first."""
-        return np.cumsum(self._bins().sums[:, ::-1], axis=1)
+        """What lies at or above each bin, the highest bin first; every metric asks for it."""
+        if self._top is None:
+            self._top = np.cumsum(self._bins().sums[:, ::-1], axis=1)
+        return self._top
 
     def _edges(self) -> Float[np.ndarray, " N"]:
         return lowest_values(self._bins().keys, self.shift)
@@ -154,6 +157,7 @@ class Histogram:
     def _take(self, *runs: _Bins) -> None:
         # Runs wait until they are worth a merge: one merge an image would move every bin for each image.
         self._runs.extend(runs)
+        self._top = None
         if len(self._runs) > _MOST_RUNS or sum(len(waiting.keys) for waiting in self._runs[1:]) > self.capacity:
             self._bins()
 

@@ -99,7 +99,8 @@ class ClassMetrics:
 
     def result(self) -> ClassResult:
         """Everything that is written down about the class."""
-        return ClassResult(self.values(), self.undefined(), self.curves())
+        values = self.values()
+        return ClassResult(values, self._undefined(values), self.curves())
 
     def values(self) -> Values:
         """Every one of `METRICS`, as fractions between 0 and 1; None where it is undefined."""
@@ -114,11 +115,6 @@ class ClassMetrics:
         if self.undefined_as_zero:
             values.update({name: values[name] or 0.0 for name in METRICS if name.startswith("image")})
         return values
-
-    def undefined(self) -> dict[str, str]:
-        """Why each undefined metric is so."""
-        reasons = {"pixel": self._pixel_reason(), "image": _one_label(self.images, "image")}
-        return {name: reasons[name.split("_")[0]] for name, value in self.values().items() if value is None}
 
     def curves(self) -> dict[str, list[list[float]]]:
         """Points `[false positive rate, hit rate]`; none where undefined.
@@ -135,6 +131,11 @@ class ClassMetrics:
     def _pro(self) -> Curve | None:
         curve = None if self.unmasked else self.pixels.roc(weighted=True)
         return None if curve is None else curve.up_to(FPR_LIMIT)
+
+    def _undefined(self, values: Values) -> dict[str, str]:
+        """Why each undefined metric is so."""
+        reasons = {"pixel": self._pixel_reason(), "image": _one_label(self.images, "image")}
+        return {name: reasons[name.split("_")[0]] for name, value in values.items() if value is None}
 
     def _pixel_reason(self) -> str:
         if not self.unmasked:

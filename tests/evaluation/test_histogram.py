@@ -117,6 +117,17 @@ def assert_equal(found: Histogram, expected: Histogram) -> None:
         assert np.array_equal(found.state()[name], array), name
 
 
+def test_metrics_that_were_asked_for_before_are_of_all_scores() -> None:
+    scores, halves = SCORES["plain"].astype(np.float32), (slice(2000), slice(2000, None))
+    added, merged = Histogram(), Histogram()
+    for half in halves:
+        added.add(scores[half], LABELS[half])
+        merged.merge(histogram(scores[half], LABELS[half], 2**19))
+        assert (added.auroc(), added.f1max()) == (merged.auroc(), merged.f1max())
+    whole = histogram(scores, LABELS, 2**19)
+    assert added.auroc() == whole.auroc() == merged.auroc()
+
+
 def test_merging_leaves_the_other_as_it_is() -> None:
     scores = SCORES["plain"].astype(np.float32)
     found, other = histogram(scores[:2000], LABELS[:2000], 100), histogram(scores[2000:], LABELS[2000:], 100)

@@ -162,8 +162,8 @@ def test_without_every_mask_the_pixel_metrics_are_undefined() -> None:
     none, some = ClassMetrics(), ClassMetrics()
     none.update(maps, None, scores, labels)
     some.update(maps, [*masks[:5], None, *masks[6:]], scores, labels)
-    assert none.undefined() == dict.fromkeys(PIXEL, "no masks")
-    assert some.undefined() == dict.fromkeys(PIXEL, "no mask for 1 of 4 anomalous images")
+    assert none.result().undefined == dict.fromkeys(PIXEL, "no masks")
+    assert some.result().undefined == dict.fromkeys(PIXEL, "no mask for 1 of 4 anomalous images")
     whole = counted(maps, masks, scores, labels)
     assert none.curves() == some.curves() == {"roc": [], "pro": [], "image_roc": whole.curves()["image_roc"]}
     assert len(whole.curves()["image_roc"]) > 2
@@ -178,15 +178,15 @@ def test_one_label_is_undefined_or_zero_as_published(kept: int, pixels: bool, mi
     published.update(*data)
     reasons = dict.fromkeys(IMAGE, f"one label only: no {missing} image")
     reasons |= {metric: f"one label only: no {missing} pixel" for metric in PIXEL if pixels}
-    assert found.undefined() == reasons
-    assert published.undefined() == {metric: why for metric, why in reasons.items() if metric in PIXEL}
+    assert found.result().undefined == reasons
+    assert published.result().undefined == {metric: why for metric, why in reasons.items() if metric in PIXEL}
     assert {published.values()[metric] for metric in IMAGE} == {0.0}
     assert {metric for metric, value in found.values().items() if value is None} == set(reasons)
 
 
 def test_a_class_of_no_images_says_so() -> None:
     reasons = {**dict.fromkeys(PIXEL, "no pixels"), **dict.fromkeys(IMAGE, "no images")}
-    assert ClassMetrics().undefined() == reasons
+    assert ClassMetrics().result().undefined == reasons
 
 
 @pytest.mark.parametrize("place", ["maps", "scores"])
