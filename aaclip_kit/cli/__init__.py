@@ -1,5 +1,6 @@
 """The `aakit` command. Nothing here imports torch before a command needs it."""
 
+import errno
 import sys
 
 import typer
@@ -46,6 +47,9 @@ app.command()(cache)
 app.command()(doctor)
 
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says of a disk that takes in no more."""
+
 IN_MANY_PROCESSES = ("run", "evaluate", "predict")
 """Commands whose work torchrun's processes share."""
 
@@ -62,9 +66,15 @@ def options(
 
 
 def main() -> None:
-    """Run the command; a `UserError` becomes one plain message and exit code 2."""
+    """Run the command; a `UserError` becomes one plain message and exit code 2, and so does a full disk."""
     try:
         app(prog_name="aakit")
     except UserError as error:
         tell(error)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        fix = "make room or make the place writable, and give the command again"
+        tell(UserError(f"cannot be written ({error.strerror})", where=error.filename, fix=fix))
         sys.exit(2)

@@ -108,14 +108,11 @@ def _target(out: Path) -> Path:
 
 
 def _write(state: "Mapping[str, Tensor]", target: Path, metadata: "Metadata") -> None:
-    from safetensors import SafetensorError
-
     from ..trained.checkpoint import made_for, not_writable, write
 
     made_for(target)
     try:
         # Tensors of one pickle may share memory, which safetensors refuses.
         write({name: value.detach().clone().contiguous() for name, value in state.items()}, target, metadata)
-    except (OSError, SafetensorError) as error:
-        target.with_name(target.name + ".part").unlink(missing_ok=True)
+    except OSError as error:
         raise not_writable(target, error) from None

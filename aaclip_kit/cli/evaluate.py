@@ -71,8 +71,8 @@ def _target(out: Path) -> Path:
 
 
 def _write(target: Path, text: str) -> None:
-    from ..record.folder import write_whole
     from ..trained.checkpoint import made_for, not_writable
+    from ..whole_file import write_whole
 
     made_for(target)
     try:

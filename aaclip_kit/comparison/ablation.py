@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError, UserErrors
 from ..registry import Registry
+from ..whole_file import write_whole
 from .groups import ORDER
 from .runs import read_run, warnings_of
 from .series import State, has_begun, open_run, state_of
@@ -130,7 +131,7 @@ class Ablation:
             folder = self.out / data
             folder.mkdir(parents=True, exist_ok=True)
             order = {"baseline": self.study.baseline, "variants": list(self.study.file.variants)}
-            (folder / ORDER).write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
+            write_whole(folder / ORDER, json.dumps(order, indent=2) + "\n")
 
 
 def command_of(run: Planned) -> str:

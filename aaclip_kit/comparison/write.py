@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..contracts.errors import UserError
 from ..evaluation.metrics import heading
+from ..whole_file import write_whole
 from . import tables
 from .compare import Comparison
 from .plot import intervals_svg
@@ -25,7 +26,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in zip(paths, texts, strict=True):
             # The name of a folder may be in another encoding.
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            write_whole(path, text.encode("utf-8", errors="backslashreplace"))
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise UserError(problem, where=str(folder), fix="name another folder with --out") from None

@@ -54,7 +54,12 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                out.unlink()
+                raise
     except OSError as error:
         problem = f"cannot be written ({error.strerror})"
         raise UserError(problem, where=str(out), fix="name another file with --out") from None

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import PIL
@@ -13,6 +14,7 @@ from ..cache.open import open_store
 from ..cache.store import FeatureStore
 from ..cases.choice import Cases
 from ..cases.pictures import rule_images, save_pictures
+from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
 from ..data.batches import TrainBatches
@@ -67,10 +69,21 @@ def execute(
     """Evaluate, train loop after loop, evaluate, and write everything down. Returns what `metrics.json` holds.
 
     With a snapshot of an earlier process the run goes on from there. `stop` is looked at between steps and batches;
-    it ends the run with `Stopped`, its state saved.
+    it ends the run with `Stopped`, its state saved. Raises `UserError` where the folder cannot be written any more.
     """
     with locked(folder.path) if run.ranks.is_first else nullcontext():
-        return Execution(run, folder, progress, stop).run(snapshot)
+        try:
+            return Execution(run, folder, progress, stop).run(snapshot)
+        except BrokenPipeError:  # of the terminal
+            raise
+        except OSError as error:
+            raise _unwritten(folder.path, error) from error
+
+
+def _unwritten(folder: Path, error: OSError) -> UserError:
+    problem = f"cannot be written ({error.strerror or error}); what was saved before is whole"
+    fix = f"make room or make the folder writable, then: aakit run --resume {folder}"
+    return UserError(problem, where=str(folder), fix=fix)
 
 
 class Execution:

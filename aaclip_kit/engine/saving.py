@@ -109,13 +109,10 @@ class Saving:
                 self.tell(f"warning: the step could not be kept in {self.folder.fault} ({error.strerror or error})")
 
     def save(self, descent: Descent | None = None) -> None:
-        """Write a snapshot. Raises `UserError` where it cannot be written; the earlier ones are as they were."""
+        """Write a snapshot. Raises OSError where it cannot be written; the earlier ones are as they were."""
         snapshot = self._snapshot(descent, random_state(self.place.device))
         if self.ranks.is_first:
-            try:
-                write_snapshot(self.folder.snapshots, snapshot)
-            except OSError as error:
-                raise self._unsaved(error) from None
+            write_snapshot(self.folder.snapshots, snapshot)
         self._last, self._steps = time.monotonic(), 0
 
     def _snapshot(self, descent: Descent | None, random: Tensor) -> Snapshot:
@@ -148,11 +145,6 @@ class Saving:
         if self.ranks.is_first:
             self.folder.cut_events(snapshot.state["events"])
         self.resumed = snapshot
-
-    def _unsaved(self, error: OSError) -> UserError:
-        problem = f"the run's state cannot be saved ({error.strerror or error}); what was saved before is whole"
-        fix = f"make room or make the folder writable, then: aakit run --resume {self.folder.path}"
-        return UserError(problem, where=str(self.folder.snapshots), fix=fix)
 
 
 def is_due(every: str, steps: int, seconds: float) -> bool:

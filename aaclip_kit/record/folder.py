@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..contracts.errors import UserError
 from ..resume.lock import LOCK
+from ..whole_file import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,7 +157,7 @@ class RunFolder:
 
     def write_fault(self, about: Mapping[str, Any], batch: Mapping[str, Tensor]) -> None:
         """Write a fault's folder, but for its snapshot: what happened, and the batch. Raises OSError."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         shutil.rmtree(self.fault, ignore_errors=True)
         self.fault.mkdir()
@@ -166,7 +165,7 @@ class RunFolder:
             shutil.copyfile(self.path / name, self.fault / name)
         (self.fault / EVENTS).touch()
         write_whole(self.fault / "fault.json", json.dumps(finite(about), indent=2, allow_nan=False) + "\n")
-        save_file(dict(batch), self.fault / "batch.safetensors")
+        write_whole(self.fault / "batch.safetensors", save(dict(batch)))
 
     def remove_snapshots(self) -> None:
         """What a finished run does not need any more."""
@@ -181,23 +180,6 @@ class RunFolder:
     def report(self) -> Path:
         """The report's file."""
         return self.path / REPORT
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file beside and rename it: a reader sees the earlier one or the new one, never half of either.
-
-    Raises OSError where it cannot be written; then the earlier one is as it was and nothing is left beside it.
-    """
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def check_elsewhere(path: Path) -> None:

@@ -1,7 +1,6 @@
 """Snapshots: the whole state of a run between two steps, in files that say whether they are whole."""
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..contracts.errors import UserError
-from ..record.folder import write_whole
+from ..whole_file import write_whole
 
 KEPT: Final = 2
 """Snapshots that are kept: the last one, and the one before it for the day when the last one is damaged."""
@@ -45,7 +44,6 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     numbers = [_number(path) for path in snapshots(folder)]
     path = folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
     write_whole(path, _packed(snapshot))
-    _flush_folder(folder)
     for old in snapshots(folder)[:-KEPT]:
         with suppress(OSError):
             old.unlink()
@@ -107,13 +105,3 @@ def _checksum(tensors: Mapping[str, Tensor], state: str) -> str:
 
 def _number(path: Path) -> int:
     return int(path.stem)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming last through a loss of power, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -4,17 +4,18 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError
 from ..engine.detector import Detector
-from ..record.folder import write_whole
+from ..whole_file import write_whole
 from .metadata import Metadata, beside_pickle
 
 _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -33,17 +34,17 @@ def save(detector: Detector, path: Path, metadata: Metadata) -> None:
 
 
 def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
-    """Write beside and rename, so that a checkpoint is whole or absent.
+    """Write a checkpoint that is whole or absent.
 
     A `.pth` path gives a pickle of tensors, which has no room for metadata: they go into a JSON file beside it.
     """
-    beside = path.with_name(path.name + ".part")
     if path.suffix == ".safetensors":
-        save_file(dict(state), beside, metadata=metadata.as_strings())
-    else:
-        torch.save(dict(state), beside)
-        write_whole(beside_pickle(path), json.dumps(metadata.as_strings(), indent=2))
-    beside.replace(path)
+        write_whole(path, safetensors.torch.save(dict(state), metadata.as_strings()))
+        return
+    pickle = BytesIO()
+    torch.save(dict(state), pickle)
+    write_whole(beside_pickle(path), json.dumps(metadata.as_strings(), indent=2))
+    write_whole(path, pickle.getvalue())
 
 
 def made_for(path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.record import folder as folder_module
 from aaclip_kit.record.folder import RUN_NAMES, RunFolder, default_run_path
 
 
@@ -116,7 +115,7 @@ def test_an_interrupted_write_leaves_the_earlier_file(tmp_path: Path, monkeypatc
     def broken(_: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(folder_module.os, "fsync", broken)
+    monkeypatch.setattr("os.fsync", broken)
     with pytest.raises(OSError, match="disk full"):
         run.write_metrics({"loops": [1, 2]})
     assert json.loads((run.path / "metrics.json").read_text()) == {"loops": [1]}

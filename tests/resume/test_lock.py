@@ -1,9 +1,7 @@
-"""One run a folder; and a folder that cannot be written any more."""
+"""One run a folder."""
 
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +16,6 @@ from aaclip_kit.engine.run import execute
 from aaclip_kit.experiment import load
 from aaclip_kit.record.folder import RunFolder
 from aaclip_kit.resume.lock import LOCK, locked
-from aaclip_kit.resume.snapshot import newest
 
 HOLD = """
 import sys, time
@@ -56,30 +53,3 @@ def test_a_run_holds_the_lock_of_its_folder(tmp_path: Path, small_experiment: Pa
     assert refused == ["another run is at work in this folder"] * 4
     with locked(tmp_path / "run"):
         pass
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_cannot_be_written_any_more_is_one_message_and_loses_nothing(
-    tmp_path: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    run, out = assemble(load(small_experiment, discover(), ["checkpoint.every=1 step"])), tmp_path / "run"
-    real, calls = os.fsync, list[int]()
-
-    def failing(descriptor: int) -> None:
-        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        if ".snapshot" in name:
-            calls.append(descriptor)
-            if len(calls) > 3:
-                raise OSError(number, os.strerror(number))
-        real(descriptor)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("os.fsync", failing)
-        with pytest.raises(UserError, match="the run's state cannot be saved") as caught:
-            execute(run, RunFolder.create(out), QuietScreen())
-    assert caught.value.fix is not None and f"aakit run --resume {out}" in caught.value.fix
-    snapshot, lines = newest(out / "snapshots")
-    assert snapshot is not None and not lines and not list((out / "snapshots").glob("*.part"))
-    again = assemble(load(small_experiment, discover(), ["checkpoint.every=1 step"]))
-    execute(again, RunFolder(out), QuietScreen(), snapshot)
-    assert (out / "report.html").exists() and not (out / "snapshots").exists()

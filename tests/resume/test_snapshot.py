@@ -79,7 +79,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_the_earlier_ones(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("aaclip_kit.resume.snapshot.os.fsync", full)
+        patched.setattr("os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
             write_snapshot(tmp_path, snapshot(2))
     assert [path.name for path in tmp_path.iterdir()] == ["00000001.snapshot"]

@@ -7,7 +7,6 @@ import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from aaclip_kit.trained.checkpoint import load_into, read, save, trained_state
 from aaclip_kit.trained.metadata import About, Metadata, read_metadata
 
 from ..engine.build import build, move_weights, values_of
+from ..limits import files_of_at_most
 
 HEAD = "heads.text.linear.weight"
 State = dict[str, Tensor]
@@ -73,19 +73,18 @@ def test_it_holds_what_trains_and_says_what_it_is(run: Run, tmp_path: Path) -> N
     assert json.loads(strings["calibration"])["image_threshold"] == 0.25
 
 
-def test_a_failed_save_leaves_the_old_checkpoint(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "loop_1.safetensors"
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_failed_save_leaves_the_old_checkpoint(run: Run, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"loop_1{suffix}"
     save(run.detector, path, METADATA)
-    old = path.read_bytes()
-
-    def fail(state: State, beside: Path, metadata: Any) -> None:
-        beside.write_bytes(b"half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr("aaclip_kit.trained.checkpoint.save_file", fail)
-    with pytest.raises(OSError, match="no space"):
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    with torch.no_grad():
+        next(iter(run.detector.all_trained_parameters().values())).add_(1.0)
+    with files_of_at_most(200), pytest.raises(OSError, match="File too large"):
         save(run.detector, path, METADATA)
-    assert path.read_bytes() == old
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    save(run.detector, path, METADATA)
+    assert path.read_bytes() != before[path]
 
 
 class Runs:

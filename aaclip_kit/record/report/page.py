@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ...whole_file import write_whole
 from ..folder import REPORT
 from . import attention, cases, detection_curves, published, results, training, what_ran
 from .pictures import Budget
@@ -34,7 +35,7 @@ def write_report(folder: Path) -> Path:
         what_ran=what_ran.section(run),
     )
     # The name of an image file may be in another encoding.
-    (folder / REPORT).write_text(html, encoding="utf-8", errors="backslashreplace")
+    write_whole(folder / REPORT, html.encode("utf-8", errors="backslashreplace"))
     return folder / REPORT
 
 
