@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..discovery import discover
 from ..experiment import Experiment, check, load, overridden, read_toml
 from ..registry import Registry
@@ -108,7 +108,7 @@ def _target(out: Path) -> Path:
 
 
 def _write(state: "Mapping[str, Tensor]", target: Path, metadata: "Metadata") -> None:
-    from ..trained.checkpoint import made_for, not_writable, write
+    from ..trained.checkpoint import made_for, write
 
     made_for(target)
     try:

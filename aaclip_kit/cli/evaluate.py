@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..discovery import discover
 from ..engine.ranks import Ranks
 from .overrides import ONLY_TRAINING, SCORING, check_overrides
@@ -71,7 +71,7 @@ def _target(out: Path) -> Path:
 
 
 def _write(target: Path, text: str) -> None:
-    from ..trained.checkpoint import made_for, not_writable
+    from ..trained.checkpoint import made_for
     from ..whole_file import write_whole
 
     made_for(target)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, not_writable
 from ..registry import Registry
 from ..whole_file import write_whole
 from .groups import ORDER
@@ -181,8 +181,7 @@ def _claimed(out: Path) -> Iterator[int | None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / ".lock").open("w")
     except OSError as error:
-        problem = f"the output folder cannot be written ({error.strerror or error})"
-        raise UserError(problem, where=str(out), fix="name another one with --out") from None
+        raise not_writable(out, error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

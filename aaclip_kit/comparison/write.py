@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..contracts.errors import UserError
+from ..contracts.errors import not_writable
 from ..evaluation.metrics import heading
-from ..whole_file import write_whole
+from ..whole_file import write_whole_together
 from . import tables
 from .compare import Comparison
 from .plot import intervals_svg
@@ -21,16 +21,15 @@ NAMES: Final = ("comparison.json", "comparison.md", "comparison.html")
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Write `NAMES` into `folder`, which is made. Raises `UserError` where that cannot be."""
     texts = (json_text(comparison), markdown(comparison), html(comparison))
-    paths = [folder / name for name in NAMES]
+    # The name of a folder may be in another encoding.
+    encoded = (text.encode("utf-8", errors="backslashreplace") for text in texts)
+    contents = dict(zip((folder / name for name in NAMES), encoded, strict=True))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, text in zip(paths, texts, strict=True):
-            # The name of a folder may be in another encoding.
-            write_whole(path, text.encode("utf-8", errors="backslashreplace"))
+        write_whole_together(contents)
     except OSError as error:
-        problem = f"cannot be written ({error.strerror or error})"
-        raise UserError(problem, where=str(folder), fix="name another folder with --out") from None
-    return paths
+        raise not_writable(folder, error) from None
+    return list(contents)
 
 
 def json_text(comparison: Comparison) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final
 
 from .plain import plain
@@ -45,6 +46,11 @@ class UserErrors(UserError):
     def faults(self) -> tuple[UserError, ...]:
         """The faults, in the order in which they are shown."""
         return self._faults
+
+
+def not_writable(path: Path, error: OSError, fix: str = "name another place with --out") -> UserError:
+    """What to tell the user of a file or folder that the system does not let be written."""
+    return UserError(f"cannot be written ({error.strerror or error})", where=str(path), fix=fix)
 
 
 def nearest_hint(name: str, known: Sequence[str]) -> str:

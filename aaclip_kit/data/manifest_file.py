@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.data import DataSet
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 
 Row = Mapping[str, Any]
 KEYS = ("image_path", "label", "class_name", "mask_path")
@@ -61,8 +61,7 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
                 out.unlink()
                 raise
     except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise UserError(problem, where=str(out), fix="name another file with --out") from None
+        raise not_writable(out, error) from None
 
 
 def _csv(rows: Sequence[Row]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from ..contracts.errors import UserError
+from ..contracts.errors import not_writable
 from ..record.folder import EXPERIMENT
+from ..whole_file import write_whole_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,20 +33,15 @@ def write_dilution(folder: Path, record: Mapping[str, Any], experiment: str) -> 
 
     Raises `UserError` where it cannot be written.
     """
-    files = {
+    texts = {
         NUMBERS: json.dumps(record, indent=1, allow_nan=False) + "\n",
         PLOT: dilution_svg(record),
         EXPERIMENT: experiment,
     }
-    beside = folder.with_name(folder.name + ".part")
     try:
-        beside.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (beside / name).write_text(text, encoding="utf-8")
-        beside.replace(folder)
+        write_whole_folder(folder, {PurePosixPath(name): text.encode("utf-8") for name, text in texts.items()})
     except OSError as error:
-        problem = f"the output folder cannot be written ({error.strerror or error})"
-        raise UserError(problem, where=str(folder), fix="name another one with --out") from error
+        raise not_writable(folder, error) from error
 
 
 def dilution_svg(record: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import PIL
@@ -14,7 +13,7 @@ from ..cache.open import open_store
 from ..cache.store import FeatureStore
 from ..cases.choice import Cases
 from ..cases.pictures import rule_images, save_pictures
-from ..contracts.errors import UserError
+from ..contracts.errors import not_writable
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
 from ..data.batches import TrainBatches
@@ -77,13 +76,8 @@ def execute(
         except BrokenPipeError:  # of the terminal
             raise
         except OSError as error:
-            raise _unwritten(folder.path, error) from error
-
-
-def _unwritten(folder: Path, error: OSError) -> UserError:
-    problem = f"cannot be written ({error.strerror or error}); what was saved before is whole"
-    fix = f"make room or make the folder writable, then: aakit run --resume {folder}"
-    return UserError(problem, where=str(folder), fix=fix)
+            fix = "make room or make the folder writable; what was saved before is whole"
+            raise not_writable(folder.path, error, fix) from error
 
 
 class Execution:

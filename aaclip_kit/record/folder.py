@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..resume.lock import LOCK
 from ..whole_file import write_whole
 
@@ -69,7 +69,7 @@ class RunFolder:
         except FileExistsError as error:
             raise _holds_a_run(path) from error
         except OSError as error:
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error) from error
         return cls(path)
 
     @staticmethod
@@ -82,7 +82,7 @@ class RunFolder:
                 raise UserError("the output path is a file", where=str(path), fix="name a new or an empty folder")
             present = {entry.name for entry in path.iterdir()}
         except OSError as error:
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error) from error
         if present & set(RUN_NAMES):
             raise _holds_a_run(path)
         if present:
@@ -213,8 +213,3 @@ def finite(value: Any) -> Any:
 
 def _holds_a_run(path: Path) -> UserError:
     return UserError("the output folder already holds a run", where=str(path), fix="name another one with --out")
-
-
-def _not_writable(path: Path, error: OSError) -> UserError:
-    problem = f"the output folder cannot be written ({error.strerror or error})"
-    return UserError(problem, where=str(path), fix="name another one with --out")

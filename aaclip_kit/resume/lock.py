@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 
 try:
     import fcntl
@@ -25,8 +25,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        problem = f"the run's folder cannot be written ({error.strerror or error})"
-        raise UserError(problem, where=str(folder), fix="make it writable, or name another one with --out") from None
+        raise not_writable(folder, error, "make it writable, or name another one with --out") from None
     try:
         if fcntl is not None:
             try:

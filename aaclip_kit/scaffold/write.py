@@ -1,12 +1,11 @@
 """Writing a new package, all of it or nothing."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, not_writable
 from ..registry import Registry
+from ..whole_file import write_whole_folder
 from .names import name_faults
 from .package import Package
 
@@ -25,10 +24,9 @@ def write_package(package: Package, parent: Path, registry: Registry) -> list[Pu
 
     files = render(package)
     try:
-        _write(files, target)
+        write_whole_folder(target, files)
     except OSError as error:
-        problem = f"the package cannot be written ({error.strerror or error})"
-        raise UserError(problem, where=str(target), fix="name a folder that you may write with --out") from error
+        raise not_writable(target, error) from error
     return sorted(files)
 
 
@@ -40,17 +38,3 @@ def _place_faults(target: Path) -> Iterator[UserError]:
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
     yield UserError(problem, where=str(target), fix="choose another name, or another folder with --out")
-
-
-def _write(files: dict[PurePosixPath, bytes], target: Path) -> None:
-    """Write beside the target and rename, so that nothing is left where a write fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}-{uuid4().hex}")
-    try:
-        for name, content in files.items():
-            path = beside / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -13,9 +13,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..engine.detector import Detector
-from ..whole_file import write_whole
+from ..whole_file import write_whole, write_whole_together
 from .metadata import Metadata, beside_pickle
 
 _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -43,8 +43,8 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
         return
     pickle = BytesIO()
     torch.save(dict(state), pickle)
-    write_whole(beside_pickle(path), json.dumps(metadata.as_strings(), indent=2))
-    write_whole(path, pickle.getvalue())
+    about = json.dumps(metadata.as_strings(), indent=2)
+    write_whole_together({beside_pickle(path): about, path: pickle.getvalue()})
 
 
 def made_for(path: Path) -> None:
@@ -53,12 +53,6 @@ def made_for(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise not_writable(path.parent, error) from None
-
-
-def not_writable(path: Path, error: Exception) -> UserError:
-    """What to tell the user of a failed write."""
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return UserError(f"cannot be written ({reason})", where=str(path), fix="name another place with --out")
 
 
 def read(path: Path) -> dict[str, Tensor]:

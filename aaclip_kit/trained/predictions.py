@@ -16,13 +16,12 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from ..contracts.data import DataSet, Domain, Sample
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..data.listing import Listed
 from ..data.survey import survey
 from ..engine.exchange import Lost, merged, wait_for_all
 from ..record.folder import check_elsewhere
 from ..record.heatmap import coloured
-from .checkpoint import not_writable
 from .model import UNNAMED, Prediction, TrainedModel
 from .thresholds import Thresholds
 

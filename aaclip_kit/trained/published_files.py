@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..contracts.errors import UserError
-from .checkpoint import is_weight, made_for, not_writable, read_weights
+from ..contracts.errors import UserError, not_writable
+from ..whole_file import write_whole_together
+from .checkpoint import is_weight, made_for, read_weights
 from .published import ALWAYS, PARTS
 
 _BOOKKEEPING = re.compile("optim|sched|scaler|rng|random", re.IGNORECASE)
@@ -60,18 +62,18 @@ def write_published(tensors: Mapping[str, Tensor], folder: Path, number: int) ->
     for path in contents:
         if path.exists():
             raise UserError("exists already", where=str(path), fix="name another folder with --out")
-    beside = {path: path.with_name(path.name + ".part") for path in contents}
     made_for(folder / "file")
     try:
-        for path, content in contents.items():
-            torch.save(content, beside[path])
-        for path, part in beside.items():
-            part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer raises the second for a full disk
-        for part in beside.values():
-            part.unlink(missing_ok=True)
+        write_whole_together({path: _pickled(content) for path, content in contents.items()})
+    except OSError as error:
         raise not_writable(folder, error) from None
     return list(contents)
+
+
+def _pickled(content: Mapping[str, Any]) -> bytes:
+    pickle = BytesIO()
+    torch.save(content, pickle)
+    return pickle.getvalue()
 
 
 def number_of(checkpoint: Path) -> int:
