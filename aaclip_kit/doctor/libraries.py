@@ -21,6 +21,7 @@ def libraries() -> Iterator[Finding]:
         return
     build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     yield Finding("torch", "good", f"{torch.__version__}, built {build}, imported in {monotonic() - began:.1f} s")
+    yield from _pickles(torch.__version__)
     try:
         torchvision = import_module("torchvision")
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
@@ -29,6 +30,15 @@ def libraries() -> Iterator[Finding]:
         yield Finding("torchvision", "bad", found, pairing(str(torch.__version__)))
     else:
         yield Finding("torchvision", "good", f"{torchvision.__version__}, works with this torch")
+
+
+def _pickles(version: str) -> Iterator[Finding]:
+    from ..pickles import TRUST, WEAKNESS, reads_safely
+
+    if not reads_safely(version):
+        found = f"{version} cannot read pickles of weights safely ({WEAKNESS}): they are refused"
+        advice = f"python -m pip install 'torch>=2.10', or take safetensors; {TRUST}=1 has them read nevertheless"
+        yield Finding("torch", "note", found, advice)
 
 
 def pairing(torch_version: str) -> str:

@@ -8,7 +8,8 @@ from typing import Final
 from .finding import Finding
 
 TELLING: Final = (
-    *("AAKIT_CACHE", "AAKIT_REALDATA", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
+    *("AAKIT_CACHE", "AAKIT_REALDATA", "AAKIT_TRUST_PICKLES"),
+    *("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
     *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TRITON_INTERPRET"),
 )
 """Variables that are shown; none of them holds a secret."""

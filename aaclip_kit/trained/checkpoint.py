@@ -1,8 +1,6 @@
 """Checkpoints: the trained tensors of a detector, by name. Weights only; nothing in them runs code."""
 
 import json
-import re
-import warnings
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -15,11 +13,11 @@ from torch import Tensor, nn
 
 from ..contracts.errors import UserError, not_writable
 from ..engine.detector import Detector
+from ..pickles import no_weights, read_pickle
 from ..whole_file import write_whole, write_whole_together
 from .metadata import Metadata, beside_pickle
 
 _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-_GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 def trained_state(detector: Detector) -> dict[str, Tensor]:
@@ -71,28 +69,13 @@ def read_weights(path: Path) -> Any:
 
     Raises `UserError` for a file that is damaged or holds anything else.
     """
+    if path.suffix != ".safetensors":
+        return read_pickle(path)
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch warns of comes back as an error
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise _unreadable(path, str(error)) from None
-
-
-def _unreadable(path: Path, said: str) -> UserError:
-    # torch's own text is long, and tells how to load the file with its code.
-    if "weights_only" in said:
-        named = _GLOBAL.search(said)
-        held = f"it holds {named[1]}, which is no weight" if named else "it is damaged or holds more than weights"
-        problem = f"cannot be read: {held}; refused, since loading it could run its code"
-        fix = "save its tensors alone on a machine where you trust the file, and give that"
-        return UserError(problem, where=str(path), fix=fix)
-    reason = said.partition("\n")[0].partition(". ")[0] or "it is empty"
-    fix = "give a whole file that holds weights only"
-    return UserError(f"cannot be read: damaged, or no file of weights ({reason})", where=str(path), fix=fix)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise no_weights(path, str(error)) from None
 
 
 def _is_named_tensor(name: Any, value: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from open_clip.model import resize_pos_embed
@@ -11,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aaclip_kit import UserError
+from aaclip_kit import UserError, read_pickle
 
 from .quiet import quiet
 
@@ -27,7 +26,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
     Raises `UserError` for a damaged file, one that holds more than weights, or numbers that are no weights.
     """
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    content = _read_safetensors(file) if file.suffix == ".safetensors" else read_pickle(file)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
@@ -87,23 +86,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, LookupError, RuntimeError) as error:
-        raise _damaged(file, error) from None
-
-
-def _read_pickle(file: Path) -> Any:
-    # A damaged pickle can raise nearly anything.
-    try:
-        with quiet():
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if "TorchScript" in str(error) or "GLOBAL" in str(error):
-            problem = "holds more than weights, and loading it could run its code; refused"
-            fix = "save its state dict as safetensors on a machine where you trust the file, and give that"
-            raise UserError(problem, where=str(file), fix=fix) from None
-        raise _damaged(file, error) from None
-
-
-def _damaged(file: Path, error: Exception) -> UserError:
-    reason = (str(error).splitlines() or [""])[0][:100]
-    fix = "fetch the file again; a download may have been cut short"
-    return UserError(f"is damaged or no weights file ({type(error).__name__}: {reason})", where=str(file), fix=fix)
+        reason = (str(error).splitlines() or [""])[0][:100]
+        problem = f"cannot be read: damaged, or no file of weights ({type(error).__name__}: {reason})"
+        fix = "fetch the file again; a download may have been cut short"
+        raise UserError(problem, where=str(file), fix=fix) from None

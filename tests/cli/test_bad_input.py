@@ -295,7 +295,7 @@ def test_truncated_weights(refused: Refused, tmp_path: Path, weights: dict, suff
     file = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(weights, file)
     file.write_bytes(file.read_bytes()[:20000])
-    assert f"{file}: is damaged" in refused(*sets(f"backbone.pretrained={file}")).err
+    assert f"{file}: cannot be read: damaged" in refused(*sets(f"backbone.pretrained={file}")).err
 
 
 @pytest.mark.parametrize("how", [torch.save, lambda content, file: file.write_bytes(pickle.dumps(content))])

@@ -30,8 +30,9 @@ def fail_on(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> Non
 def test_builds_that_do_not_match_say_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
     fail_on(monkeypatch, "torchvision", RuntimeError("operator torchvision::nms does not exist"))
-    good, bad = libraries()
-    assert (good.status, bad.status) == ("good", "bad")
+    good, pickles, bad = libraries()
+    assert (good.status, pickles.status, bad.status) == ("good", "note", "bad")
+    assert "CVE-2026-24747" in pickles.found and pickles.advice and "AAKIT_TRUST_PICKLES=1" in pickles.advice
     assert "operator torchvision::nms does not exist" in bad.found and "torch 2.6.0+cu124" in bad.found
     assert bad.advice and "'torchvision==0.21.*'" in bad.advice and "cu124" in bad.advice
 

@@ -118,7 +118,7 @@ def test_a_damaged_file(tiny_clip: Path, tmp_path: Path, weights: dict[str, Tens
     whole = file.read_bytes()
     for content in (whole[: len(whole) // 2], b"not weights at all", b""):
         file.write_bytes(content)
-        refused(tiny_clip, file, "damaged or no weights file")
+        refused(tiny_clip, file, "damaged or|damaged, or")
 
 
 class Runs:
@@ -133,7 +133,7 @@ class Runs:
 
 def test_a_pickle_that_holds_more_than_weights_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
     torch.save({"text_projection": torch.zeros(1), "more": Runs(tmp_path / "ran")}, tmp_path / "weights.pt")
-    refused(tiny_clip, tmp_path / "weights.pt", "holds more than weights")
+    refused(tiny_clip, tmp_path / "weights.pt", "refused, since loading it could run its code")
     assert not (tmp_path / "ran").exists()
 
 
@@ -141,7 +141,7 @@ def test_a_torchscript_archive_is_refused(tiny_clip: Path, tmp_path: Path) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "weights.pt")
-    refused(tiny_clip, tmp_path / "weights.pt", "holds more than weights")
+    refused(tiny_clip, tmp_path / "weights.pt", "refused, since loading it could run its code")
 
 
 def test_a_file_without_names_and_a_missing_file(tiny_clip: Path, tmp_path: Path) -> None:
