@@ -24,7 +24,7 @@ bench: $(PYTHON)
 # The nightly-sized run; `make fuzz CASES=1000` draws fewer.
 CASES ?= 24000
 fuzz: $(PYTHON)
-	AAKIT_FUZZ_CASES=$(CASES) $(PYTHON) -m pytest tests/fuzz
+	AAKIT_FUZZ_CASES=$(CASES) $(PYTHON) -m pytest --timeout 0 tests/fuzz
 
 # Known weaknesses of what is installed. Needs the network; --strict, or it is content where it has found out nothing.
 audit: $(PYTHON)

@@ -44,6 +44,7 @@ def doing(run: Path, last: dict[tuple[int, str], int]) -> str:
     return "evaluating"
 
 
+@pytest.mark.timeout(20 * max(KILLS, 50))
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(tmp_path: Path, small_experiment: Path) -> None:
     chance, deaths, ends = random.Random(7), Counter[str](), 0
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
