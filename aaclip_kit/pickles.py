@@ -3,6 +3,8 @@
 import os
 import re
 import warnings
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +43,13 @@ def read_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise _unreadable(path, str(error)) from None
+
+
+def pickled(content: Mapping[str, Any]) -> bytes:
+    """A pickle that `read_pickle` reads."""
+    file = BytesIO()
+    torch.save(dict(content), file)
+    return file.getvalue()
 
 
 def no_weights(path: Path, said: str) -> UserError:

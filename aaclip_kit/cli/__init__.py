@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from .ablate import ablate
 from .cache import cache
 from .checkpoints import export_checkpoint, import_checkpoint
@@ -76,5 +76,5 @@ def main() -> None:
         if error.errno not in _UNWRITABLE:
             raise
         fix = "make room or make the place writable, and give the command again"
-        tell(UserError(f"cannot be written ({error.strerror})", where=error.filename, fix=fix))
+        tell(not_writable(error.filename, error, fix))
         sys.exit(2)

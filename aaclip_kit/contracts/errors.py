@@ -48,9 +48,10 @@ class UserErrors(UserError):
         return self._faults
 
 
-def not_writable(path: Path, error: OSError, fix: str = "name another place with --out") -> UserError:
-    """What to tell the user of a file or folder that the system does not let be written."""
-    return UserError(f"cannot be written ({error.strerror or error})", where=str(path), fix=fix)
+def not_writable(path: Path | str | None, error: OSError, fix: str = "name another place with --out") -> UserError:
+    """What to tell the user of a file or folder (None: which, is not known) that the system does not let be written."""
+    where = None if path is None else str(path)
+    return UserError(f"cannot be written ({error.strerror or error})", where=where, fix=fix)
 
 
 def nearest_hint(name: str, known: Sequence[str]) -> str:

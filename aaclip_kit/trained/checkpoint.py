@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ..contracts.errors import UserError, not_writable
 from ..engine.detector import Detector
-from ..pickles import no_weights, read_pickle
+from ..pickles import no_weights, pickled, read_pickle
 from ..whole_file import write_whole, write_whole_together
 from .metadata import Metadata, beside_pickle
 
@@ -39,10 +38,8 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
     if path.suffix == ".safetensors":
         write_whole(path, safetensors.torch.save(dict(state), metadata.as_strings()))
         return
-    pickle = BytesIO()
-    torch.save(dict(state), pickle)
     about = json.dumps(metadata.as_strings(), indent=2)
-    write_whole_together({beside_pickle(path): about, path: pickle.getvalue()})
+    write_whole_together({beside_pickle(path): about, path: pickled(state)})
 
 
 def made_for(path: Path) -> None:

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..contracts.errors import UserError, not_writable
+from ..pickles import pickled
 from ..whole_file import write_whole_together
 from .checkpoint import is_weight, made_for, read_weights
 from .published import ALWAYS, PARTS
@@ -64,16 +63,10 @@ def write_published(tensors: Mapping[str, Tensor], folder: Path, number: int) ->
             raise UserError("exists already", where=str(path), fix="name another folder with --out")
     made_for(folder / "file")
     try:
-        write_whole_together({path: _pickled(content) for path, content in contents.items()})
+        write_whole_together({path: pickled(content) for path, content in contents.items()})
     except OSError as error:
         raise not_writable(folder, error) from None
     return list(contents)
-
-
-def _pickled(content: Mapping[str, Any]) -> bytes:
-    pickle = BytesIO()
-    torch.save(content, pickle)
-    return pickle.getvalue()
 
 
 def number_of(checkpoint: Path) -> int:

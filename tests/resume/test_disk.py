@@ -46,7 +46,7 @@ def test_a_disk_that_cannot_be_written_any_more_is_one_message_and_loses_nothing
         patched.setattr("os.fsync", failing)
         with pytest.raises(UserError, match="cannot be written") as caught:
             execute(run, RunFolder.create(out), QuietScreen())
-    assert caught.value.fix is not None and "make room" in caught.value.fix
+    assert caught.value.fix == "make room or make the folder writable; what was saved before is whole"
     snapshot, lines = newest(out / "snapshots")
     assert snapshot is not None and not lines and not list((out / "snapshots").glob("*.part"))
     again = small(small_experiment)
@@ -103,7 +103,7 @@ def test_whatever_cannot_be_written_the_run_says_so_and_goes_on_when_it_can(
     with pytest.raises(UserError, match="cannot be written") as caught:
         execute(small(small_experiment), RunFolder.create(out), obstacle)
     assert caught.value.where == str(out)
-    assert caught.value.fix is not None and "make room" in caught.value.fix
+    assert caught.value.fix == "make room or make the folder writable; what was saved before is whole"
     assert not list(out.rglob("*.part"))
     obstacle.clear()
     execute(small(small_experiment), RunFolder(out), QuietScreen(), newest(out / "snapshots")[0])
@@ -130,3 +130,11 @@ def test_other_commands_leave_no_half_of_a_file_on_a_full_disk(
     assert ran.err.count("\n") == 2
     assert (run / "report.html").read_bytes() == before
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and run not in path.parents]
+
+
+def test_the_command_tells_once_how_to_go_on(aakit: Command, small_experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with files_of_at_most(10_000):
+        ran = aakit("run", small_experiment, "--device", "cpu", "--out", out)
+    assert ran.code == 2 and "cannot be written (File too large)" in ran.err
+    assert (ran.out + ran.err).count(f"aakit run --resume {out}") == 1
