@@ -15,7 +15,7 @@ from aaclip_kit.engine.ranks import Ranks
 
 def in_two(folder: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `function(ranks, *arguments)` returns in each of two processes that are one group; it is imported there."""
-    multiprocessing.spawn(_child, (str(folder), function, arguments), nprocs=2)
+    multiprocessing.spawn(_child, (str(folder), function, arguments), nprocs=2, daemon=True)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 

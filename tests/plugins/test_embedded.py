@@ -18,6 +18,7 @@ from aaclip_kit_plugins.embedded.towers import build, pixels, text_features, tok
 from aaclip_kit_plugins.embedded.workers import Gradients, run_workers
 from aaclip_kit_plugins.synthetic import TEST_SURFACES
 from safetensors.torch import load_file
+from torch.multiprocessing.spawn import ProcessExitedException
 
 SMALL = dataclasses.replace(Recipe(), steps=8, pool=8, fresh=2, crop_batch=4, whole_batch=2, warm_up=2)
 
@@ -118,6 +119,19 @@ def _sum_of_ranks(rank, folder):
 def test_workers_average_their_gradients(tmp_path):
     run_workers(2, tmp_path, _sum_of_ranks, tmp_path)
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["1.5 True", "1.5 True"]
+
+
+def _fails_on_the_second(rank, folder):
+    if rank == 1:
+        raise ValueError("not this one")
+    (folder / "never.txt").write_text(str(Gradients([torch.zeros(1, requires_grad=True)]).exchange()))
+
+
+def test_a_worker_that_fails_ends_the_others(tmp_path, capfd):
+    with pytest.raises(ProcessExitedException):
+        run_workers(2, tmp_path, _fails_on_the_second, tmp_path)
+    assert "ValueError: not this one" in capfd.readouterr().err
+    assert not (tmp_path / "never.txt").exists()
 
 
 def test_the_pool_is_the_same_after_an_interruption():
