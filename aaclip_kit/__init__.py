@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .contracts.backbone import Backbone, Surgery, Tower
     from .contracts.loss import Loss
     from .contracts.stage import AttentionStage, Context, StageSetting, norm_matched_residual
-    from .pickles import read_pickle
     from .trained.model import Prediction, TrainedModel, load_model
+    from .weights_file import read_weights
 
 __version__ = "0.1.0"
 """Version of the toolkit."""
@@ -36,7 +36,7 @@ _WITH_TORCH = {
     "Prediction": "trained.model",
     "TrainedModel": "trained.model",
     "load_model": "trained.model",
-    "read_pickle": "pickles",
+    "read_weights": "weights_file",
 }
 
 __all__ = [
@@ -72,7 +72,7 @@ __all__ = [
     "load_model",
     "nearest_hint",
     "norm_matched_residual",
-    "read_pickle",
+    "read_weights",
 ]
 
 

@@ -24,7 +24,10 @@ needs is told in [plugins](plugins.md#the-version-of-the-api).
 _ROOT = Path(aaclip_kit.__file__).parent
 _SOURCES = [
     *sorted((_ROOT / "contracts").glob("*.py")),
-    *(_ROOT / name for name in ("trained/model.py", "pickles.py", "hookspecs.py", "api_version.py", "__init__.py")),
+    *(
+        _ROOT / name
+        for name in ("trained/model.py", "weights_file.py", "hookspecs.py", "api_version.py", "__init__.py")
+    ),
 ]
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 

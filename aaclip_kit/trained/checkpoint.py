@@ -7,12 +7,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError, not_writable
 from ..engine.detector import Detector
-from ..pickles import no_weights, pickled, read_pickle
+from ..weights_file import pickled, read_weights
 from ..whole_file import write_whole, write_whole_together
 from .metadata import Metadata, beside_pickle
 
@@ -59,20 +58,6 @@ def read(path: Path) -> dict[str, Tensor]:
         fix = "give an aaclip_kit checkpoint; aakit import-checkpoint makes one of published files"
         raise UserError("holds no plain table of tensors", where=str(path), fix=fix)
     return state
-
-
-def read_weights(path: Path) -> Any:
-    """What a `.safetensors` file or a pickle holds; of a pickle, tensors in plain containers alone are loaded.
-
-    Raises `UserError` for a file that is damaged or holds anything else.
-    """
-    if path.suffix != ".safetensors":
-        return read_pickle(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise no_weights(path, str(error)) from None
 
 
 def _is_named_tensor(name: Any, value: Any) -> bool:

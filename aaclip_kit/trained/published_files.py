@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..contracts.errors import UserError, not_writable
-from ..pickles import pickled
+from ..weights_file import pickled, read_weights
 from ..whole_file import write_whole_together
-from .checkpoint import is_weight, made_for, read_weights
+from .checkpoint import is_weight, made_for
 from .published import ALWAYS, PARTS
 
 _BOOKKEEPING = re.compile("optim|sched|scaler|rng|random", re.IGNORECASE)

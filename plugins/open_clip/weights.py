@@ -6,11 +6,9 @@ from pathlib import Path
 
 import torch
 from open_clip.model import resize_pos_embed
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aaclip_kit import UserError, read_pickle
+from aaclip_kit import UserError, read_weights
 
 from .quiet import quiet
 
@@ -21,12 +19,12 @@ _POSITIONS = "visual.positional_embedding"
 _SHOWN = 4
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
+def clip_weights(file: Path) -> dict[str, Tensor]:
     """Weights by CLIP's state-dict keys.
 
     Raises `UserError` for a damaged file, one that holds more than weights, or numbers that are no weights.
     """
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else read_pickle(file)
+    content = read_weights(file)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
@@ -48,7 +46,7 @@ def load_weights(model: nn.Module, file: Path) -> None:
 
     Raises `UserError` where names or shapes differ, and then copies nothing.
     """
-    weights = read_weights(file)
+    weights = clip_weights(file)
     misfits: list[str] = []
     if _POSITIONS in weights:
         weights[_POSITIONS] = weights[_POSITIONS].float()
@@ -80,13 +78,3 @@ def _misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         if key in given and given[key] != wanted[key]
     ]
     return shapes + missing + unknown
-
-
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError, ValueError, LookupError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [""])[0][:100]
-        problem = f"cannot be read: damaged, or no file of weights ({type(error).__name__}: {reason})"
-        fix = "fetch the file again; a download may have been cut short"
-        raise UserError(problem, where=str(file), fix=fix) from None

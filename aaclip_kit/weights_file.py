@@ -1,4 +1,4 @@
-"""Pickles of weights, read as far as torch's reader can be trusted."""
+"""Files of weights: safetensors, and pickles as far as torch's reader of them can be trusted."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 from packaging.version import Version
+from safetensors import safe_open
 
 from .contracts.errors import UserError
 
@@ -27,12 +28,30 @@ def reads_safely(version: str) -> bool:
     return Version(version).release >= (2, 10)
 
 
-def read_pickle(path: Path) -> Any:
-    """What a pickle of weights holds, on the CPU: tensors in plain containers; nothing else is loaded, no code is run.
+def read_weights(path: Path) -> Any:
+    """What a file of weights holds, on the CPU: a `.safetensors` file's tensors by name, a pickle's in its containers.
 
-    Raises `UserError` for a file that is damaged or holds anything else; and for every file where torch is older than
-    2.10, whose reader a hostile file can overcome, unless the environment variable AAKIT_TRUST_PICKLES is 1.
+    Of a pickle tensors in plain containers are loaded and nothing else; no code is run. Raises `UserError` for a file
+    that is damaged or holds anything else; and for every pickle where torch is older than 2.10, whose reader a hostile
+    file can overcome, unless the environment variable AAKIT_TRUST_PICKLES is 1.
     """
+    if path.suffix != ".safetensors":
+        return _read_pickle(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise _no_weights(path, str(error)) from None
+
+
+def pickled(content: Mapping[str, Any]) -> bytes:
+    """A pickle that `read_weights` reads."""
+    file = BytesIO()
+    torch.save(dict(content), file)
+    return file.getvalue()
+
+
+def _read_pickle(path: Path) -> Any:
     if not reads_safely(torch.__version__) and os.environ.get(TRUST) != "1":
         problem = f"is a pickle, which torch {torch.__version__} cannot read safely ({WEAKNESS})"
         fix = f"install torch 2.10 or newer, or give safetensors; set {TRUST}=1 if you trust who made the file"
@@ -45,15 +64,7 @@ def read_pickle(path: Path) -> Any:
         raise _unreadable(path, str(error)) from None
 
 
-def pickled(content: Mapping[str, Any]) -> bytes:
-    """A pickle that `read_pickle` reads."""
-    file = BytesIO()
-    torch.save(dict(content), file)
-    return file.getvalue()
-
-
-def no_weights(path: Path, said: str) -> UserError:
-    """What to tell the user of a file that its reader says is broken."""
+def _no_weights(path: Path, said: str) -> UserError:
     reason = said.partition("\n")[0].partition(". ")[0] or "it is empty"
     fix = "give a whole file that holds weights only; a download may have been cut short"
     return UserError(f"cannot be read: damaged, or no file of weights ({reason})", where=str(path), fix=fix)
@@ -62,7 +73,7 @@ def no_weights(path: Path, said: str) -> UserError:
 def _unreadable(path: Path, said: str) -> UserError:
     # torch's own text is long, and tells how to load the file with its code.
     if "weights_only" not in said and "TorchScript" not in said:
-        return no_weights(path, said)
+        return _no_weights(path, said)
     named = _GLOBAL.search(said)
     held = f"it holds {named[1]}, which is no weight" if named else "it is damaged or holds more than weights"
     problem = f"cannot be read: {held}; refused, since loading it could run its code"
