@@ -7,8 +7,9 @@ AAKIT = $(PYTHON) -m aaclip_kit
 run: $(PYTHON)
 	$(AAKIT) run experiments/feedback.toml
 
+# As many processes as there are cores, up to four, with a thread each: most of the time is one core's anyway.
 test: $(PYTHON)
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --maxprocesses 4
 
 lint: $(PYTHON)
 	$(PYTHON) -m ruff check .

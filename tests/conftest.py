@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 TENSOR_ROOMS = ("contracts", "engine", "evaluation", "data", "trained", "cases", "dilution", "comparison")
 TENSOR_PLUGINS = ("open_clip", "attention", "adapter", "losses")
@@ -32,6 +34,18 @@ TINY = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 4},
 }
 """Widths that all differ, so that a mix-up cannot pass."""
+
+
+class OneTestAtATime(LoadScopeScheduling):
+    """Gives a process that has time the next test; those of parity, which share a model and a count, go to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "parity" if nodeid.startswith("tests/parity/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneTestAtATime:
+    """How `make test` shares the tests between its processes."""
+    return OneTestAtATime(config, log)
 
 
 @pytest.fixture(autouse=True)
