@@ -28,7 +28,7 @@ def work(folder: Path, first: int) -> None:
 
 def test_processes_that_put_and_read_at_once_never_see_half_an_entry(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=work, args=(tmp_path, start)) for start in (0, 0, VIEWS // 2)]
+    others = [context.Process(target=work, args=(tmp_path, start), daemon=True) for start in (0, 0, VIEWS // 2)]
     for process in others:
         process.start()
     for process in others:
