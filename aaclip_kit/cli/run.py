@@ -100,6 +100,7 @@ def execute_to_the_end(
 ) -> "Metrics":
     """Run it; a signal ends it with its state saved, and with the exit code that shells expect."""
     from ..engine.run import execute
+    from ..resume.snapshot import snapshots
     from ..resume.stop import Stopped, StopRequest
 
     stop = StopRequest()
@@ -108,7 +109,8 @@ def execute_to_the_end(
             return execute(assembled, folder, screen, snapshot, stop)
     except UserError:
         if assembled.ranks.is_first and folder.snapshots.exists():
-            screen.message(f"its state up to then is kept; when this is mended: aakit run --resume {folder.path}")
+            kept = "its state up to then is kept" if snapshots(folder.snapshots) else "no state of it is kept yet"
+            screen.message(f"{kept}; when this is mended: aakit run --resume {folder.path}")
         raise
     except Stopped as stopped:
         if assembled.ranks.is_first:

@@ -138,3 +138,6 @@ def test_the_command_tells_once_how_to_go_on(aakit: Command, small_experiment: P
         ran = aakit("run", small_experiment, "--device", "cpu", "--out", out)
     assert ran.code == 2 and "cannot be written (File too large)" in ran.err
     assert (ran.out + ran.err).count(f"aakit run --resume {out}") == 1
+    assert "no state of it is kept yet; when this is mended" in ran.out and not list((out / "snapshots").iterdir())
+    ran = aakit("run", "--resume", out)
+    assert ran.code == 0 and "it died before its first state was saved, and begins again" in ran.out
