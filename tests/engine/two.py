@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, multiprocessing
+from aaclip_kit_plugins.embedded.workers import run_workers
+from torch import distributed
 
 from aaclip_kit.engine.ranks import Ranks
 
 
 def in_two(folder: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `function(ranks, *arguments)` returns in each of two processes that are one group; it is imported there."""
-    multiprocessing.spawn(_child, (str(folder), function, arguments), nprocs=2, daemon=True)
+    run_workers(2, folder, _child, folder, function, arguments)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
-def _child(rank: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    torch.set_num_threads(1)
-    store = distributed.FileStore(f"{folder}/store", 2)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    torch.save(function(Ranks(rank, 2, rank), *arguments), f"{folder}/{rank}.pt")
+def _child(rank: int, folder: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.save(function(Ranks(rank, 2, rank), *arguments), folder / f"{rank}.pt")
     distributed.barrier()
-    # As the command does. A group that is taken down waits for its thread, which now and then waits for Python's lock.
-    os._exit(0)

@@ -19,10 +19,6 @@ DEFAULT = SHARED / "parity"
 ABSENT = "no goldens in ../shared/parity; --goldens DIR names another folder"
 THREADS = torch.get_num_threads()
 READ = pytest.StashKey[Goldens | None]()
-BEGUN = pytest.StashKey[set[str]]()
-"""Prefixes of the groups whose test has begun in this process."""
-WORST = pytest.StashKey[dict[str, float]]()
-"""What this process, or those that it has started, found."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     goldens_of(config)
-    config.stash[BEGUN], config.stash[WORST] = set(), {}
 
 
 def goldens_of(config: pytest.Config) -> Goldens | None:
@@ -85,13 +80,6 @@ def _group(item: pytest.Item) -> Group | None:
 
 
 @pytest.fixture(autouse=True)
-def _begun(request: pytest.FixtureRequest) -> None:
-    group = _group(request.node)
-    if group is not None:
-        request.config.stash[BEGUN].add(group.prefix)
-
-
-@pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Not here: the full architecture is worth every thread that torch was given."""
     torch.set_num_threads(THREADS)
@@ -120,28 +108,30 @@ def rebuilt(workbench: Workbench, group: Group) -> Rebuilt:
 
 @pytest.fixture
 def compared(goldens: Goldens, request: pytest.FixtureRequest) -> set[str]:
-    """Every key that this process has compared; skips where it was given only a part of the tests."""
+    """Every key that the session has compared; skips where only a part of the tests was asked for."""
+    asked = {group.prefix for item in request.session.items if (group := _group(item)) is not None}
     covered = {group.prefix for group in goldens.groups if group.test is not None}
-    if covered - request.config.stash[BEGUN]:
-        pytest.skip("only a part of the parity tests runs in this process")
+    if covered - asked:
+        pytest.skip("only a part of the parity tests was asked for")
     return set(goldens.worst)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     goldens = goldens_of(session.config)
-    if goldens is not None:
-        session.config.stash[WORST].update(goldens.worst)
-    if hasattr(session.config, "workeroutput"):  # the tests are shared by several processes, and this is one of them
-        session.config.workeroutput["parity"] = session.config.stash[WORST]
+    if goldens is not None and hasattr(session.config, "workeroutput"):  # one of several processes of pytest-xdist
+        session.config.workeroutput["parity"] = goldens.worst
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    node.config.stash[WORST].update(getattr(node, "workeroutput", {}).get("parity", {}))
+    goldens = goldens_of(node.config)
+    if goldens is not None:
+        goldens.worst.update(getattr(node, "workeroutput", {}).get("parity", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if worst := config.stash[WORST]:
+    goldens = config.stash.get(READ, None)
+    if goldens is not None and goldens.worst:
         terminalreporter.section("parity: worst difference in each group of goldens")
-        for line in table(worst):
+        for line in table(goldens.worst):
             terminalreporter.write_line(line)
