@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,9 +14,42 @@ from ..cache.store import FeatureStore
 from ..contracts.data import Sample
 from ..data.batches import Batch, View
 from ..experiment.schema import AugmentationTable
-from .image import ImageSide, Levels
+from .image import ImageFeatures, ImageSide, Levels
 
 What = Literal["patches", "class"]
+
+FIXED_BATCH: Final = 4
+"""Images that go through the untouched backbone at once in training, however many a batch has."""
+
+
+def frozen_features(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> ImageFeatures:
+    """Return the frozen features of every level, each image's a function of that image alone, to the last bit.
+
+    The last bits of a matrix product depend on how many rows it has, and which images of a batch a store lacks depends
+    on what was computed before. V-V attention over the batch mixes its images, which are then taken as they are.
+    """
+    if image.surgery == "batch":
+        return image.frozen(images, image.levels)
+    parts = [image.frozen(part, image.levels) for part in _fixed_batches(images)]
+    levels = {level: _joined([part.levels[level] for part in parts], len(images)) for level in image.levels}
+    return ImageFeatures(levels, _joined([part.detection for part in parts], len(images)))
+
+
+def frozen_embedding(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B E"]:
+    """Return the unit class embeddings, with the bits that `frozen_features` gives them."""
+    if image.surgery == "batch":
+        return image.class_embedding(images)
+    return _joined([image.class_embedding(part) for part in _fixed_batches(images)], len(images))
+
+
+def _fixed_batches(images: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "fixed 3 S S"]]:
+    """Cut a batch into parts of one size; the last is filled up with its first image."""
+    *whole, last = images.split(FIXED_BATCH)
+    return [*whole, torch.cat([last, last[:1].expand(FIXED_BATCH - len(last), -1, -1, -1)])]
+
+
+def _joined(parts: list[Tensor], count: int) -> Tensor:
+    return torch.cat(parts)[:count]
 
 
 @runtime_checkable
@@ -39,11 +72,11 @@ class Computed:
 
     def levels(self) -> Levels:
         """See `Frozen`."""
-        return self.image.frozen(self.images, self.image.levels).levels
+        return frozen_features(self.image, self.images).levels
 
     def embedding(self) -> Float[Tensor, "B E"]:
         """See `Frozen`."""
-        return self.image.class_embedding(self.images)
+        return frozen_embedding(self.image, self.images)
 
 
 @dataclass(frozen=True)
@@ -84,28 +117,31 @@ class KeptBatch:
 
     def levels(self) -> Levels:
         """See `Frozen`."""
-        stacked = self._found("patches", self._patches)
-        return dict(zip(self.kept.image.levels, stacked.unbind(dim=1), strict=True))
+        rows = self._rows("patches", self._patches)
+        return {level: self._stacked([row[at] for row in rows]) for at, level in enumerate(self.kept.image.levels)}
 
     def embedding(self) -> Float[Tensor, "B E"]:
         """See `Frozen`."""
-        return self._found("class", lambda images, _: self.kept.image.class_embedding(images))
+        return self._stacked(self._rows("class", lambda images, _: frozen_embedding(self.kept.image, images)))
 
     def _patches(self, images: Tensor, places: list[int]) -> Float[Tensor, "b levels N E"]:
-        levels = self.kept.image.levels
-        features = self.kept.image.frozen(images, levels)
+        features = frozen_features(self.kept.image, images)
         self._keep("class", places, features.detection)
-        return torch.stack([features.levels[level] for level in levels], dim=1)
+        return torch.stack([features.levels[level] for level in self.kept.image.levels], dim=1)
 
-    def _found(self, what: What, compute: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
+    def _rows(self, what: What, compute: Callable[[Tensor, list[int]], Tensor]) -> list[Tensor]:
+        """Each image's features, all on the CPU where the store holds all of them."""
         held = [self.kept.store.get(self._key(what, place)) for place in range(len(self.batch.samples))]
         lacking = [place for place, one in enumerate(held) if one is None]
         if not lacking:
-            return torch.stack([one for one in held if one is not None]).to(self.batch.labels.device, non_blocking=True)
+            return [one for one in held if one is not None]
         made = compute(self._images(lacking), lacking)
         self._keep(what, lacking, made)
         rows = dict(zip(lacking, made, strict=True))
-        return torch.stack([rows[place] if one is None else one.to(made.device) for place, one in enumerate(held)])
+        return [rows[place] if one is None else one.to(made.device) for place, one in enumerate(held)]
+
+    def _stacked(self, rows: list[Tensor]) -> Tensor:
+        return torch.stack(rows).to(self.batch.labels.device, non_blocking=True)
 
     def _images(self, places: list[int]) -> Float[Tensor, "b 3 S S"]:
         images = self.batch.images
