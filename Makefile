@@ -15,6 +15,7 @@ lint: $(PYTHON)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy aaclip_kit plugins
+	$(dir $(PYTHON))lint-imports
 
 docs: $(PYTHON)
 	$(PYTHON) docs/generate.py

@@ -6,23 +6,22 @@ Names that need torch are imported when first used, so that listing plugins stay
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .api_version import API_VERSION
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
-from .deprecation import DEPRECATED, deprecated_value
-from .hookspecs import Register, hookimpl
+from .plugin_host.api_version import API_VERSION
+from .plugin_host.deprecation import DEPRECATED, deprecated_value
+from .plugin_host.hookspecs import Register, hookimpl
+from .version import __version__
 
 if TYPE_CHECKING:
     from .contracts.backbone import Backbone, Surgery, Tower
     from .contracts.loss import Loss
-    from .contracts.stage import AttentionStage, Context, StageSetting, norm_matched_residual
-    from .trained.model import Prediction, TrainedModel, load_model
-    from .weights_file import read_weights
-
-__version__ = "0.1.0"
-"""Version of the toolkit."""
+    from .contracts.stage import AttentionStage, Context, StageSetting
+    from .files.weights_file import read_weights
+    from .inference.load_model import Prediction, TrainedModel, load_model
+    from .kernels.norm_matched import norm_matched_residual
 
 _WITH_TORCH = {
     "Backbone": "contracts.backbone",
@@ -32,11 +31,11 @@ _WITH_TORCH = {
     "AttentionStage": "contracts.stage",
     "Context": "contracts.stage",
     "StageSetting": "contracts.stage",
-    "norm_matched_residual": "contracts.stage",
-    "Prediction": "trained.model",
-    "TrainedModel": "trained.model",
-    "load_model": "trained.model",
-    "read_weights": "weights_file",
+    "norm_matched_residual": "kernels.norm_matched",
+    "Prediction": "inference.load_model",
+    "TrainedModel": "inference.load_model",
+    "load_model": "inference.load_model",
+    "read_weights": "files.weights_file",
 }
 
 __all__ = [

@@ -24,10 +24,10 @@ from workload import SCORED, Load, Workload, first_batch, phase_of, scored_data
 
 from aaclip_kit import TowerName
 from aaclip_kit.cache.store import FeatureStore
-from aaclip_kit.engine.assemble import Run
-from aaclip_kit.engine.run import open_feature_store
-from aaclip_kit.engine.training import Step
-from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.evaluation.evaluator import Evaluator
+from aaclip_kit.run.assemble import Run
+from aaclip_kit.run.phases import open_feature_store
+from aaclip_kit.training.step import Step
 
 KEPT = ("switches.surgery_attention=tokens", "augmentation.views=1")
 """Features can be kept only where they depend on the image alone, and on a view of it that comes again."""

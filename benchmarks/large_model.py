@@ -15,12 +15,12 @@ from machine import describe
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample
-from aaclip_kit.data.batches import Pixels
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import build_detector
-from aaclip_kit.engine.device import Place
-from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.data.loader import Pixels
+from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
+from aaclip_kit.model.build import build_detector
+from aaclip_kit.plugin_host.discovery import discover
 
 FILE = Path(__file__).parents[1] / "experiments" / "vitl_mvtec_to_visa.toml"
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from aaclip_kit.evaluation.streaming import ClassMetrics
+from aaclip_kit.evaluation.class_metrics import ClassMetrics
 
 DRAWN = 16
 """Different maps; each image is one of them, moved and turned, for drawing takes longer than counting."""

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aaclip_kit.data.batches import Batch
-from aaclip_kit.engine.assemble import Run
-from aaclip_kit.engine.prompts import NORMAL_PROMPTS
-from aaclip_kit.engine.training import WeightedLosses
-from aaclip_kit.evaluation.score import Scores, score
+from aaclip_kit.data.loader import Batch
+from aaclip_kit.model.anomaly_map import Scores, score
+from aaclip_kit.model.prompts import NORMAL_PROMPTS
+from aaclip_kit.run.assemble import Run
+from aaclip_kit.training.losses import WeightedLosses
 
 Named = dict[str, Tensor | dict[int, Tensor]]
 

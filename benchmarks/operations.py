@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from aaclip_kit import Backbone
 from aaclip_kit.contracts.options import TowerName
-from aaclip_kit.engine.detector import Detector
-from aaclip_kit.engine.text import TEXT_CONTEXT_BLOCK
+from aaclip_kit.model.anomaly_model import Detector
+from aaclip_kit.model.text_tower import TEXT_CONTEXT_BLOCK
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from PIL import Image
 
 from aaclip_kit import Backbone, DataSet, PhasePlan, TowerName
 from aaclip_kit.cache.store import FeatureStore
-from aaclip_kit.data.batches import Batch
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import Run, assemble, plan_ahead
-from aaclip_kit.engine.run import build_phase
-from aaclip_kit.engine.training import Phase
+from aaclip_kit.data.loader import Batch
 from aaclip_kit.experiment import load
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.run.assemble import Run, assemble
+from aaclip_kit.run.phases import build_phase
+from aaclip_kit.training.loop_plans import plan_ahead
+from aaclip_kit.training.phase import Phase
 
 FILE = Path(__file__).parents[1] / "experiments" / "published_vitl_visa.toml"
 CLASSES = ("metal_nut", "transistor", "leather", "hazelnut", "toothbrush", "carpet", "zipper", "tile")

@@ -26,7 +26,15 @@ _SOURCES = [
     *sorted((_ROOT / "contracts").glob("*.py")),
     *(
         _ROOT / name
-        for name in ("trained/model.py", "weights_file.py", "hookspecs.py", "api_version.py", "__init__.py")
+        for name in (
+            "inference/load_model.py",
+            "files/weights_file.py",
+            "kernels/norm_matched.py",
+            "plugin_host/hookspecs.py",
+            "plugin_host/api_version.py",
+            "version.py",
+            "__init__.py",
+        )
     ),
 ]
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign

@@ -11,7 +11,10 @@ import pytest
 from jaxtyping import install_import_hook
 from xdist.scheduler import LoadScopeScheduling
 
-TENSOR_ROOMS = ("contracts", "engine", "evaluation", "data", "trained", "cases", "dilution", "comparison")
+TENSOR_ROOMS = (
+    *("contracts", "data", "model", "evaluation", "training", "checkpoints"),
+    *("report", "run", "inference", "comparison", "studies"),
+)
 TENSOR_PLUGINS = ("open_clip", "attention", "adapter", "losses")
 install_import_hook(
     [f"aaclip_kit.{room}" for room in TENSOR_ROOMS] + [f"aaclip_kit_plugins.{plugin}" for plugin in TENSOR_PLUGINS],
@@ -161,11 +164,11 @@ def small_experiment(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Path:
     """The folder of a finished run of the small experiment, with thresholds. Tests change a copy, never this one."""
     from aaclip_kit.cli.screen import QuietScreen
-    from aaclip_kit.discovery import discover
-    from aaclip_kit.engine.assemble import assemble
-    from aaclip_kit.engine.run import execute
     from aaclip_kit.experiment import load
-    from aaclip_kit.record.folder import RunFolder
+    from aaclip_kit.plugin_host.discovery import discover
+    from aaclip_kit.record.run_folder import RunFolder
+    from aaclip_kit.run.assemble import assemble
+    from aaclip_kit.run.loop import execute
 
     folder = tmp_path_factory.mktemp("trained")
     file = folder / "small.toml"

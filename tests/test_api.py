@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import aaclip_kit
-from aaclip_kit.deprecation import DEPRECATED, Deprecated
+from aaclip_kit.plugin_host.deprecation import DEPRECATED, Deprecated
 
 
 def test_a_deprecated_name_works_and_warns_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

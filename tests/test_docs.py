@@ -14,9 +14,9 @@ from types import ModuleType
 import pytest
 
 import aaclip_kit
-from aaclip_kit.discovery import discover
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
-from aaclip_kit.registry import KINDS, Component, Kind
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import KINDS, Component, Kind
 from aaclip_kit.testing import checks_of
 
 ROOT = Path(__file__).parents[1]

@@ -16,19 +16,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, DataSet, Loss, Sample, TowerName
-from aaclip_kit.data.batches import Batch, Pixels, TrainBatches
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import build_detector
-from aaclip_kit.engine.detector import Detector
-from aaclip_kit.engine.device import Place
-from aaclip_kit.engine.maps import similarity_grid
-from aaclip_kit.engine.training import MADE, Phase, WeightedLosses, total
-from aaclip_kit.evaluation.evaluate import Evaluator
-from aaclip_kit.evaluation.score import score
+from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
+from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import AugmentationTable, EvaluationTable
+from aaclip_kit.model.anomaly_map import score, similarity_grid
+from aaclip_kit.model.anomaly_model import Detector
+from aaclip_kit.model.build import build_detector
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.training.losses import MADE, WeightedLosses, total
+from aaclip_kit.training.phase import Phase
 
-from .engine.build import plan_for
+from .build import plan_for
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "token.md"

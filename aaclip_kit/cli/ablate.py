@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..contracts.errors import UserError, UserErrors
-from ..discovery import discover
+from ..plugin_host.discovery import discover
 from .run import SET_HELP
 from .terminal import say
 
 if TYPE_CHECKING:
     from ..comparison.ablation import Ablation
+    from ..comparison.ablation_plan import Planned, Study
     from ..comparison.series import State
-    from ..comparison.study import Planned, Study
 
 
 def ablate(
@@ -34,8 +34,8 @@ def ablate(
     Runs that are finished in OUT are kept, and one left unfinished goes on from its last saved state.
     """
     from ..comparison.ablation import Ablation
-    from ..comparison.study import load_study
-    from ..record.folder import default_run_path
+    from ..comparison.ablation_plan import load_study
+    from ..record.run_folder import default_run_path
 
     registry = discover()
     study = load_study(file, registry, seeds, tuple(only), tuple(data), tuple(overrides))
@@ -75,7 +75,7 @@ def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
 def _compare(ablation: "Ablation") -> None:
     """Compare on each data set what is finished there."""
     from ..comparison.compare import compare
-    from ..comparison.groups import finished_variants, gather
+    from ..comparison.finished_runs import finished_variants, gather
     from ..comparison.write import write_comparison
     from .compare import show_comparison
 

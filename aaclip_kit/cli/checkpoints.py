@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..contracts.errors import UserError, not_writable
-from ..discovery import discover
 from ..experiment import Experiment, check, load, overridden, read_toml
-from ..registry import Registry
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import Registry
 from .run import SET_HELP
 from .terminal import say
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..trained.metadata import Metadata
+    from ..checkpoints.provenance import Metadata
 
 _STAGES = {"text_cross_attn": "text_to_image", "image_cross_attn": "image_to_text"}
 """The stage of published.toml for each part that some published checkpoints lack."""
@@ -36,11 +36,11 @@ def import_checkpoint(
 ) -> None:
     """Make a checkpoint from published files. Reads neither data nor CLIP's weights; overwrites nothing."""
     target = _target(out)
+    from ..checkpoints.checkpoint import wanted_by
+    from ..checkpoints.provenance import About, Metadata
+    from ..checkpoints.published_files import read_published
+    from ..checkpoints.published_layout import attending_in, detector_without_weights, to_ours
     from ..experiment import resolved_toml
-    from ..trained.checkpoint import wanted_by
-    from ..trained.metadata import About, Metadata
-    from ..trained.published import attending_in, detector_without_weights, to_ours
-    from ..trained.published_files import read_published
 
     found = read_published(files)
     registry = discover()
@@ -73,12 +73,12 @@ def export_checkpoint(
     overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
 ) -> None:
     """Write a checkpoint in the published layout. Reads neither data nor CLIP's weights; overwrites nothing."""
-    from ..trained.source import find_trained
+    from ..checkpoints.find_checkpoint import find_trained
 
     trained = find_trained(file, discover(), experiment, overrides)
-    from ..trained.checkpoint import read
-    from ..trained.published import detector_without_weights, to_published
-    from ..trained.published_files import number_of, write_published
+    from ..checkpoints.checkpoint import read
+    from ..checkpoints.published_files import number_of, write_published
+    from ..checkpoints.published_layout import detector_without_weights, to_published
 
     source = trained.checkpoint
     tensors = to_published(read(source), detector_without_weights(trained.experiment), str(source))
@@ -108,7 +108,7 @@ def _target(out: Path) -> Path:
 
 
 def _write(state: "Mapping[str, Tensor]", target: Path, metadata: "Metadata") -> None:
-    from ..trained.checkpoint import made_for, write
+    from ..checkpoints.checkpoint import made_for, write
 
     made_for(target)
     try:

@@ -25,7 +25,7 @@ def compare(
 ) -> None:
     """Compare runs with a baseline, paired by class and seed, with intervals and a verdict in words."""
     from ..comparison.compare import compare as compare_groups
-    from ..comparison.groups import gather
+    from ..comparison.finished_runs import gather
     from ..comparison.write import json_text, write_comparison
 
     found = compare_groups(gather(runs), baseline, loop, metrics)
@@ -41,7 +41,7 @@ def compare(
 def show_comparison(comparison: "Comparison") -> None:
     """One table a metric with its verdicts below it, then notes."""
     from ..comparison.tables import screen_table, screen_verdicts, title
-    from ..evaluation.metrics import heading
+    from ..evaluation.class_metrics import heading
 
     console = PlainConsole(highlight=False)
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")

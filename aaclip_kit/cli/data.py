@@ -10,9 +10,9 @@ import typer
 
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
-from ..discovery import discover
 from ..experiment import Chosen, check_data_table, load
-from ..experiment.source import overridden
+from ..experiment.overrides import overridden
+from ..plugin_host.discovery import discover
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print JSON, with every fault."),
 ) -> None:
     """Read every file; show classes, counts, sizes, masks, warnings, and all faults at once (exit code 2)."""
-    from ..data.sources import all_faults
+    from ..data.load_data import all_faults
     from .data_screen import as_record, show
 
     roles, between = _read(target, layout, overrides)
@@ -56,7 +56,7 @@ def manifest(
     ),
 ) -> None:
     """Write a list of a folder's images, in the published form. Decodes nothing, overwrites nothing."""
-    from ..data.manifest_file import check_target, labelled_rows, prefix_of, unlabelled_rows, write_manifest
+    from ..data.manifests import check_target, labelled_rows, prefix_of, unlabelled_rows, write_manifest
 
     check_target(out)
     prefix = prefix_of(out, root)
@@ -76,8 +76,8 @@ def manifest(
 
 def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[list[Role], list[UserError]]":
     """Every role of an experiment, or the one data set that the target is, and faults that lie between roles."""
+    from ..data.load_data import read_roles
     from ..data.roles import read_role
-    from ..data.sources import read_roles
 
     if target.suffix == ".toml":
         return read_roles(load(target, discover(), overrides))

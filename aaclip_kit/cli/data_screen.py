@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..contracts.errors import UserError
 from ..data.roles import Role
-from ..data.summary import summary
+from ..data.scan import summary
 from .terminal import PlainConsole
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import typer
 
 from ..contracts.errors import UserError, not_writable
-from ..discovery import discover
-from ..engine.ranks import Ranks
+from ..distributed.ranks import Ranks
+from ..plugin_host.discovery import discover
 from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .run import SET_HELP
 from .terminal import say
@@ -38,12 +38,12 @@ def evaluate(
 
 
 def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks: Ranks) -> dict[str, Any]:
-    from ..trained.source import find_trained
+    from ..checkpoints.find_checkpoint import find_trained
 
     trained = find_trained(model, discover(), experiment, overrides)
-    from ..data.sources import load_data
-    from ..trained.model import TrainedModel
-    from ..trained.unseen import check_unseen
+    from ..checkpoints.leakage_guard import check_unseen
+    from ..data.load_data import load_data
+    from ..inference.load_model import TrainedModel
 
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
@@ -71,8 +71,8 @@ def _target(out: Path) -> Path:
 
 
 def _write(target: Path, text: str) -> None:
-    from ..trained.checkpoint import made_for
-    from ..whole_file import write_whole
+    from ..checkpoints.checkpoint import made_for
+    from ..files.whole_file import write_whole
 
     made_for(target)
     try:

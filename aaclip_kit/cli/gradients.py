@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..contracts.errors import UserError
-from ..discovery import discover
 from ..experiment import Experiment, load, resolved_toml
+from ..plugin_host.discovery import discover
 from .run import SET_HELP
 from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..dilution.measure import Dilution
+    from ..studies.gradient_dilution import Dilution
 
 
 def gradients(
@@ -33,9 +33,9 @@ def gradients(
     _check_count(inits, "--inits")
     experiment = load(file, discover(), overrides)
 
-    from ..dilution.measure import as_record
-    from ..dilution.write import write_dilution
-    from ..record.folder import RunFolder, check_elsewhere, default_run_path
+    from ..record.run_folder import RunFolder, check_elsewhere, default_run_path
+    from ..studies.gradient_dilution import as_record
+    from ..studies.gradient_dilution_files import write_dilution
 
     target = out or default_run_path(f"{experiment.file.name}-gradients")
     RunFolder.check_free(target)
@@ -66,7 +66,7 @@ def _check_count(number: int, option: str) -> None:
 def _measured(experiment: Experiment, scales: list[float], batches: int, inits: int, console: "Console") -> "Dilution":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..dilution.measure import measure_dilution
+    from ..studies.gradient_dilution import measure_dilution
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contracts.errors import UserError, nearest_hint
-from ..discovery import discover
-from ..registry import KINDS, Component, Registry
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import KINDS, Component, Registry
 from .debug import debugging
 from .describe import describe_option
 from .terminal import PlainConsole, say
@@ -66,8 +66,8 @@ def _registry(experiment: Path | None) -> Registry:
     if experiment is None:
         return registry
     from ..experiment import read
-    from ..experiment.source import plugin_files
-    from ..plugin_files import with_plugin_files
+    from ..experiment.toml_file import plugin_files
+    from ..plugin_host.plugin_files import with_plugin_files
 
     return with_plugin_files(registry, plugin_files(read(experiment)), f"{experiment}: plugins")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from ..contracts.errors import UserError, nearest_hint
-from ..discovery import discover
-from ..registry import KINDS, Kind
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import KINDS, Kind
 from .terminal import say
 
 

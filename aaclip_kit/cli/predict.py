@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..contracts.errors import UserError, UserErrors
-from ..discovery import discover
+from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .run import SET_HELP
@@ -20,10 +20,10 @@ from .terminal import say
 from .together import together
 
 if TYPE_CHECKING:
+    from ..checkpoints.find_checkpoint import Trained
+    from ..checkpoints.thresholds import Thresholds
     from ..contracts.data import DataSet
-    from ..trained.model import TrainedModel
-    from ..trained.source import Trained
-    from ..trained.thresholds import Thresholds
+    from ..inference.load_model import TrainedModel
 
 _WITHOUT_EFFECT = ONLY_TRAINING | {"switches.score_normalisation", "switches.one_label_auroc"}
 
@@ -70,12 +70,12 @@ def predict(
     with together() as ranks:
         if ranks.together:  # torchrun ends ranks with this signal, and the first has a folder to remove
             signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
-        from ..trained.predictions import as_data, check_free, write_predictions
+        from ..inference.predictions import as_data, check_free, write_predictions
 
         check_free(out)
+        from ..checkpoints.find_checkpoint import find_trained
         from ..data.listing import list_images
-        from ..trained.model import TrainedModel
-        from ..trained.source import find_trained
+        from ..inference.load_model import TrainedModel
 
         trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
         thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
@@ -99,7 +99,7 @@ def _thresholds(
     trained: "Trained", image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
 ) -> "Thresholds":
     """Those given, else those stored. Raises `UserError` where there is none for an image, unless that is wanted."""
-    from ..trained.thresholds import Thresholds, stored_thresholds
+    from ..checkpoints.thresholds import Thresholds, stored_thresholds
 
     stored = stored_thresholds(trained, None if domain is None else domain.value)
     if uncalibrated:

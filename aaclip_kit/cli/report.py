@@ -9,6 +9,6 @@ from .terminal import say
 
 def report(run: Path = typer.Argument(help="Folder of a run.")) -> None:
     """Make report.html again from what a run folder holds; nothing is scored."""
-    from ..record.report import write_report
+    from ..report.page import write_report
 
     say(f"report: {write_report(run)}")

@@ -1,26 +1,25 @@
 """`aakit run` and `aakit validate`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..contracts.errors import UserError, UserErrors
-from ..discovery import discover
-from ..engine.ranks import Ranks
+from ..distributed.ranks import Ranks
 from ..experiment import Experiment, load
-from ..experiment.source import read_toml
-from ..registry import Registry
+from ..experiment.toml_file import read_toml
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import Registry
 from .terminal import say
 from .together import refuse_together, together
 
 if TYPE_CHECKING:
-    from ..engine.assemble import Run
-    from ..engine.state import Metrics
-    from ..record.folder import RunFolder
-    from ..resume.snapshot import Snapshot
+    from ..record.run_folder import RunFolder
+    from ..run.assemble import Run
+    from ..run.snapshot import Snapshot
     from .screen import Screen
+
 
 SET_HELP = "Override one key: --set stages.text_to_image.scale=0.3; may be repeated."
 
@@ -57,7 +56,7 @@ def run(
 
 
 def _run(experiment: Experiment, file: Path, out: Path | None, dry_run: bool, ranks: Ranks) -> None:
-    from ..record.folder import RunFolder, default_run_path
+    from ..record.run_folder import RunFolder, default_run_path
     from .screen import Screen
 
     target = out or default_run_path(experiment.file.name)
@@ -73,8 +72,8 @@ def _run(experiment: Experiment, file: Path, out: Path | None, dry_run: bool, ra
 
 
 def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
-    from ..record.folder import EXPERIMENT
-    from ..resume.folder import take_up, unfinished
+    from ..record.run_folder import EXPERIMENT
+    from ..run.resume import take_up, unfinished
     from .screen import Screen
 
     folder, snapshot, warnings = unfinished(path)
@@ -90,32 +89,11 @@ def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
 
 
 def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: "Snapshot | None" = None) -> None:
+    from ..run.execute import execute_to_the_end
+
     metrics = execute_to_the_end(assembled, folder, screen, snapshot)
     if assembled.ranks.is_first:
         screen.results(metrics, folder.path)
-
-
-def execute_to_the_end(
-    assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: "Snapshot | None" = None
-) -> "Metrics":
-    """Run it; a signal ends it with its state saved, and with the exit code that shells expect."""
-    from ..engine.run import execute
-    from ..resume.snapshot import snapshots
-    from ..resume.stop import Stopped, StopRequest
-
-    stop = StopRequest()
-    try:
-        with screen, stop.listening():
-            return execute(assembled, folder, screen, snapshot, stop)
-    except UserError:
-        if assembled.ranks.is_first and folder.snapshots.exists():
-            kept = "its state up to then is kept" if snapshots(folder.snapshots) else "no state of it is kept yet"
-            screen.message(f"{kept}; when this is mended: aakit run --resume {folder.path}")
-        raise
-    except Stopped as stopped:
-        if assembled.ranks.is_first:
-            say(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}", file=sys.stderr)
-        raise SystemExit(stopped.code) from None
 
 
 def validate(
@@ -137,7 +115,7 @@ def validate(
 def _check(file: Path, registry: Registry, overrides: list[str]) -> None:
     """An ablation file is known by its table of variants."""
     if "variants" in read_toml(file):
-        from ..comparison.study import load_study
+        from ..comparison.ablation_plan import load_study
 
         load_study(file, registry, seeds=1, overrides=tuple(overrides))
     else:
@@ -150,7 +128,7 @@ def _shortcuts(device: str | None, seed: int | None) -> list[str]:
 
 
 def _assemble(experiment: Experiment, ranks: Ranks, dry_run: bool) -> "Run":
-    from ..engine.assemble import assemble
-    from ..engine.memory import fit_memory
+    from ..run.assemble import assemble
+    from ..run.fit_memory import fit_memory
 
     return fit_memory(assemble(experiment, ranks), show=dry_run)

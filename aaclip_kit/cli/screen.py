@@ -11,9 +11,10 @@ from rich.text import Text
 
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import class_counts
-from ..engine.assemble import Run, plan_ahead
-from ..engine.training import Step
-from ..evaluation.metrics import METRICS, heading
+from ..evaluation.class_metrics import METRICS, heading
+from ..run.assemble import Run
+from ..training.loop_plans import plan_ahead
+from ..training.step import Step
 from .terminal import PlainConsole
 
 

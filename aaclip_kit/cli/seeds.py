@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import Experiment, load
-from ..registry import Registry
+from ..plugin_host.registry import Registry
 from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def run_seeds(
     Finished runs of the same experiment are kept, and an unfinished one goes on from its last saved state. Raises
     `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
     """
-    from ..engine.assemble import assemble
-    from ..engine.memory import fit_memory
-    from ..record.folder import default_run_path
+    from ..record.run_folder import default_run_path
+    from ..run.assemble import assemble
+    from ..run.fit_memory import fit_memory
     from .screen import Screen
 
     first = load(file, registry, overrides).file
@@ -44,7 +44,7 @@ def run_seeds(
         Screen().plan(fit_memory(assemble(experiments[first.seed]), show=True), None)
         return
     from ..comparison.series import open_run, seed_folder
-    from .run import execute_to_the_end
+    from ..run.execute import execute_to_the_end
 
     for seed in (seed for seed, state in states.items() if state != "finished"):
         say(f"seed {seed} in {seed_folder(target, seed)}")
@@ -58,7 +58,7 @@ def run_seeds(
 
 
 def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":
-    from ..comparison.runs import holds_a_run
+    from ..comparison.finished_runs import holds_a_run
     from ..comparison.series import has_begun, seed_folder, state_of
 
     if target.is_dir() and holds_a_run(target):
@@ -85,10 +85,10 @@ def _show(target: Path, seeds: list[int]) -> None:
     from rich.table import Table
 
     from ..comparison.compare import summary
-    from ..comparison.runs import read_run
+    from ..comparison.finished_runs import read_run
     from ..comparison.series import seed_folder
     from ..comparison.tables import spread
-    from ..evaluation.metrics import METRICS, heading
+    from ..evaluation.class_metrics import METRICS, heading
 
     runs = [read_run(seed_folder(target, seed)) for seed in seeds]
     held = [metric for metric in METRICS if all(metric in run.result()["mean"] for run in runs)]

@@ -7,7 +7,7 @@ from typing import TextIO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from ..contracts.plain import plain_lines
+from ..contracts.plain_text import plain_lines
 
 
 def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:

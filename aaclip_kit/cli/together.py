@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..contracts.errors import UserError
-from ..engine.ranks import Ranks
+from ..distributed.ranks import Ranks
 from .debug import debugging
 from .terminal import say
 
@@ -111,14 +111,14 @@ def _join(ranks: Ranks) -> "Store":
 
 
 def _wait(ranks: Ranks) -> None:
-    from ..engine.exchange import wait_for_all
+    from ..distributed.collectives import wait_for_all
 
     wait_for_all(ranks)
 
 
 def _tell_once(error: UserError, store: "Store") -> None:
     """Print the error unless another rank has had one; that of a rank which has lost the others follows from theirs."""
-    from ..engine.exchange import Lost
+    from ..distributed.collectives import Lost
 
     with suppress(RuntimeError):  # the other could not tell, or the store has gone with the process that kept it
         if isinstance(error, Lost) or store.add("failed", 1) > 1:

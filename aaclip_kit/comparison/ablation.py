@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError, UserErrors, not_writable
-from ..registry import Registry
-from ..whole_file import write_whole
-from .groups import ORDER
-from .runs import read_run, warnings_of
+from ..files.whole_file import write_whole
+from ..plugin_host.registry import Registry
+from .ablation_plan import Planned, Study
+from .finished_runs import ORDER, read_run, warnings_of
 from .series import State, has_begun, open_run, state_of
-from .study import Planned, Study
 
 if TYPE_CHECKING:
-    from ..engine.run import Progress
+    from ..run.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ class Ablation:
         return faults
 
     def _run_here(self, run: Planned, progress: "Progress") -> None:
-        from ..engine.assemble import assemble
-        from ..engine.memory import fit_memory
-        from ..engine.run import execute
-        from ..record.folder import RunFolder
-        from ..trained.rescore import rescore
+        from ..record.run_folder import RunFolder
+        from ..run.assemble import assemble
+        from ..run.fit_memory import fit_memory
+        from ..run.loop import execute
+        from ..run.rescore import rescore
 
         assembled = assemble(run.experiment)
         if run.rescores is None:

@@ -8,12 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ..contracts.errors import UserError, nearest_hint
-from ..evaluation.metrics import METRICS
-from . import statistics
-from .groups import Group
-from .runs import FinishedRun
-from .statistics import Interval, Signs
-from .verdict import Verdict, judge
+from ..evaluation.class_metrics import METRICS
+from . import paired_statistics as statistics
+from .finished_runs import FinishedRun, Group
+from .paired_statistics import Interval, Signs
+from .verdicts import Verdict, judge
 
 
 @dataclass(frozen=True)

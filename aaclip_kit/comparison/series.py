@@ -1,19 +1,83 @@
-"""Folders of runs that may be there already: which are finished, which are free, which are another's."""
+"""Whether two experiments are the same, and whether their trainings are."""
 
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..contracts.errors import UserError
-from ..experiment import Experiment
-from ..record.folder import EXPERIMENT, RunFolder
-from ..registry import Registry
-from ..resume.folder import take_up, unfinished
-from .runs import holds_a_run, is_finished
-from .same import differences_from_folder
+from ..experiment import Experiment, load, read_toml, resolved_toml
+from ..experiment.toml_file import plugin_files
+from ..plugin_host.registry import Registry
+from ..record.run_folder import EXPERIMENT, MANIFEST, RunFolder
+from ..run.resume import take_up, unfinished
+from .finished_runs import holds_a_run, is_finished, read_json
 
 if TYPE_CHECKING:
-    from ..engine.assemble import Run
-    from ..resume.snapshot import Snapshot
+    from ..run.assemble import Run
+    from ..run.snapshot import Snapshot
+
+
+ACTS_ON_RESULTS: Final = (
+    "name", "workers", "cache", "compute.recompute", "compute.memory_gb", "evaluation", "calibration.rule",
+    "calibration.fpr", "data.test", "training.adapter_gradient_floor", "switches.evaluation_attention",
+    "switches.one_label_auroc", "switches.quoted_loop", "switches.score_normalisation",
+)  # fmt: skip
+"""Tables and keys that training does not depend on (docs/published-vs-corrected.md).
+
+`calibration.held_out` and the roles beside train and test decide which images are kept out of training.
+"""
+
+
+def differences_from_folder(resolved: Path, experiment: Experiment, registry: Registry) -> list[str]:
+    """Keys in which a run folder's `experiment.toml` differs from an experiment, each with both values.
+
+    The file is read as any experiment is, so that keys that it is too old to hold have their defaults. Raises
+    `UserError` where it cannot be. Plugin files that the experiment does not name itself are not run.
+    """
+    if others := _other_plugins(resolved, experiment):
+        return others
+    there, here = _flat(_tables(load(resolved, registry))), _flat(_tables(experiment))
+    if "model.levels" not in here:  # the default levels are known once the backbone is built
+        there.pop("model.levels", None)
+    return [f"{key} ({_shown(there, key)} there, {_shown(here, key)} here)" for key in _changed(there, here)]
+
+
+def _other_plugins(resolved: Path, experiment: Experiment) -> list[str]:
+    """Plugin files that only one of both names, and components that another version of their plugin gave."""
+    there, here = plugin_files(read_toml(resolved)), [file.resolve() for file in experiment.file.plugins]
+    if there != here:
+        return [f"plugins ({', '.join(map(str, there)) or 'none'} there, {', '.join(map(str, here)) or 'none'} here)"]
+    manifest = resolved.with_name(MANIFEST)
+    used = read_json(manifest).get("plugins", {}) if manifest.is_file() else {}
+    now = experiment.plugins
+    return [f"plugin {used[key]} there, {now[key]} here" for key in now if used.get(key, now[key]) != now[key]]
+
+
+def training_differences(first: Experiment, second: Experiment) -> list[str]:
+    """Keys that differ and that training depends on."""
+    changed = _changed(_flat(_tables(first)), _flat(_tables(second)))
+    return [key for key in changed if not any(key == one or key.startswith(f"{one}.") for one in ACTS_ON_RESULTS)]
+
+
+def _tables(experiment: Experiment) -> dict[str, Any]:
+    return tomllib.loads(resolved_toml(experiment))
+
+
+def _flat(tables: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        found.update(_flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value})
+    return found
+
+
+def _changed(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    absent = object()
+    return [key for key in dict.fromkeys((*first, *second)) if first.get(key, absent) != second.get(key, absent)]
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "unset"
+
 
 State = Literal["free", "finished", "unfinished"]
 

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from .compare import Comparison, Difference, Summary
-from .statistics import Interval, Signs
-from .verdict import RULE
+from .paired_statistics import Interval, Signs
+from .verdicts import RULE
 
 HEADS: Final = (
     "run", "seeds", "mean ± sd", "difference", "95 %, seeds and classes", "95 %, seeds", "seeds higher", "pairs higher",

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from .plain import plain
+from .plain_text import plain
 
 _LONGEST: Final = 4000
 """Characters of a message's part that are shown: a faulty value may have millions."""

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..kernels.norm_matched import norm_matched
 from .options import TowerName
 
 ContextKind = Literal["none", "image", "text"]
@@ -84,14 +83,3 @@ class ShowsAttention(Protocol):
         M; they are 0 where the context's mask is false. Rows of the context are not copied for the caller.
         """
         ...
-
-
-def norm_matched_residual(
-    tokens: Float[Tensor, "*items D"],
-    update: Float[Tensor, "*items D"],
-    scale: float | Tensor,
-    keep: float = 1.0,
-    eps: float = 1e-6,
-) -> Float[Tensor, "*items D"]:
-    """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, norms over channels (method: 3, 4)."""
-    return norm_matched(tokens, update, scale, keep, eps)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
-from .survey import Survey
+from .scan import Survey
 
 MOST_SHOWN = 10
 """Faulty files of one data set that are named one by one on a screen."""

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from ..contracts.data import DataSet
-from .sources import Data
+from .load_data import Data
 
 
 @dataclass(frozen=True)

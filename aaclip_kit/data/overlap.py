@@ -5,7 +5,7 @@ from itertools import combinations
 
 from ..contracts.errors import UserError
 from .roles import Role
-from .survey import Survey
+from .scan import Survey
 
 ALLOWED, NOT_ZERO_SHOT = "allow_overlap is set", "not zero-shot"
 """How the notes begin that a reader of results must see before any figure."""

@@ -7,8 +7,8 @@ from ..contracts.data import DataSet
 from ..contracts.errors import UserError
 from ..experiment import Chosen
 from .checks import MOST_SHOWN, remarks, unnamed, unshowable, untrainable
+from .scan import Survey, survey
 from .shots import draw_shots, shots_record
-from .survey import Survey, survey
 
 
 @dataclass

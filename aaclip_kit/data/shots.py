@@ -3,8 +3,8 @@
 import hashlib
 
 from ..contracts.errors import UserError, UserErrors
-from ..experiment.schema import Shots
-from .survey import Survey
+from ..contracts.selection import Shots
+from .scan import Survey
 
 _KINDS = ("normal", "anomalous")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ..cache.folder import VARIABLE, default_folder, entries
-from ..record.folder import default_run_path
+from ..record.run_folder import default_run_path
 from .finding import GB, Finding
 
 LEAST: Final = 0.2 * GB

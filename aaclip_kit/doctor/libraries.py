@@ -33,7 +33,7 @@ def libraries() -> Iterator[Finding]:
 
 
 def _pickles(version: str) -> Iterator[Finding]:
-    from ..weights_file import TRUST, WEAKNESS, reads_safely
+    from ..files.weights_file import TRUST, WEAKNESS, reads_safely
 
     if not reads_safely(version):
         found = f"{version} cannot read pickles of weights safely ({WEAKNESS}): they are refused"

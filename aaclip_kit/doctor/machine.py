@@ -72,7 +72,7 @@ def _free_within_limits() -> int | None:
     try:
         import torch
 
-        from ..engine.room import available
+        from ..distributed.available_memory import available
     except (ImportError, OSError):
         return None
     return available(torch.device("cpu"))

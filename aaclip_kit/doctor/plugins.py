@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..discovery import discover
-from ..registry import TRACEBACK, Failure
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import TRACEBACK, Failure
 from .finding import Finding
 
 

@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import Final
 
 from ..contracts.errors import UserError
-from ..discovery import discover
-from ..registry import MEND, Registry
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import MEND, Registry
 from .finding import Finding
 
 DEFAULT: Final = "open_clip"

@@ -7,17 +7,18 @@ a fraction of the image's side, so that its figures hardly depend on the size at
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter
 
-from ..engine.exchange import merged
-from ..engine.ranks import ALONE, Ranks
-from .metrics import ClassResult, results
-from .streaming import ClassMetrics
+from ..contracts.data import DataSet, Sample
+from ..data.decode import read_picture_and_mask
+from ..distributed.collectives import merged
+from ..distributed.ranks import ALONE, Ranks
+from .class_metrics import ClassMetrics, ClassResult, results
 
 _GREY_WEIGHTS: Final = np.array([0.299, 0.587, 0.114], np.float32)
 _DARKNESS_BLUR: Final = 1 / 192
@@ -86,3 +87,16 @@ def _blurred(values: Map, fraction: float) -> Map:
     side = math.sqrt(values.shape[0] * values.shape[1])
     blurred: Map = gaussian_filter(values, side * fraction, mode="reflect")
     return blurred
+
+
+def rule_images(data: DataSet, size: int) -> dict[str, Iterator[LabelledImage]]:
+    """Images and masks of each class as the rules see them, read one at a time."""
+    return {
+        name: _labelled([sample for sample in data.samples if sample.class_name == name], size) for name in data.classes
+    }
+
+
+def _labelled(samples: list[Sample], size: int) -> Iterator[LabelledImage]:
+    for sample in samples:
+        picture, mask = read_picture_and_mask(sample, size)
+        yield LabelledImage(picture, sample.label, mask)

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
-from ..registry import Registry
+from ..plugin_host.registry import Registry
 from .check import Chosen, Experiment, check, check_data_table
+from .overrides import overridden, read
 from .resolved import resolved_toml
-from .source import anchored, overridden, plugin_files, read, read_toml
+from .toml_file import anchored, plugin_files, read_toml
 
 __all__ = [
     "Chosen",
@@ -38,6 +39,6 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Exper
 def check_with_plugin_files(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:
     """Check tables that come from a file which the user has named: the plugin files that they name are run."""
     # Here, because loading plugins needs this package's schema.
-    from ..plugin_files import with_plugin_files
+    from ..plugin_host.plugin_files import with_plugin_files
 
     return check(tables, with_plugin_files(registry, plugin_files(tables), f"{source}: plugins"), source)

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, Options, StageOptions
-from ..registry import Component, Kind, Registry
+from ..contracts.selection import Selection
+from ..plugin_host.registry import Component, Kind, Registry
 from .faults import explain
-from .paths import unusable_paths
-from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Selection, Switches
+from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
+from .toml_file import unusable_paths
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from ..contracts.errors import UserError, nearest_hint
-from ..contracts.plain import shortened
+from ..contracts.plain_text import shortened
 
 _MOST: Final = 100
 """Faults of one table that are explained: a file can have a hundred thousand unknown keys."""

@@ -1,12 +1,12 @@
 """The engine's own tables of an experiment file. Tables of components are checked by their plugins' options models."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..contracts.options import Indices, Options
-from .paths import expanded
+from .toml_file import expanded
 
 FilePath = Annotated[Path, Field(strict=False), AfterValidator(expanded)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -215,34 +215,6 @@ class InitTable(Options):
     checkpoint: FilePath | None = Field(
         None, description="checkpoint, or folder, of an earlier run; stages it lacks start fresh"
     )
-
-
-class Shots(Options):
-    """How many images of each class are drawn, by the experiment's seed."""
-
-    normal: int = Field(ge=0, description="normal images of each class")
-    anomalous: int = Field(ge=0, description="anomalous images of each class")
-
-    @model_validator(mode="after")
-    def _some(self) -> Self:
-        if not self.normal + self.anomalous:
-            raise ValueError("no image is asked for: normal and anomalous are both 0")
-        return self
-
-
-class Selection(Options):
-    """Which of a data set's images are used: keys of the engine's own in [data.ROLE], whatever `use` names."""
-
-    on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="images and manifest rows that are faulty: stop and name them, or go on without them"
-    )
-    shots: Shots | None = Field(
-        None, description="{normal = k, anomalous = k}: so many images of each class, drawn by seed; by default all"
-    )
-
-
-OWN_KEYS: dict[str, tuple[str, ...]] = {"losses": ("weight",), "data": tuple(Selection.model_fields)}
-"""Keys that the engine takes out of every component's table of a group, before the plugin's options are checked."""
 
 
 class DataTable(Options):

@@ -1,13 +1,47 @@
 """The norm-matched residual as one operator with its gradient, and which form of it a call gets."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from .choice import fused_is_on
 from .closed_form import ClosedForm, formula
+
+
+def norm_matched_residual(
+    tokens: Float[Tensor, "*items D"],
+    update: Float[Tensor, "*items D"],
+    scale: float | Tensor,
+    keep: float = 1.0,
+    eps: float = 1e-6,
+) -> Float[Tensor, "*items D"]:
+    """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, norms over channels (method: 3, 4)."""
+    return norm_matched(tokens, update, scale, keep, eps)
+
+
+# A context variable rather than a thread-local one: torch.compile guards on its value, or stops compiling there.
+_FUSED: ContextVar[bool] = ContextVar("fused_residual", default=False)
+
+
+@contextmanager
+def fused_residual(on: bool) -> Iterator[None]:
+    """Within this, in this thread, `norm_matched_residual` is the fused kernel, or is not."""
+    before = _FUSED.set(on)
+    try:
+        yield
+    finally:
+        _FUSED.reset(before)
+
+
+def fused_is_on() -> bool:
+    """Whether the fused kernel is chosen here."""
+    return _FUSED.get()
+
 
 WIDEST = 16384
 """Most channels that the kernel holds in registers at once."""

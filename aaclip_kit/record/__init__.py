@@ -1,6 +1,1 @@
-"""What a run leaves on disk: its folder, its manifest, its pictures and its report."""
-
-from .folder import RunFolder, default_run_path
-from .manifest import collect_manifest
-
-__all__ = ["RunFolder", "collect_manifest", "default_run_path"]
+"""What a run leaves on disk: its folder, its manifest, its events and its pictures."""

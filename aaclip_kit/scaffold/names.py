@@ -10,7 +10,7 @@ from keyword import iskeyword
 import aaclip_kit
 
 from ..contracts.errors import UserError
-from ..registry import Registry
+from ..plugin_host.registry import Registry
 from .package import Package
 
 _DISTRIBUTION = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from ..registry import Kind
+from ..plugin_host.registry import Kind
 
 _FIRST: dict[Kind, str] = {
     "attention-stage": "stage.py",

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..api_version import API_VERSION
+from ..plugin_host.api_version import API_VERSION
 from .package import Package
 from .sample_images import sample_images
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ..contracts.errors import UserError, UserErrors, not_writable
-from ..registry import Registry
-from ..whole_file import write_whole_folder
+from ..files.whole_file import write_whole_folder
+from ..plugin_host.registry import Registry
 from .names import name_faults
 from .package import Package
 

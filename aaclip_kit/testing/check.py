@@ -8,7 +8,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError
-from ..registry import Kind
+from ..plugin_host.registry import Kind
 
 if TYPE_CHECKING:
     from .subject import Subject

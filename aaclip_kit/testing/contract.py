@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..contracts.errors import UserError, nearest_hint
-from ..registry import KINDS, Kind
+from ..plugin_host.registry import KINDS, Kind
 from .check import Check
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ..contracts.options import Options, StageOptions
-from ..registry import Kind
+from ..plugin_host.registry import Kind
 from .check import Check, Found
 from .subject import Subject
 

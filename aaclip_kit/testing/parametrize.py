@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contracts.errors import UserError
-from ..registry import Kind
+from ..plugin_host.registry import Kind
 from .check import Check, NotApplicable
 from .contract import checks_of
 from .subject import Subject, find_subject

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from ..contracts.errors import UserError
-from ..registry import Kind
+from ..plugin_host.registry import Kind
 from .check import Broken
 
 

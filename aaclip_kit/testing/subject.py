@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from ..contracts.errors import UserErrors
 from ..contracts.options import TOWERS, Options, StageOptions
-from ..discovery import discover
 from ..experiment.faults import explain
-from ..plugin_files import with_plugin_files
-from ..registry import Component, Kind, Registry
+from ..plugin_host.discovery import discover
+from ..plugin_host.plugin_files import with_plugin_files
+from ..plugin_host.registry import Component, Kind, Registry
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoints.checkpoint import load_into, trained_state
 from ..contracts.schedule import LoopScheduler, PhasePlan
-from ..engine.assemble import Run, assemble
-from ..engine.detector import Detector
-from ..engine.run import execute
-from ..engine.state import Metrics
-from ..engine.training import Step
 from ..experiment import load
-from ..record.folder import RunFolder
-from ..trained.checkpoint import load_into, trained_state
+from ..model.anomaly_model import Detector
+from ..record.run_folder import RunFolder
+from ..run.assemble import Run, assemble
+from ..run.loop import execute
+from ..run.state import Metrics
+from ..training.step import Step
 from .subject import Subject
 from .tiny import tiny_experiment
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from aaclip_kit.data import batches
-from aaclip_kit.engine.assemble import Run
-from aaclip_kit.engine.training import total
-from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.data import loader as batches
+from aaclip_kit.evaluation.evaluator import Evaluator
+from aaclip_kit.run.assemble import Run
+from aaclip_kit.training.losses import total
 
-from ..engine.build import move_weights
+from ..build import move_weights
 from ..helpers import assert_close
 
 STRONG = ("stages.text_to_image.scale=0.7", "stages.image_to_text.scale=0.7")

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from aaclip_kit.engine.training import total
+from aaclip_kit.training.losses import total
 
 CORRECTED = "profile=corrected"
 

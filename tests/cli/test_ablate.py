@@ -11,7 +11,7 @@ import pytest
 
 from aaclip_kit import UserError
 from aaclip_kit.comparison.ablation import Ablation
-from aaclip_kit.data.batches import TrainBatches
+from aaclip_kit.data.loader import TrainBatches
 
 from ..command import Command
 from ..comparison.made import write_run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.dilution.write import dilution_svg
+from aaclip_kit.studies.gradient_dilution_files import dilution_svg
 
 from ..command import Command, Ran
 from .conftest import assert_plain, contents
@@ -117,7 +117,7 @@ def test_a_folder_that_holds_something_is_left_alone(aakit: Command, place: Path
 def test_the_folder_worked_in_is_refused_before_anything_is_measured(
     aakit: Command, place: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aaclip_kit.dilution.measure.measure_dilution", None)
+    monkeypatch.setattr("aaclip_kit.studies.gradient_dilution.measure_dilution", None)
     ran = aakit("gradients", small_experiment, *QUICK, "--out", ".")
     assert_plain(ran)
     assert "is the folder that you are in" in ran.err

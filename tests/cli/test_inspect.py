@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aaclip_kit.discovery import discover
+from aaclip_kit.plugin_host.discovery import discover
 
 from ..command import Command
 from .conftest import assert_plain

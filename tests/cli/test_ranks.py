@@ -15,7 +15,7 @@ import psutil
 
 from ..command import Command
 from ..helpers import assert_close
-from ..resume.lives import results_of
+from ..run.lives import results_of
 
 CHANGED = ("switches.dropout=false", "scheduler.text_batch=3", "switches.score_normalisation=test_set")
 LONGER = ("checkpoint.every=1 step", "scheduler.image_epochs=[6,4]", "scheduler.text_epochs=[3,2]")

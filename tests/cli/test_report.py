@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..command import Command
-from ..record.report.folders import new_folder, old_folder
+from ..report.folders import new_folder, old_folder
 from .conftest import assert_plain
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.evaluation.metrics import METRICS
-from aaclip_kit.record.folder import FAULT, RUN_NAMES, SNAPSHOTS
+from aaclip_kit.evaluation.class_metrics import METRICS
+from aaclip_kit.record.run_folder import FAULT, RUN_NAMES, SNAPSHOTS
 
 from ..command import Command
 from .conftest import contents

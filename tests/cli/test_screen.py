@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from aaclip_kit.cli.screen import Screen
-from aaclip_kit.evaluation.metrics import METRICS, mean_metrics
+from aaclip_kit.evaluation.class_metrics import METRICS, mean_metrics
 
 PIXEL = [metric for metric in METRICS if metric.startswith("pixel")]
 

@@ -12,7 +12,7 @@ import pytest
 
 from aaclip_kit.cli.screen import Screen
 from aaclip_kit.cli.seeds import _show
-from aaclip_kit.engine.training import Step
+from aaclip_kit.training.step import Step
 
 from ..command import Command
 from ..comparison.made import result, write_run

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.comparison.ablation import Ablation
-from aaclip_kit.comparison.study import Planned, load_study
-from aaclip_kit.discovery import discover
+from aaclip_kit.comparison.ablation_plan import Planned, load_study
 from aaclip_kit.experiment import resolved_toml
+from aaclip_kit.plugin_host.discovery import discover
 
 from ..conftest import EXPERIMENT
 from .made import write_run

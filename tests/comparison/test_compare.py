@@ -11,7 +11,7 @@ import pytest
 
 from aaclip_kit import UserError
 from aaclip_kit.comparison.compare import Comparison, compare
-from aaclip_kit.comparison.groups import gather
+from aaclip_kit.comparison.finished_runs import gather
 from aaclip_kit.comparison.write import NAMES, markdown, write_comparison
 
 from ..helpers import assert_close

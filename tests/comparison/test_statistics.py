@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aaclip_kit.comparison.statistics import (
+from aaclip_kit.comparison.paired_statistics import (
     Interval,
     cluster_bootstrap,
     mean_difference,

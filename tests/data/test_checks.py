@@ -11,7 +11,7 @@ from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data.checks import MOST_SHOWN, class_counts, remarks, shown, unnamed, untrainable
-from aaclip_kit.data.survey import survey
+from aaclip_kit.data.scan import survey
 
 from .given import data_set
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import UserError
-from aaclip_kit.data import decoded
-from aaclip_kit.data.decoded import Decoded
+from aaclip_kit.data import decode as decoded
+from aaclip_kit.data.decode import Decoded
 
 
 @pytest.fixture

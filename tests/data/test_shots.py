@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import DataSet, UserErrors
+from aaclip_kit.contracts.selection import Shots
+from aaclip_kit.data.scan import survey
 from aaclip_kit.data.shots import draw_shots, shots_record
-from aaclip_kit.data.survey import survey
-from aaclip_kit.experiment.schema import Shots
 
 from ..conftest import write_class
 from .given import data_set

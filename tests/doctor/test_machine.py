@@ -8,9 +8,9 @@ import psutil
 import pytest
 import torch
 
+from aaclip_kit.distributed import available_memory as room
 from aaclip_kit.doctor import machine as module
 from aaclip_kit.doctor.machine import matmul_rate, memory, processor, usable_cores
-from aaclip_kit.engine import room
 
 
 @pytest.fixture

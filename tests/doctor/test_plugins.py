@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from aaclip_kit import discovery
 from aaclip_kit.doctor import plugins as module
 from aaclip_kit.doctor.plugins import plugins
-from aaclip_kit.registry import Registry
+from aaclip_kit.plugin_host import discovery
+from aaclip_kit.plugin_host.registry import Registry
 
 from ..strangers import GOOD_LOSS, Strangers
 

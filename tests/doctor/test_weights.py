@@ -9,7 +9,7 @@ import pytest
 from aaclip_kit import UserError
 from aaclip_kit.doctor import weights as module
 from aaclip_kit.doctor.weights import weights
-from aaclip_kit.registry import Registry
+from aaclip_kit.plugin_host.registry import Registry
 
 
 @pytest.fixture

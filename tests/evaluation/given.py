@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aaclip_kit import DataSet, TowerName
-from aaclip_kit.evaluation.evaluate import Evaluator, ScoredBatch
+from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
 
 
 @dataclass(frozen=True, kw_only=True)

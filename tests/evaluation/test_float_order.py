@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aaclip_kit.evaluation.float_order import lowest_values, ordered_keys
+from aaclip_kit.evaluation.histogram import lowest_values, ordered_keys
 
 SORTED = np.array(
     [

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from aaclip_kit.evaluation.metrics import METRICS, ClassResult, mean_metrics, results
+from aaclip_kit.evaluation.class_metrics import METRICS, ClassResult, mean_metrics, results
 
 
 def test_the_mean_leaves_undefined_classes_out() -> None:

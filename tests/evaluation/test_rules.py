@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaclip_kit.evaluation.metrics import METRICS
+from aaclip_kit.evaluation.class_metrics import METRICS
 from aaclip_kit.evaluation.rules import RULES, LabelledImage, colour_distance, darkness, image_score, rule_metrics
 
 from ..helpers import assert_close

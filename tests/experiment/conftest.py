@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aaclip_kit import UserError, UserErrors
-from aaclip_kit.discovery import discover
 from aaclip_kit.experiment import Experiment, load
-from aaclip_kit.registry import Registry
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import Registry
 
 from ..conftest import EXPERIMENT
 

@@ -10,7 +10,7 @@ import pytest
 from aaclip_kit import StageOptions, UserError
 from aaclip_kit.experiment import Experiment, check, read
 from aaclip_kit.experiment.schema import ExperimentFile
-from aaclip_kit.registry import Component, Plugin, Registry
+from aaclip_kit.plugin_host.registry import Component, Plugin, Registry
 
 Faults = Callable[..., list[UserError]]
 Load = Callable[..., Experiment]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from aaclip_kit import Options, UserError
+from aaclip_kit.contracts.selection import Selection, Shots
 from aaclip_kit.experiment import Experiment, check, resolved_toml
-from aaclip_kit.experiment.schema import Selection, Shots
-from aaclip_kit.experiment.source import read
-from aaclip_kit.registration import RESERVED
-from aaclip_kit.registry import Registry
+from aaclip_kit.experiment.overrides import read
+from aaclip_kit.plugin_host.registration import RESERVED
+from aaclip_kit.plugin_host.registry import Registry
 
 Faults = Callable[..., list[UserError]]
 Load = Callable[..., Experiment]

@@ -11,17 +11,18 @@ import pytest
 from aaclip_kit_plugins.synthetic import TEST_SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES
 
 from aaclip_kit import Backbone, TowerName
-from aaclip_kit.data.batches import TrainBatches
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import Run, assemble, plan_ahead
-from aaclip_kit.engine.run import attending_in
-from aaclip_kit.engine.training import Phase, Step
-from aaclip_kit.evaluation.evaluate import Evaluator
+from aaclip_kit.data.loader import TrainBatches
+from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import Experiment, load
-from aaclip_kit.experiment.source import read_toml
+from aaclip_kit.experiment.toml_file import read_toml
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.run.assemble import Run, assemble
+from aaclip_kit.training.loop_plans import attending_in, plan_ahead
+from aaclip_kit.training.phase import Phase
+from aaclip_kit.training.step import Step
 
 from ..conftest import write_class
-from ..engine.test_run import run_file
+from ..run.test_loop import run_file
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 FILES = sorted(path.stem for path in FOLDER.glob("*.toml") if "variants" not in read_toml(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.experiment import Experiment, load, resolved_toml
-from aaclip_kit.registry import Registry
+from aaclip_kit.plugin_host.registry import Registry
 
 Load = Callable[..., Experiment]
 OVERRIDES = {

@@ -16,11 +16,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from aaclip_kit import UserError
-from aaclip_kit.engine.detector import Detector
-from aaclip_kit.trained.checkpoint import load_into, read, trained_state
-from aaclip_kit.trained.metadata import About, Metadata, read_metadata
+from aaclip_kit.checkpoints.checkpoint import load_into, read, trained_state
+from aaclip_kit.checkpoints.provenance import About, Metadata, read_metadata
+from aaclip_kit.model.anomaly_model import Detector
 
-from ..engine.build import build
+from ..build import build
 from ..hostile.given import safetensors_bytes
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 

@@ -9,10 +9,10 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aaclip_kit.discovery import discover
 from aaclip_kit.experiment import Experiment, load, resolved_toml
-from aaclip_kit.experiment.source import parse_toml
-from aaclip_kit.registry import Registry
+from aaclip_kit.experiment.toml_file import parse_toml
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import Registry
 
 from ..conftest import EXPERIMENT
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of

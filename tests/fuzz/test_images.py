@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aaclip_kit import UserError
-from aaclip_kit.data.pictures import MOST_PIXELS, open_mask, open_picture
+from aaclip_kit.data.decode import MOST_PIXELS, open_mask, open_picture
 
 from .cases import damaged, fuzzed, result_of
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from aaclip_kit import DataSet, UserError
 from aaclip_kit.data.checks import remarks, unshowable
 from aaclip_kit.data.listing import list_images
-from aaclip_kit.data.survey import survey
+from aaclip_kit.data.scan import survey
 
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from aaclip_kit import UserError
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import Run
-from aaclip_kit.trained.checkpoint import load_into, read, trained_state
-from aaclip_kit.trained.metadata import read_metadata
-from aaclip_kit.trained.source import find_trained
+from aaclip_kit.checkpoints.checkpoint import load_into, read, trained_state
+from aaclip_kit.checkpoints.find_checkpoint import find_trained
+from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.run.assemble import Run
 
-from ..engine.build import build, values_of
+from ..build import build, values_of
 from .given import NO_FILES, Code, entry, safetensors_bytes, within
 
 HEAD = "heads.text.linear.weight"

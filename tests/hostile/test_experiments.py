@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.discovery import discover
 from aaclip_kit.experiment import load
+from aaclip_kit.plugin_host.discovery import discover
 
 from .given import NO_FILES, within
 

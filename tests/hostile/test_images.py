@@ -1,4 +1,4 @@
-"""Hostile image files, beside what tests/data/test_pictures.py has: files that are two things, that grow, that wait."""
+"""Hostile image files, beside what tests/data/test_decode.py has: files that are two things, that grow, that wait."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
+from aaclip_kit.data.decode import MOST_BYTES, open_mask, open_picture
 from aaclip_kit.data.listing import list_images
-from aaclip_kit.data.pictures import MOST_BYTES, open_mask, open_picture
-from aaclip_kit.data.survey import survey
+from aaclip_kit.data.scan import survey
 
 from .given import NO_FILES, within
 

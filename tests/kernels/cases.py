@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aaclip_kit.kernels.choice import fused_is_on
+from aaclip_kit.kernels.norm_matched import fused_is_on
 
 FULL, BRAIN, HALF = torch.float32, torch.bfloat16, torch.float16
 

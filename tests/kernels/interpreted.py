@@ -14,10 +14,9 @@ from torch import Tensor
 
 from aaclip_kit import norm_matched_residual
 from aaclip_kit.kernels import triton_norm_matched
-from aaclip_kit.kernels.choice import fused_residual
-from aaclip_kit.kernels.norm_matched import _operator, why_not_fused
+from aaclip_kit.kernels.norm_matched import _operator, fused_residual, why_not_fused
 
-from ..engine.build import build, plan_for, train
+from ..build import build, plan_for, train
 from .cases import CASES, Case, compiles_choices
 
 CPU = torch.device("cpu")

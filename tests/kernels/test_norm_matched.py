@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from aaclip_kit import AttentionStage, Context, UserError
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import assemble
-from aaclip_kit.engine.sites import NO_CONTEXT, Sites
+from aaclip_kit.checkpoints.find_checkpoint import find_trained
 from aaclip_kit.experiment import load
+from aaclip_kit.inference.load_model import TrainedModel
 from aaclip_kit.kernels import norm_matched
-from aaclip_kit.kernels.choice import fused_is_on, fused_residual
 from aaclip_kit.kernels.closed_form import formula
-from aaclip_kit.trained.model import TrainedModel
-from aaclip_kit.trained.source import find_trained
+from aaclip_kit.kernels.norm_matched import fused_is_on, fused_residual
+from aaclip_kit.model.stage_slots import NO_CONTEXT, Sites
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.run.assemble import assemble
 
 from .cases import CASES
 
@@ -104,5 +104,5 @@ def test_a_model_that_was_trained_with_the_kernel_scores_without_it_on_a_cpu(
     model = TrainedModel(find_trained(trained, discover(), None, overrides))
     assert model.trained.experiment.file.compute.fused_residual == "on"
     assert not model.detector.sites.fused
-    monkeypatch.setattr("aaclip_kit.trained.model.why_not_fused", lambda device: None)
+    monkeypatch.setattr("aaclip_kit.inference.load_model.why_not_fused", lambda device: None)
     assert TrainedModel(find_trained(trained, discover(), None, overrides)).detector.sites.fused

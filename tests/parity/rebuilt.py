@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from aaclip_kit import Backbone, PhasePlan, RatePlan, Sample, TowerName
-from aaclip_kit.data.batches import Batch, Pixels, TrainBatches
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine.assemble import build_detector
-from aaclip_kit.engine.detector import Detector
-from aaclip_kit.engine.device import Place
-from aaclip_kit.engine.image import ImageFeatures
-from aaclip_kit.engine.training import Phase, Step, WeightedLosses
+from aaclip_kit.checkpoints.published_layout import published_names
+from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
+from aaclip_kit.distributed.compute_device import Place
 from aaclip_kit.experiment import Experiment, load
-from aaclip_kit.trained.published import published_names
+from aaclip_kit.model.anomaly_model import Detector
+from aaclip_kit.model.build import build_detector
+from aaclip_kit.model.image_tower import ImageFeatures
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.training.losses import WeightedLosses
+from aaclip_kit.training.phase import Phase
+from aaclip_kit.training.step import Step
 
 from .goldens import Goldens
 from .keys import Profile

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from aaclip_kit import Domain
-from aaclip_kit.engine.maps import probability_map
-from aaclip_kit.evaluation.score import Scores, score
+from aaclip_kit.model.anomaly_map import Scores, probability_map, score
 
 from .goldens import Goldens
 from .keys import Group

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from aaclip_kit import DataSet, Sample
-from aaclip_kit.data.batches import Pixels
-from aaclip_kit.evaluation.evaluate import ScoredBatch
+from aaclip_kit.data.loader import Pixels
+from aaclip_kit.evaluation.evaluator import ScoredBatch
 
 from ..evaluation.given import GivenScores
 from .goldens import Goldens

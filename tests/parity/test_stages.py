@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from aaclip_kit import TowerName
-from aaclip_kit.engine.training import Step
+from aaclip_kit.training.step import Step
 
 from .goldens import Goldens
 from .keys import Group

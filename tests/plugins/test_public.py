@@ -12,7 +12,7 @@ from aaclip_kit_plugins.layouts import LAYOUTS
 from aaclip_kit_plugins.public import FACTS, register_data_sets
 
 from aaclip_kit import DataSet, UserError, UserErrors
-from aaclip_kit.data.survey import survey
+from aaclip_kit.data.scan import survey
 
 from ..conftest import SHARED
 from .miniature import MASKED, image, miniature

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.discovery import discover
-from aaclip_kit.registry import Kind
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import Kind
 from aaclip_kit.scaffold import Package, write_package
 
 Made = Callable[[Kind], tuple[Package, Path]]

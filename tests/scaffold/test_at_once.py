@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.registry import KINDS, Kind
+from aaclip_kit.plugin_host.registry import KINDS, Kind
 
 from ..fresh import LEFT_BY_BUILDS, Fresh
 

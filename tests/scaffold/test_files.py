@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaclip_kit.api_version import API_VERSION
-from aaclip_kit.comparison.study import load_study
-from aaclip_kit.discovery import GROUP, discover
+from aaclip_kit.comparison.ablation_plan import load_study
 from aaclip_kit.experiment import load
-from aaclip_kit.registry import KINDS, Kind, Registry
+from aaclip_kit.plugin_host.api_version import API_VERSION
+from aaclip_kit.plugin_host.discovery import GROUP, discover
+from aaclip_kit.plugin_host.registry import KINDS, Kind, Registry
 from aaclip_kit.scaffold import Package
 from aaclip_kit.scaffold.names import IMPORTED
 from aaclip_kit.scaffold.sample_images import EACH, SIDE

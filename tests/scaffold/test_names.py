@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aaclip_kit.contracts.options import Options
-from aaclip_kit.registry import Component, Kind, Plugin, Registry
+from aaclip_kit.plugin_host.registry import Component, Kind, Plugin, Registry
 from aaclip_kit.scaffold import Package
 from aaclip_kit.scaffold.names import name_faults
 

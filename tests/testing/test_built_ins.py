@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aaclip_kit.discovery import discover
-from aaclip_kit.registry import KINDS, Kind
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.testing import checks_of, conformance, tiny_experiment
 from aaclip_kit.testing.check import NotApplicable
 from aaclip_kit.testing.subject import find_subject

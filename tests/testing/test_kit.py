@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.discovery import discover
-from aaclip_kit.engine import assemble
 from aaclip_kit.experiment import load
-from aaclip_kit.registry import KINDS, Kind
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import KINDS, Kind
+from aaclip_kit.run import assemble
 from aaclip_kit.testing import Broken, Check, checks_of, conformance, tiny_experiment
 from aaclip_kit.testing.scheduler import plans
 from aaclip_kit.testing.subject import Subject, find_subject
@@ -45,7 +45,8 @@ def test_each_kind_has_a_letter_of_its_own() -> None:
 @pytest.mark.parametrize("module", ["aaclip_kit.testing", "aaclip_kit.testing.pytest_plugin"])
 def test_importing_it_needs_no_torch_and_reading_the_contracts_neither(module: str) -> None:
     code = (
-        f"import sys, {module}\nfrom aaclip_kit.testing import checks_of\nfrom aaclip_kit.registry import KINDS\n"
+        f"import sys, {module}\nfrom aaclip_kit.testing import checks_of\n"
+        "from aaclip_kit.plugin_host.registry import KINDS\n"
         "assert all(map(checks_of, KINDS))\nprint('torch' in sys.modules, 'pytest' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aaclip_kit.registry import KINDS, Kind
+from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.testing.subject import find_subject
 from aaclip_kit.testing.tiny import draw_class
 

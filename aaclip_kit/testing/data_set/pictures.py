@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...data.survey import survey
+from ...data.scan import survey
 from ..check import Found
 from ..subject import Subject
 from .samples import read

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...contracts.loss import Loss, LossInput
 from ...contracts.options import TOWERS, TowerName
-from ...engine.training import MADE, TRAINED
+from ...training.losses import MADE, TRAINED
 from ..check import Found
 from ..subject import Subject
 

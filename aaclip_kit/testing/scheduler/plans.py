@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...contracts.schedule import LoopPlan, LoopRecord, LoopScheduler
-from ...engine.planned import MOST_LOOPS
+from ...training.loop_plans import MOST_LOOPS
 from ..check import Found
 from ..subject import Subject
 

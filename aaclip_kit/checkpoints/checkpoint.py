@@ -1,0 +1,126 @@
+"""Checkpoints: the trained tensors of a detector, by name. Weights only; nothing in them runs code."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ..contracts.errors import UserError, not_writable
+from ..files.weights_file import pickled, read_weights
+from ..files.whole_file import write_whole, write_whole_together
+from ..model.anomaly_model import Detector
+from .provenance import Metadata, beside_pickle
+
+_PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+
+def trained_state(detector: Detector) -> dict[str, Tensor]:
+    """Every trained tensor, on the CPU."""
+    parameters = detector.all_trained_parameters()
+    return {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+
+
+def save(detector: Detector, path: Path, metadata: Metadata) -> None:
+    """Write the trained tensors; see `write`."""
+    write(trained_state(detector), path, metadata)
+
+
+def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
+    """Write a checkpoint that is whole or absent.
+
+    A `.pth` path gives a pickle of tensors, which has no room for metadata: they go into a JSON file beside it.
+    """
+    if path.suffix == ".safetensors":
+        write_whole(path, safetensors.torch.save(dict(state), metadata.as_strings()))
+        return
+    about = json.dumps(metadata.as_strings(), indent=2)
+    write_whole_together({beside_pickle(path): about, path: pickled(state)})
+
+
+def made_for(path: Path) -> None:
+    """Make the folder of a file. Raises `UserError` where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(path.parent, error) from None
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint. Raises `UserError` for a file that is missing, damaged or holds more than tensors."""
+    if not path.is_file():
+        raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
+    state = read_weights(path)
+    if not (isinstance(state, dict) and all(_is_named_tensor(*item) for item in state.items())):
+        fix = "give an aaclip_kit checkpoint; aakit import-checkpoint makes one of published files"
+        raise UserError("holds no plain table of tensors", where=str(path), fix=fix)
+    return state
+
+
+def _is_named_tensor(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
+
+
+def load_into(detector: Detector, path: Path) -> list[str]:
+    """Load a checkpoint; returns the stages that it lacks entirely, which start fresh.
+
+    Raises `UserError`, and changes nothing, where a tensor is missing, is left over, has another shape, or holds
+    anything but finite floating-point numbers.
+    """
+    found = read(path)
+    wanted, fresh = wanted_by(detector, found)
+    check_fit(found, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with")
+    check_numbers(found, str(path))
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(found[name])
+    return fresh
+
+
+def wanted_by(detector: Detector, found: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
+    """Parameters that a checkpoint with the names `found` must give, and the stages that it lacks entirely."""
+    parameters = detector.all_trained_parameters()
+    fresh = {stage for name in parameters if (stage := _stage_of(name))} - {_stage_of(name) for name in found}
+    return {name: value for name, value in parameters.items() if _stage_of(name) not in fresh}, sorted(fresh)
+
+
+def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, fix: str) -> None:
+    """Raise `UserError` unless `found` has the names and shapes of `wanted`, and no others."""
+    faults = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    faults += [f"{name} has no place in this experiment" for name in sorted(found.keys() - wanted.keys())]
+    faults += [
+        f"{name} is {tuple(found[name].shape)}, this experiment needs {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & found.keys())
+        if found[name].shape != wanted[name].shape
+    ]
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=where, fix=fix)
+
+
+def check_numbers(found: Mapping[str, Tensor], where: str) -> None:
+    """Raise `UserError` for a tensor that no weights can be: of whole or complex numbers, sparse, not finite."""
+    for name, value in found.items():
+        if not is_weight(value):
+            problem = f"{name} is no tensor of weights: it is {value.dtype}, {value.layout}, on {value.device}"
+            raise UserError(problem, where=where, fix="give weights in 16 or 32 bits")
+        if not torch.isfinite(value).all():
+            fix = "give a checkpoint of a run that did not diverge"
+            raise UserError(f"{name} holds numbers that are not finite", where=where, fix=fix)
+
+
+def is_weight(value: Any) -> bool:
+    """Whether a value is a plain tensor of floating-point numbers, in one of torch's usual precisions."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.dtype in _PRECISIONS
+        and value.device.type == "cpu"
+    )
+
+
+def _stage_of(name: str) -> str | None:
+    return name.split(".")[2] if name.startswith("sites.stages.") else None

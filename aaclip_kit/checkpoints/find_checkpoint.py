@@ -1,0 +1,113 @@
+"""What the path of a trained model stands for: a checkpoint, and the experiment that it is used with."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..contracts.errors import UserError
+from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
+from ..experiment.toml_file import parse_toml, plugin_files
+from ..plugin_host.registry import Registry
+from ..record.run_folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
+from .provenance import Metadata, read_metadata
+
+SUFFIXES = (".safetensors", ".pth")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint, what it says of itself, and the experiment that it is used with."""
+
+    checkpoint: Path
+    metadata: Metadata
+    experiment: Experiment
+
+
+def find_trained(
+    path: Path, registry: Registry, experiment: Path | None = None, overrides: Sequence[str] = ()
+) -> Trained:
+    """The checkpoint that `path` is or holds, with `experiment`, or else the one that belongs to it.
+
+    A run folder stands for the loop that it quotes; another folder for the one checkpoint in it. An override of
+    `data.test.use` replaces the whole table, also where it names the plugin that the table has. Raises `UserError`
+    where there is no such checkpoint, or none that says which experiment it belongs to.
+    """
+    checkpoint = checkpoint_in(path) if path.is_dir() else path
+    metadata = read_metadata(checkpoint)
+    tables, source = _tables(path, checkpoint, metadata, experiment)
+    if (files := plugin_files(tables)) and experiment is None:
+        problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
+        fix = f"if you trust them, name that experiment yourself: --experiment {_experiment_of(path)}"
+        raise UserError(problem, where=str(path), fix=fix)
+    if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
+        tables.get("data", {}).pop("test", None)
+    chosen = check_with_plugin_files(overridden(tables, overrides), registry, source)
+    return Trained(checkpoint, metadata, chosen)
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The checkpoint of the loop that a run quotes, or the only one in a folder. Raises `UserError` otherwise."""
+    if (folder / METRICS).is_file():
+        return _quoted(folder)
+    if runs := sorted(path.parent for path in [*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")]):
+        fix = f"name one of them, such as {runs[0]}"
+        raise UserError(f"holds {len(runs)} runs and is none itself", where=str(folder), fix=fix)
+    found = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if len(found) == 1:
+        return found[0]
+    problem = f"holds {len(found)} checkpoints" if found else "holds no finished run and no checkpoint"
+    fix = "name a run's folder, or a checkpoint such as checkpoints/loop_3.safetensors"
+    raise UserError(problem, where=str(folder), fix=fix)
+
+
+def _quoted(folder: Path) -> Path:
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        loop = metrics.get("quoted", {}).get("loop")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
+    if not loop:
+        problem = "the run quotes no loop: it is not finished, or has trained none"
+        raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
+    place = (_scored_again(folder) or folder) / CHECKPOINTS
+    found = checkpoint_of(place, loop)
+    if found is None:
+        problem = f"the checkpoint of loop {loop}, which the run quotes, is not there"
+        raise UserError(problem, where=str(place), fix="restore it, or name another checkpoint itself")
+    return found
+
+
+def checkpoint_of(folder: Path, loop: int) -> Path | None:
+    """A loop's checkpoint among those of a run; None where it is not there."""
+    paths = (folder / f"loop_{loop}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _scored_again(folder: Path) -> Path | None:
+    """The run whose checkpoints a run scored again, as its manifest names it; it has none of its own."""
+    try:
+        source = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("rescored_from")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return None if source is None else Path(source)
+
+
+def _experiment_of(path: Path) -> Path | str:
+    """The experiment file that lies beside a model's weights, or words for it."""
+    near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
+    return next((file for file in near if file.is_file()), "FILE")
+
+
+def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:
+    """The experiment's tables, and what to call their source in messages."""
+    if experiment is None and (path / EXPERIMENT).is_file():
+        experiment = path / EXPERIMENT
+    if experiment is not None:
+        return anchored(read_toml(experiment), experiment.parent), str(experiment)
+    if metadata.experiment is None:
+        problem = "does not say which experiment it belongs to"
+        raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")
+    source = f"{checkpoint} (its experiment)"
+    return parse_toml(metadata.experiment, source, "name the experiment file with --experiment"), source

@@ -1,0 +1,46 @@
+"""Whether trained weights have seen the images that they are to be judged by."""
+
+from dataclasses import replace
+
+from ..contracts.errors import UserError
+from ..data.load_data import Data
+from ..data.overlap import ALLOWED
+from .provenance import Metadata, short_digests
+
+_FIX = "use images that it has not seen, or set data.allow_overlap = true"
+
+
+def check_unseen(metadata: Metadata, data: Data, allowed: bool, who: str = "the model") -> Data:
+    """Compare every role but `train` with what a checkpoint says it was trained on, by content and by data set.
+
+    Returns the data, with notes; where overlap is allowed, what the manifest says of a role has `overlap_allowed` and
+    `shared_images`: the larger count, where the role shares images with another too. Raises `UserError` for an overlap
+    that is not allowed.
+    """
+    notes, records = list(data.notes), dict(data.records)
+    for role in [role for role in data.sets if role != "train"]:
+        images, note = _seen(metadata, data, role, who)
+        record = records[role]
+        if note is not None:
+            if not allowed:
+                raise UserError(note, where=f"data.{role}", fix=_FIX)
+            note = f"{ALLOWED}: {note}"
+            record = {**record, "overlap_allowed": True, "shared_images": max(images, record.get("shared_images", 0))}
+        elif not metadata.says_all:
+            note = f"{who} does not say all the images that it was trained on; these may be among them"
+        else:
+            continue
+        notes.append(f"data.{role}: {note}")
+        records[role] = {**record, "notes": [*record["notes"], note]}
+    return replace(data, records=records, notes=tuple(notes))
+
+
+def _seen(metadata: Metadata, data: Data, role: str, who: str) -> tuple[int, str | None]:
+    """How many images of the role were trained on, and what to say of it; None where nothing was."""
+    trained, name = set(metadata.training_images), data.sets[role].name
+    contents = data.prints[role].contents
+    seen = [path for digest, path in contents.items() if trained.intersection(short_digests([digest]))]
+    if seen:
+        problem = f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"
+        return len(seen), problem
+    return 0, f"{who} was trained on this data set, {name}" if name in metadata.about.trained_on else None

@@ -1,0 +1,125 @@
+"""What a checkpoint says of itself, beside its tensors: all that a detector is built from."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import safe_open
+
+from ..contracts.data import Domain
+from ..contracts.errors import UserError
+from ..contracts.options import TowerName
+from ..evaluation.calibration import Calibration
+
+FORMAT = "aaclip_kit checkpoint 1"
+_Kind = TypeVar("_Kind")
+
+DIGEST_LENGTH = 16
+"""Digits kept of an image's SHA-256: 64 bits tell apart any images that a person could collect."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Where the weights come from. `experiment` is the experiment's name."""
+
+    experiment: str = ""
+    loop: int | None = None
+    imported_from: tuple[str, ...] = ()
+    attending: tuple[TowerName, ...] | None = None
+    """Towers whose stages with a context acted when the tower last trained; None where that is not known."""
+    domain: Domain = "industrial"
+    real_names: dict[str, str] = field(default_factory=dict)
+    """Real name of each class that the run knew."""
+    trained_on: tuple[str, ...] = ()
+    """Names of the published data sets that it was trained on, also before the run."""
+    unknown_start: bool = False
+    """Whether it started from weights that do not say all that they were trained on."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """`experiment` is the resolved TOML; `training_images` are the first digits of each training image's SHA-256."""
+
+    about: About = About()
+    experiment: str | None = None
+    calibration: Calibration | None = None
+    training_images: tuple[str, ...] = ()
+
+    @property
+    def says_all(self) -> bool:
+        """Whether these are all the images that the weights were trained on, as far as it knows."""
+        return bool(self.training_images) and not self.about.unknown_start
+
+    def started_from(self, start: "Metadata | None") -> "Metadata":
+        """The same, with what the weights that the run started from were trained on, if there were any."""
+        if start is None:
+            return self
+        names = tuple(dict.fromkeys((*start.about.trained_on, *self.about.trained_on)))
+        about = replace(self.about, trained_on=names, unknown_start=not start.says_all)
+        images = short_digests((*start.training_images, *self.training_images))
+        return replace(self, about=about, training_images=images)
+
+    def as_strings(self) -> dict[str, str]:
+        """The form in a file; what is unknown is left out."""
+        about = {key: value for key, value in asdict(self.about).items() if value is not None}
+        found = {"format": FORMAT, "about": json.dumps(about)}
+        if self.experiment is not None:
+            found["experiment"] = self.experiment
+        if self.calibration is not None:
+            found["calibration"] = json.dumps(asdict(self.calibration))
+        if self.training_images:
+            found["training_images"] = " ".join(self.training_images)
+        return found
+
+    @classmethod
+    def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":
+        """The metadata that `as_strings` wrote; empty where there are none."""
+        calibration = strings.get("calibration")
+        return cls(
+            _about(strings.get("about", "{}")),
+            strings.get("experiment"),
+            None if calibration is None else _checked(Calibration, json.loads(calibration)),
+            tuple(strings.get("training_images", "").split()),
+        )
+
+
+def short_digests(digests: Iterable[str]) -> tuple[str, ...]:
+    """The first digits of each checksum, sorted."""
+    return tuple(sorted({digest[:DIGEST_LENGTH] for digest in digests}))
+
+
+def beside_pickle(path: Path) -> Path:
+    """The file of a pickle's metadata."""
+    return path.with_name(path.name + ".json")
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Metadata of a checkpoint, empty where it has none. Raises `UserError` for a file that is missing or damaged."""
+    if not path.is_file():
+        raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return Metadata.from_strings(file.metadata() or {})
+        beside = beside_pickle(path)
+        return Metadata.from_strings(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else Metadata()
+    except Exception as error:  # a damaged header can raise nearly anything
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = ", ".join(line.strip() for line in lines[1:3]) if isinstance(error, ValidationError) else lines[0]
+        problem = f"cannot be read: damaged, or no checkpoint of aaclip_kit ({reason})"
+        raise UserError(problem, where=str(path), fix="give a whole checkpoints/loop_N.safetensors") from None
+
+
+def _about(text: str) -> About:
+    record = json.loads(text)
+    if isinstance(record, dict) and isinstance(name := record.get("trained_on"), str):  # when there could be one only
+        record["trained_on"] = (name,)
+    return _checked(About, record)
+
+
+def _checked(kind: type[_Kind], record: Any) -> _Kind:
+    """The dataclass of a record, its types checked; entries that other versions wrote are passed over."""
+    return TypeAdapter(kind).validate_python(record)

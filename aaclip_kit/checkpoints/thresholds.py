@@ -1,0 +1,91 @@
+"""The thresholds of a checkpoint, for scores that are made as those were that they were chosen on."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ..contracts.data import Domain
+from ..experiment import Experiment, resolved_toml
+from .find_checkpoint import Trained
+
+SCORING: dict[str, tuple[str, ...]] = {
+    "evaluation": ("text_conditioning", "image_score", "blur"),
+    "switches": (
+        *("surgery_attention", "image_context", "text_context_padding"),
+        *("trained_context", "evaluation_attention"),
+    ),
+}
+"""Keys of these tables that act on raw scores; of `backbone`, `model` and `stages` every key may."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """At or above them an image, or a pixel of its map, counts as anomalous; None where that is not decided.
+
+    `reasons` says, under "image" and "map", why a checkpoint gives none.
+    """
+
+    image: float | None = None
+    map: float | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresholds:
+    """Those of the checkpoint that are for such scores; `domain` is the images' own, by default that of training."""
+    found, metadata = trained.metadata.calibration, trained.metadata
+    evaluation = trained.experiment.file.evaluation
+    if found is None:
+        return _none("it was never calibrated")
+    if metadata.experiment is None:
+        return _none("it does not say which experiment its thresholds were chosen with")
+    if changed := changed_keys(metadata.experiment, trained.experiment):
+        return _none(f"not chosen for scores made in this way: {'; '.join(changed)}")
+    reasons = {key.removesuffix("_threshold"): reason for key, reason in found.reasons.items()}
+    if domain not in (None, metadata.about.domain) and evaluation.blur:
+        problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
+        reasons |= {"map": problem} if evaluation.image_score == "detection" else {"image": problem, "map": problem}
+    return Thresholds(
+        None if "image" in reasons else found.image_threshold,
+        None if "map" in reasons else found.map_threshold,
+        reasons,
+    )
+
+
+def changed_keys(own: str, experiment: Experiment) -> list[str]:
+    """Keys that act on raw scores and are not the same in a checkpoint's own experiment (TOML), each with both values.
+
+    A file or folder of the backbone may lie elsewhere, under its old name. The levels are left out: the checkpoint
+    fits no others.
+    """
+    before, now = (_scoring(tomllib.loads(text)) for text in (own, resolved_toml(experiment)))
+    return [
+        f"{key} is {now.get(key, 'unset')}, and was {before.get(key, 'unset')}"
+        for key in dict.fromkeys([*now, *before])
+        if now.get(key) != before.get(key)
+    ]
+
+
+def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
+    backbone = {key: _place_free(value) for key, value in tables["backbone"].items()}
+    model = {key: value for key, value in tables["model"].items() if key != "levels"}
+    chosen = {table: {key: tables[table].get(key) for key in keys} for table, keys in SCORING.items()}
+    return _flat({"backbone": backbone, "model": model, "stages": tables["stages"], **chosen})
+
+
+def _place_free(value: Any) -> Any:
+    """The last part of an absolute path, as resolved experiments have them; anything else as it is."""
+    paths = [kind(value) for kind in (PurePosixPath, PureWindowsPath)] if isinstance(value, str) else []
+    return next((path.name for path in paths if path.is_absolute()), value)
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def _none(reason: str) -> Thresholds:
+    return Thresholds(reasons={"image": reason, "map": reason})

@@ -1,0 +1,187 @@
+"""Finished runs, read back from their folders."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..contracts.errors import UserError
+from ..record.run_folder import EVENTS, MANIFEST, METRICS
+
+Scores = Mapping[str, Mapping[str, float | None]]
+"""Values of each class by the names of the metrics; a metric that the run does not hold is absent."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a comparison needs of a run: its seed, its results, and what its data were."""
+
+    folder: Path
+    seed: int
+    metrics: dict[str, Any]
+    data: dict[str, dict[str, Any]]
+    commit: str | None
+
+    @property
+    def quoted_loop(self) -> int:
+        """The loop that stands for the run; 0 is before training."""
+        return int(self.metrics["quoted"]["loop"])
+
+    def result(self, loop: int | None = None) -> dict[str, Any]:
+        """Classes and mean after `loop`, by default the quoted one; 0 is before training. Raises `UserError`."""
+        wanted = self.quoted_loop if loop is None else loop
+        results = {0: self.metrics["before"], **{found["loop"]: found for found in self.metrics["loops"]}}
+        if wanted not in results:
+            problem = f"has no loop {wanted}; its last is {max(results)}"
+            raise UserError(problem, where=str(self.folder), fix="name a loop that each run has, or leave --loop out")
+        return results[wanted]
+
+    def scores(self, loop: int | None = None) -> Scores:
+        """The classes' values after `loop`."""
+        scores: Scores = self.result(loop)["classes"]
+        return scores
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Whether a run was begun here."""
+    return (folder / EVENTS).is_file() or (folder / METRICS).is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run here came to its end: it quotes a result, and its manifest names the time."""
+    path = folder / METRICS
+    return path.is_file() and "quoted" in read_json(path) and bool(read_json(folder / MANIFEST).get("finished"))
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """What a finished run warned of: notes on its data, and warnings of its training."""
+    data = read_json(folder / MANIFEST)["data"]
+    notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
+    events = map(json.loads, (folder / EVENTS).read_text(encoding="utf-8").splitlines())
+    return notes + [event["message"] for event in events if event["event"] == "warning"]
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read a run's results and data fingerprints. Raises `UserError` where it is unfinished or damaged."""
+    if not is_finished(folder):
+        raise UserError("is an unfinished run", where=str(folder), fix="let it finish, or leave it out")
+    metrics, manifest = read_json(folder / METRICS), read_json(folder / MANIFEST)
+    try:
+        seed, data = int(manifest["seeds"]["seed"]), dict(manifest["data"])
+        run = FinishedRun(folder, seed, metrics, data, (manifest.get("git") or {}).get("commit"))
+        for loop in (None, 0):
+            run.scores(loop)
+        data["test"]["sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{METRICS} or {MANIFEST} is not as a run writes it: {error!r}"
+        raise UserError(problem, where=str(folder), fix="name the folder of a run") from None
+    return run
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises `UserError` for a file that is missing, is damaged or holds something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error})", where=str(path), fix="name the folder of a whole run") from None
+    if not isinstance(found, dict):
+        raise UserError("holds no JSON object", where=str(path), fix="name the folder of a whole run")
+    return found
+
+
+ORDER: Final = "ablation.json"
+"""Written by `aakit ablate`: its variants in the order of the file."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one method, by seed. `label` is its name in tables."""
+
+    label: str
+    folder: Path
+    runs: dict[int, FinishedRun]
+    unfinished: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    folder: Path
+    runs: list[Path]
+
+
+def gather(paths: Sequence[Path]) -> list[Group]:
+    """The groups that `paths` name, in order, each under a label of its own.
+
+    A run folder is a group of one seed; a folder of run folders is a group of their seeds; a folder of such folders is
+    an ablation and gives a group for each. Unfinished runs are left out and named. Raises `UserError` where a path
+    holds no finished run, two runs of a group have one seed, or a group is named twice.
+    """
+    found = [group for path in paths for group in _groups_at(path)]
+    folders = Counter(one.folder.resolve() for one in found)
+    for one in found:
+        if folders[one.folder.resolve()] > 1:
+            raise UserError("is named twice", where=str(one.folder), fix="name each run once")
+    labels = _labels([one.folder for one in found])
+    return [_read(one, label) for one, label in zip(found, labels, strict=True)]
+
+
+def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Folders of these variants below `folder`, in order, that hold a finished run."""
+    there = [folder / name for name in names if (folder / name).is_dir()]
+    return [variant for variant in there if any(map(is_finished, _run_folders(variant)))]
+
+
+def _groups_at(path: Path) -> list[_Found]:
+    if not path.is_dir():
+        raise UserError(
+            "there is no such folder", where=str(path), fix="name the folder of a run, of seeds or variants"
+        )
+    if holds_a_run(path):
+        return [_Found(path, [path])]
+    if seeds := _run_folders(path):
+        return [_Found(path, seeds)]
+    variants = finished_variants(path, _ordered(path))
+    if not variants:
+        raise UserError("holds no finished run", where=str(path), fix="name the folder of a run, of seeds or variants")
+    return [_Found(child, _run_folders(child)) for child in variants]
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    return [child for child in sorted(folder.iterdir()) if child.is_dir() and holds_a_run(child)]
+
+
+def _ordered(folder: Path) -> list[str]:
+    """Names of the folders below; those of an ablation in the order of its file."""
+    order = folder / ORDER
+    listed = list(read_json(order).get("variants", ())) if order.is_file() else []
+    children = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    return list(dict.fromkeys((*listed, *children)))
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Shortest ends of the paths that tell them apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    labels = []
+    for own in parts:
+        length = 1
+        while sum(other[-length:] == own[-length:] for other in parts) > 1:
+            length += 1
+        labels.append("/".join(own[-length:]))
+    return labels
+
+
+def _read(found: _Found, label: str) -> Group:
+    runs: dict[int, FinishedRun] = {}
+    finished = [folder for folder in found.runs if is_finished(folder)]
+    for folder in finished:
+        run = read_run(folder)
+        if run.seed in runs:
+            problem = f"{runs[run.seed].folder.name} and {folder.name} both have seed {run.seed}"
+            raise UserError(problem, where=str(found.folder), fix="keep one run of each seed in a folder")
+        runs[run.seed] = run
+    if not runs:
+        raise UserError("holds no finished run", where=str(found.folder), fix="let its runs finish, or leave it out")
+    left_out = tuple(folder.name for folder in found.runs if folder not in finished)
+    return Group(label, found.folder, dict(sorted(runs.items())), left_out)

@@ -1,0 +1,140 @@
+"""Reading every file of a data set once: what is faulty, and sizes, checksums and blank masks of the rest."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..contracts.data import DataSet, Sample
+from ..contracts.errors import UserError
+from .decode import open_mask, open_picture, read_content
+
+_WORKERS = 4
+"""Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
+
+LEAST_SIDE = 8
+"""Pixels of the shorter side of the smallest image that counts as one."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one sample's files hold: the image's size (width, height), SHA-256 of each, whether the mask is black."""
+
+    size: tuple[int, int]
+    image: str
+    mask: str | None
+    blank: bool
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a data set held: counts by class and label, and a checksum of every file's content."""
+
+    counts: dict[str, dict[str, int]]
+    sha256: str
+    images: dict[Path, str]
+    """Checksum of each image, by its path."""
+
+    @property
+    def contents(self) -> dict[str, Path]:
+        """The path of each checksum, the first where images are the same."""
+        found: dict[str, Path] = {}
+        for path, checksum in self.images.items():
+            found.setdefault(checksum, path)
+        return found
+
+    def as_record(self) -> dict[str, Any]:
+        """The part that goes into the manifest."""
+        count = sum(sum(found.values()) for found in self.counts.values())
+        return {"count": count, "classes": list(self.counts), "counts": self.counts, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set's sound samples, each with its facts, and one fault for every other one."""
+
+    data: DataSet
+    facts: tuple[FileFacts, ...]
+    faults: tuple[UserError, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[Sample, FileFacts], ...]:
+        """Samples with their facts."""
+        return tuple(zip(self.data.samples, self.facts, strict=True))
+
+    def only(self, kept: Iterable[tuple[Sample, FileFacts]]) -> "Survey":
+        """The same survey of fewer samples."""
+        kept = tuple(kept)
+        data = replace(self.data, samples=tuple(sample for sample, _ in kept))
+        return replace(self, data=data, facts=tuple(facts for _, facts in kept))
+
+    def fingerprint(self) -> Fingerprint:
+        """Counts and checksums; neither names nor places of the files matter to them, but their order does."""
+        counts: dict[str, Counter[str]] = {}
+        whole = hashlib.sha256()
+        for sample, facts in self.pairs:
+            counts.setdefault(sample.class_name, Counter())["anomalous" if sample.label else "normal"] += 1
+            whole.update(f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}".encode())
+        images = {sample.image: facts.image for sample, facts in self.pairs}
+        return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images)
+
+
+def survey(data: DataSet) -> Survey:
+    """Read and decode every file once. The faults that the data set brings along come first."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        found = list(pool.map(_facts_of, data.samples))
+    faults = tuple(fault for fault in found if isinstance(fault, UserError))
+    sound = [(sample, facts) for sample, facts in zip(data.samples, found, strict=True) if isinstance(facts, FileFacts)]
+    return Survey(data, (), (*data.faults, *faults)).only(sound)
+
+
+def _facts_of(sample: Sample) -> FileFacts | UserError:
+    try:
+        content = read_content(sample.image)
+        size = open_picture(sample.image, content).size
+        _check_size(sample.image, size)
+        image = hashlib.sha256(content).hexdigest()
+        if sample.mask is None:
+            return FileFacts(size, image, None, False)
+        content = read_content(sample.mask)
+        blank = open_mask(sample.mask, size, content).getbbox() is None
+        return FileFacts(size, image, hashlib.sha256(content).hexdigest(), blank)
+    except UserError as fault:
+        return fault
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    if min(size) < LEAST_SIDE:
+        problem = f"is {size[0]} x {size[1]} pixels, too small to show anything: a side needs {LEAST_SIDE}"
+        raise UserError(problem, where=str(path), fix="replace it or remove it")
+
+
+def summary(found: Survey) -> dict[str, Any]:
+    """Counts of images and classes, the checksum, and for each class its counts, masks, defects and image sizes."""
+    by_class: dict[str, list[tuple[Sample, FileFacts]]] = {}
+    for sample, facts in found.pairs:
+        by_class.setdefault(sample.class_name, []).append((sample, facts))
+    real_names = found.data.real_names
+    return {
+        "name": found.data.name,
+        "domain": found.data.domain,
+        "count": len(found.facts),
+        "sha256": found.fingerprint().sha256,
+        "classes": {name: {"real_name": real_names.get(name), **_of_class(pairs)} for name, pairs in by_class.items()},
+    }
+
+
+def _of_class(pairs: Sequence[tuple[Sample, FileFacts]]) -> dict[str, Any]:
+    anomalous = [sample for sample, _ in pairs if sample.label]
+    sizes = Counter(facts.size for _, facts in pairs)
+    return {
+        "normal": len(pairs) - len(anomalous),
+        "anomalous": len(anomalous),
+        "masks": sum(sample.mask is not None for sample in anomalous),
+        "black_masks": sum(facts.blank for sample, facts in pairs if sample.label),
+        "defects": dict(sorted(Counter(sample.defect for sample in anomalous if sample.defect).items())),
+        "sizes": [{"width": w, "height": h, "count": sizes[w, h]} for w, h in sorted(sizes, key=lambda s: s[0] * s[1])],
+    }

@@ -1,1 +1,0 @@
-"""Gradient dilution, measured in pairs."""

@@ -1,0 +1,1 @@
+"""Several processes that compute together, and the device that each computes on."""

@@ -1,1 +1,0 @@
-"""Assembly, the detector, and the one run loop."""

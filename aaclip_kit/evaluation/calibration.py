@@ -1,0 +1,111 @@
+"""Thresholds of a trained model, chosen on images of the source that were kept out of training."""
+
+from collections.abc import Set
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ..contracts.data import DataSet
+from ..contracts.options import TowerName
+from ..distributed.collectives import merged
+from ..distributed.ranks import Ranks
+from ..experiment.schema import CalibrationTable
+from .evaluator import Evaluator, ScoredBatch
+from .histogram import Histogram
+
+Rates = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A score at or above its threshold counts as anomalous; a threshold that could not be chosen is None.
+
+    `counts` are of the images; `achieved` has "fpr" and "f1" of each threshold on the source, images ("image") and
+    pixels ("map"); `reasons` says why a threshold is None.
+    """
+
+    rule: Literal["f1max", "fpr"]
+    fpr: float | None
+    source: str
+    counts: dict[str, int]
+    image_threshold: float | None
+    map_threshold: float | None
+    achieved: dict[str, Rates]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def one_by_one(evaluator: Evaluator) -> Evaluator:
+    """The evaluator, with batches of one image where a published switch would mix the images of a batch."""
+    table, detector = evaluator.table, evaluator.detector
+    mean = table.text_conditioning == "image" and evaluator.switches.image_context == "batch_mean"
+    attends = any(stage.context_kind == "image" for _, _, stage in detector.sites.of("vision"))
+    if mean or (attends and evaluator.switches.surgery_attention == "batch"):
+        return replace(evaluator, table=table.model_copy(update={"batch_size": 1}))
+    return evaluator
+
+
+class Calibrator:
+    """Collects the scores of the calibration images, batch after batch."""
+
+    def __init__(self, table: CalibrationTable) -> None:
+        self.table = table
+        self.images, self.pixels = Histogram(), Histogram()
+
+    def keep(self, name: str, batch: ScoredBatch) -> None:
+        """Count a batch; the pixels of an anomalous image without a mask are left out."""
+        self.images.add(batch.image_scores, batch.labels != 0)
+        for anomaly_map, mask in zip(batch.maps, batch.known_masks, strict=True):
+            if mask is not None:
+                self.pixels.add(anomaly_map.ravel(), mask.ravel())
+
+    def merge(self, ranks: Ranks) -> None:
+        """Add what the other ranks have counted."""
+        parts = merged(ranks, (self.images, self.pixels))
+        for images, pixels in (part for rank, part in enumerate(parts) if rank != ranks.rank):
+            self.images.merge(images)
+            self.pixels.merge(pixels)
+
+    def collect(self, evaluator: Evaluator, data: DataSet, attending: Set[TowerName]) -> None:
+        """Score and count every image, of several ranks this one's share."""
+        for name in data.classes:
+            for batch in evaluator.scored_batches(data, name, attending, trained=True):
+                self.keep(name, batch)
+
+    def result(self, source: str) -> Calibration:
+        """The thresholds by the rule."""
+        chosen = {"image": self._threshold(self.images), "map": self._threshold(self.pixels)}
+        reasons = {
+            f"{what}_threshold": _reason(self.table.rule, scores, self.images)
+            for what, scores in (("image", self.images), ("map", self.pixels))
+            if chosen[what] is None
+        }
+        return Calibration(
+            self.table.rule,
+            self.table.fpr if self.table.rule == "fpr" else None,
+            source,
+            {"normal": self.images.negatives, "anomalous": self.images.positives},
+            chosen["image"],
+            chosen["map"],
+            {"image": _rates(self.images, chosen["image"]), "map": _rates(self.pixels, chosen["map"])},
+            reasons,
+        )
+
+    def _threshold(self, scores: Histogram) -> float | None:
+        return scores.f1max_threshold() if self.table.rule == "f1max" else scores.threshold_at_fpr(self.table.fpr)
+
+
+def _rates(scores: Histogram, threshold: float | None) -> Rates:
+    """False-positive rate and F1 of a threshold; None where they are not defined."""
+    if threshold is None:
+        return {"fpr": None, "f1": None}
+    fpr, f1 = scores.rates_at(threshold)
+    return {"fpr": fpr, "f1": f1}
+
+
+def _reason(rule: str, scores: Histogram, images: Histogram) -> str:
+    if not (images.negatives or images.positives):
+        return "no image to calibrate on"
+    if not images.negatives:
+        return "no normal image to calibrate on"
+    if scores is images or not images.positives:
+        return "no anomalous image to calibrate on, which rule f1max needs"
+    return "no mask with an anomalous pixel to calibrate on, which rule f1max needs; rule fpr does without"

@@ -1,0 +1,206 @@
+"""The metrics of one class, from images that are seen once and not kept. Parts can be saved, sent and added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+from scipy.ndimage import label as connected_regions
+
+from .auroc import Curve
+from .histogram import CAPACITY, Histogram
+
+FPR_LIMIT: Final = 0.3
+"""AUPRO's largest false positive rate."""
+
+_EIGHT_NEIGHBOURS: Final = np.ones((3, 3), int)
+
+Map = Float[np.ndarray, "_ _"]
+Mask = Bool[np.ndarray, "_ _"]
+
+
+class ClassMetrics:
+    """Running counts of one class, and every one of `METRICS` of them.
+
+    Scores are counted as they are; nothing is normalised by the test set. Memory does not grow with the number of
+    images. `undefined_as_zero` gives 0 for the image metrics of a class with one label, as the published evaluation
+    does (method: section 9, row 12).
+    """
+
+    def __init__(self, undefined_as_zero: bool = False, capacity: int = CAPACITY) -> None:
+        self.undefined_as_zero = undefined_as_zero
+        self.pixels, self.images = Histogram(capacity), Histogram(capacity)
+        self.masked, self.unmasked = 0, 0
+        """Anomalous images with and without a mask."""
+
+    def update(
+        self,
+        maps: Float[np.ndarray, "n _ _"] | Sequence[Map],
+        masks: Bool[np.ndarray, "n _ _"] | Sequence[Mask | None] | None,
+        image_scores: Float[np.ndarray, " n"],
+        labels: Int[np.ndarray, " n"],
+    ) -> None:
+        """Count images: their maps, masks (None: a normal image, or one that lacks its mask), scores and labels.
+
+        Raises ValueError for NaN and for a mask that has not its map's size.
+        """
+        self.update_pixels(maps, masks, labels)
+        self.update_images(image_scores, labels)
+
+    def update_pixels(
+        self,
+        maps: Float[np.ndarray, "n _ _"] | Sequence[Map],
+        masks: Bool[np.ndarray, "n _ _"] | Sequence[Mask | None] | None,
+        labels: Int[np.ndarray, " n"],
+    ) -> None:
+        """Count the pixels alone. An anomalous image without a mask is noted, and the pixel metrics are undefined."""
+        for index, (anomaly_map, label) in enumerate(zip(maps, labels, strict=True)):
+            mask = None if masks is None else masks[index]
+            if label and mask is None:
+                self.unmasked += 1
+                continue
+            self.masked += bool(label)
+            mask = np.zeros(anomaly_map.shape, bool) if mask is None else mask
+            if anomaly_map.shape != mask.shape:
+                raise ValueError(f"image {index}: mask {mask.shape} has not the size of its map {anomaly_map.shape}")
+            self.pixels.add(anomaly_map.ravel(), mask.ravel(), region_weights(mask))
+
+    def update_images(self, image_scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> None:
+        """Count the image scores alone."""
+        self.images.add(image_scores, labels != 0)
+
+    def merge(self, other: ClassMetrics) -> None:
+        """Add another's counts, which stays as it is."""
+        self.pixels.merge(other.pixels)
+        self.images.merge(other.images)
+        self.masked += other.masked
+        self.unmasked += other.unmasked
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All of it as arrays, for `numpy.savez` or another process."""
+        parts = {"pixels": self.pixels.state(), "images": self.images.state()}
+        arrays = {f"{part}.{name}": array for part, state in parts.items() for name, array in state.items()}
+        return {**arrays, "masks": np.array([self.masked, self.unmasked, self.undefined_as_zero])}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> ClassMetrics:
+        """The counts that `state` came from."""
+        masked, unmasked, zero = (int(number) for number in state["masks"])
+        found = cls(bool(zero))
+        found.masked, found.unmasked = masked, unmasked
+        found.pixels, found.images = (
+            Histogram.from_state({name: state[f"{part}.{name}"] for name in ("capacity", "shift", "keys", "sums")})
+            for part in ("pixels", "images")
+        )
+        return found
+
+    def result(self) -> ClassResult:
+        """Everything that is written down about the class."""
+        values = self.values()
+        return ClassResult(values, self._undefined(values), self.curves())
+
+    def values(self) -> Values:
+        """Every one of `METRICS`, as fractions between 0 and 1; None where it is undefined."""
+        pro = self._pro()
+        values: Values = dict.fromkeys(METRICS)
+        if not self.unmasked:
+            values["pixel_auroc"] = self.pixels.auroc()
+            values["pixel_aupro"] = None if pro is None else pro.area() / FPR_LIMIT
+            values["pixel_ap"], values["pixel_f1max"] = self.pixels.average_precision(), self.pixels.f1max()
+        values["image_auroc"] = self.images.auroc()
+        values["image_ap"], values["image_f1max"] = self.images.average_precision(), self.images.f1max()
+        if self.undefined_as_zero:
+            values.update({name: values[name] or 0.0 for name in METRICS if name.startswith("image")})
+        return values
+
+    def curves(self) -> dict[str, list[list[float]]]:
+        """Points `[false positive rate, hit rate]`; none where undefined.
+
+        They are the pixels' "roc" and "pro", and the images' "image_roc".
+        """
+        found = {
+            "roc": None if self.unmasked else self.pixels.roc(),
+            "pro": self._pro(),
+            "image_roc": self.images.roc(),
+        }
+        return {name: curve.points() if curve else [] for name, curve in found.items()}
+
+    def _pro(self) -> Curve | None:
+        curve = None if self.unmasked else self.pixels.roc(weighted=True)
+        return None if curve is None else curve.up_to(FPR_LIMIT)
+
+    def _undefined(self, values: Values) -> dict[str, str]:
+        """Why each undefined metric is so."""
+        reasons = {"pixel": self._pixel_reason(), "image": _one_label(self.images, "image")}
+        return {name: reasons[name.split("_")[0]] for name, value in values.items() if value is None}
+
+    def _pixel_reason(self) -> str:
+        if not self.unmasked:
+            return _one_label(self.pixels, "pixel")
+        if not self.masked:
+            return "no masks"
+        return f"no mask for {self.unmasked} of {self.masked + self.unmasked} anomalous images"
+
+
+def region_weights(mask: Mask) -> Float64[np.ndarray, " P"]:
+    """For each anomalous pixel, row after row, one over the area of its 8-connected region: each region weighs 1."""
+    if not mask.any():
+        return np.zeros(0)
+    regions = connected_regions(mask, structure=_EIGHT_NEIGHBOURS)[0][mask]
+    return 1.0 / np.bincount(regions)[regions]
+
+
+def _one_label(histogram: Histogram, what: str) -> str:
+    if histogram.positives:
+        return f"one label only: no normal {what}"
+    return f"one label only: no anomalous {what}" if histogram.negatives else f"no {what}s"
+
+
+METRICS: Final = (
+    "pixel_auroc",
+    "pixel_aupro",
+    "pixel_ap",
+    "pixel_f1max",
+    "image_auroc",
+    "image_ap",
+    "image_f1max",
+)
+"""The metrics of a class, as fractions between 0 and 1, in the order of every table."""
+
+_WORDS: Final = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1max": "F1-max"}
+
+Values = dict[str, float | None]
+
+
+class ClassResult(NamedTuple):
+    """What was measured on one class: values, why some are None, and points of the "roc" and "pro" curves."""
+
+    values: Values
+    undefined: dict[str, str]
+    curves: dict[str, list[list[float]]]
+
+
+def heading(metric: str) -> str:
+    """A metric's name as it stands in tables: "pixel F1-max"; of what is measured, and then what."""
+    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+
+
+def results(classes: Mapping[str, ClassResult]) -> dict[str, Any]:
+    """`{"classes": {class: values}, "mean": values, "undefined": {class: {metric: reason}}}`, as in metrics.json.
+
+    A class whose metrics all have a value is not among the undefined ones.
+    """
+    values = {name: found.values for name, found in classes.items()}
+    undefined = {name: found.undefined for name, found in classes.items() if found.undefined}
+    return {"classes": values, "mean": mean_metrics(values), "undefined": undefined}
+
+
+def mean_metrics(per_class: Mapping[str, Mapping[str, float | None]]) -> Values:
+    """Mean of each of `METRICS` over the classes where it is defined; None where it is defined in no class."""
+    means: Values = {}
+    for metric in METRICS:
+        defined = [value for values in per_class.values() if (value := values.get(metric)) is not None]
+        means[metric] = sum(defined) / len(defined) if defined else None
+    return means

@@ -1,0 +1,237 @@
+"""Scoring a whole data set with one detector, class by class and batch by batch."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int
+from torch import Tensor
+
+from ..contracts.data import DataSet, Domain, Sample
+from ..contracts.options import TowerName
+from ..data.loader import Batch, Pixels, test_batches
+from ..distributed.collectives import merged
+from ..distributed.compute_device import Place
+from ..distributed.out_of_memory import SIDE, naming_shortage
+from ..distributed.ranks import ALONE, Ranks
+from ..experiment.schema import EvaluationTable, Switches
+from ..model.anomaly_map import Scores, map_probability, score
+from ..model.anomaly_model import Detector
+from ..model.image_tower import Levels
+from ..model.plugin_faults import PluginFault, naming_batch
+from ..model.stage_slots import NO_CONTEXT, Contexts
+from .class_metrics import ClassMetrics, ClassResult, results
+from .min_max import MinMaxScores
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Raw scores of some images of one class, beside their samples and masks.
+
+    `grid` is the anomaly map on the patch grid and `maps` is it at the image size; `image_scores` go by
+    `evaluation.image_score`, also where the class's metrics are of scores normalised as published.
+    """
+
+    samples: tuple[Sample, ...]
+    masks: Bool[np.ndarray, "B S S"]
+    grid: Float32[np.ndarray, "B G G"]
+    maps: Float32[np.ndarray, "B S S"]
+    detection: Float32[np.ndarray, " B"]
+    peaks: Float32[np.ndarray, " B"]
+    image_scores: Float32[np.ndarray, " B"]
+
+    @property
+    def labels(self) -> Int[np.ndarray, " B"]:
+        """1 for an anomalous image."""
+        return np.array([sample.label for sample in self.samples])
+
+    @property
+    def known_masks(self) -> list[Bool[np.ndarray, "S S"] | None]:
+        """The mask of each image; None for an anomalous image that has none."""
+        pairs = zip(self.samples, self.masks, strict=True)
+        return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
+
+
+Keep = Callable[[str, ScoredBatch], None]
+"""Called with a class's name and one batch of its images after another."""
+
+
+@dataclass(frozen=True)
+class _OfClass:
+    """What the scores of a class's images share: made once a class, not once a batch.
+
+    `text` is its text feature `[1, E, 2]`, None where it is conditioned on each image; `contexts` has the text context
+    of the vision stages, and `attention` says whether they act.
+    """
+
+    attending: Set[TowerName]
+    trained: bool
+    text: Tensor | None
+    contexts: Contexts
+    attention: bool
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores images with a detector, frozen or trained.
+
+    `attending` names the towers whose stages with a context act: those that trained with them on. Of several ranks,
+    each scores its share of the batches, which are those of one process; figures are of all of them, on every rank.
+    """
+
+    detector: Detector
+    place: Place
+    pixels: Pixels
+    table: EvaluationTable
+    switches: Switches
+    workers: int = 0
+    ranks: Ranks = ALONE
+
+    def metrics(
+        self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+    ) -> dict[str, Any]:
+        """The record that `results` makes of all classes; `keep` sees every batch that this rank scores."""
+        return results(self.evaluate(data, attending, trained, keep))
+
+    def evaluate(
+        self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+    ) -> dict[str, ClassResult]:
+        """Metrics and curves of each class; `keep` sees every batch that this rank scores on the way."""
+        if not self.ranks.together:
+            return {name: self.class_metrics(data, name, attending, trained, keep).result() for name in data.classes}
+        # All are scored before anything is merged: ranks then wait for one another once, and not for each class.
+        counts = {name: self._counts(data, name, attending, trained, keep) for name in data.classes}
+        return {name: _whole(merged(self.ranks, found)).result() for name, found in counts.items()}
+
+    def class_metrics(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+    ) -> ClassMetrics:
+        """Counts of one class, which can be saved and added to those of other images of it."""
+        return _whole(merged(self.ranks, self._counts(data, name, attending, trained, keep)))
+
+    def _counts(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None
+    ) -> "_Counts":
+        found = ClassMetrics(undefined_as_zero=self.switches.one_label_auroc == "zero")
+        published = MinMaxScores(data.domain) if self.switches.score_normalisation == "test_set" else None
+        labels = []
+        for batch in self.scored_batches(data, name, attending, trained):
+            if keep:
+                keep(name, batch)
+            found.update_pixels(batch.maps, batch.known_masks, batch.labels)
+            if published is None:
+                found.update_images(batch.image_scores, batch.labels)
+            else:
+                published.add(batch.maps, batch.detection)
+                labels.append(batch.labels)
+        return _Counts(found, published, labels)
+
+    def scored_batches(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool
+    ) -> Iterator[ScoredBatch]:
+        """Score the images of one class in order, a batch at a time; of several ranks, this one's share of them."""
+        own = self.shares(data)[name]
+        samples = [sample for sample in data.samples if sample.class_name == name][own.start : own.stop]
+        if not samples:
+            return
+        known = self._of_class(name, attending, trained)
+        for batch in test_batches(tuple(samples), self.pixels, self.table.batch_size, self.workers):
+            yield self._scored(batch, known, data.domain)
+
+    def shares(self, data: DataSet) -> dict[str, range]:
+        """Which images of each class this rank scores: a contiguous run of the batches of all classes in order."""
+        size = self.table.batch_size
+        images = Counter(sample.class_name for sample in data.samples)
+        batches = [(name, first) for name in data.classes for first in range(0, images[name], size)]
+        firsts: dict[str, list[int]] = {name: [] for name in data.classes}
+        for name, first in self.ranks.own(batches):
+            firsts[name].append(first)
+        return {
+            name: range(found[0], min(found[-1] + size, images[name])) if found else range(0)
+            for name, found in firsts.items()
+        }
+
+    def image_scores(self, scores: Scores) -> Tensor:
+        """One score an image, `[B]`, by the experiment's choice."""
+        if self.table.image_score == "detection":
+            return scores.detection
+        if self.table.image_score == "map":
+            return scores.map_peak
+        return (scores.detection + map_probability(scores.map_peak, len(self.detector.levels))) / 2
+
+    @torch.no_grad()
+    def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
+        batch = batch.to(self.place.device)
+        with naming_batch("scoring", batch.samples), self._naming_shortage(batch):
+            with self.place.autocast():
+                levels, detection, features = self._features(batch, known)
+            scores = score(levels, detection, features, batch.images.shape[-1], domain, self.table.blur)
+            on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
+            found = [part.cpu().numpy() for part in on_device]
+            if not all(np.isfinite(part).all() for part in found):
+                raise self._not_finite(batch, known)
+        masks = batch.masks[:, 0].cpu().numpy() > 0
+        return ScoredBatch(batch.samples, masks, *found)
+
+    def _naming_shortage(self, batch: Batch) -> AbstractContextManager[None]:
+        fix = f"lower evaluation.batch_size, or use a smaller {SIDE}"
+        return naming_shortage(f"scoring {len(batch.samples)} images at once", fix)
+
+    def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
+        """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
+        try:
+            with self.detector.sites.looking_at_numbers(), self.place.autocast():
+                self._features(batch, self._of_class(batch.classes[0], known.attending, known.trained))
+        except PluginFault as fault:
+            return fault
+        fix = "look at the checkpoint's weights, or use precision = 'fp32'"
+        return PluginFault("the scores are not finite", where="evaluation", fix=fix)
+
+    @torch.no_grad()
+    def _of_class(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
+        detector, attention = self.detector, "vision" in attending and self.switches.evaluation_attention
+        with self.place.autocast():
+            if not trained:
+                return _OfClass(attending, trained, detector.text.frozen_features((name,)), NO_CONTEXT, False)
+            alone = self.table.text_conditioning == "none"
+            text = detector.text_features((name,), None) if alone else None
+            return _OfClass(attending, trained, text, detector.text_contexts((name,), attention), attention)
+
+    def _features(self, batch: Batch, known: _OfClass) -> tuple[Levels, Tensor, Tensor]:
+        detector = self.detector
+        if not known.trained:
+            found = detector.image.frozen(batch.images, detector.levels)
+        else:
+            contexts = {**known.contexts, **detector.image_contexts(batch.images, known.attention)}
+            found = detector.image.features(batch.images, contexts)
+        if known.text is not None:
+            return found.levels, found.detection, known.text.expand(len(batch.classes), -1, -1)
+        context = detector.seen_by_text(batch.images, batch.classes, True, known.attending)[1]
+        return found.levels, found.detection, detector.text_features(batch.classes, context)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What one rank has counted of a class; with the published scores, these and the labels of its images."""
+
+    found: ClassMetrics
+    published: MinMaxScores | None
+    labels: list[np.ndarray]
+
+
+def _whole(parts: Sequence[_Counts]) -> ClassMetrics:
+    """The counts of all ranks."""
+    first, *others = parts
+    for other in others:
+        first.found.merge(other.found)
+    if first.published is not None:
+        for other in others:
+            if other.published is not None:
+                first.published.merge(other.published)
+        labels = np.concatenate([labels for part in parts for labels in part.labels])
+        first.found.update_images(first.published.image_scores(), labels)
+    return first.found

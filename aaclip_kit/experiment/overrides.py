@@ -1,0 +1,70 @@
+"""`--set`: keys of an experiment file that the command line changes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..contracts.errors import UserError
+from ..contracts.selection import OWN_KEYS
+from .toml_file import MOST_KEY_PARTS, anchored, parse_toml, read_toml
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The file's tables with overrides applied; plugin files start from the file's folder, in an override from here.
+
+    Raises `UserError` for a file that is missing or is not TOML.
+    """
+    return overridden(anchored(read_toml(path), path.parent), overrides)
+
+
+def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The same tables, changed in place. Raises `UserError` for an override that names no key.
+
+    Overrides of `use` come first, whatever their order, so that none of the others is discarded with the old keys.
+    """
+    for override in sorted(overrides, key=lambda text: _parts(text)[-1] != "use"):
+        _apply(tables, override)
+    return tables
+
+
+def _apply(tables: dict[str, Any], override: str) -> None:
+    """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces.
+
+    The engine's own keys stay: the weight of a loss, and which images of a data set are used.
+    """
+    _, separator, text = override.partition("=")
+    parts = _parts(override)
+    if not separator or not all(parts) or len(parts) > MOST_KEY_PARTS:
+        raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix="write --set seed=7")
+    target: Any = tables
+    for depth, part in enumerate(parts[:-1]):
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            problem, above = f"{'.'.join(parts[: depth + 1])} is a value, not a table", ".".join(parts[: depth + 1])
+            raise UserError(problem, where=f"--set {override}", fix=f"set {above} itself, or a key of a table")
+    value = _value(text)
+    if parts[-1] == "use" and target.get("use", value) != value:
+        kept = {key: target[key] for key in OWN_KEYS.get(parts[0], ()) if key in target}
+        target.clear()
+        target.update(kept)
+    target[parts[-1]] = value
+
+
+def _parts(override: str) -> list[str]:
+    return [part.strip() for part in override.partition("=")[0].split(".")]
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or, where it is none, the text itself, so that plain words need no quotes."""
+    try:
+        found = parse_toml(f"value = {text}", "--set", "")
+        return found["value"] if len(found) == 1 else text
+    except UserError:
+        return _bare_array(text) or text
+
+
+def _bare_array(text: str) -> list[str] | None:
+    """[a, b] of plain words."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    return [part.strip().strip("\"'") for part in text[1:-1].split(",") if part.strip()]

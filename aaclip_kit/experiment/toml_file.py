@@ -1,0 +1,105 @@
+"""Reading TOML files, and the paths that they give."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from ..contracts.errors import UserError
+
+
+def expanded(path: Path) -> Path:
+    """The path with its "~" replaced. Raises ValueError for text that no path can be, or the home of nobody."""
+    try:
+        whole = path.expanduser()
+        whole.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"is no path ({error})") from None
+    return whole
+
+
+def unusable_paths(options: BaseModel) -> Iterator[tuple[str, str]]:
+    """The key and the problem of each path among the options that `expanded` refuses."""
+    for key, value in options:
+        for path in _paths(value):
+            try:
+                expanded(path)
+            except ValueError as error:
+                yield key, str(error)
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item)
+
+
+MOST_BYTES: Final = 1 << 20
+"""Size of the largest experiment file that is read; real ones have a few thousand bytes."""
+
+MOST_KEY_PARTS: Final = 64
+"""Parts of the longest dotted key. The time that reading one takes grows with the square of its length."""
+
+_PART: Final = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_TOO_DEEP: Final = re.compile(rf"(?<![\w-])(?:{_PART}){{{MOST_KEY_PARTS}}}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `UserError` for a file that is missing, of no readable size or not TOML."""
+    fix = "give the path of an experiment file"
+    try:
+        # A pipe would be waited for, and a device has no end.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError("is no plain file", where=str(path), fix=fix)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"has more than {MOST_BYTES:,} bytes", where=str(path), fix=fix)
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError("there is no such file", where=str(path), fix=fix) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(path), fix="give a readable text file in UTF-8") from None
+    return parse_toml(
+        text.replace("\r\n", "\n").replace("\r", "\n"), str(path), "mend that line; see toml.io for the form"
+    )
+
+
+def parse_toml(text: str, where: str, fix: str) -> dict[str, Any]:
+    """The tables of TOML text. Raises `UserError` where it is none, or its keys have too many parts."""
+    if len(text) > MOST_BYTES or _TOO_DEEP.search(text):
+        problem = f"is not TOML: it is endless, or a key has {MOST_KEY_PARTS} parts or more"
+        raise UserError(problem, where=where, fix=fix)
+    try:
+        return tomllib.loads(text)
+    # An integer of thousands of digits is a plain ValueError.
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"is not TOML: {error}", where=where, fix=fix) from None
+
+
+def anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same tables, changed in place: plugin files, which belong to the file, start from its folder."""
+    files = tables.get("plugins")
+    if isinstance(files, list):
+        tables["plugins"] = [str(folder / _file(name)) if isinstance(name, str) else name for name in files]
+    return tables
+
+
+def plugin_files(tables: dict[str, Any]) -> list[Path]:
+    """The plugin files that tables name, absolute. What is no list of texts is left to the schema to report."""
+    files = tables.get("plugins")
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        return []
+    return [_file(name).resolve() for name in files]
+
+
+def _file(name: str) -> Path:
+    try:
+        return expanded(Path(name))
+    except ValueError as error:
+        raise UserError(f"{name!r} {error}", where="plugins", fix="give the path of a Python file") from None

@@ -1,0 +1,1 @@
+"""A trained model in use: scores, decisions and maps of new images."""

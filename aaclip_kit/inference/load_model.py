@@ -1,0 +1,192 @@
+"""A trained model in use: scores, decisions and anomaly maps of new images."""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from torch.nn import functional
+
+from ..checkpoints.checkpoint import load_into
+from ..checkpoints.find_checkpoint import Trained, find_trained
+from ..checkpoints.published_files import number_of
+from ..checkpoints.thresholds import Thresholds, stored_thresholds
+from ..contracts.data import DataSet, Domain, Sample
+from ..contracts.errors import UserError, UserErrors
+from ..contracts.options import TOWERS, TowerName
+from ..data.loader import Pixels
+from ..data.scan import survey
+from ..distributed.compute_device import Place
+from ..distributed.ranks import ALONE, Ranks
+from ..evaluation.calibration import one_by_one
+from ..evaluation.evaluator import Evaluator
+from ..kernels.norm_matched import why_not_fused
+from ..model.anomaly_model import Detector
+from ..model.build import build_detector, check_conditioning
+from ..model.prompts import PromptBook
+from ..plugin_host.discovery import discover
+from ..training.loop_plans import attending_in, build_scheduler, plan_ahead
+
+UNNAMED = "object"
+"""What the prompts call a thing whose name is not given."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image's result.
+
+    `score` is at or above `threshold` for an anomalous image; `map` has the size of the image, upright; `largest` is
+    the largest value of the map on the model's own grid of pixels. What needs a threshold is None without one.
+    """
+
+    path: Path
+    score: float
+    threshold: float | None
+    largest: float
+    map: Float32[np.ndarray, "H W"]
+    map_threshold: float | None
+
+    @property
+    def decision(self) -> str | None:
+        """The words "anomalous" or "normal"."""
+        if self.threshold is None:
+            return None
+        return "anomalous" if self.score >= self.threshold else "normal"
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "H W"] | None:
+        """Where the map is at or above its threshold."""
+        return None if self.map_threshold is None else self.map >= self.map_threshold
+
+
+class TrainedModel:
+    """A detector with trained weights. An image's score depends on that image and on the name of its object alone."""
+
+    def __init__(self, trained: Trained, ranks: Ranks = ALONE) -> None:
+        """Build the detector and load its weights. Of several ranks, each then scores its share of the images."""
+        file = trained.experiment.file
+        self.trained, self.place = trained, Place.choose(file.device, file.precision, ranks)
+        with torch.random.fork_rng(devices=[]):
+            detector = build_detector(trained.experiment, {UNNAMED: UNNAMED})
+        self.detector = detector.to(self.place.device).requires_grad_(False)
+        sites = self.detector.sites
+        sites.fused = sites.fused and why_not_fused(self.place.device) is None
+        self.attending = _attending(trained)
+        _load(self.detector, trained, self.attending)
+        check_conditioning(trained.experiment, self.detector.sites)
+        backbone = self.detector.backbone
+        pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+        self.evaluator = Evaluator(
+            self.detector, self.place, pixels, file.evaluation, file.switches, file.workers, ranks
+        )
+
+    def metrics(self, data: DataSet) -> dict[str, Any]:
+        """Metrics of a labelled data set, as a run writes them for a loop."""
+        return self.evaluator_for(data).metrics(data, self.attending, trained=True)
+
+    def evaluator_for(self, data: DataSet) -> Evaluator:
+        """The evaluator with prompts for these classes; those of other data that is being scored stay as they are."""
+        detector = copy(self.detector)
+        detector.text = copy(detector.text)
+        detector.text.prompts = PromptBook.of(detector.backbone, data.real_names)
+        return replace(self.evaluator, detector=detector)
+
+    def domain(self, given: str | None = None) -> Domain:
+        """The domain that is given, else that of training. Raises `UserError` for one that is none."""
+        known: dict[str, Domain] = {name: name for name in get_args(Domain)}
+        chosen = given or self.trained.metadata.about.domain
+        if chosen not in known:
+            raise UserError(f"'{chosen}' is no domain", where="domain", fix=f"give one of: {', '.join(known)}")
+        return known[chosen]
+
+    def real_name(self, name: str) -> str:
+        """What prompts call a class: as in training if it was known there, else its name with blanks for "_"."""
+        return self.trained.metadata.about.real_names.get(name, name.replace("_", " "))
+
+    def predict(self, image: str | Path, name: str = UNNAMED, domain: str | None = None) -> Prediction:
+        """Score one image file; `name` is what the prompts call the object, `domain` by default that of training.
+
+        Raises `UserError` for a bad image, or no domain.
+        """
+        (found,) = self.predict_all([image], name, domain)
+        return found
+
+    def predict_all(
+        self, images: Sequence[str | Path], name: str = UNNAMED, domain: str | None = None
+    ) -> Iterator[Prediction]:
+        """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
+        chosen = self.domain(domain)
+        samples = tuple(Sample(Path(image), name, 0) for image in images)
+        found = survey(DataSet(samples, {name: name}, chosen))
+        if found.faults:
+            raise UserErrors(found.faults)
+        thresholds = stored_thresholds(self.trained, chosen)
+        return self.predictions(found.data, [facts.size for facts in found.facts], thresholds)
+
+    def predictions(
+        self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds
+    ) -> Iterator[Prediction]:
+        """Score sound images class by class, of several ranks this one's share.
+
+        `sizes` are those of all samples, (width, height), in their order.
+        """
+        evaluator = one_by_one(self.evaluator_for(data))
+        size_of = dict(zip(data.samples, sizes, strict=True))
+        for name in data.classes:
+            for batch in evaluator.scored_batches(data, name, self.attending, trained=True):
+                for sample, score, peak, values in zip(
+                    batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True
+                ):
+                    yield Prediction(
+                        sample.image, float(score), thresholds.image, float(peak),
+                        stretched(values, size_of[sample]), thresholds.map,
+                    )  # fmt: skip
+
+
+def load_model(path: str | Path, experiment: str | Path | None = None, device: str = "auto") -> TrainedModel:
+    """Load a trained model from a run's folder or a checkpoint.
+
+    `experiment` is needed where the checkpoint holds none (a pickle). Raises `UserError` for a path that holds no
+    model, and for a checkpoint that does not fit.
+    """
+    file = None if experiment is None else Path(experiment)
+    return TrainedModel(find_trained(Path(path), discover(), file, [f"device={device}"]))
+
+
+def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
+    """A map at an image's own size (width, height): bilinear, corners not aligned, as pictures are resized."""
+    width, height = size
+    tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
+    found: np.ndarray = functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
+    return found
+
+
+def _attending(trained: Trained) -> frozenset[TowerName]:
+    """Towers whose stages with a context act: as stored, else as the experiment plans it up to this loop."""
+    about = trained.metadata.about
+    if about.attending is not None:
+        return frozenset(about.attending)
+    attending: frozenset[TowerName] = frozenset()
+    for plan in plan_ahead(build_scheduler(trained.experiment))[: about.loop or number_of(trained.checkpoint)]:
+        for phase in plan.phases:
+            attending = attending_in(phase, attending)
+    return attending
+
+
+def _load(detector: Detector, trained: Trained, attending: frozenset[TowerName]) -> None:
+    """Load the weights. A stage that acts must be among them: fresh weights may train, but not score."""
+    fresh = set(load_into(detector, trained.checkpoint))
+    acting = [
+        name
+        for tower in TOWERS
+        for _, name, stage in detector.sites.of(tower)
+        if name in fresh and (stage.context_kind == "none" or tower in attending)
+    ]
+    if acting:
+        problem = f"lacks the weights of {', '.join(dict.fromkeys(acting))}, which the experiment has"
+        fix = "name the experiment that the checkpoint was trained with, with --experiment"
+        raise UserError(problem, where=str(trained.checkpoint), fix=fix)

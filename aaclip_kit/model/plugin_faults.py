@@ -1,0 +1,86 @@
+"""Where the engine meets a plugin's code: faults are found there and named, before they do harm somewhere else."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..contracts.data import Sample
+from ..contracts.errors import UserError
+from ..contracts.loss import Loss
+from ..contracts.stage import AttentionStage, Context
+from ..distributed.out_of_memory import is_shortage
+from ..plugin_host.registry import MEND
+
+
+class PluginFault(UserError):
+    """What a plugin's component did wrong while a model ran; the batch is named where it is known."""
+
+
+def run_stage(stage: AttentionStage, tokens: Tensor, context: Context | None, where: str, numbers: bool) -> Tensor:
+    """The tokens after a stage. Raises `PluginFault` for an exception, and for tokens of another form or place.
+
+    `numbers` also looks whether they are finite, which waits for the device.
+    """
+    changed = _forward(stage, where, tokens, context)
+    if not isinstance(changed, Tensor) or changed.shape != tokens.shape:
+        problem = f"its forward returned {_form(changed)} for tokens of shape {tuple(tokens.shape)}"
+        raise PluginFault(problem, where=where, fix="a stage returns the tokens in the shape that it got")
+    if changed.device != tokens.device or not changed.is_floating_point():
+        given = f"tokens of {changed.dtype} on {changed.device} for {tokens.dtype} on {tokens.device}"
+        fix = "make tensors with the tokens' device and dtype; register those that are kept, as parameters or buffers"
+        raise PluginFault(f"its forward returned {given}", where=where, fix=fix)
+    if numbers and tokens.isfinite().all() and not changed.isfinite().all():
+        fix = "look for a division by zero, a softmax over nothing, or weights that have grown; or lower the rate"
+        raise PluginFault("its forward returned NaN or infinity for finite tokens", where=where, fix=fix)
+    return changed
+
+
+def run_loss(loss: Loss, named: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """A loss's terms. Raises `PluginFault` for an exception, and for what are no named scalars."""
+    terms = _forward(loss, where, **named)
+    good = isinstance(terms, dict) and all(isinstance(one, Tensor) and one.numel() == 1 for one in terms.values())
+    if not (good and terms):
+        given = {name: _form(one) for name, one in terms.items()} if isinstance(terms, dict) else _form(terms)
+        fix = 'a loss returns scalar tensors by name, such as {"focal": value}'
+        raise PluginFault(f"its forward returned {given}", where=where, fix=fix)
+    return {name: term.reshape(()) for name, term in terms.items()}
+
+
+@contextmanager
+def naming_batch(doing: str, samples: Sequence[Sample]) -> Iterator[None]:
+    """Say of a plugin's fault in here during what, and on which images, it happened."""
+    try:
+        yield
+    except PluginFault as fault:
+        problem = f"{fault.problem} ({doing}; images {files_of(samples)})"
+        raise UserError(problem, where=fault.where, fix=fault.fix) from fault.__cause__
+
+
+def files_of(samples: Sequence[Sample], most: int = 3) -> str:
+    """The first image files of a batch."""
+    return ", ".join([*(str(sample.image) for sample in samples[:most]), *(["..."] if len(samples) > most else [])])
+
+
+def component_of(value: object, owner: str) -> str:
+    """A component's class and the plugin it is of, for messages."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"({kind}, of {owner})" if owner else f"({kind})"
+
+
+def _forward(module: nn.Module, where: str, *arguments: Any, **named: Any) -> Any:
+    try:
+        return module(*arguments, **named)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_shortage(error):
+            raise
+        problem = f"its forward raised {type(error).__name__}: {error}"
+        raise PluginFault(problem, where=where, fix=MEND) from error
+
+
+def _form(value: object) -> str:
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__

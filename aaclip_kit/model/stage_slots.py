@@ -1,0 +1,102 @@
+"""Which stage acts after which block."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..contracts.errors import UserError
+from ..contracts.options import TowerName
+from ..contracts.stage import AttentionStage, Context, ContextKind
+from ..kernels.norm_matched import fused_residual
+from .plugin_faults import component_of, run_stage
+
+Contexts = Mapping[ContextKind, Context]
+NO_CONTEXT: Contexts = {}
+
+
+class Sites(nn.Module):
+    """All stages of a run by name and block; at one site they act in the order of the experiment file.
+
+    Parameters are named `NAME.BLOCK...`, so a checkpoint says where each tensor belongs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleDict()
+        self._order: dict[TowerName, list[tuple[int, str, AttentionStage]]] = {"text": [], "vision": []}
+        self._owners: dict[str, str] = {}
+        self.fused = False
+        """Whether stages join the stream by the fused kernel."""
+        self._numbers = False
+
+    def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage, owner: str = "") -> None:
+        """Add a stage, of the plugin `owner`, after a block of a tower.
+
+        Raises `UserError` for a name that torch keeps for itself.
+        """
+        if name not in self.stages:
+            if hasattr(self.stages, name):
+                problem = "a stage cannot have this name, which torch's modules use themselves"
+                raise UserError(problem, where=f"stages.{name}", fix=f"call it {name}_stage")
+            self.stages[name] = nn.ModuleDict()
+        group = self.stages[name]
+        assert isinstance(group, nn.ModuleDict)
+        group[str(block)] = stage
+        self._order[tower].append((block, name, stage))
+        self._owners[name] = owner
+
+    def of(self, tower: TowerName) -> Iterator[tuple[int, str, AttentionStage]]:
+        """Every (block, name, stage) of a tower."""
+        return iter(self._order[tower])
+
+    def apply_after(
+        self, tower: TowerName, block: int, tokens: Float[Tensor, "items L D"], contexts: Contexts
+    ) -> Float[Tensor, "items L D"]:
+        """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
+        for at, name, stage in self._order[tower]:
+            if at == block and stage.context_kind == "none":
+                tokens = self._run(name, block, stage, tokens, None)
+            elif at == block and stage.context_kind in contexts:
+                tokens = self._run(name, block, stage, tokens, contexts[stage.context_kind])
+        return tokens
+
+    @contextmanager
+    def looking_at_numbers(self) -> Iterator[None]:
+        """For a while, tokens that a stage makes NaN or infinite are its fault; not always, for it makes steps wait."""
+        self._numbers = True
+        try:
+            yield
+        finally:
+            self._numbers = False
+
+    def owner(self, name: str) -> str:
+        """The plugin that a stage of this name is of."""
+        return self._owners.get(name, "")
+
+    def _run(self, name: str, block: int, stage: AttentionStage, tokens: Tensor, context: Context | None) -> Tensor:
+        where = f"stages.{name} after block {block} {component_of(stage, self.owner(name))}"
+        if context is not None and context.row_of is not None and not stage.reads_row_of:
+            context = context.expanded(len(tokens))
+        with fused_residual(self.fused):  # around each stage, so that it holds in whichever thread recomputes one
+            return run_stage(stage, tokens, context, where, self._numbers)
+
+    @contextmanager
+    def standing_in(self, tower: TowerName, others: Mapping[tuple[str, int], AttentionStage | None]) -> Iterator[None]:
+        """For a while, other stages in some places (name, block) of a tower; None leaves a place empty.
+
+        What is registered, and so saved and moved, stays as it is.
+        """
+        kept = self._order[tower]
+        placed = [(block, name, others.get((name, block), stage)) for block, name, stage in kept]
+        self._order[tower] = [(block, name, stage) for block, name, stage in placed if stage is not None]
+        try:
+            yield
+        finally:
+            self._order[tower] = kept
+
+    def first_conditioned(self, tower: TowerName, contexts: Contexts) -> int | None:
+        """First block after which a stage that one of `contexts` switches on acts."""
+        blocks = [block for block, _, stage in self._order[tower] if stage.context_kind in contexts]
+        return min(blocks, default=None)

@@ -1,0 +1,1 @@
+"""Finding plugins, checking what they register, and the registry of their components."""

@@ -1,0 +1,144 @@
+"""Components by kind and name: what plugins registered, what failed, and who owns which name."""
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Final, Literal, get_args
+
+from ..contracts.errors import UserError, nearest_hint
+from ..contracts.options import Options
+
+Kind = Literal["backbone", "attention-stage", "loss", "scheduler", "data-set"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+CONTRACTS: dict[Kind, str] = {
+    "backbone": "backbone:Backbone",
+    "attention-stage": "stage:AttentionStage",
+    "loss": "loss:Loss",
+    "scheduler": "schedule:LoopScheduler",
+    "data-set": "data:DataSet",
+}
+"""What a factory of each kind returns; imported when first built, for most of it needs torch."""
+
+TRACEBACK: Final = "aakit --debug ... shows the traceback"
+MEND: Final = f"mend the plugin; {TRACEBACK}"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where components come from: entry-point name, module, distribution and its version."""
+
+    name: str
+    module: str
+    package: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version} ({self.module})"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that could not be used, why, and what it had offered before it failed."""
+
+    plugin: Plugin
+    error: BaseException
+    offered: tuple[tuple[Kind, str], ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The error in one line."""
+        return f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One registered component. `factory` is a callable or "module:attribute", resolved when first used."""
+
+    kind: Kind
+    name: str
+    factory: Any
+    options: type[Options]
+    plugin: Plugin
+
+    @property
+    def description(self) -> str:
+        """First line of the options model's docstring."""
+        return (self.options.__doc__ or "").strip().partition("\n")[0]
+
+    def build(self, *arguments: Any) -> Any:
+        """Call the factory. An exception that is no `UserError`, or a thing of another kind, is the plugin's fault."""
+        try:
+            built = self._resolved()(*arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}",
+                where=str(self.plugin),
+                fix=MEND,
+            ) from error
+        module, _, contract = CONTRACTS[self.kind].partition(":")
+        if isinstance(built, getattr(import_module(f"..contracts.{module}", __package__), contract)):
+            return built
+        problem = f"the factory of {self.kind} '{self.name}' gave {type(built).__name__}, which is no {contract}"
+        raise UserError(problem, where=str(self.plugin), fix=f"it must return an aaclip_kit.{contract}")
+
+    def _resolved(self) -> Any:
+        if not isinstance(self.factory, str):
+            return self.factory
+        module, _, attribute = self.factory.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+@dataclass
+class Registry:
+    """Everything that plugins offer."""
+
+    components: dict[tuple[Kind, str], Component] = field(default_factory=dict)
+    clashes: dict[tuple[Kind, str], list[Plugin]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    slow: dict[Plugin, float] = field(default_factory=dict)
+    """Plugins that took long to load, with the seconds."""
+
+    def add(self, component: Component) -> None:
+        """Register; two owners of one name make the name unusable, for neither may win silently."""
+        key = (component.kind, component.name)
+        if key in self.clashes:
+            self.clashes[key].append(component.plugin)
+        elif key in self.components:
+            self.clashes[key] = [self.components.pop(key).plugin, component.plugin]
+        else:
+            self.components[key] = component
+
+    def get(self, kind: Kind, name: str, where: str | None = None) -> Component:
+        """The component, or a `UserError` that names the two owners, the plugins that failed, or the nearest name.
+
+        What those plugins raised is the error's cause, so that its traceback can be shown.
+        """
+        if (kind, name) in self.components:
+            return self.components[kind, name]
+        if (kind, name) in self.clashes:
+            owners = " and ".join(str(plugin) for plugin in self.clashes[kind, name])
+            raise UserError(
+                f"{kind} '{name}' is registered twice, by {owners}", where=where, fix="uninstall one of them"
+            )
+        for failure in self.failures:
+            if (kind, name) in failure.offered:
+                problem = f"{kind} '{name}' cannot be used: {failure.plugin} failed to load: {failure.reason}"
+                raise UserError(problem, where=where, fix=f"mend or uninstall it; {TRACEBACK}") from failure.error
+        known = self.names(kind)
+        fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
+        if not self.failures:
+            raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
+        broken = "; ".join(f"{failure.plugin.name}: {failure.reason}" for failure in self.failures)
+        fix = f"{fix} (plugins that failed to load: {broken}; {TRACEBACK})"
+        causes = BaseExceptionGroup("plugins that failed to load", [failure.error for failure in self.failures])
+        raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix) from causes
+
+    def copy(self) -> "Registry":
+        """One that can be added to without changing this one."""
+        clashes = {key: list(owners) for key, owners in self.clashes.items()}
+        return Registry(dict(self.components), clashes, list(self.failures), dict(self.slow))
+
+    def names(self, kind: Kind) -> list[str]:
+        """Usable names of one kind, sorted."""
+        return sorted(name for found, name in self.components if found == kind)

@@ -1,0 +1,194 @@
+"""Which word each token of a prompt belongs to, found with the backbone's tokenizer alone."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..contracts.backbone import Backbone
+from ..contracts.options import TOWERS, TowerName
+from ..contracts.stage import AttentionStage, Context, ShowsAttention
+from ..model.anomaly_model import Detector
+from ..model.prompts import NORMAL_PROMPTS, class_prompts
+
+START, END = "(start)", "(end)"
+
+
+def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | None]:
+    """The word at each of the first `length` token positions: START and END mark both ends, None what lies after.
+
+    A word's tokens are those by which the prompt grows when the word is added, so a tokenizer that cuts words into
+    pieces is followed exactly, and one that joins words gives the pair to the second.
+    """
+    pieces = list(re.finditer(r"\w+|[^\w\s]", prompt))
+    prefixes = ["", *(prompt[: piece.end()] for piece in pieces)]
+    ends = backbone.end_of_text(backbone.tokenize(prefixes)).tolist()
+    words: list[str | None] = [START] * ends[0]
+    for piece, end in zip(pieces, ends[1:], strict=True):
+        words += [piece.group()] * (end - len(words))
+    words.append(END)
+    return (words + [None] * length)[:length]
+
+
+PADDING: Final = "(padding)"
+
+Calls = dict[AttentionStage, list[tuple[Tensor, Context]]]
+Groups = dict[str, Float[Tensor, " M"]]
+"""What a group of queries looks at: the weight of each context token, 1 being an even share."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A test image as the model sees it, its number among the cases of the run, and its mask."""
+
+    case: int
+    image: Float[Tensor, "1 3 S S"]
+    class_name: str
+    real_name: str
+    mask: Bool[np.ndarray, "S S"]
+
+
+@torch.no_grad()
+def attention_record(detector: Detector, shown: Iterable[Shown], attending: Set[TowerName]) -> dict[str, Any]:
+    """What `attention.json` holds: where each stage with a context looks on each image, or why that is not known.
+
+    `attending` names the towers whose stages with a context acted when they last trained. A text stage is shown with
+    the context that it has where the text is conditioned on the image, whether or not scoring does that.
+    """
+    placed = [(tower, *found) for tower in TOWERS for found in detector.sites.of(tower)]
+    placed = [found for found in placed if found[-1].context_kind != "none"]
+    entries: list[dict[str, Any]] = [
+        {"stage": name, "block": block, "tower": tower, "context": stage.context_kind, "cases": [],
+         "reason": _reason(stage, tower, attending)}
+        for tower, block, name, stage in placed
+    ]  # fmt: skip
+    for picture in shown:
+        calls = _calls(detector, picture, attending)
+        for entry, (tower, _, _, stage) in zip(entries, placed, strict=True):
+            if entry["reason"] is None:
+                _add(entry, detector, picture, tower, stage, calls)
+    return {"stages": entries}
+
+
+def _reason(stage: AttentionStage, tower: TowerName, attending: Set[TowerName]) -> str | None:
+    if tower not in attending:
+        return f"the attention of the {tower} tower was off when it last trained"
+    return None if isinstance(stage, ShowsAttention) else "it does not say where it looks (no attention_weights)"
+
+
+def _add(
+    entry: dict[str, Any], detector: Detector, picture: Shown, tower: TowerName, stage: AttentionStage, calls: Calls
+) -> None:
+    assert isinstance(stage, ShowsAttention)
+    if not calls[stage]:
+        entry["reason"] = "it was never called, as no stage behind the last level is"
+        return
+    try:
+        found = _text_groups if tower == "text" else _vision_groups
+        groups = found(detector, picture, stage, calls[stage])
+        describe = _grid if stage.context_kind == "image" else _words
+        looks = {name: describe(detector, picture, weights) for name, weights in groups.items()}
+    # A picture is not worth a run: whatever a plugin's method does wrong stands in the report instead.
+    except Exception as error:
+        entry["reason"] = f"its attention_weights could not be used: {type(error).__name__}: {error}"
+        entry["cases"] = []
+    else:
+        entry["cases"].append({"case": picture.case, "looks": looks})
+
+
+def _calls(detector: Detector, picture: Shown, attending: Set[TowerName]) -> Calls:
+    """What each stage is given: those of the vision tower while the image is scored, then those of the text tower."""
+    classes = (picture.class_name,)
+    with _watched(detector, "vision") as calls:
+        detector.image_features(picture.image, classes, "vision" in attending)
+    context = detector.seen_by_text(picture.image, classes, True, attending)[1]
+    with _watched(detector, "text") as more:
+        detector.text_features(classes, context)
+    return {**calls, **more}
+
+
+@contextmanager
+def _watched(detector: Detector, tower: TowerName) -> Iterator[Calls]:
+    stages = [stage for _, _, stage in detector.sites.of(tower) if stage.context_kind != "none"]
+    calls: Calls = {stage: [] for stage in stages}
+
+    def note(stage: Any, given: tuple[Tensor, Context]) -> None:
+        calls[stage].append(given)
+
+    handles = [stage.register_forward_pre_hook(note) for stage in stages]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _text_groups(detector: Detector, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+    """End-of-text tokens of the normal prompts, and of the abnormal ones."""
+    weights = torch.cat([_relative(stage, *call) for call in calls])
+    ends = detector.text.prompts.select((picture.class_name,), weights.device)[1][0]
+    looks = weights[torch.arange(len(ends), device=ends.device), ends]
+    return {
+        "normal prompts": looks[:NORMAL_PROMPTS].mean(dim=0),
+        "abnormal prompts": looks[NORMAL_PROMPTS:].mean(dim=0),
+    }
+
+
+def _vision_groups(detector: Detector, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+    """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
+    ((tokens, context),) = calls
+    weights = _relative(stage, tokens, context)[0, 1:]
+    inside = _patches_of(picture.mask, detector.backbone.grid).to(weights.device)
+    if inside.all() or not inside.any():
+        return {"all patches": weights.mean(dim=0)}
+    return {"anomalous patches": weights[inside].mean(dim=0), "other patches": weights[~inside].mean(dim=0)}
+
+
+def _relative(stage: ShowsAttention, tokens: Tensor, context: Context) -> Float[Tensor, "items L M"]:
+    """Mean over the heads, as a multiple of an even share of what may be attended to."""
+    weights = stage.attention_weights(tokens, context)
+    expected = (len(tokens), weights.shape[1], tokens.shape[1], context.tokens.shape[1])
+    if weights.shape != expected:
+        raise ValueError(f"shape {list(weights.shape)} in place of [items, heads, L, M] = {list(expected)}")
+    if not weights.isfinite().all():
+        raise ValueError("not all weights are finite")
+    mask = context.expanded(len(tokens)).mask
+    count = context.tokens.shape[1] if mask is None else mask.sum(dim=1)[:, None, None]
+    return weights.float().mean(dim=1) * count
+
+
+def _patches_of(mask: Bool[np.ndarray, "S S"], grid: int) -> Bool[Tensor, " N"]:
+    pixels = torch.from_numpy(mask).float()[None, None]
+    return torch.nn.functional.adaptive_max_pool2d(pixels, grid).flatten() > 0
+
+
+def _grid(detector: Detector, picture: Shown, weights: Float[Tensor, " N"]) -> dict[str, Any]:
+    side = detector.backbone.grid
+    return {"grid": _rounded(weights.reshape(side, side))}
+
+
+def _words(detector: Detector, picture: Shown, weights: Float[Tensor, " M"]) -> dict[str, Any]:
+    """The mean over the tokens of each word, whatever prompt they stand in, and over those of each state."""
+    prompts = class_prompts(picture.real_name)
+    rows = weights.reshape(len(prompts), -1).cpu()
+    found: dict[str, list[float]] = {}
+    states: Mapping[str, list[float]] = {"normal prompts": [], "abnormal prompts": []}
+    for number, (prompt, row) in enumerate(zip(prompts, rows.tolist(), strict=True)):
+        state = states["normal prompts" if number < NORMAL_PROMPTS else "abnormal prompts"]
+        for word, weight in zip(prompt_words(detector.backbone, prompt, len(row)), row, strict=True):
+            # Padding that is masked has no weight, and is no word.
+            if word is not None or weight > 0:
+                found.setdefault(word.lower() if word else PADDING, []).append(weight)
+                state.append(weight)
+    return {kind: {name: round(float(np.mean(of)), 4) for name, of in groups.items()}
+            for kind, groups in (("words", found), ("states", states))}  # fmt: skip
+
+
+def _rounded(values: Tensor) -> list[list[float]]:
+    return [[round(value, 4) for value in row] for row in values.tolist()]

@@ -1,0 +1,149 @@
+"""Test images that the report shows: what each loop said about them, and which of them are chosen by what rule."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from ..contracts.data import DataSet, Sample
+from ..distributed.collectives import merged
+from ..distributed.ranks import Ranks
+from ..evaluation.evaluator import Keep, ScoredBatch
+
+MOST_OF_A_CLASS: Final = 2000
+MOST_OF_ALL: Final = 10_000
+"""Images whose maps are kept, evenly spread: 37 x 37 numbers each, so 55 MB a loop at most."""
+
+_SCALE_IMAGES: Final = 100
+"""Images of a loop, evenly spread, that the colour scale is taken from."""
+
+RULE: Final = (
+    "anomalous images by the pixel AP of the image alone, or by their image score where no mask is known; "
+    "normal images by their image score, the lowest being the best"
+)
+
+
+@dataclass
+class LoopOutcome:
+    """What one loop said about the images that are kept, in their order. `quality` is the pixel AP of one image."""
+
+    loop: int
+    grids: list[Float32[np.ndarray, "G G"]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    quality: list[float | None] = field(default_factory=list)
+
+    def add(self, batch: ScoredBatch, place: int) -> None:
+        """Keep one image of a batch."""
+        mask = batch.known_masks[place]
+        self.grids.append(batch.grid[place].copy())
+        self.scores.append(float(batch.image_scores[place]))
+        self.quality.append(None if mask is None else average_precision(batch.maps[place], mask))
+
+
+class Cases:
+    """Small maps of the test images, loop after loop. With `most` = 0 nothing is kept and nothing is chosen."""
+
+    def __init__(self, data: DataSet, most: int) -> None:
+        self.most, self.loops = most, list[LoopOutcome]()
+        self.samples: list[Sample] = []
+        self._places: dict[str, set[int]] = {}
+        bound = min(MOST_OF_A_CLASS, MOST_OF_ALL // max(1, len(data.classes))) if most else 0
+        for name in data.classes:
+            samples = [sample for sample in data.samples if sample.class_name == name]
+            places = spread(range(len(samples)), bound)
+            self._places[name] = set(places)
+            self.samples += [samples[place] for place in places]
+
+    def keeper(self, loop: int, shares: Mapping[str, range] | None = None) -> Keep:
+        """What the evaluation of a loop calls with each class's batches, in the order of the data.
+
+        `shares` has the images of each class that are scored here, where that is not all of them; `merge` then adds
+        what the other ranks have kept.
+        """
+        outcome = LoopOutcome(loop)
+        seen = Counter({name: share.start for name, share in (shares or {}).items()})
+        self.loops.append(outcome)
+
+        def keep(name: str, batch: ScoredBatch) -> None:
+            for place in range(len(batch.samples)):
+                if seen[name] in self._places[name]:
+                    outcome.add(batch, place)
+                seen[name] += 1
+
+        return keep
+
+    def merge(self, ranks: Ranks) -> None:
+        """Make the last loop's outcome that of all ranks' images, whose shares stand in the order of the data."""
+        outcome = self.loops[-1]
+        parts = merged(ranks, outcome)
+        outcome.grids = [grid for part in parts for grid in part.grids]
+        outcome.scores = [score for part in parts for score in part.scores]
+        outcome.quality = [quality for part in parts for quality in part.quality]
+
+    def even(self) -> list[int]:
+        """Up to `most` images, the same number of each class and label if there are enough; classes in turn.
+
+        Defects stand in order within a class, so each class's images are taken from another place of its stretches.
+        """
+        of_classes: list[list[int]] = []
+        for each in range(1, self.most + 1):
+            shifts = ((2 * number + 1) / (2 * len(self._places)) for number in range(len(self._places)))
+            of_classes = [list(self._alternating(*found, each)) for found in zip(self._places, shifts, strict=True)]
+            if sum(map(len, of_classes)) >= self.most:
+                break
+        in_turn = [place for turn in zip_longest(*of_classes) for place in turn if place is not None]
+        return in_turn[: self.most]
+
+    def ranked(self, loop: int) -> dict[str, int]:
+        """Best, median and worst image of each label by what a loop said, as `RULE` states; first come, first kept."""
+        (outcome,) = (found for found in self.loops if found.loop == loop)
+        places = range(len(self.samples))
+        anomalous = [place for place in places if self.samples[place].label]
+        with_mask = [place for place in anomalous if outcome.quality[place] is not None]
+        orders = {
+            "anomalous": sorted(with_mask, key=lambda place: -(outcome.quality[place] or 0.0))
+            or sorted(anomalous, key=lambda place: -outcome.scores[place]),
+            "normal": sorted(set(places) - set(anomalous), key=lambda place: (outcome.scores[place], place)),
+        }
+        return {
+            f"{rank} {label}": order[at]
+            for label, order in orders.items() if order
+            for rank, at in (("best", 0), ("median", (len(order) - 1) // 2), ("worst", -1))
+        }  # fmt: skip
+
+    def scale(self) -> tuple[float, float]:
+        """One colour scale for all loops: 1st and 99.5th percentile of map values."""
+        places = spread(range(len(self.samples)), _SCALE_IMAGES)
+        low, high = np.quantile([outcome.grids[place] for outcome in self.loops for place in places], [0.01, 0.995])
+        return float(low), float(high)
+
+    def _alternating(self, name: str, shift: float, each: int) -> Iterator[int]:
+        """Up to `each` anomalous and normal images of a class, in turn."""
+        places = [place for place, sample in enumerate(self.samples) if sample.class_name == name]
+        kinds = [[place for place in places if self.samples[place].label == label] for label in (1, 0)]
+        pairs = zip_longest(*(spread(kind, each, shift) for kind in kinds))
+        return (place for pair in pairs for place in pair if place is not None)
+
+
+def spread(places: Sequence[int], most: int, shift: float = 0.5) -> list[int]:
+    """Up to `most` of the places, one of each of as many equal stretches, at `shift` (0 to 1) of its length."""
+    count = min(most, len(places))
+    return [places[int((stretch + shift) * len(places) / count)] for stretch in range(count)]
+
+
+def average_precision(anomaly_map: Float32[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> float | None:
+    """The pixel AP of one image; None without marked pixels, or without others.
+
+    Two sorts of values are several times quicker than the counts that add up over images.
+    """
+    if mask.all() or not mask.any():
+        return None
+    positives, counts = np.unique(anomaly_map[mask], return_counts=True)
+    found = np.cumsum(counts[::-1])[::-1]
+    negatives = np.sort(anomaly_map[~mask])
+    false = len(negatives) - np.searchsorted(negatives, positives)
+    return float(np.dot(found / (found + false), counts) / counts.sum())

@@ -1,0 +1,167 @@
+"""Results: the loop table and the class table, as rows of text ready for the template."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from ..evaluation.class_metrics import METRICS, heading
+from .run_files import RunFiles
+
+COLUMNS: Final = {metric: heading(metric).partition(" ")[::2] for metric in METRICS}
+"""Each metric's place in the two lines of a table's head."""
+
+MISSING: Final = "not measured by the version that made this run"
+NO_CLASS: Final = "not defined in any class"
+NOT_DEFINED: Final = {"pixel": "not defined: no masks, or pixels of one label only", "image": "not defined: one label"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number with three decimals, or "-" and the number of the note that says why."""
+
+    text: str
+    note: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table; `kind` is "rule", "loop", "quoted", "class" or "published"."""
+
+    name: str
+    kind: str
+    cells: tuple[Cell, ...]
+    detail: str
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """A table of metrics: name of the first column, heads of the others in two lines, rows, notes from 1 on."""
+
+    first: str
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line before its numbers are text: name, kind, values by metric, reasons by metric for what is null."""
+
+    name: str
+    kind: str
+    values: Mapping[str, float | None]
+    reasons: Mapping[str, str]
+    detail: str = ""
+
+
+def section(run: RunFiles) -> dict[str, Any]:
+    """What `results.html` shows."""
+    return {
+        "quoted": run.metrics.get("quoted"),
+        "has_rules": bool(run.metrics.get("rules")),
+        "loops": metric_table("model", _loop_lines(run)),
+        "classes": metric_table("class", _class_lines(run)),
+    }
+
+
+def metric_table(first: str, lines: Iterable[Line], metrics: tuple[str, ...] = tuple(COLUMNS)) -> MetricTable:
+    """Turn lines into rows of text; each reason is a note once, however many cells it explains."""
+    notes: list[str] = []
+    rows = [
+        Row(line.name, line.kind, tuple(_cell(line, metric, notes) for metric in metrics), line.detail)
+        for line in lines
+    ]
+    return MetricTable(first, tuple(COLUMNS[metric] for metric in metrics), tuple(rows), tuple(notes))
+
+
+def mean_line(name: str, kind: str, result: Mapping[str, Any]) -> Line:
+    """The mean of a result over its classes; where it is null, the classes' common reason if they have one."""
+    reasons = {}
+    for metric in COLUMNS:
+        of_classes = {of[metric] for of in (result.get("undefined") or {}).values() if metric in of}
+        reasons[metric] = of_classes.pop() if len(of_classes) == 1 else NO_CLASS
+    return Line(name, kind, result["mean"], reasons)
+
+
+def _loop_lines(run: RunFiles) -> Iterable[Line]:
+    metrics = run.metrics
+    for rule, result in (metrics.get("rules") or {}).items():
+        yield mean_line(f"rule: {rule.replace('_', ' ')}", "rule", result)
+    if metrics.get("before"):
+        yield mean_line("before training", "loop", metrics["before"])
+    for loop in metrics.get("loops", []):
+        yield mean_line(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.quoted_loop else "loop", loop)
+
+
+def _class_lines(run: RunFiles) -> Iterable[Line]:
+    if result := run.quoted:
+        for name, values in result["classes"].items():
+            yield Line(name, "class", values, (result.get("undefined") or {}).get(name, {}))
+        yield mean_line("mean", "quoted", result)
+
+
+def _cell(line: Line, metric: str, notes: list[str]) -> Cell:
+    value = line.values.get(metric)
+    if value is not None:
+        return Cell(f"{value:.3f}")
+    default = NOT_DEFINED[COLUMNS[metric][0]]
+    reason = line.reasons.get(metric, default) if metric in line.values else MISSING
+    if reason not in notes:
+        notes.append(reason)
+    return Cell("-", notes.index(reason) + 1)
+
+
+FILE: Final = "references.csv"
+PUBLISHED_METRICS: Final = ("pixel_auroc", "pixel_aupro", "pixel_ap", "pixel_f1max", "image_auroc", "image_ap")
+"""Metrics that the file has, in percent."""
+
+NOT_GIVEN: Final = "not given by the source"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One method on one data set: figures by metric as fractions, None where none is published."""
+
+    method: str
+    dataset: str
+    values: dict[str, float | None]
+    source: str
+    kind: str
+
+
+def published_section(run: RunFiles) -> dict[str, Any]:
+    """What `published.html` shows; without a table where the test data is no public data set."""
+    dataset = str(((run.experiment.get("data") or {}).get("test") or {}).get("use", ""))
+    lines = [_line(reference) for reference in references() if reference.dataset == dataset]
+    if lines and run.quoted:
+        lines.insert(0, mean_line(f"this run, loop {run.quoted_loop}", "quoted", run.quoted))
+    classes = len((run.quoted or {}).get("classes", ()))
+    return {"dataset": dataset, "classes": classes, "table": metric_table("method", lines, PUBLISHED_METRICS)}
+
+
+def _line(reference: Reference) -> Line:
+    reasons = dict.fromkeys(PUBLISHED_METRICS, NOT_GIVEN)
+    name = f"{reference.method} ({reference.kind})"
+    return Line(name, "published", reference.values, reasons, reference.source)
+
+
+@cache
+def references() -> tuple[Reference, ...]:
+    """Every published figure that comes with the package, in the order of its file."""
+    text = files("aaclip_kit.report").joinpath(FILE).read_text(encoding="utf-8")
+    return tuple(
+        Reference(
+            line["method"], line["dataset"], {metric: _fraction(line[metric]) for metric in PUBLISHED_METRICS},
+            line["source"], line["kind"],
+        )
+        for line in csv.DictReader(text.splitlines())
+    )  # fmt: skip
+
+
+def _fraction(percent: str) -> float | None:
+    return float(percent) / 100 if percent else None

@@ -1,0 +1,1 @@
+"""A run: assembled, trained loop after loop, saved, resumed and scored again."""

@@ -1,0 +1,140 @@
+"""From a checked experiment to the objects of a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..checkpoints.checkpoint import load_into
+from ..checkpoints.find_checkpoint import checkpoint_in
+from ..checkpoints.leakage_guard import check_unseen
+from ..checkpoints.provenance import Metadata, read_metadata
+from ..contracts.errors import UserError
+from ..contracts.loss import Loss
+from ..contracts.options import TowerName
+from ..contracts.schedule import LoopScheduler, PhasePlan
+from ..data.held_out import HeldOut, held_out
+from ..data.load_data import Data, load_data
+from ..data.loader import Pixels
+from ..distributed.compute_device import Place
+from ..distributed.ranks import ALONE, Ranks
+from ..experiment import Chosen, Experiment
+from ..experiment.schema import ComputeTable
+from ..kernels.norm_matched import why_not_fused
+from ..model.anomaly_model import Detector
+from ..model.build import build_detector, check_conditioning
+from ..training.loop_plans import build_scheduler, plan_ahead
+from ..training.losses import MADE, TRAINED, WeightedLosses
+from .memory_plan import MemoryPlan
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything assembled; nothing has been written yet."""
+
+    experiment: Experiment
+    place: Place
+    data: Data
+    detector: Detector
+    losses: Mapping[str, WeightedLosses]
+    scheduler: LoopScheduler
+    fresh_stages: tuple[str, ...] | None
+    """Stages that the [init] checkpoint lacked; None without a checkpoint."""
+    start: Metadata | None
+    """What the [init] checkpoint says of itself; None without a checkpoint."""
+    calibration: HeldOut
+    """Images that thresholds are chosen on."""
+    ranks: Ranks = ALONE
+    """The processes that the run is of."""
+    memory: MemoryPlan | None = None
+    """What the run needs of memory; None where nobody has asked."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """How pictures become tensors for this backbone."""
+        backbone = self.detector.backbone
+        return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+
+
+def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
+    """Build and check everything, alike on each of several ranks. Raises `UserError` before anything is written."""
+    file = experiment.file
+    place = Place.choose(file.device, file.precision, ranks)
+    check_shared(experiment, ranks)
+    _check_fused(file.compute, place.device)
+    data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
+    torch.manual_seed(file.seed)
+    detector = build_detector(experiment, data.real_names).to(place.device)
+    detector.image.recompute = file.compute.recompute == "on"
+    start, fresh = _initialise(detector, experiment) or (None, None)
+    if start is not None:
+        data = check_unseen(start, data, file.data.allow_overlap, "init.checkpoint")
+    experiment = _with_levels(experiment, detector.levels)
+    check_conditioning(experiment, detector.sites)
+    losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
+    scheduler = build_scheduler(experiment)
+    planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
+    for tower in dict.fromkeys(phase.train for phase in planned):
+        _check_losses(losses[tower], tower)
+    _check_batches(planned, ranks)
+    return Run(experiment, place, data, detector, losses, scheduler, fresh, start, calibration, ranks)
+
+
+def check_shared(experiment: Experiment, ranks: Ranks) -> None:
+    """Raise `UserError` where several ranks would not give what one gives."""
+    if ranks.together and experiment.switches.surgery_attention == "batch":
+        problem = f"attention over the batch mixes its images, which {ranks.size} processes share"
+        fix = 'set it to "tokens", or start one process'
+        raise UserError(problem, where="switches.surgery_attention", fix=fix)
+
+
+def _check_batches(phases: Sequence[PhasePlan], ranks: Ranks) -> None:
+    for phase in phases:
+        if phase.batch_size < ranks.size:
+            problem = f"the {phase.train} phase has batches of {phase.batch_size}, too few for {ranks.size} processes"
+            fix = f"plan batches of at least {ranks.size} images, or start fewer processes"
+            raise UserError(problem, where="scheduler", fix=fix)
+
+
+def _check_fused(table: ComputeTable, device: torch.device) -> None:
+    if table.fused_residual == "on" and (reason := why_not_fused(device)):
+        raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
+
+
+def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:
+    built: dict[str, tuple[Loss, float]] = {}
+    for name, chosen in group.items():
+        built[name] = (chosen.component.build(chosen.options), chosen.weight)
+    return WeightedLosses(built, {name: str(chosen.component.plugin) for name, chosen in group.items()})
+
+
+def _check_losses(group: WeightedLosses, tower: TowerName) -> None:
+    where = f"losses.{tower}"
+    for name, (loss, _) in group.losses.items():
+        if unmade := sorted(set(loss.needs) - MADE[tower]):
+            problem = f"needs {', '.join(unmade)}, which the {tower} phase does not make"
+            raise UserError(problem, where=f"{where}.{name}", fix=f"it makes {', '.join(sorted(MADE[tower]))}")
+    if not group.needs & TRAINED[tower]:
+        problem = f"no loss here depends on what the {tower} phase trains"
+        fix = f'add one that needs {" or ".join(sorted(TRAINED[tower]))}, such as use = "segmentation"'
+        raise UserError(problem, where=where, fix=fix)
+
+
+def _initialise(detector: Detector, experiment: Experiment) -> tuple[Metadata, tuple[str, ...]] | None:
+    """Load the [init] checkpoint, if there is one; what it says of itself, and the stages that it lacks."""
+    path = experiment.file.init.checkpoint
+    if path is None:
+        return None
+    try:
+        checkpoint = checkpoint_in(path) if path.is_dir() else path
+        return read_metadata(checkpoint), tuple(load_into(detector, checkpoint))
+    except UserError:
+        if experiment.switches.checkpoint_mismatch == "ignore":
+            return None
+        raise
+
+
+def _with_levels(experiment: Experiment, levels: tuple[int, ...]) -> Experiment:
+    """The experiment with the levels that it came to, so that its resolved copy names them."""
+    model = experiment.file.model.model_copy(update={"levels": levels})
+    return replace(experiment, file=experiment.file.model_copy(update={"model": model}))

@@ -1,0 +1,38 @@
+"""A run from its first step to its end, whatever ends it."""
+
+import sys
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+from ..contracts.errors import UserError
+from ..contracts.plain_text import plain_lines
+from ..record.run_folder import RunFolder
+from .assemble import Run
+from .loop import execute
+from .progress import Progress
+from .snapshot import Snapshot, snapshots
+from .state import Metrics
+from .stop import Stopped, StopRequest
+
+
+@runtime_checkable
+class Screen(Progress, AbstractContextManager[object], Protocol):
+    """A `Progress` that shows itself while it is entered."""
+
+
+def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapshot: Snapshot | None = None) -> Metrics:
+    """Execute the run; a signal ends it with its state saved, and with the exit code that shells expect."""
+    stop = StopRequest()
+    try:
+        with screen, stop.listening():
+            return execute(assembled, folder, screen, snapshot, stop)
+    except UserError:
+        if assembled.ranks.is_first and folder.snapshots.exists():
+            kept = "its state up to then is kept" if snapshots(folder.snapshots) else "no state of it is kept yet"
+            screen.message(f"{kept}; when this is mended: aakit run --resume {folder.path}")
+        raise
+    except Stopped as stopped:
+        if assembled.ranks.is_first:
+            line = plain_lines(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}")
+            print(line, file=sys.stderr, flush=True)
+        raise SystemExit(stopped.code) from None

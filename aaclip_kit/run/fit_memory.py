@@ -1,0 +1,127 @@
+"""Whether a run fits into memory, decided before it begins."""
+
+from dataclasses import dataclass, replace
+
+from ..contracts.errors import UserError
+from ..contracts.options import TowerName
+from ..contracts.schedule import PhasePlan
+from ..distributed.available_memory import available
+from ..distributed.out_of_memory import SIDE
+from ..training.gradient_norms import trained_groups
+from ..training.loop_plans import plan_ahead
+from ..training.phase import Phase
+from .assemble import Run
+from .footprint import Footprint, weights_of
+from .memory_plan import GB, MemoryPlan, StepNeed, in_gb
+from .phases import build_phase
+
+MARGINS = {"cuda": 0.1, "cpu": 0.2}
+"""Share of the free memory that is left alone: for what kernels take inside themselves, and for fragmentation.
+
+Of a CPU's memory more, since the C library keeps pieces that are free, unless blocks are recomputed.
+"""
+
+
+def fit_memory(run: Run, show: bool = False) -> Run:
+    """The run with its `MemoryPlan`; vision blocks are recomputed where a step fits into memory so, and only so.
+
+    Where `compute.recompute` is not "auto", that is obeyed, and nothing is looked at unless the plan is to be shown.
+    Raises `UserError` where a step does not fit at all.
+    """
+    choice = run.experiment.file.compute.recompute
+    if choice != "auto" and not show:
+        return run
+    free, recompute = _free(run), choice == "on"
+    try:
+        kinds = _kinds(run)
+        needs = tuple(kind.need(show, free) for kind in kinds)
+    except Exception as error:  # a plugin's; the step that meets it again names the plugin and the images
+        return replace(run, memory=MemoryPlan((), free, recompute, str(error).partition("\n")[0]))
+    if choice == "auto":
+        recompute = any(need.kept > free for need in needs if need.recomputed is not None)
+        for kind, need in zip(kinds, needs, strict=True):
+            if need.bytes(recompute) > free:
+                raise _too_little(kind, need, free)
+        run.detector.image.recompute = recompute
+    return replace(run, memory=MemoryPlan(needs, free, recompute))
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of phase: its plan, and the steps of it on a device without values."""
+
+    plan: PhasePlan
+    attending: frozenset[TowerName]
+    images: int
+    beside: int
+    """Bytes that are there at every step: weights, the last step's gradients, the optimiser's state, kept features."""
+    footprint: Footprint
+
+    def need(self, show: bool, free: int) -> StepNeed:
+        """What a step needs; with recompute too where it matters."""
+        kept = self.bytes(self.images, False)
+        again = self.plan.train == "vision" and (show or kept > free)
+        return StepNeed(self.plan.train, self.images, kept, self.bytes(self.images, True) if again else None)
+
+    def bytes(self, images: int, recompute: bool) -> int:
+        """What a step of so many images needs."""
+        return self.beside + self.footprint.step(self._phase, images, recompute)
+
+    def _phase(self, run: Run) -> Phase:
+        return build_phase(run, self.plan, 1, 0, self.attending)
+
+
+def _kinds(run: Run) -> list[_Kind]:
+    """The kinds of phase that the scheduler plans: towers and batch sizes, each with the last plan of that kind.
+
+    Every tower that ever attends does so here, since its stages can only add to what a step needs.
+    """
+    plans = [phase for loop in plan_ahead(run.scheduler) for phase in loop.phases]
+    attending, footprint = frozenset(plan.train for plan in plans if plan.attention), Footprint(run)
+    last = {(plan.train, plan.batch_size): plan for plan in plans}
+    return [_kind(run, plan, attending, footprint) for plan in last.values()]
+
+
+def _kind(run: Run, plan: PhasePlan, attending: frozenset[TowerName], footprint: Footprint) -> _Kind:
+    phase = build_phase(run, plan, 1, 0, attending)
+    images = -(-plan.batch_size // run.ranks.size)
+    groups = trained_groups(run.detector, plan.train, attending)
+    trained = sum(part.nbytes for group in groups.values() for part in group)
+    # Adam keeps two numbers a weight, and the last step's gradient is dropped only when the next one's is made.
+    beside = _weights(run) + 3 * trained + _kept_features(run, phase.batches.views_come_again)
+    return _Kind(plan, attending, images, beside, footprint)
+
+
+def _free(run: Run) -> int:
+    """Bytes that the run may use; the weights, which are there already, are among them."""
+    given = run.experiment.file.compute.memory_gb
+    if given is not None:
+        return int(given * GB)
+    device = run.place.device
+    return int((1 - MARGINS[device.type]) * available(device)) + _weights(run)
+
+
+def _weights(run: Run) -> int:
+    return sum(one.nbytes for one in weights_of(run))
+
+
+def _kept_features(run: Run, views_come_again: bool) -> int:
+    """What frozen features take that a run on a CPU keeps there; a run on a device keeps them elsewhere."""
+    file, backbone = run.experiment.file, run.detector.backbone
+    if file.cache.features != "memory" or run.place.device.type != "cpu" or not views_come_again:
+        return 0
+    views = len(run.data.sets["train"].samples) * max(1, file.augmentation.views)
+    floats = len(run.detector.levels) * backbone.grid**2 * backbone.embedding_width
+    return min(int(file.cache.memory_gb * GB), 4 * views * floats)
+
+
+def _too_little(kind: _Kind, need: StepNeed, free: int) -> UserError:
+    most, over = 0, need.images
+    vision = need.tower == "vision"
+    while over - most > 1:
+        middle = (most + over) // 2
+        most, over = (middle, over) if kind.bytes(middle, vision) <= free else (most, middle)
+    fix = f"a batch of at most {most} fits: lower the {need.tower} phase's batch size in [scheduler]"
+    if not most:
+        fix = f"not even one image fits: use a smaller {SIDE}, or a device with more memory"
+    return UserError(f"too little memory: {need}, and {in_gb(free)} GB are free", where="compute", fix=fix)

@@ -1,0 +1,268 @@
+"""The one run loop. What differs between methods is the experiment file."""
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from ..checkpoints.checkpoint import save
+from ..checkpoints.provenance import About, Metadata, short_digests
+from ..contracts.errors import not_writable
+from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
+from ..distributed.available_memory import give_back_at_once, keep_for_later
+from ..distributed.collectives import copy_first
+from ..distributed.out_of_memory import SIDE, naming_shortage
+from ..evaluation.calibration import Calibrator, one_by_one
+from ..evaluation.class_metrics import ClassResult, results
+from ..evaluation.evaluator import Evaluator, Keep, ScoredBatch
+from ..evaluation.rules import rule_images, rule_metrics
+from ..experiment import resolved_toml
+from ..files.lock import locked
+from ..record.manifest import collect_manifest
+from ..record.run_folder import RunFolder
+from ..report.draw_examples import save_pictures
+from ..report.examples import Cases
+from ..report.page import write_report
+from ..training.adapter_watch import AdapterWatch, adapter_names
+from ..training.loop_plans import attending_in
+from ..training.step import Step
+from .assemble import Run
+from .phases import build_phase, open_feature_store
+from .progress import Progress
+from .saving import Saving
+from .snapshot import Snapshot
+from .state import Metrics, RunState
+from .stop import StopRequest
+
+
+def execute(
+    run: Run,
+    folder: RunFolder,
+    progress: Progress,
+    snapshot: Snapshot | None = None,
+    stop: StopRequest | None = None,
+) -> Metrics:
+    """Evaluate, train loop after loop, evaluate, and write everything down. Returns what `metrics.json` holds.
+
+    With a snapshot of an earlier process the run goes on from there. `stop` is looked at between steps and batches;
+    it ends the run with `Stopped`, its state saved. Raises `UserError` where the folder cannot be written any more.
+    """
+    with locked(folder.path) if run.ranks.is_first else nullcontext():
+        try:
+            return Execution(run, folder, progress, stop).run(snapshot)
+        except BrokenPipeError:  # of the terminal
+            raise
+        except OSError as error:
+            fix = "make room or make the folder writable; what was saved before is whole"
+            raise not_writable(folder.path, error, fix) from error
+
+
+class Execution:
+    """One run on its way: what is found is written at once, and the weights of each loop when it ends.
+
+    Of several ranks, all find the same and the first alone writes.
+    """
+
+    def __init__(self, run: Run, folder: RunFolder, progress: Progress, stop: StopRequest | None = None) -> None:
+        self.assembled, self.folder, self.progress, self.stop = run, folder, progress, stop or StopRequest()
+        file = run.experiment.file
+        self.evaluator = Evaluator(
+            run.detector, run.place, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
+        )
+        watch = AdapterWatch(adapter_names(run.detector), file.training.adapter_gradient_floor)
+        self.state = RunState(Cases(run.data.sets["test"], file.evaluation.heatmaps), watch)
+        self.store = open_feature_store(run)
+        self.saving = Saving(
+            folder, file.checkpoint, file.training, run.detector, run.place, run.ranks, self.state, self.stop,
+            progress.message,
+        )  # fmt: skip
+
+    def run(self, snapshot: Snapshot | None = None) -> Metrics:
+        """See `execute`."""
+        started = datetime.now(UTC) if snapshot is None else self.folder.started
+        run, folder = self.assembled, self.folder
+        copy_first(run.ranks, run.detector.all_trained_parameters().values())
+        if run.ranks.is_first:
+            folder.write_experiment(resolved_toml(run.experiment))
+            folder.write_manifest(self._manifest(started, None))
+        if run.memory is not None and (notice := run.memory.notice):
+            self.progress.message(notice)
+        if run.place.device.type == "cpu":
+            (give_back_at_once if run.detector.image.recompute else keep_for_later)()
+        if snapshot is None:
+            self._before()
+        else:
+            self.saving.restore(snapshot)
+        self._loops()
+        choice = quoted(self.state.metrics["loops"], run.experiment.switches.quoted_loop)
+        if run.ranks.is_first:
+            self._finish(choice, started)
+        return self.state.metrics
+
+    def _before(self) -> None:
+        """Score the test images with the frozen model, and with the two rules."""
+        self.progress.message("scoring the test images before training, and with the two rules")
+        run, test = self.assembled, self.assembled.data.sets["test"]
+        before = results(self.evaluator.evaluate(test, frozenset(), trained=False, keep=self._between_batches))
+        zero = run.experiment.switches.one_label_auroc == "zero"
+        rules = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero, ranks=run.ranks)
+        self.state.metrics = {"before": before, "loops": [], "rules": rules}
+        self._record_evaluation(0, before)
+        self._keep()
+
+    def _finish(self, choice: Metrics, started: datetime) -> None:
+        folder, state = self.folder, self.state
+        if loop := choice["loop"]:
+            folder.write_curves({"loop": loop, "classes": state.curves[loop]})
+            folder.write_calibration({"loop": loop, **asdict(state.calibrations[loop])})
+        run = self.assembled
+        save_pictures(
+            state.cases, loop, folder,
+            detector=run.detector, pixels=run.pixels, real_names=run.data.real_names, attending=state.attending,
+        )  # fmt: skip
+        folder.write_manifest(self._manifest(started, datetime.now(UTC)))
+        # A run counts as finished from here on. The report can be made again at any time.
+        state.metrics["quoted"] = choice
+        folder.write_metrics(state.metrics)
+        write_report(folder.path)
+        folder.remove_snapshots()
+
+    def _loops(self) -> None:
+        scheduler, state, history = self.assembled.scheduler, self.state, tuple[LoopRecord, ...]()
+        while (plan := scheduler.next_loop(history)) is not None:
+            loop = len(history) + 1
+            if loop > len(state.validations):
+                self._loop(loop, plan)
+            history = (*history, LoopRecord(plan, state.validations[loop - 1]))
+
+    def _loop(self, loop: int, plan: LoopPlan) -> None:
+        """What is left of a loop: its phases, its evaluation, its weights."""
+        state = self.state
+        for number, phase in enumerate(plan.phases):
+            if number >= state.phase:
+                self._train(loop, number, phase)
+                state.stand(loop, number + 1, 0)
+                self._keep()
+        validation = self._validate(loop)
+        if self.assembled.ranks.is_first:
+            self._save(loop)
+        test = self.assembled.data.sets["test"]
+        classes = self._evaluate("test", state.cases.keeper(loop, self.evaluator.shares(test)))
+        state.cases.merge(self.assembled.ranks)
+        found = results(classes)
+        state.curves[loop] = {name: result.curves for name, result in classes.items()}
+        state.metrics["loops"].append({"loop": loop, **found})
+        state.validations.append(validation)
+        self._record_evaluation(loop, found)
+        if self.assembled.ranks.is_first:
+            self.folder.write_metrics(state.metrics)
+        state.stand(loop + 1, 0, 0)
+        self._keep()
+
+    def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
+        run = self.assembled
+        torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number, run.ranks.rank))
+        self.state.attending = attending_in(plan, self.state.attending)
+        phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
+        self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
+        with naming_shortage(f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}", self._less(plan)):
+            phase.run(self._record_step, self.saving)
+        for line in self.store.drain() if self.store else ():
+            self.progress.message(line)
+
+    def _keep(self) -> None:
+        self.saving.save()
+
+    def _less(self, plan: PhasePlan) -> str:
+        """How a phase takes less memory."""
+        saves = plan.train == "vision" and not self.assembled.detector.image.recompute
+        recompute = 'set compute.recompute = "on", ' if saves else ""
+        return f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
+
+    def _save(self, loop: int) -> None:
+        run = self.assembled
+        file, data, train = run.experiment.file, run.data, run.data.sets["train"]
+        suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
+        attending, names = tuple(sorted(self.state.attending)), (train.name,) if train.name else ()
+        about = About(file.name, loop, (), attending, train.domain, data.real_names, names)
+        images = short_digests(data.prints["train"].contents)
+        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], images)
+        save(run.detector, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
+
+    def _evaluate(self, role: str, keep: Keep | None = None) -> dict[str, ClassResult]:
+        def noted(name: str, batch: ScoredBatch) -> None:
+            self._between_batches(name, batch)
+            if keep:
+                keep(name, batch)
+
+        data, attending = self.assembled.data.sets[role], self.state.attending
+        return self.evaluator.evaluate(data, attending, trained=True, keep=noted)
+
+    def _between_batches(self, name: str, batch: ScoredBatch) -> None:
+        # Of several ranks, none may leave the others waiting: they end together at the next step.
+        if not self.assembled.ranks.together:
+            self.stop.raise_if_asked()
+
+    def _validate(self, loop: int) -> dict[str, float | None]:
+        """Mean metrics of the validation images; and thresholds, from the same scores where they serve for both."""
+        run, mean = self.assembled, dict[str, float | None]()
+        source, calibrator = run.calibration, Calibrator(run.experiment.file.calibration)
+        evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
+        both = source.data is validation and evaluator is self.evaluator
+        if validation is not None:
+            mean = results(self._evaluate("validation", calibrator.keep if both else None))["mean"]
+            self._event({"event": "validation", "loop": loop, "mean": mean})
+        if not both:
+            calibrator.collect(evaluator, source.data, self.state.attending)
+        calibrator.merge(run.ranks)
+        self.state.calibrations[loop] = calibrator.result(source.source)
+        return mean
+
+    def _record_step(self, step: Step) -> None:
+        self._event({"event": "step", **asdict(step)})
+        self.progress.step(step)
+        if warning := self.state.watch.check(step):
+            self._event(warning)
+            self.progress.message(warning["message"])
+
+    def _record_evaluation(self, loop: int, found: Metrics) -> None:
+        self._event({"event": "evaluation", "loop": loop, **found})
+        self.progress.evaluated(loop, found["mean"])
+
+    def _event(self, event: Metrics) -> None:
+        if self.assembled.ranks.is_first:
+            self.folder.event(event)
+
+    def _manifest(self, started: datetime, ended: datetime | None) -> dict[str, Any]:
+        run = self.assembled
+        manifest = collect_manifest(
+            plugins=run.experiment.plugins,
+            device=str(run.place.device),
+            seeds={"seed": run.experiment.file.seed},
+            data=run.data.records,
+            started=started,
+            finished=ended,
+            memory=run.memory.record() if run.memory else None,
+        )
+        return {**manifest, "processes": run.ranks.size}
+
+
+def quoted(loops: list[Metrics], rule: str) -> Metrics:
+    """Which loop's result stands for the run, by the rule that the experiment fixed before it.
+
+    The best loop is that of the largest pixel AUROC, or image AUROC where that is undefined (no masks). With neither,
+    the last loop is quoted, and the record says so.
+    """
+    if rule == "best_on_test":
+        for metric in ("pixel_auroc", "image_auroc"):
+            defined = [found for found in loops if found["mean"][metric] is not None]
+            if defined:
+                return {"loop": max(defined, key=lambda found: found["mean"][metric])["loop"], "rule": rule}
+    return {"loop": len(loops), "rule": "last"}
+
+
+def _phase_seed(seed: int, loop: int, number: int, rank: int = 0) -> int:
+    """A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length."""
+    return (seed * 1000 + loop * 10 + number + (rank << 48)) % 2**63

@@ -1,0 +1,52 @@
+"""From a phase's plan to the phase: its batches, its losses, its kept features."""
+
+import PIL
+
+from ..cache.keys import backbone_identity
+from ..cache.open_store import open_store
+from ..cache.store import FeatureStore
+from ..contracts.options import TowerName
+from ..contracts.schedule import PhasePlan
+from ..data.loader import TrainBatches
+from ..training.feature_cache import KeptFeatures
+from ..training.phase import Phase
+from .assemble import Run
+
+
+def build_phase(
+    run: Run,
+    plan: PhasePlan,
+    loop: int,
+    number: int,
+    attending: frozenset[TowerName],
+    store: FeatureStore | None = None,
+) -> Phase:
+    """Phase `number` (from 0) of a loop on the training images; towers `attending` use their stages with a context.
+
+    A text phase keeps frozen features in the `store`, unless nothing could ever be taken from it again.
+    """
+    file = run.experiment.file
+    batches = TrainBatches(
+        run.data.sets["train"].samples, run.pixels, file.augmentation,
+        "geometry" if plan.train == "text" else "geometry_and_color",
+        plan.batch_size, (file.seed, loop, number), file.workers, run.ranks,
+    )  # fmt: skip
+    kept = None
+    if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
+        contents = run.data.prints["train"].images
+        kept = KeptFeatures(run.detector.image, store, contents, file.augmentation, batches.image)
+    return Phase(run.detector, run.losses[plan.train], plan, batches, run.place, loop, attending, kept)
+
+
+def open_feature_store(run: Run) -> FeatureStore | None:
+    """Where frozen features are kept; nowhere with V-V attention over the batch, where they are no image's own."""
+    file, detector = run.experiment.file, run.detector
+    if file.switches.surgery_attention == "batch":
+        return None
+    facts = {
+        "levels": detector.levels,
+        "place": f"{run.place.device.type} {run.place.precision}",
+        "plugin": str(run.experiment.backbone.component.plugin),
+        "pillow": PIL.__version__,
+    }
+    return open_store(file.cache, lambda: backbone_identity(detector.backbone, facts))

@@ -1,0 +1,171 @@
+"""Saving a run's whole state between its steps, and going on from it."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contracts.errors import UserError
+from ..distributed.collectives import merged
+from ..distributed.compute_device import Place, random_state, set_random_state
+from ..distributed.ranks import Ranks
+from ..experiment.schema import CheckpointTable, TrainingTable
+from ..model.anomaly_model import Detector
+from ..model.plugin_faults import files_of
+from ..record.run_folder import RunFolder
+from ..training.optimizer import Descent
+from ..training.step import Taken
+from .snapshot import Snapshot, write_snapshot
+from .state import RunState
+from .stop import StopRequest
+
+
+@dataclass
+class Saving:
+    """Writes snapshots of a run, and acts as the `Pauses` of the phase that is going on.
+
+    Of several ranks the first alone writes; every rank's random state is in what it writes.
+    """
+
+    folder: RunFolder
+    table: CheckpointTable
+    training: TrainingTable
+    detector: Detector
+    place: Place
+    ranks: Ranks
+    state: RunState
+    stop: StopRequest
+    tell: Callable[[str], None]
+    """Shows the user a line."""
+    resumed: Snapshot | None = None
+    """What the phase that begins next goes on from, in its middle."""
+    _last: float = field(default_factory=time.monotonic)
+    _steps: int = 0
+
+    @property
+    def done(self) -> int:
+        """See `Pauses`."""
+        return self.state.step
+
+    def begin(self, descent: Descent) -> None:
+        """See `Pauses`: the optimiser and the random states as they were."""
+        if self.state.step and self.resumed is not None:
+            descent.restore(_part(self.resumed.tensors, "optimiser."), self.resumed.state["descent"])
+            set_random_state(self.place.device, self.resumed.tensors[f"random.{self.ranks.rank}"])
+        self.resumed = None
+
+    def wanted(self) -> bool:
+        """See `Pauses`: whether a snapshot is due, or a signal has asked for an end."""
+        self._steps += 1
+        due = is_due(self.table.every, self._steps, time.monotonic() - self._last)
+        # What one rank's clock says, or a signal that one of them got, is for all: they act together.
+        found = merged(self.ranks, (due, self.stop.number))
+        self.stop.number = next((number for _, number in found if number is not None), None)
+        return self.stop.number is not None or any(due for due, _ in found)
+
+    def pause(self, descent: Descent, step: int) -> None:
+        """See `Pauses`: save, and end where that was asked for."""
+        self.state.step = step
+        self.save(descent)
+        self.stop.raise_if_asked()
+
+    @property
+    def may_skip(self) -> bool:
+        """See `Pauses`."""
+        return self.training.on_nan == "skip"
+
+    def skips(self, taken: Taken, fault: UserError) -> bool:
+        """See `Pauses`; an event and a line tell of every step that is left out."""
+        if not self.may_skip or self.state.skipped >= self.training.most_skips:
+            return False
+        self.state.skipped += 1
+        place = f"loop {self.state.loop}, step {taken.step} of phase {self.state.phase + 1}"
+        message = f"warning: {place} is left out: {fault.problem}; images {files_of(taken.batch.samples)}"
+        event = {"event": "skipped", "loop": self.state.loop, "phase": self.state.phase + 1, "step": taken.step}
+        if self.ranks.is_first:
+            self.folder.event({**event, "skipped": self.state.skipped, "message": message})
+        self.tell(message)
+        return True
+
+    def keep_fault(self, descent: Descent, taken: Taken, fault: UserError) -> None:
+        """See `Pauses`: a run's folder that stands before the step, with the batch in plain sight."""
+        self.state.step = taken.step - 1
+        snapshot = self._snapshot(descent, taken.random)
+        if self.ranks.is_first:
+            about = {
+                "loop": self.state.loop, "phase": self.state.phase + 1, "step": taken.step, "problem": fault.problem,
+                "terms": taken.numbers.read().terms, "gradient_norms": taken.numbers.read().norms,
+                "images": [str(sample.image) for sample in taken.batch.samples],
+            }  # fmt: skip
+            batch = {"images": taken.batch.images, "masks": taken.batch.masks, "labels": taken.batch.labels}
+            try:
+                self.folder.write_fault(about, {name: value.cpu().contiguous() for name, value in batch.items()})
+                state = {**snapshot.state, "events": 0, "descent": _before(snapshot.state["descent"], taken)}
+                write_snapshot(RunFolder(self.folder.fault).snapshots, Snapshot(snapshot.tensors, state))
+            except OSError as error:
+                self.tell(f"warning: the step could not be kept in {self.folder.fault} ({error.strerror or error})")
+
+    def save(self, descent: Descent | None = None) -> None:
+        """Write a snapshot. Raises OSError where it cannot be written; the earlier ones are as they were."""
+        snapshot = self._snapshot(descent, random_state(self.place.device))
+        if self.ranks.is_first:
+            write_snapshot(self.folder.snapshots, snapshot)
+        self._last, self._steps = time.monotonic(), 0
+
+    def _snapshot(self, descent: Descent | None, random: Tensor) -> Snapshot:
+        tensors = {f"weights.{name}": value for name, value in _weights(self.detector).items()}
+        tensors |= {f"cases.{name}": value for name, value in self.state.arrays().items()}
+        held, plain = ({}, None) if descent is None else descent.state()
+        tensors |= {f"optimiser.{name}": value for name, value in held.items()}
+        tensors |= {f"random.{rank}": state for rank, state in enumerate(merged(self.ranks, random))}
+        events = self.folder.events_size() if self.ranks.is_first else 0
+        state = {"run": self.state.plain(), "descent": plain, "events": events, "ranks": self.ranks.size}
+        return Snapshot(tensors, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take up weights and state; the optimiser and the random states follow when the phase begins.
+
+        Raises `UserError` where the snapshot is not of this experiment, or of another number of processes.
+        """
+        ranks = snapshot.state["ranks"]
+        if ranks != self.ranks.size:
+            problem = f"was saved by {ranks} processes, and these are {self.ranks.size}"
+            raise UserError(problem, where=str(self.folder.path), fix=f"start {ranks} of them")
+        weights, saved = _weights(self.detector), _part(snapshot.tensors, "weights.")
+        if weights.keys() != saved.keys() or any(value.shape != saved[name].shape for name, value in weights.items()):
+            fix = "use the plugins that it was started with, or start it again in another folder"
+            raise UserError("its snapshots hold weights of another model", where=str(self.folder.path), fix=fix)
+        with torch.no_grad():
+            for name, value in weights.items():
+                value.copy_(saved[name])
+        self.state.restore(snapshot.state["run"], _part(snapshot.tensors, "cases."))
+        if self.ranks.is_first:
+            self.folder.cut_events(snapshot.state["events"])
+        self.resumed = snapshot
+
+
+def is_due(every: str, steps: int, seconds: float) -> bool:
+    """Whether a state that was saved so many steps and seconds ago is too old, by `checkpoint.every`."""
+    if every == "never":
+        return False
+    number, unit = every.split()
+    return steps >= int(number) if unit.startswith("step") else seconds >= 60 * float(number)
+
+
+def _before(descent: Mapping[str, Any], taken: Taken) -> dict[str, Any]:
+    """The rate as it was before a step: where the place runs ahead, it has gone on since."""
+    rates = {**descent["rates"], "last_epoch": taken.rate_at, "_last_lr": [taken.rate]}
+    return {**descent, "rate": taken.rate, "rates": rates}
+
+
+def _weights(detector: Detector) -> dict[str, Tensor]:
+    """What training changes: parameters of both towers' phases, and the buffers of stages."""
+    buffers = {f"sites.{name}": value for name, value in detector.sites.named_buffers()}
+    return {**detector.all_trained_parameters(), **buffers}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

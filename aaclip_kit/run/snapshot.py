@@ -1,0 +1,107 @@
+"""Snapshots: the whole state of a run between two steps, in files that say whether they are whole."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..contracts.errors import UserError
+from ..files.whole_file import write_whole
+
+KEPT: Final = 2
+"""Snapshots that are kept: the last one, and the one before it for the day when the last one is damaged."""
+
+FORMAT: Final = "1"
+_SUFFIX: Final = ".snapshot"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Tensors by name, on the CPU, and plain data that JSON can hold."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+class DamagedError(Exception):
+    """A file that is no whole snapshot; the message says why."""
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
+    """Write the next snapshot beside, flush it, rename it, and remove those that are not kept.
+
+    Raises OSError where it cannot be written; then the earlier snapshots are as they were and nothing is left over.
+    """
+    folder.mkdir(exist_ok=True)
+    numbers = [_number(path) for path in snapshots(folder)]
+    path = folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
+    write_whole(path, _packed(snapshot))
+    for old in snapshots(folder)[:-KEPT]:
+        with suppress(OSError):
+            old.unlink()
+    return path
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """The snapshots of a folder, oldest first."""
+    return sorted((path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit()), key=_number)
+
+
+def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
+    """The last snapshot that is whole, None where there is none at all; and one line for each damaged one before it.
+
+    Raises `UserError` where there are snapshots and all are damaged.
+    """
+    lines: list[str] = []
+    found = snapshots(folder)
+    for path in reversed(found):
+        try:
+            return read_snapshot(path), lines
+        except DamagedError as error:
+            lines.append(f"{path} is damaged ({error}) and is not used; the one before it is")
+    if found:
+        fix = "start the run again in another folder; what it has evaluated so far stays here"
+        raise UserError("none of its snapshots is whole", where=str(folder), fix=fix)
+    return None, []
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """A snapshot. Raises `DamagedError` for a file that is cut short, altered or no snapshot."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise DamagedError(str(error).partition("\n")[0]) from None
+    if about.get("format") != FORMAT or "state" not in about:
+        raise DamagedError("it is no snapshot of this version")
+    if about.get("crc32") != _checksum(tensors, about["state"]):
+        raise DamagedError("its checksum does not match what it holds")
+    return Snapshot(tensors, json.loads(about["state"]))
+
+
+def _packed(snapshot: Snapshot) -> bytes:
+    # Clones, since safetensors refuses tensors that share memory.
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
+    state = json.dumps(snapshot.state)
+    return save(tensors, {"format": FORMAT, "state": state, "crc32": _checksum(tensors, state)})
+
+
+def _checksum(tensors: Mapping[str, Tensor], state: str) -> str:
+    found = zlib.crc32(state.encode())
+    for name in sorted(tensors):
+        found = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), found)
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)

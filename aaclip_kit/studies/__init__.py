@@ -1,0 +1,1 @@
+"""Measurements beside training: what cross-attention does to the adapters' gradient."""

@@ -1,0 +1,146 @@
+"""Cross-attention stages in other settings, with the same weights, for measurements."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from ..contracts.errors import UserError, UserErrors
+from ..contracts.options import TOWERS, StageOptions, TowerName
+from ..contracts.stage import AttentionStage
+from ..experiment import Chosen
+from ..experiment.faults import explain
+from ..experiment.schema import TextContextForm
+from ..model.build import stage_setting
+from ..run.assemble import Run
+
+Places = dict[tuple[str, int], AttentionStage | None]
+"""What stands at the places (name, block) of a tower's cross-attention stages; None where one is off."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How stages are set. None: as each has it in the file, or without meaning for them."""
+
+    scale: float | None
+    norm_matched: bool | None
+    text_context: TextContextForm | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Cross-attention stages of a tower that are on together, the others off; `own` is the file's setting of them."""
+
+    tower: TowerName
+    stages: tuple[str, ...]
+    own: Setting
+    settings: tuple[Setting, ...]
+    """All that are to be measured, `own` among them."""
+
+
+def subjects_of(run: Run, scales: Sequence[float]) -> list[Subject]:
+    """What can be measured: for each tower with adapters, its cross-attention stages together and each of several.
+
+    Raises `UserError` where there is nothing, and for a scale that a stage does not take.
+    """
+    found: list[Subject] = []
+    for tower in TOWERS:
+        kinds = {name: stage.context_kind for _, name, stage in run.detector.sites.of(tower)}
+        attending = tuple(name for name, kind in kinds.items() if kind != "none")
+        if not attending or len(attending) == len(kinds):
+            continue
+        groups = [attending, *((name,) for name in attending if len(attending) > 1)]
+        for group in groups:
+            found.append(_subject(run, tower, group, "text" in {kinds[name] for name in group}, scales))
+    if not found:
+        problem = "no tower has a cross-attention stage and an adapter, so there is nothing to measure"
+        fix = "give stages such as those of experiments/feedback.toml: text_to_image or image_to_text, and adapters"
+        raise UserError(problem, where="stages", fix=fix)
+    return found
+
+
+def unvaried(run: Run, subject: Subject) -> list[str]:
+    """Of `scale` and `norm_matched`, what a stage of the subject has no option for, as NAME.OPTION."""
+    return [
+        f"{name}.{option}"
+        for name in subject.stages
+        for option in ("scale", "norm_matched")
+        if option not in type(run.experiment.stages[name].options).model_fields
+    ]
+
+
+def all_off(run: Run, tower: TowerName) -> Places:
+    """No cross-attention stage of the tower acts."""
+    return {(name, block): None for block, name, stage in run.detector.sites.of(tower) if stage.context_kind != "none"}
+
+
+def variant(run: Run, subject: Subject, setting: Setting) -> Places:
+    """The subject's stages, built anew in a setting around the very weights that they have; the others off."""
+    return all_off(run, subject.tower) | {
+        (name, block): _rebuilt(run, name, block, stage, setting)
+        for block, name, stage in run.detector.sites.of(subject.tower)
+        if name in subject.stages
+    }
+
+
+@contextmanager
+def standing_in(run: Run, tower: TowerName, places: Places, form: TextContextForm | None) -> Iterator[None]:
+    """For a while, these stages in the tower, and the text context in this form (None: as the file has it)."""
+    text, kept = run.detector.text, run.detector.text.context_form
+    text.context_form = form or kept
+    try:
+        with run.detector.sites.standing_in(tower, places):
+            yield
+    finally:
+        text.context_form = kept
+
+
+def _subject(run: Run, tower: TowerName, names: tuple[str, ...], reads_text: bool, scales: Sequence[float]) -> Subject:
+    chosen = [run.experiment.stages[name] for name in names]
+    own_form = run.experiment.file.model.text_context if reads_text else None
+    own = Setting(_common(chosen, "scale"), _common(chosen, "norm_matched"), own_form)
+    forms: tuple[TextContextForm | None, ...] = ("unit", "raw") if reads_text else (None,)
+    varied = product(
+        (True, False) if _any_has(chosen, "norm_matched") else (None,),
+        forms,
+        scales if _any_has(chosen, "scale") else (None,),
+    )
+    grid = (Setting(scale, matched, form) for matched, form, scale in varied)
+    # Several stages that differ have no common value; then the grid need not hold the file's own setting.
+    settings = tuple(dict.fromkeys([*grid, own]))
+    for setting in settings:
+        for name, one in zip(names, chosen, strict=True):
+            _options(one, setting, name)
+    return Subject(tower, names, own, settings)
+
+
+def _any_has(chosen: Sequence[Chosen], option: str) -> bool:
+    return any(option in type(one.options).model_fields for one in chosen)
+
+
+def _common(chosen: Sequence[Chosen], option: str) -> Any:
+    """The value that all of them have; None where they differ or have no such option."""
+    values = {getattr(one.options, option, None) for one in chosen}
+    return values.pop() if len(values) == 1 else None
+
+
+def _options(chosen: Chosen, setting: Setting, name: str) -> StageOptions:
+    wanted = {"scale": setting.scale, "norm_matched": setting.norm_matched}
+    model = cast(type[StageOptions], type(chosen.options))
+    changes = {key: value for key, value in wanted.items() if value is not None and key in model.model_fields}
+    try:
+        return model.model_validate({**chosen.options.model_dump(), **changes})
+    except ValidationError as error:
+        raise UserErrors(explain(error, model, "--scales", f"stages.{name}")) from None
+
+
+def _rebuilt(run: Run, name: str, block: int, stage: AttentionStage, setting: Setting) -> AttentionStage:
+    chosen = run.experiment.stages[name]
+    options = _options(chosen, setting, name)
+    site = stage_setting(run.detector.backbone, options.tower, block)
+    built: AttentionStage = chosen.component.build(options, site)
+    built.load_state_dict(stage.state_dict(keep_vars=True), assign=True)
+    return built.to(run.place.device).train(stage.training)

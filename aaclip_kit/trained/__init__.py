@@ -1,1 +1,0 @@
-"""A trained model: its checkpoint, its thresholds, and its use."""

@@ -1,0 +1,73 @@
+"""The losses of a phase: what each is given, its weight, and the terms that come back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..contracts.loss import Loss, LossInput
+from ..contracts.options import TowerName
+from ..distributed.collectives import UNSHARED, Portion
+from ..model.plugin_faults import component_of, run_loss
+
+
+@dataclass
+class WeightedLosses:
+    """The losses of one phase by the experiment file's names, with their weights."""
+
+    losses: dict[str, tuple[Loss, float]] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    """The plugin that each loss is of."""
+
+    @property
+    def needs(self) -> set[str]:
+        """Names of everything that any of them asks for."""
+        return {name for loss, _ in self.losses.values() for name in loss.needs}
+
+    def __call__(self, named: dict[str, Tensor | dict[int, Tensor]], portion: Portion = UNSHARED) -> dict[str, Tensor]:
+        """Weighted terms, named LOSS/TERM; of several ranks, those whose gradients add up to the whole batch's."""
+        terms = {}
+        for name, (loss, weight) in self.losses.items():
+            where = f"loss {name} {component_of(loss, self.owners.get(name, ''))}"
+            given: Mapping[str, Tensor | dict[int, Tensor]] = {key: named[key] for key in loss.needs}
+            if loss.over_batch == "mean":
+                weight *= portion.weight
+            else:
+                given = {key: _gathered(value, portion) for key, value in given.items()}
+            found = run_loss(loss, given, where)
+            terms.update({f"{name}/{term}": weight * value for term, value in found.items()})
+        return terms
+
+    def addends(self, terms: dict[str, Tensor], portion: Portion) -> dict[str, Tensor]:
+        """Terms to be added up over the ranks, for the report: every rank has those of a joint loss whole."""
+        if not portion.shared or portion.ranks.is_first:
+            return terms
+        joint = {name for name, (loss, _) in self.losses.items() if loss.over_batch == "joint"}
+        return {
+            name: torch.zeros_like(value) if name.partition("/")[0] in joint else value for name, value in terms.items()
+        }
+
+
+MADE: dict[TowerName, frozenset[LossInput]] = {
+    "text": frozenset({"level_probabilities", "text_features", "masks", "labels"}),
+    "vision": frozenset({"level_probabilities", "detection_logits", "text_features", "masks", "labels"}),
+}
+"""What losses can ask for in each phase."""
+
+TRAINED: dict[TowerName, frozenset[LossInput]] = {
+    "text": frozenset({"level_probabilities", "text_features"}),
+    "vision": frozenset({"level_probabilities", "detection_logits"}),
+}
+"""The part of it that depends on what the phase trains."""
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """The objective: the sum of all terms, in float32."""
+    return torch.stack([value.float() for value in terms.values()]).sum()
+
+
+def _gathered(value: Tensor | dict[int, Tensor], portion: Portion) -> Tensor | dict[int, Tensor]:
+    if isinstance(value, dict):
+        return {level: portion.gathered(part) for level, part in value.items()}
+    return portion.gathered(value)

@@ -1,0 +1,53 @@
+"""Stored thresholds: which changes of an experiment they bear."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from aaclip_kit.checkpoints.find_checkpoint import find_trained
+from aaclip_kit.checkpoints.thresholds import SCORING, changed_keys, stored_thresholds
+from aaclip_kit.experiment import load, resolved_toml
+from aaclip_kit.experiment.schema import Switches
+from aaclip_kit.plugin_host.discovery import discover
+
+NOT_SCORING = {
+    *("text_loss_levels", "dropout", "checkpoint_mismatch", "checkpoint_format"),
+    *("one_label_auroc", "quoted_loop", "score_normalisation"),
+}
+
+
+def test_every_switch_acts_on_raw_scores_or_not() -> None:
+    assert {*SCORING["switches"], *NOT_SCORING} == set(Switches.model_fields)
+
+
+def test_what_does_not_act_on_scores_and_a_moved_backbone_are_no_change(trained: Path, tmp_path: Path) -> None:
+    own = find_trained(trained, discover()).experiment
+    (tmp_path / "moved").mkdir()
+    model = Path(own.file.backbone["model"])
+    moved = shutil.copytree(model, tmp_path / "moved" / model.name)
+    free = [f"backbone.model={moved}", "evaluation.batch_size=2", "evaluation.heatmaps=0", "switches.dropout=false"]
+    found = find_trained(trained, discover(), overrides=[*free, "seed=5", "scheduler.text_epochs=[2, 2]"])
+    assert changed_keys(resolved_toml(own), found.experiment) == []
+    stored = stored_thresholds(found)
+    assert stored.image is not None and stored.map is not None and stored.reasons == {}
+    renamed = shutil.copytree(model, tmp_path / "moved" / "other")
+    found = find_trained(trained, discover(), overrides=[f"backbone.model={renamed}"])
+    assert stored_thresholds(found).reasons.keys() == {"image", "map"}
+
+
+def test_another_experiment_of_the_same_kind_and_one_of_another(trained: Path, small_experiment: Path) -> None:
+    """The file leaves the levels to the backbone; the copy in the checkpoint spells them out."""
+    assert stored_thresholds(find_trained(trained, discover(), small_experiment)).reasons == {}
+    assert load(small_experiment, discover()).file.model.levels is None
+    text = small_experiment.read_text().replace('"image_to_text"\n', '"image_to_text"\nscale = 0.4\n')
+    small_experiment.write_text(text)
+    found = stored_thresholds(find_trained(trained, discover(), small_experiment))
+    assert (found.image, found.map) == (None, None)
+    assert "stages.image_to_text.scale is 0.4" in found.reasons["map"]
+
+
+def test_the_domain_matters_to_what_the_blur_acts_on(trained: Path) -> None:
+    own = find_trained(trained, discover())
+    assert stored_thresholds(own, "medical").reasons.keys() == {"image", "map"}
+    assert stored_thresholds(own, "industrial").reasons == {}

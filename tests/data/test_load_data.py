@@ -1,0 +1,253 @@
+"""The data sets of a run: bad images, shots, what roles may not share, and what the manifest and the user are told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aaclip_kit import UserError, UserErrors
+from aaclip_kit.data.load_data import Data, load_data
+from aaclip_kit.experiment import load
+from aaclip_kit.plugin_host.discovery import discover
+
+from ..conftest import write_class
+from ..run.test_loop import run_file
+
+Loaded = Callable[..., Data]
+
+
+@pytest.fixture
+def data(tmp_path: Path, defects: Path) -> Path:
+    return Path(shutil.copytree(defects, tmp_path / "data"))
+
+
+@pytest.fixture
+def loaded(small_experiment: Path, data: Path) -> Loaded:
+    """The small experiment's data sets, from a copy that a test may damage."""
+
+    def read(*overrides: str) -> Data:
+        roots = [f"data.train.root={data}", f"data.test.root={data}"]
+        return load_data(load(small_experiment, discover(), [*roots, *overrides]))
+
+    return read
+
+
+def test_roles_have_sets_prints_records_and_no_notes(loaded: Loaded) -> None:
+    found = loaded()
+    assert list(found.sets) == list(found.prints) == list(found.records) == ["train", "test"]
+    assert found.notes == ()
+    for role, print_ in found.prints.items():
+        assert found.records[role] == {**print_.as_record(), "notes": []}
+
+
+# Bad images.
+
+
+def damage(data: Path, count: int, name: str = "red_cloth") -> list[Path]:
+    bad = sorted((data / name / "test").rglob("*.png"))[-count:]
+    for image in bad:
+        image.write_text("no image")
+    return bad
+
+
+def test_bad_images_of_every_role_are_named_together(loaded: Loaded, data: Path) -> None:
+    bad = damage(data, 2) + damage(data, 1, "green_wood")
+    with pytest.raises(UserErrors) as caught:
+        loaded()
+    assert [fault.where for fault in caught.value.faults] == [str(path) for path in bad]
+
+
+def test_skipped_images_are_counted_named_and_recorded(loaded: Loaded, data: Path) -> None:
+    bad = damage(data, 2)
+    found = loaded("data.train.on_bad_image=skip")
+    assert len(found.sets["train"].samples) == 6
+    assert found.records["train"]["count"] == 6
+    assert found.records["train"]["skipped"] == [
+        {
+            "file": str(path),
+            "problem": "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF or WebP",
+        }
+        for path in bad
+    ]
+    (note,) = found.notes
+    assert note.startswith("data.train: 2 bad images are left out: ")
+    assert all(str(path) in note for path in bad)
+    assert found.records["train"]["notes"] == [note.removeprefix("data.train: ")]
+    assert "skipped" not in found.records["test"]
+
+
+def test_one_role_may_skip_while_another_stops(loaded: Loaded, data: Path) -> None:
+    bad = [*damage(data, 1), *damage(data, 1, "green_wood")]
+    with pytest.raises(UserError) as caught:
+        loaded("data.train.on_bad_image=skip")
+    assert caught.value.where == str(bad[1])
+
+
+def test_many_skipped_images_are_cut_short_in_the_note_alone(loaded: Loaded, data: Path) -> None:
+    write_class(data, "blue", 2, seed=5)
+    damage(data, 7, "blue")
+    damage(data, 7)
+    found = loaded("data.train.on_bad_image=skip", "data.train.classes=[red_cloth, blue]")
+    assert "14 bad images" in found.notes[0]
+    assert "; and 4 more" in found.notes[0]
+    assert len(found.records["train"]["skipped"]) == 14
+
+
+def test_nothing_left_is_an_error(loaded: Loaded, data: Path) -> None:
+    damage(data, 8)
+    with pytest.raises(UserError, match="the data set has no images") as caught:
+        loaded("data.train.on_bad_image=skip")
+    assert caught.value.where == "data.train"
+
+
+def test_rows_of_a_manifest_are_refused_or_skipped_alike(loaded: Loaded, data: Path) -> None:
+    rows = [{"image_path": f"green_wood/test/good/00{n}.png", "label": 0, "class_name": "green_wood"} for n in range(2)]
+    rows += [{**rows[0], "image_path": "gone.png"}, {**rows[1]}]
+    (data / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    chosen = ["data.test.use=manifest", f"data.test.manifest={data / 'list.jsonl'}"]
+    with pytest.raises(UserErrors) as caught:
+        loaded(*chosen)
+    assert [str(fault.where).partition(", ")[2] for fault in caught.value.faults] == ["line 3", "line 4"]
+    found = loaded(*chosen, "data.test.on_bad_image=skip")
+    assert len(found.sets["test"].samples) == 2
+    assert len(found.records["test"]["skipped"]) == 2
+
+
+# Shots.
+
+
+def test_shots_are_drawn_by_the_seed_and_recorded(loaded: Loaded) -> None:
+    shots = "data.train.shots={normal=2, anomalous=1}"
+    found = loaded(shots)
+    assert [sample.label for sample in found.sets["train"].samples] == [0, 0, 1]
+    files = {"red_cloth": [str(sample.image) for sample in found.sets["train"].samples]}
+    assert found.records["train"]["shots"] == {"normal": 2, "anomalous": 1, "files": files}
+    assert found.records["train"]["counts"] == {"red_cloth": {"anomalous": 1, "normal": 2}}
+    assert loaded(shots) == found
+    assert len({str(loaded(shots, f"seed={seed}").records["train"]["shots"]) for seed in range(6)}) > 1
+    assert len(found.sets["test"].samples) == 8
+
+
+def test_too_few_images_for_the_shots(loaded: Loaded) -> None:
+    with pytest.raises(UserError) as caught:
+        loaded("data.train.shots={normal=5, anomalous=1}")
+    assert caught.value.where == "data.train.shots.normal"
+
+
+def test_shots_are_drawn_from_what_is_sound(loaded: Loaded, data: Path) -> None:
+    damage(data, 2)
+    found = loaded("data.train.on_bad_image=skip", "data.train.shots={normal=4, anomalous=2}")
+    assert len(found.sets["train"].samples) == 6
+
+
+@pytest.mark.parametrize("shots", ["{normal=0, anomalous=2}", "{normal=2, anomalous=0}"])
+def test_a_run_trains_on_images_of_one_label(small_experiment: Path, tmp_path: Path, shots: str) -> None:
+    one = ["scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]"]
+    metrics, watcher = run_file(small_experiment, tmp_path / "run", f"data.train.shots={shots}", *one)
+    assert len(watcher.steps) == 2
+    assert metrics["loops"][0]["mean"]["image_auroc"] is not None
+
+
+# What roles share.
+
+
+def copy_one(data: Path) -> None:
+    shutil.copy(data / "red_cloth" / "test" / "good" / "000.png", data / "green_wood" / "test" / "good" / "zzz.png")
+
+
+def test_a_shared_image_is_refused_or_allowed_and_said(loaded: Loaded, data: Path) -> None:
+    copy_one(data)
+    with pytest.raises(UserError, match=r"data\.train and data\.test share 1 images by content") as caught:
+        loaded()
+    assert caught.value.where == "data.train / data.test"
+    assert "allow_overlap" in str(caught.value.fix)
+    found = loaded("data.allow_overlap=true")
+    assert (found.records["test"]["overlap_allowed"], found.records["test"]["shared_images"]) == (True, 1)
+    assert "overlap_allowed" not in found.records["train"]
+    (note,) = found.notes
+    assert note.startswith("data.test: allow_overlap is set: data.train and data.test share 1 images by content: ")
+    assert "zzz.png" in note
+
+
+def test_masks_may_be_shared(loaded: Loaded, data: Path) -> None:
+    masks = [data / name / "ground_truth/spot/000_mask.png" for name in ("red_cloth", "green_wood")]
+    assert masks[0].read_bytes() == masks[1].read_bytes()
+    loaded()
+
+
+def test_images_shared_with_two_roles_count_once(loaded: Loaded, data: Path) -> None:
+    copy_one(data)
+    write_class(data, "third", 2, seed=7)
+    shutil.copy(data / "green_wood/test/good/zzz.png", data / "third/test/good/yyy.png")
+    shutil.copy(data / "green_wood/test/good/001.png", data / "third/test/good/xxx.png")
+    validation = ["data.validation.use=folder", f"data.validation.root={data}", "data.validation.classes=[third]"]
+    found = loaded("data.allow_overlap=true", *validation)
+    assert found.records["validation"]["shared_images"] == 1
+    assert found.records["test"]["shared_images"] == 2
+
+
+def test_the_same_data_set_in_two_roles_is_refused_even_without_a_shared_image(loaded: Loaded, data: Path) -> None:
+    """Shots can make the same folder differ in content."""
+    same = [f"data.{role}.classes=[red_cloth]" for role in ("train", "test")]
+    shots = ["data.train.shots={normal=4, anomalous=0}", "data.test.shots={normal=0, anomalous=4}"]
+    with pytest.raises(UserError, match="are the same data set with the same options"):
+        loaded(*same, *shots)
+    found = loaded(*same, *shots, "data.allow_overlap=true")
+    assert (found.records["test"]["overlap_allowed"], found.records["test"]["shared_images"]) == (True, 0)
+
+
+def test_a_public_data_set_may_not_have_two_roles(loaded: Loaded, data: Path) -> None:
+    for folder, name in (("red_cloth", "tubes"), ("green_wood", "connector")):
+        (data / folder).rename(data / name)
+    public = [f"data.{role}.use=mpdd" for role in ("train", "test")]
+    public += ["data.train.classes=[tubes]", "data.test.classes=[connector]"]
+    with pytest.raises(UserError, match=r"data\.train and data\.test are both the data set mpdd"):
+        loaded(*public)
+    assert loaded(*public, "data.allow_overlap=true").records["test"]["shared_images"] == 0
+
+
+def test_classes_that_roles_share_are_noted(loaded: Loaded, data: Path) -> None:
+    write_class(data.parent / "other", "red_cloth", 0, seed=9)
+    found = loaded(f"data.test.root={data.parent / 'other'}", "data.test.classes=[red_cloth]")
+    assert found.notes == ("data.test: not zero-shot: data.train has classes of the same name: red_cloth",)
+
+
+# What results cannot say.
+
+
+def test_test_data_without_masks_run_and_are_noted(loaded: Loaded, data: Path) -> None:
+    shutil.rmtree(data / "green_wood" / "ground_truth")
+    assert loaded().notes == ("data.test: no masks in green_wood: image-level results only",)
+
+
+def test_a_run_says_and_records_all_of_it(small_experiment: Path, data: Path, tmp_path: Path) -> None:
+    copy_one(data)
+    (bad, *_) = damage(data, 1)
+    shutil.rmtree(data / "green_wood" / "ground_truth")
+    roots = [f"data.train.root={data}", f"data.test.root={data}"]
+    chosen = ["data.allow_overlap=true", "data.train.on_bad_image=skip", "data.train.shots={normal=4, anomalous=2}"]
+    metrics, _ = run_file(small_experiment, tmp_path / "run", *roots, *chosen)
+    record = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]
+    assert record["test"]["overlap_allowed"] is True
+    assert record["train"]["skipped"][0]["file"] == str(bad)
+    assert len(record["train"]["shots"]["files"]["red_cloth"]) == 6
+    assert "no masks in green_wood: image-level results only" in record["test"]["notes"]
+    (found,) = metrics["loops"][-1]["classes"].values()
+    assert found["pixel_auroc"] is None
+    assert found["image_auroc"] is not None
+
+
+def test_a_class_of_one_label_is_noted(loaded: Loaded, data: Path) -> None:
+    shutil.rmtree(data / "green_wood" / "test" / "good")
+    assert loaded().notes == ("data.test: no normal images in green_wood: image AUROC undefined",)
+
+
+def test_black_masks_are_noted(loaded: Loaded, data: Path) -> None:
+    Image.new("L", (40, 40)).save(data / "green_wood" / "ground_truth" / "spot" / "001_mask.png")
+    (note,) = loaded().notes
+    assert note.startswith("data.test: 1 anomalous images have a mask that is all black; the first is ")

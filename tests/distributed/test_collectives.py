@@ -1,0 +1,123 @@
+"""Between two processes: what is gathered, added up and merged, and phases whose batches they share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aaclip_kit import Loss, TowerName
+from aaclip_kit.distributed.collectives import Portion, copy_first, merged, sum_gradients, summed
+from aaclip_kit.distributed.ranks import ALONE, Ranks
+from aaclip_kit.training.losses import WeightedLosses
+from aaclip_kit.training.phase import Phase
+from aaclip_kit.training.step import Step
+
+from ..build import build, phase_for, plan_for
+from ..helpers import assert_close
+from .two import in_two
+
+ROWS = torch.arange(15.0).reshape(5, 3)
+"""Five images' rows; two ranks have three and two of them."""
+
+
+def exchanged(ranks: Ranks) -> dict[str, Any]:
+    """What each function gives on a rank."""
+    own = ROWS[ranks.shares(5)[ranks.rank]].clone().requires_grad_()
+    whole = Portion(ranks, 5).gathered(own)
+    whole.pow(3).sum().backward()
+    one = ROWS[:1].clone().requires_grad_()
+    single = Portion(ranks, 1).gathered(one)
+    single.pow(2).sum().backward()
+    both, first, none = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    double = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    both.grad, double.grad = torch.full((2,), ranks.rank + 1.0), torch.ones(1, dtype=torch.float64)
+    if ranks.is_first:
+        first.grad = torch.tensor([5.0, 7.0])
+    sum_gradients(ranks, [both, first, none, double])
+    copied = torch.full((2,), float(ranks.rank))
+    copy_first(ranks, [copied])
+    return {
+        "whole": whole.detach(), "own": own.grad, "single": single.detach(), "one": one.grad, "copied": copied,
+        "gradients": [parameter.grad for parameter in (both, first, none, double)],
+        "merged": merged(ranks, {"rank": ranks.rank}), "summed": summed(ranks, torch.tensor([ranks.rank + 1.0])),
+    }  # fmt: skip
+
+
+def test_what_two_processes_tell_one_another(tmp_path: Path) -> None:
+    found = in_two(tmp_path, exchanged)
+    expected = 3 * ROWS**2
+    assert_close(torch.cat([found[0]["own"], found[1]["own"]]), expected)
+    for rank in found:
+        assert_close(rank["whole"], ROWS)
+        assert_close(rank["single"], ROWS[:1])
+        both, first, none, double = rank["gradients"]
+        assert_close(both, [3.0, 3.0])
+        assert_close(first, [5.0, 7.0])
+        assert none is None and double.dtype == torch.float64 and double.item() == 2
+        assert rank["merged"] == [{"rank": 0}, {"rank": 1}]
+        assert rank["summed"].item() == 3
+        assert_close(rank["copied"], [0.0, 0.0])
+    assert_close(found[0]["one"], 2 * ROWS[:1])
+    assert_close(found[1]["one"], torch.zeros(1, 3))  # its share of one image is empty
+
+
+def test_a_process_alone_keeps_what_it_has() -> None:
+    rows, parameter = ROWS.clone(), nn.Parameter(torch.ones(1))
+    sum_gradients(ALONE, [parameter])
+    assert Portion(ALONE, 5).gathered(rows) is rows and Portion(ALONE, 5).weight == 1
+    assert merged(ALONE, rows)[0] is rows and summed(ALONE, rows) is rows and parameter.grad is None
+
+
+class Spread(Loss):
+    """Of the batch as a whole: no mean over its images. Every image and both kinds of targets count."""
+
+    needs = ("level_probabilities", "text_features", "masks", "labels")
+
+    def forward(self, **named: Any) -> dict[str, Tensor]:
+        anomalous = torch.stack([found[:, 1].mean(dim=(1, 2)) for found in named["level_probabilities"].values()])
+        against = named["masks"].mean(dim=(1, 2, 3)) + named["labels"]
+        return {"spread": 10 * (anomalous - against).std(), "text": named["text_features"].mean(dim=0).pow(3).sum()}
+
+
+SETTINGS: dict[str, tuple[TowerName, int, tuple[str, ...]]] = {
+    "text": ("text", 7, ()),  # a last batch of one image: nothing is left for the second process
+    "text, mean context": ("text", 3, ("switches.image_context=batch_mean",)),
+    "vision": ("vision", 3, ()),
+}
+
+
+def shared_phase(ranks: Ranks, path: Path, setting: str) -> tuple[list[Step], dict[str, Tensor]]:
+    """One epoch of a phase with losses of both kinds; what its steps report, and the weights that it leaves."""
+    tower, size, overrides = SETTINGS[setting]
+    run = build(path, "switches.dropout=false", *overrides)
+    built = run.losses[tower]
+    losses = WeightedLosses({**built.losses, "spread": (Spread(), 0.5)})
+    phase: Phase = phase_for(run, plan_for(tower, batch_size=size), losses)
+    phase.batches = replace(phase.batches, ranks=ranks)
+    steps: list[Step] = []
+    phase.run(steps.append)
+    return steps, {name: value.detach() for name, value in run.detector.trained_parameters(tower).items()}
+
+
+def shared_phases(ranks: Ranks, path: Path) -> dict[str, tuple[list[Step], dict[str, Tensor]]]:
+    """All of them, in one pair of processes."""
+    return {setting: shared_phase(ranks, path, setting) for setting in SETTINGS}
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path, small_experiment: Path) -> None:
+    first, second = in_two(tmp_path, shared_phases, small_experiment)
+    for setting in SETTINGS:
+        steps, _ = shared_phase(ALONE, small_experiment, setting)
+        for step, other in zip(steps, first[setting][0], strict=True):
+            assert_close(other.loss, step.loss, rtol=1e-5)
+            assert other.terms.keys() == step.terms.keys()
+            assert_close(list(other.terms.values()), list(step.terms.values()), rtol=1e-5)
+            # Float32 sums of many products, in another order.
+            assert_close(list(other.gradient_norms.values()), list(step.gradient_norms.values()), rtol=1e-4)
+        assert second[setting][0] == first[setting][0]
+        weights, others = first[setting][1], second[setting][1]
+        assert all(torch.equal(weights[name], others[name]) for name in weights)

@@ -1,0 +1,207 @@
+"""Frozen and trained image features against plain passes, one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import leaky_relu, normalize
+
+from aaclip_kit import AttentionStage, Context
+from aaclip_kit.model.anomaly_map import score
+from aaclip_kit.model.image_tower import ImageFeatures
+from aaclip_kit.run.assemble import Run
+
+from ..build import build, images_for
+from ..helpers import assert_close
+
+LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
+CLASSES = ("red_cloth", "green_wood", "red_cloth", "green_wood", "green_wood")
+
+
+@pytest.fixture
+def run(small_experiment: Path) -> Run:
+    return build(small_experiment, LONG_NAME)
+
+
+def plain_tokens(run: Run, images: Tensor, blocks: int, surgery: str = "none") -> Tensor:
+    """Vision tokens after the first `blocks` blocks of the untouched backbone, normed."""
+    backbone = run.detector.backbone
+    x = backbone.embed_image(images)
+    for block in range(blocks):
+        x = backbone.vision_block(block, x, surgery if block >= backbone.surgery_start else "none")
+    return backbone.finish_vision(x)
+
+
+def staged_tokens(run: Run, image: Tensor, name: str, blocks: int, attention: bool = True) -> Tensor:
+    """Normed tokens `[V, Dv]` of one image after the first `blocks` blocks, all stages acting."""
+    detector = run.detector
+    contexts = {
+        "text": detector.text.text_context((name,), padding=False),
+        "image": Context(detector.image.frozen(image[None], (2,)).levels[2]),
+    }
+    x = detector.backbone.embed_image(image[None])
+    for block in range(blocks):
+        x = detector.backbone.vision_block(block, x)
+        for at, _, stage in detector.sites.of("vision"):
+            if at == block and stage.context_kind == "none":
+                x = stage(x, None)
+            elif at == block and attention:
+                x = stage(x, contexts[stage.context_kind])
+    return detector.backbone.finish_vision(x)[0]
+
+
+def class_embedding(run: Run, images: Tensor) -> Tensor:
+    backbone = run.detector.backbone
+    return normalize(plain_tokens(run, images, backbone.vision.depth)[:, 0] @ backbone.clip.visual.proj, dim=-1)
+
+
+@pytest.mark.parametrize("surgery", ["tokens", "batch"])
+def test_frozen_features_equal_two_plain_passes(small_experiment: Path, surgery: str) -> None:
+    run = build(small_experiment, f"switches.surgery_attention={surgery}")
+    images = images_for(run, 3)
+    found = run.detector.image.frozen(images, run.detector.levels)
+    embedding = class_embedding(run, images)
+    assert_close(found.detection, embedding)
+    for level in (2, 4, 6, 8):
+        patches = plain_tokens(run, images, level, surgery)[:, 1:] @ run.detector.backbone.clip.visual.proj
+        assert_close(found.levels[level], normalize(patches, dim=-1) + embedding[:, None])
+
+
+def test_class_embedding_is_the_backbones_own(run: Run) -> None:
+    images = images_for(run, 2)
+    encoded = normalize(run.detector.backbone.clip.encode_image(images), dim=-1)
+    assert_close(run.detector.image.class_embedding(images), encoded)
+    assert_close(run.detector.image.frozen(images, (2,)).detection, encoded)
+
+
+@pytest.mark.parametrize("levels", [(2,), (4,), (1, 5)])
+def test_frozen_features_of_some_levels_are_those_of_all(run: Run, levels: tuple[int, ...]) -> None:
+    images = images_for(run, 2)
+    every = run.detector.image.frozen(images, tuple(range(1, 9))).levels
+    found = run.detector.image.frozen(images, levels).levels
+    assert list(found) == list(levels)
+    for level in levels:
+        assert_close(found[level], every[level])
+
+
+@pytest.mark.parametrize("blocks", [0, 8])
+def test_surgery_can_act_in_no_block_or_in_all(small_experiment: Path, blocks: int) -> None:
+    run = build(small_experiment, f"backbone.surgery_blocks={blocks}")
+    images = images_for(run, 2)
+    found = run.detector.image.frozen(images, (4,)).levels[4]
+    patches = plain_tokens(run, images, 4, "tokens")[:, 1:] @ run.detector.backbone.clip.visual.proj
+    assert_close(found, normalize(patches, dim=-1) + class_embedding(run, images)[:, None])
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_a_level_is_the_output_of_its_first_blocks_with_their_stages(run: Run, attention: bool) -> None:
+    images, heads = images_for(run, len(CLASSES)), run.detector.heads
+    found = run.detector.image_features(images, CLASSES, attention)
+    assert list(found.levels) == [2, 4, 6, 8]
+    for place, name in enumerate(CLASSES):
+        for level in found.levels:
+            tokens = staged_tokens(run, images[place], name, level, attention)[1:]
+            expected = normalize(tokens @ heads.segmentation[str(level)].linear.weight.T, dim=-1)
+            assert_close(found.levels[level][place], expected)
+        detection = staged_tokens(run, images[place], name, 8, attention)[1:] @ heads.detection.linear.weight.T
+        assert_close(found.detection[place], normalize(detection, dim=-1).mean(0))
+
+
+def test_trained_features_carry_the_frozen_class_embedding_and_no_gradient(run: Run) -> None:
+    images = images_for(run, len(CLASSES))
+    with run.detector.training_tower("vision"):
+        levels, context = run.detector.seen_by_text(images, CLASSES, True, {"text", "vision"})
+        assert run.detector.image_features(images, CLASSES, True).detection.requires_grad
+        assert not any(found.requires_grad for found in levels.values())
+    levels, context = run.detector.seen_by_text(images, CLASSES, True, {"text", "vision"})
+    expected = run.detector.image_features(images, CLASSES, True).levels
+    assert context is levels[2]
+    for level, found in levels.items():
+        assert_close(found, expected[level] + class_embedding(run, images)[:, None])
+
+
+def test_what_the_text_phase_sees_by_who_attends(run: Run) -> None:
+    images = images_for(run, 2)
+    see = run.detector.seen_by_text
+    frozen, context = see(images, CLASSES[:2], False, {"text", "vision"})
+    assert context is frozen[2]
+    assert_close(context, run.detector.image.frozen(images, (2,)).levels[2])
+    assert see(images, CLASSES[:2], False, {"vision"})[1] is None
+    with_attention = see(images, CLASSES[:2], True, {"text", "vision"})[0][8]
+    without = see(images, CLASSES[:2], True, {"text"})[0][8]
+    assert (with_attention - without).abs().max() > 1e-3
+
+
+def features_and_scores(run: Run, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
+    """Everything that an image is given: frozen, trained and seen features, text features, maps and scores."""
+    detector = run.detector
+    frozen = detector.image.frozen(images, detector.levels)
+    trained: ImageFeatures = detector.image_features(images, classes, True)
+    seen, context = detector.seen_by_text(images, classes, True, {"text", "vision"})
+    text = detector.text_features(classes, context)
+    scores = score(trained.levels, trained.detection, text, run.pixels.size, "industrial")
+    of_levels = [*frozen.levels.values(), *trained.levels.values(), *seen.values()]
+    return [*of_levels, trained.detection, text, scores.maps, scores.detection]
+
+
+@torch.no_grad()
+def alone_and_among_others(run: Run) -> list[tuple[Tensor, Tensor]]:
+    images = images_for(run, len(CLASSES))
+    together = features_and_scores(run, images, CLASSES)
+    pairs = []
+    for place, name in enumerate(CLASSES):
+        alone = features_and_scores(run, images[place : place + 1], (name,))
+        pairs += [(one[0], all_of_them[place]) for one, all_of_them in zip(alone, together, strict=True)]
+    return pairs
+
+
+def test_batch_mates_change_nothing_in_the_corrected_form(run: Run) -> None:
+    for alone, among in alone_and_among_others(run):
+        assert_close(alone, among, rtol=1e-5, atol=1e-5)
+
+
+def test_batch_mates_change_features_in_the_published_form(small_experiment: Path) -> None:
+    run = build(small_experiment, "profile=published")
+    images = images_for(run, 4)
+    together = run.detector.image.frozen(images, (8,)).levels[8]
+    alone = run.detector.image.frozen(images[:1], (8,)).levels[8]
+    change = (together[0] - alone[0]).norm() / alone[0].norm()
+    assert change > 0.01, "V-V attention over the batch mixes its images"
+    assert not all(torch.allclose(*pair, rtol=1e-5, atol=1e-5) for pair in alone_and_among_others(run))
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_projection_activation_acts_on_segmentation_and_detection(small_experiment: Path, active: bool) -> None:
+    run = build(small_experiment, f"model.projection_activation={str(active).lower()}")
+    heads, tokens = run.detector.heads, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(2))
+    for head, found in ((heads.segmentation["4"], heads.patches(4, tokens)), (heads.detection, None)):
+        projected = tokens @ head.linear.weight.T
+        expected = normalize(leaky_relu(projected, 0.01) if active else projected, dim=-1)
+        assert_close(heads.detect(tokens) if found is None else found, expected.mean(1) if found is None else expected)
+    text = tokens[..., :16]
+    assert_close(heads.text(text), leaky_relu(text @ heads.text.linear.weight.T, 0.01))
+
+
+class LooksAtPatches(AttentionStage):
+    """A vision stage that attends to the image context."""
+
+    context_kind = "image"
+
+    def forward(self, tokens: Tensor, context: Context | None) -> Tensor:
+        assert context is not None
+        return tokens + context.tokens.mean((1, 2))[:, None, None] * tokens.flip(-1)
+
+
+def test_a_vision_stage_may_attend_to_its_own_images_frozen_context(run: Run) -> None:
+    images, detector = images_for(run, 3), run.detector
+    before = detector.image_features(images, CLASSES[:3], True).levels
+    detector.sites.place("looking", "vision", 4, LooksAtPatches())
+    found = detector.image_features(images, CLASSES[:3], True).levels
+    assert_close(found[4], before[4])
+    assert (found[6] - before[6]).abs().max() > 1e-3
+    for place, name in enumerate(CLASSES[:3]):
+        tokens = staged_tokens(run, images[place], name, 6)[1:]
+        assert_close(found[6][place], detector.heads.patches(6, tokens[None])[0])

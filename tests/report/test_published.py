@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.report.results_section import FILE, references
+from aaclip_kit.report.results_section import PUBLISHED_METRICS as METRICS
+from aaclip_kit.report.results_section import published_section as section
+from aaclip_kit.report.run_files import RunFiles
+
+from ..conftest import SHARED
+from .folders import new_folder, read
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_of_a_public_data_set_each_figure_is_shown_with_source_and_kind(tmp_path: Path) -> None:
+    run = new_folder(tmp_path / "run")
+    _, page = read(run)
+    start = page.rows.index(["method", "AUROC", "AUPRO", "AP", "F1-max", "AUROC", "AP"])
+    assert page.rows[start + 1] == ["this run, loop 2", "0.700", "0.600", "0.350", "0.175", "-1", "-1"]
+    rows = {row[0]: row[1:] for row in page.rows[start + 2 :]}
+    assert rows["WinCLIP (re-run by others)AnomalyCLIP repository results figure; pixel AP and F1 VisualAD README"] == [
+        "0.796", "0.568", "0.054", "0.090", "0.781", "0.812",
+    ]  # fmt: skip
+    assert rows["UniADet (own table)UniADet README"] == ["-2", "-2", "0.327", "-2", "0.913", "-2"]
+    assert "not given by the source" in page.text
+    assert "means over 2 classes" in page.text
+    assert len([reference for reference in references() if reference.dataset == "visa"]) == sum(
+        "README" in name or "repository" in name or "issue" in name for name in rows
+    )
+
+
+def test_of_own_data_there_is_no_such_section(tmp_path: Path) -> None:
+    run = new_folder(tmp_path / "run")
+    run.write_experiment('name = "tiny"\n[data.test]\nuse = "folder"\n')
+    assert not section(RunFiles.read(run.path))["table"].rows
+    assert "Published figures" not in read(run)[1].text
+
+
+def test_the_packages_file_holds_fractions_of_one_with_a_source_each() -> None:
+    assert len(references()) > 20
+    for reference in references():
+        assert reference.method and reference.dataset and reference.source and reference.kind
+        values = [value for value in reference.values.values() if value is not None]
+        assert values and all(0 < value < 1 for value in values), reference
+        assert tuple(reference.values) == METRICS
+
+
+def test_each_data_set_is_one_that_an_experiment_can_name() -> None:
+    known = {component.name for component in discover().components.values() if component.kind == "data-set"}
+    assert {reference.dataset for reference in references()} <= known
+
+
+def test_the_packages_file_is_the_collected_one() -> None:
+    collected = SHARED / "references.csv"
+    if not collected.exists():
+        pytest.skip("the figures were collected in shared, which is not here")
+    own = (ROOT / "aaclip_kit" / "record" / FILE).read_text(encoding="utf-8")
+    assert list(csv.reader(own.splitlines())) == list(csv.reader(collected.read_text(encoding="utf-8").splitlines()))
