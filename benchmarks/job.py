@@ -153,7 +153,7 @@ def _run_phase(run: Run, tower: TowerName, turns: Turns, steps: int, store: Feat
 
     # Where the program runs ahead of the device, a step is reported when the next has been launched, and at the last
     # report there is none.
-    late = int(run.place.runs_ahead)
+    late = int(run.compute_device.runs_ahead)
     phase = phase_of(run, tower, steps + 1 + late, store)
     turns.begin()
     phase.run(report)
@@ -167,12 +167,12 @@ def _figures(turns: Turns, clock: Clock) -> dict[str, Any]:
 
 
 def _operations(run: Run) -> Operations:
-    return Operations(run.detector, run.data.sets["train"].classes)
+    return Operations(run.model, run.data.sets["train"].classes)
 
 
 def _evaluator(run: Run) -> Evaluator:
     file = run.experiment.file
-    return Evaluator(run.detector, run.place, run.pixels, file.evaluation, run.experiment.switches, file.workers)
+    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, run.experiment.switches, file.workers)
 
 
 def main() -> None:

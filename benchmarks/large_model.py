@@ -16,10 +16,10 @@ from PIL import Image
 
 from aaclip_kit import DataSet, Sample
 from aaclip_kit.data.loader import Pixels
-from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
-from aaclip_kit.model.build import build_detector
+from aaclip_kit.model.build import build_model
 from aaclip_kit.plugin_host.discovery import discover
 
 FILE = Path(__file__).parents[1] / "experiments" / "vitl_mvtec_to_visa.toml"
@@ -35,12 +35,12 @@ def main() -> None:
     data = DataSet((Sample(image, "object", 0),), {"object": "object"})
     torch.manual_seed(0)
     start = time.perf_counter()
-    detector = build_detector(experiment, data.real_names)
+    model = build_model(experiment, data.real_names)
     built = time.perf_counter()
-    backbone = detector.backbone
+    backbone = model.backbone
     pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
     evaluator = Evaluator(
-        detector, Place.choose("cpu", "fp32"), pixels, experiment.file.evaluation, experiment.switches
+        model, ComputeDevice.choose("cpu", "fp32"), pixels, experiment.file.evaluation, experiment.switches
     )
     (found,) = evaluator.scored_batches(data, "object", {"vision"}, trained=True)
     scored = time.perf_counter()

@@ -40,7 +40,7 @@ class Naive:
     @property
     def clip(self) -> Any:
         """The open_clip model."""
-        return self.run.detector.backbone.clip
+        return self.run.model.backbone.clip
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ class Naive:
     @contextmanager
     def all_gradients(self) -> Iterator[None]:
         """Every weight takes a gradient; afterwards only those that did before, and none holds one."""
-        weights = list(self.run.detector.parameters())
+        weights = list(self.run.model.parameters())
         before = [weight.requires_grad for weight in weights]
-        self.run.detector.requires_grad_(True)
+        self.run.model.requires_grad_(True)
         try:
             yield
         finally:
@@ -69,8 +69,8 @@ class Naive:
 
     def stage1(self, batch: Batch) -> Tensor:
         """Objective of a text step: frozen features twice (four passes), the batch's mean as context, padded text."""
-        detector, losses = self.run.detector, self.run.losses["text"]
-        levels = detector.levels
+        model, losses = self.run.model, self.run.losses["text"]
+        levels = model.levels
         with torch.no_grad():
             context = self.frozen(batch.images, levels[:1])[levels[0]].mean(dim=0, keepdim=True)
             seen = self.frozen(batch.images, levels)
@@ -115,23 +115,23 @@ class Naive:
 
     def trained(self, images: Tensor, context: Tensor | None) -> tuple[dict[int, Tensor], Tensor]:
         """Patch features by level and the detection feature of the trained vision side."""
-        detector, heads = self.run.detector, self.run.detector.heads
+        model, heads = self.run.model, self.run.model.heads
         outputs = self.image_pass(images, context=context, stages=True)
-        tokens = {level: self._normed(outputs[level - 1][:, 1:]) for level in detector.levels}
+        tokens = {level: self._normed(outputs[level - 1][:, 1:]) for level in model.levels}
         patches = {level: _unit(heads.segmentation[str(level)](found)) for level, found in tokens.items()}
-        return patches, _unit(heads.detection(tokens[detector.levels[-1]])).mean(dim=1)
+        return patches, _unit(heads.detection(tokens[model.levels[-1]])).mean(dim=1)
 
     def image_pass(
         self, images: Tensor, surgery: bool = False, context: Tensor | None = None, stages: bool = False
     ) -> list[Tensor]:
         """Tokens after each block of the whole vision tower."""
-        detector, visual = self.run.detector, self.clip.visual
+        model, visual = self.run.model, self.clip.visual
         patches = visual.conv1(images).flatten(2).transpose(1, 2)
         first = visual.class_embedding.expand(len(images), 1, -1)
         x = visual.ln_pre(torch.cat([first, patches], dim=1) + visual.positional_embedding)
         outputs = []
         for index, block in enumerate(visual.transformer.resblocks):
-            form = detector.switches.surgery_attention if surgery and index >= detector.backbone.surgery_start else ""
+            form = model.switches.surgery_attention if surgery and index >= model.backbone.surgery_start else ""
             x = _block(block, x, surgery=form)
             if stages:
                 x = self._stages_after("vision", index, x, context)
@@ -140,19 +140,19 @@ class Naive:
 
     def text_feature(self, name: str, context: Tensor | None) -> Tensor:
         """`[E, 2]`: the class's normal prompts and then its abnormal ones, each encoded over the whole length."""
-        detector, prompts = self.run.detector, self.run.detector.text.prompts
+        model, prompts = self.run.model, self.run.model.text.prompts
         row, states = prompts.rows[name], []
         for part in (slice(None, NORMAL_PROMPTS), slice(NORMAL_PROMPTS, None)):
             ends, x = prompts.ends[row, part], self._text_input(prompts.tokens[row, part])
             for index, block in enumerate(self.clip.transformer.resblocks):
                 x = self._stages_after("text", index, _block(block, x, causal=True), context)
-            features = detector.heads.text(self.clip.ln_final(x[torch.arange(len(ends)), ends]))
+            features = model.heads.text(self.clip.ln_final(x[torch.arange(len(ends)), ends]))
             states.append(_unit(_unit(features).mean(dim=0)))
         return torch.stack(states, dim=-1)
 
     def text_context(self, name: str) -> Tensor:
         """`[1, P * T, Dt]`: unit tokens of the class's prompts after the first block and its adapter, padding too."""
-        prompts = self.run.detector.text.prompts
+        prompts = self.run.model.text.prompts
         x = self._text_input(prompts.tokens[prompts.rows[name]])
         x = self._stages_after("text", 0, _block(self.clip.transformer.resblocks[0], x, causal=True), None)
         return _unit(x).flatten(0, 1)[None]
@@ -172,7 +172,7 @@ class Naive:
         return table(tokens.to(table.weight.device)) + self.clip.positional_embedding
 
     def _stages_after(self, tower: Any, index: int, x: Tensor, context: Tensor | None) -> Tensor:
-        for at, _, stage in self.run.detector.sites.of(tower):
+        for at, _, stage in self.run.model.slots.of(tower):
             if at == index and stage.context_kind == "none":
                 x = _adapter(stage, x)
             elif at == index and context is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aaclip_kit import Backbone
 from aaclip_kit.contracts.options import TowerName
-from aaclip_kit.model.anomaly_model import Detector
+from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.model.text_tower import TEXT_CONTEXT_BLOCK
 
 
@@ -59,7 +59,7 @@ def block(length: int, width: int, values_only: bool = False) -> Work:
 class Operations:
     """Counts of one detector, whose batches have images of `classes`."""
 
-    detector: Detector
+    model: AnomalyModel
     names: tuple[str, ...]
 
     @property
@@ -70,23 +70,23 @@ class Operations:
     @property
     def prompts(self) -> int:
         """Prompts of a class."""
-        return self.detector.text.prompts.tokens.shape[1]
+        return self.model.text.prompts.tokens.shape[1]
 
     @property
     def text_length(self) -> int:
         """Tokens of a prompt that are walked."""
-        rows = [self.detector.text.prompts.rows[name] for name in self.names]
-        return int(self.detector.text.prompts.ends[rows].max()) + 1
+        rows = [self.model.text.prompts.rows[name] for name in self.names]
+        return int(self.model.text.prompts.ends[rows].max()) + 1
 
     @property
     def context_length(self) -> int:
         """Tokens of a prompt in the text context: all of them where padding is attended to."""
-        attended = self.detector.switches.text_context_padding == "attended"
-        return self.detector.backbone.context_length if attended else self.text_length
+        attended = self.model.switches.text_context_padding == "attended"
+        return self.model.backbone.context_length if attended else self.text_length
 
     @property
     def _backbone(self) -> Backbone:
-        return self.detector.backbone
+        return self.model.backbone
 
     @property
     def _patches(self) -> int:
@@ -120,7 +120,7 @@ class Operations:
         trained = self._image_adapters() + self._image_heads() + self._image_attention()
         once = (self._text_context() + self._keys_of_class()) * self.classes
         forward = (self._image() + trained + self._similarity()) * batch + once
-        walked = (max(self.detector.levels) - 1 - self._first_site("vision")) * batch
+        walked = (max(self.model.levels) - 1 - self._first_site("vision")) * batch
         # Nothing before the image stage takes a gradient, and so not its query layer's input either.
         into_query = linear(self._tokens, self._width, self._text_width) * batch
         # Of the similarity only the patches' side takes a gradient.
@@ -132,7 +132,7 @@ class Operations:
         """A step of a text phase on frozen features, text stage acting; `cached` features cost nothing."""
         width = self._text_width
         first, depth = self._first_site("text"), self._backbone.text.depth
-        own_context = self.detector.switches.image_context == "own"
+        own_context = self.model.switches.image_context == "own"
         rows = self.prompts * (batch if own_context else self.classes)
         per_class = block(self.text_length, width) * ((first + 1) * self.prompts * self.classes)
         layer = linear(self.text_length, width, width) * rows
@@ -150,20 +150,20 @@ class Operations:
 
     def _frozen(self, batch: int) -> Work:
         """Frozen features of one image of a batch: one plain pass, and one with V-V attention where that begins."""
-        blocks = max(self.detector.levels) - self._backbone.surgery_start
+        blocks = max(self.model.levels) - self._backbone.surgery_start
         operated = block(self._tokens, self._width, values_only=True) * blocks
-        if self.detector.switches.surgery_attention == "batch":
+        if self.model.switches.surgery_attention == "batch":
             operated = Work(operated.weights, attention(self._tokens, batch, self._width).pairs * blocks)
         plain = self._embedding() + block(self._tokens, self._width) * self._backbone.vision.depth
-        wanted = min(self._levels_in_text_loss + 1, len(self.detector.levels))
+        wanted = min(self._levels_in_text_loss + 1, len(self.model.levels))
         return plain + operated + linear(self._patches * wanted + 1, self._width, self._joint)
 
     @property
     def _levels_in_text_loss(self) -> int:
-        return 1 if self.detector.switches.text_loss_levels == "last" else len(self.detector.levels)
+        return 1 if self.model.switches.text_loss_levels == "last" else len(self.model.levels)
 
     def _image(self) -> Work:
-        return self._embedding() + block(self._tokens, self._width) * max(self.detector.levels)
+        return self._embedding() + block(self._tokens, self._width) * max(self.model.levels)
 
     def _embedding(self) -> Work:
         return linear(self._patches, 3 * (self._backbone.image_size // self._backbone.grid) ** 2, self._width)
@@ -172,7 +172,7 @@ class Operations:
         return linear(self._tokens, self._width, self._width) * self._adapters("vision")
 
     def _image_heads(self) -> Work:
-        return linear(self._patches, self._width, self._joint) * (len(self.detector.levels) + 1)
+        return linear(self._patches, self._width, self._joint) * (len(self.model.levels) + 1)
 
     def _image_attention(self) -> Work:
         """The image stage of one image, without the keys and values, which its class has in common."""
@@ -184,7 +184,7 @@ class Operations:
         return linear(self.prompts * self.context_length, self._text_width, 2 * self._text_width)
 
     def _text_context(self) -> Work:
-        stages = [stage for at, _, stage in self.detector.sites.of("text") if at == TEXT_CONTEXT_BLOCK]
+        stages = [stage for at, _, stage in self.model.slots.of("text") if at == TEXT_CONTEXT_BLOCK]
         adapters = sum(stage.context_kind == "none" for stage in stages)
         walked = (
             block(self.context_length, self._text_width)
@@ -194,10 +194,10 @@ class Operations:
 
     def _similarity(self, levels: int | None = None) -> Work:
         """Patches against both text features, at some levels or all."""
-        return Work(pairs=2.0 * self._patches * self._joint * 2 * (levels or len(self.detector.levels)))
+        return Work(pairs=2.0 * self._patches * self._joint * 2 * (levels or len(self.model.levels)))
 
     def _adapters(self, tower: TowerName) -> int:
-        return sum(stage.context_kind == "none" for _, _, stage in self.detector.sites.of(tower))
+        return sum(stage.context_kind == "none" for _, _, stage in self.model.slots.of(tower))
 
     def _first_site(self, tower: TowerName) -> int:
-        return min(block for block, _, _ in self.detector.sites.of(tower))
+        return min(block for block, _, _ in self.model.slots.of(tower))

@@ -89,7 +89,7 @@ def phase_of(run: Run, tower: TowerName, epochs: int, store: FeatureStore | None
 
 def first_batch(phase: Phase) -> Batch:
     """The first batch of a phase, on its device."""
-    return next(iter(phase.batches.epoch(1))).to(phase.place.device)
+    return next(iter(phase.batches.epoch(1))).to(phase.compute_device.device)
 
 
 def scored_data(run: Run) -> DataSet:

@@ -11,7 +11,7 @@ from aaclip_kit import OptimizerPlan, PhasePlan, TowerName
 from aaclip_kit.data.loader import TrainBatches
 from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import AugmentationTable
-from aaclip_kit.model.anomaly_model import Detector
+from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.training.losses import WeightedLosses
@@ -27,15 +27,15 @@ STRONG = ("stages.text_to_image.scale=0.7", "stages.image_to_text.scale=0.7")
 def build(path: Path, *overrides: str) -> Run:
     """The file's run, with trained weights and scales so large that every stage's share exceeds any tolerance."""
     run = assemble(load(path, discover(), [*STRONG, *overrides]))
-    move_weights(run.detector)
+    move_weights(run.model)
     return run
 
 
-def move_weights(detector: Detector, seed: int = 5) -> None:
+def move_weights(model: AnomalyModel, seed: int = 5) -> None:
     """Add noise to every trained weight, zero biases included."""
     generator = torch.Generator().manual_seed(seed)
     for tower in ("text", "vision"):
-        for parameter in detector.trained_parameters(tower).values():
+        for parameter in model.trained_parameters(tower).values():
             with torch.no_grad():
                 parameter += 0.4 * torch.randn(parameter.shape, generator=generator)
 
@@ -48,7 +48,7 @@ def images_for(run: Run, count: int, seed: int = 0) -> Tensor:
 
 def contexts_for(run: Run, count: int, seed: int = 1) -> Tensor:
     """Image contexts `[B, N, E]` of noise."""
-    backbone = run.detector.backbone
+    backbone = run.model.backbone
     shape = (count, backbone.grid**2, backbone.embedding_width)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -63,7 +63,7 @@ def phase_for(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None, l
     """A phase on the training images, without augmentation."""
     attending: set[TowerName] = {"text", "vision"} if plan.attention else set()
     batches = TrainBatches(run.data.sets["train"].samples, run.pixels, STILL, "none", plan.batch_size, (0, 0, 0))
-    return Phase(run.detector, losses or run.losses[plan.train], plan, batches, run.place, loop, attending)
+    return Phase(run.model, losses or run.losses[plan.train], plan, batches, run.compute_device, loop, attending)
 
 
 def train(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None) -> list[Step]:
@@ -73,6 +73,6 @@ def train(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None) -> li
     return steps
 
 
-def values_of(detector: Detector) -> dict[str, Tensor]:
+def values_of(model: AnomalyModel) -> dict[str, Tensor]:
     """A copy of every tensor, the frozen ones included."""
-    return {name: value.detach().clone() for name, value in detector.state_dict().items()}
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, DataSet, Loss, Sample, TowerName
 from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
-from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import AugmentationTable, EvaluationTable
 from aaclip_kit.model.anomaly_map import score, similarity_grid
-from aaclip_kit.model.anomaly_model import Detector
-from aaclip_kit.model.build import build_detector
+from aaclip_kit.model.anomaly_model import AnomalyModel
+from aaclip_kit.model.build import build_model
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.training.losses import MADE, WeightedLosses, total
 from aaclip_kit.training.phase import Phase
@@ -65,19 +65,19 @@ class Looks(AttentionStage):
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
+def model() -> AnomalyModel:
     experiment = load(ROOT / "experiments" / "feedback.toml", discover())
     torch.manual_seed(0)
-    found = build_detector(experiment, CLASSES)
-    found.sites.place("looks", "vision", 1, Looks())
+    found = build_model(experiment, CLASSES)
+    found.slots.place("looks", "vision", 1, Looks())
     return found.eval()
 
 
 @pytest.fixture(scope="module")
-def batch(detector: Detector) -> Batch:
+def batch(model: AnomalyModel) -> Batch:
     """Two images of noise of each class."""
     samples = tuple(Sample(Path("none"), name, label) for name in CLASSES for label in (0, 1))
-    size, count = detector.backbone.image_size, len(samples)
+    size, count = model.backbone.image_size, len(samples)
     labels = torch.tensor([sample.label for sample in samples])
     return Batch(torch.randn(count, 3, size, size), torch.zeros(count, 1, size, size), labels, samples)
 
@@ -88,17 +88,17 @@ def few(batch: Batch) -> Batch:
     return Batch(batch.images[::4], batch.masks[::4], batch.labels[::4], batch.samples[::4])
 
 
-def pixels_of(detector: Detector) -> Pixels:
-    backbone = detector.backbone
+def pixels_of(model: AnomalyModel) -> Pixels:
+    backbone = model.backbone
     return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
 
 
-def step(detector: Detector, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
+def step(model: AnomalyModel, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
     """One step of a phase, the attention of both towers on; with `learn` its gradients are left in the parameters."""
     loss, table = Watch(tower), AugmentationTable()
-    batches = TrainBatches(batch.samples, pixels_of(detector), table, "none", len(batch.samples), (0,))
-    losses, place = WeightedLosses({"watch": (loss, 1.0)}), Place.choose("cpu", "fp32")
-    phase = Phase(detector, losses, plan_for(tower, features=features), batches, place, 1, BOTH)
+    batches = TrainBatches(batch.samples, pixels_of(model), table, "none", len(batch.samples), (0,))
+    losses, place = WeightedLosses({"watch": (loss, 1.0)}), ComputeDevice.choose("cpu", "fp32")
+    phase = Phase(model, losses, plan_for(tower, features=features), batches, place, 1, BOTH)
     with phase.open(), torch.set_grad_enabled(learn):
         terms = phase.terms(batch, phase.seen(batch))
         if learn:
@@ -136,23 +136,21 @@ def hooked(modules: dict[nn.Module, Callable[..., None]]) -> Iterator[None]:
             handle.remove()
 
 
-def shapes_of_steps(detector: Detector, batch: Batch) -> dict[str, Tensor]:
+def shapes_of_steps(model: AnomalyModel, batch: Batch) -> dict[str, Tensor]:
     """The tensors of the page's steps, by its names: a step of each phase, and scoring."""
-    backbone, heads, image, text = detector.backbone, detector.heads, detector.image, detector.text
-    stages = {(name, block): stage for tower in BOTH for block, name, stage in detector.sites.of(tower)}
-    tokens, _ = text.prompts.select(tuple(CLASSES), detector.device)
+    backbone, heads, image, text = model.backbone, model.heads, model.image, model.text
+    stages = {(name, block): stage for tower in BOTH for block, name, stage in model.slots.of(tower)}
+    tokens, _ = text.prompts.select(tuple(CLASSES), model.device)
     found = {
         "images": batch.images,
         "patch embedding": backbone.embed_image(batch.images),
         "token numbers of all prompts": text.prompts.tokens,
         "token numbers that are walked": tokens,
         "text embedding": backbone.embed_text(tokens.flatten(0, 1)),
-        "text context, images of `ceramic_tile` alone": detector.text_contexts(("ceramic_tile",) * 8, True)[
-            "text"
-        ].tokens,
+        "text context, images of `ceramic_tile` alone": model.text_contexts(("ceramic_tile",) * 8, True)["text"].tokens,
     }
 
-    def seen_by_text(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
+    def text_phase_inputs(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
         found.update({"tokens at a text site, with image context": given[0], "image context": given[1].tokens})
         assert given[1].mask is None
 
@@ -169,15 +167,15 @@ def shapes_of_steps(detector: Detector, batch: Batch) -> dict[str, Tensor]:
     def read(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
         found["patch tokens of a level"] = given[0]
 
-    with hooked({stages["text_to_image", 0]: seen_by_text, heads.text: projected}):
-        found["text features"] = step(detector, batch, "text").named["text_features"]
+    with hooked({stages["text_to_image", 0]: text_phase_inputs, heads.text: projected}):
+        found["text features"] = step(model, batch, "text").named["text_features"]
     with hooked({stages["image_to_text", 0]: seen_by_vision, stages["text_adapter", 0]: unconditioned}):
-        made = step(detector, batch, "vision").named
+        made = step(model, batch, "vision").named
     found["level probabilities, training"] = made["level_probabilities"][2]
     found["detection logits, training"] = made["detection_logits"]
     with hooked({heads.segmentation["2"]: read}):
-        features = image.features(batch.images, detector.text_contexts(batch.classes, True))
-    class_text = detector.text_features(batch.classes, None)
+        features = image.features(batch.images, model.text_contexts(batch.classes, True))
+    class_text = model.text_features(batch.classes, None)
     scores = score(features.levels, features.detection, class_text, batch.images.shape[-1], "industrial")
     found["patch features of a level"], found["detection feature"] = features.levels[2], features.detection
     found["similarity of a level"] = similarity_grid(features.levels[2], class_text)
@@ -185,21 +183,21 @@ def shapes_of_steps(detector: Detector, batch: Batch) -> dict[str, Tensor]:
     return {**found, "image score": scores.detection}
 
 
-def test_the_sizes_are_those_of_the_embedded_model(detector: Detector, batch: Batch) -> None:
-    backbone, prompts = detector.backbone, detector.text.prompts
+def test_the_sizes_are_those_of_the_embedded_model(model: AnomalyModel, batch: Batch) -> None:
+    backbone, prompts = model.backbone, model.text.prompts
     assert sizes() == {
         "B": len(batch.samples), "K": len(CLASSES), "S": backbone.image_size, "G": backbone.grid,
         "N": backbone.grid**2, "V": 1 + backbone.grid**2, "Dv": backbone.vision.width, "Dt": backbone.text.width,
         "E": backbone.embedding_width, "T": backbone.context_length, "L": int(prompts.ends.max()) + 1,
         "P": prompts.tokens.shape[1],
     }  # fmt: skip
-    assert f"{', '.join(map(str, detector.levels))} here" in PAGE.read_text()
-    assert f"that is block {backbone.surgery_start}, behind level {detector.levels[0]}" in PAGE.read_text()
+    assert f"{', '.join(map(str, model.levels))} here" in PAGE.read_text()
+    assert f"that is block {backbone.surgery_start}, behind level {model.levels[0]}" in PAGE.read_text()
 
 
-def test_each_shape_is_what_passes_through_the_engine(detector: Detector, batch: Batch) -> None:
+def test_each_shape_is_what_passes_through_the_engine(model: AnomalyModel, batch: Batch) -> None:
     with torch.no_grad():
-        found = shapes_of_steps(detector, batch)
+        found = shapes_of_steps(model, batch)
     rows = table("shapes")
     assert {name: numbers(here) for name, _, here in rows} == {name: tuple(part.shape) for name, part in found.items()}
     for name, general, here in rows:
@@ -214,20 +212,20 @@ def test_the_picture_has_the_shapes_of_the_page() -> None:
     assert {(general.replace(" ", ""), numbers(here)) for general, here in shown} <= known
 
 
-def test_the_stages_that_act_are_those_of_the_page(detector: Detector, few: Batch, tmp_path: Path) -> None:
+def test_the_stages_that_act_are_those_of_the_page(model: AnomalyModel, few: Batch, tmp_path: Path) -> None:
     sample = Sample(tmp_path / "grey.png", "canvas", 0)
     Image.new("RGB", (40, 40), "grey").save(sample.image)
-    place, pixels = Place.choose("cpu", "fp32"), pixels_of(detector)
-    evaluator = Evaluator(detector, place, pixels, EvaluationTable(), detector.switches)
+    place, pixels = ComputeDevice.choose("cpu", "fp32"), pixels_of(model)
+    evaluator = Evaluator(model, place, pixels, EvaluationTable(), model.switches)
     conditioned = replace(evaluator, table=EvaluationTable(text_conditioning="image"))
 
     def scored(by: Evaluator, trained: bool = True) -> Any:
         return list(by.scored_batches(DataSet((sample,), CLASSES), "canvas", BOTH, trained))
 
     passes: dict[str, Callable[[], Any]] = {
-        "text phase, frozen features": lambda: step(detector, few, "text"),
-        "text phase, trained features": lambda: step(detector, few, "text", "trained"),
-        "vision phase": lambda: step(detector, few, "vision"),
+        "text phase, frozen features": lambda: step(model, few, "text"),
+        "text phase, trained features": lambda: step(model, few, "text", "trained"),
+        "vision phase": lambda: step(model, few, "vision"),
         "scoring": lambda: scored(evaluator),
         "scoring, text conditioned on the image": lambda: scored(conditioned),
         "scoring before training": lambda: scored(evaluator, trained=False),
@@ -236,7 +234,7 @@ def test_the_stages_that_act_are_those_of_the_page(detector: Detector, few: Batc
     watched: dict[nn.Module, Callable[..., None]] = {
         stage: lambda *_, kind=(tower, stage.context_kind): acted.add(kind)
         for tower in BOTH
-        for _, _, stage in detector.sites.of(tower)
+        for _, _, stage in model.slots.of(tower)
     }
     found = []
     for name, run in passes.items():
@@ -248,18 +246,20 @@ def test_the_stages_that_act_are_those_of_the_page(detector: Detector, few: Batc
 
 
 @pytest.mark.parametrize("tower", ["text", "vision"])
-def test_a_phase_trains_its_own_tower_and_no_gradient_crosses(detector: Detector, few: Batch, tower: TowerName) -> None:
+def test_a_phase_trains_its_own_tower_and_no_gradient_crosses(
+    model: AnomalyModel, few: Batch, tower: TowerName
+) -> None:
     contexts: list[Tensor] = []
     watched: dict[nn.Module, Callable[..., None]] = {
         stage: lambda _, given, __: contexts.append(given[1].tokens)
-        for _, _, stage in detector.sites.of(tower)
+        for _, _, stage in model.slots.of(tower)
         if stage.context_kind != "none"
     }
     with hooked(watched):
-        step(detector, few, tower, "trained", learn=True)
-    learnt = {name for name, parameter in detector.named_parameters() if parameter.grad is not None}
-    detector.zero_grad()
-    assert learnt == set(detector.trained_parameters(tower))
+        step(model, few, tower, "trained", learn=True)
+    learnt = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad()
+    assert learnt == set(model.trained_parameters(tower))
     assert contexts and not any(context.requires_grad for context in contexts)
 
 

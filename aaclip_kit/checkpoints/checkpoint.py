@@ -1,4 +1,4 @@
-"""Checkpoints: the trained tensors of a detector, by name. Weights only; nothing in them runs code."""
+"""Checkpoints: the trained tensors of a model, by name. Weights only; nothing in them runs code."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from ..contracts.errors import UserError, not_writable
 from ..files.weights_file import pickled, read_weights
 from ..files.whole_file import write_whole, write_whole_together
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from .provenance import Metadata, beside_pickle
 
 _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
-def trained_state(detector: Detector) -> dict[str, Tensor]:
+def trained_state(model: AnomalyModel) -> dict[str, Tensor]:
     """Every trained tensor, on the CPU."""
-    parameters = detector.all_trained_parameters()
+    parameters = model.all_trained_parameters()
     return {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
 
 
-def save(detector: Detector, path: Path, metadata: Metadata) -> None:
+def save(model: AnomalyModel, path: Path, metadata: Metadata) -> None:
     """Write the trained tensors; see `write`."""
-    write(trained_state(detector), path, metadata)
+    write(trained_state(model), path, metadata)
 
 
 def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
@@ -64,14 +64,14 @@ def _is_named_tensor(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, Tensor)
 
 
-def load_into(detector: Detector, path: Path) -> list[str]:
+def load_into(model: AnomalyModel, path: Path) -> list[str]:
     """Load a checkpoint; returns the stages that it lacks entirely, which start fresh.
 
     Raises `UserError`, and changes nothing, where a tensor is missing, is left over, has another shape, or holds
     anything but finite floating-point numbers.
     """
     found = read(path)
-    wanted, fresh = wanted_by(detector, found)
+    wanted, fresh = wanted_by(model, found)
     check_fit(found, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with")
     check_numbers(found, str(path))
     with torch.no_grad():
@@ -80,9 +80,9 @@ def load_into(detector: Detector, path: Path) -> list[str]:
     return fresh
 
 
-def wanted_by(detector: Detector, found: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
+def wanted_by(model: AnomalyModel, found: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
     """Parameters that a checkpoint with the names `found` must give, and the stages that it lacks entirely."""
-    parameters = detector.all_trained_parameters()
+    parameters = model.all_trained_parameters()
     fresh = {stage for name in parameters if (stage := _stage_of(name))} - {_stage_of(name) for name in found}
     return {name: value for name, value in parameters.items() if _stage_of(name) not in fresh}, sorted(fresh)
 

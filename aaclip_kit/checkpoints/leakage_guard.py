@@ -38,7 +38,7 @@ def check_unseen(metadata: Metadata, data: Data, allowed: bool, who: str = "the 
 def _seen(metadata: Metadata, data: Data, role: str, who: str) -> tuple[int, str | None]:
     """How many images of the role were trained on, and what to say of it; None where nothing was."""
     trained, name = set(metadata.training_images), data.sets[role].name
-    contents = data.prints[role].contents
+    contents = data.fingerprints[role].contents
     seen = [path for digest, path in contents.items() if trained.intersection(short_digests([digest]))]
     if seen:
         problem = f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"

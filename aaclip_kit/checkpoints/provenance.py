@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, beside its tensors: all that a detector is built from."""
+"""What a checkpoint says of itself, beside its tensors: all that a model is built from."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ DIGEST_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class About:
+class Provenance:
     """Where the weights come from. `experiment` is the experiment's name."""
 
     experiment: str = ""
@@ -43,7 +43,7 @@ class About:
 class Metadata:
     """`experiment` is the resolved TOML; `training_images` are the first digits of each training image's SHA-256."""
 
-    about: About = About()
+    about: Provenance = Provenance()
     experiment: str | None = None
     calibration: Calibration | None = None
     training_images: tuple[str, ...] = ()
@@ -113,11 +113,11 @@ def read_metadata(path: Path) -> Metadata:
         raise UserError(problem, where=str(path), fix="give a whole checkpoints/loop_N.safetensors") from None
 
 
-def _about(text: str) -> About:
+def _about(text: str) -> Provenance:
     record = json.loads(text)
     if isinstance(record, dict) and isinstance(name := record.get("trained_on"), str):  # when there could be one only
         record["trained_on"] = (name,)
-    return _checked(About, record)
+    return _checked(Provenance, record)
 
 
 def _checked(kind: type[_Kind], record: Any) -> _Kind:

@@ -13,7 +13,7 @@ from .terminal import say
 
 if TYPE_CHECKING:
     from ..comparison.ablation import Ablation
-    from ..comparison.ablation_plan import Planned, Study
+    from ..comparison.ablation_plan import AblationRun, Study
     from ..comparison.series import State
 
 
@@ -55,7 +55,7 @@ def ablate(
         raise UserErrors(faults)
 
 
-def _show(study: "Study", out: Path, states: "dict[Planned, State]") -> None:
+def _show(study: "Study", out: Path, states: "dict[AblationRun, State]") -> None:
     for name in study.left_out:
         say(f"left out: data {name}")
     say(f"{len(states)} runs in {out}, compared with {study.baseline}")

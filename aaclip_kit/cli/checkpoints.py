@@ -37,9 +37,9 @@ def import_checkpoint(
     """Make a checkpoint from published files. Reads neither data nor CLIP's weights; overwrites nothing."""
     target = _target(out)
     from ..checkpoints.checkpoint import wanted_by
-    from ..checkpoints.provenance import About, Metadata
+    from ..checkpoints.provenance import Metadata, Provenance
     from ..checkpoints.published_files import read_published
-    from ..checkpoints.published_layout import attending_in, detector_without_weights, to_ours
+    from ..checkpoints.published_layout import attending_towers, model_without_weights, to_ours
     from ..experiment import resolved_toml
 
     found = read_published(files)
@@ -48,11 +48,11 @@ def import_checkpoint(
         chosen = _published(registry, found.sources, overrides)
     else:
         chosen = load(experiment, registry, overrides)
-    detector = detector_without_weights(chosen)
-    state = to_ours(found.tensors, detector, ", ".join(map(str, files)))
-    _, fresh = wanted_by(detector, state)
+    model = model_without_weights(chosen)
+    state = to_ours(found.tensors, model, ", ".join(map(str, files)))
+    _, fresh = wanted_by(model, state)
     names = tuple(file.name for file in files)
-    about = About(chosen.file.name, imported_from=names, attending=attending_in(found.sources))
+    about = Provenance(chosen.file.name, imported_from=names, attending=attending_towers(found.sources))
     _write(state, target, Metadata(about, resolved_toml(chosen)))
     for part, source in found.sources.items():
         count = sum(name.startswith(f"{part}.") for name in found.tensors)
@@ -78,10 +78,10 @@ def export_checkpoint(
     trained = find_trained(file, discover(), experiment, overrides)
     from ..checkpoints.checkpoint import read
     from ..checkpoints.published_files import number_of, write_published
-    from ..checkpoints.published_layout import detector_without_weights, to_published
+    from ..checkpoints.published_layout import model_without_weights, to_published
 
     source = trained.checkpoint
-    tensors = to_published(read(source), detector_without_weights(trained.experiment), str(source))
+    tensors = to_published(read(source), model_without_weights(trained.experiment), str(source))
     for path in write_published(tensors, out, number_of(source)):
         say(f"wrote {path}")
 

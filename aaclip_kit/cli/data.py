@@ -10,7 +10,7 @@ import typer
 
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
-from ..experiment import Chosen, check_data_table, load
+from ..experiment import ComponentConfig, check_data_table, load
 from ..experiment.overrides import overridden
 from ..plugin_host.discovery import discover
 from .terminal import say
@@ -85,7 +85,7 @@ def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[
     return [read_role(name, _alone(target, name, overrides), seed=0)], []
 
 
-def _alone(target: Path, layout: str, overrides: Sequence[str]) -> Chosen:
+def _alone(target: Path, layout: str, overrides: Sequence[str]) -> ComponentConfig:
     """The data set that a folder or a manifest is."""
     if not target.exists():
         fix = "name an experiment file, a folder of images or a manifest"
@@ -94,7 +94,7 @@ def _alone(target: Path, layout: str, overrides: Sequence[str]) -> Chosen:
     return check_data_table(overridden(table, overrides), discover(), str(target))
 
 
-def _built(chosen: Chosen) -> DataSet:
+def _built(chosen: ComponentConfig) -> DataSet:
     """The data set, if nothing in it is faulty or `on_bad_image` says to go on without."""
     from ..data.checks import shown
 

@@ -68,7 +68,7 @@ def predict(
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
     with together() as ranks:
-        if ranks.together:  # torchrun ends ranks with this signal, and the first has a folder to remove
+        if ranks.is_distributed:  # torchrun ends ranks with this signal, and the first has a folder to remove
             signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
         from ..inference.predictions import as_data, check_free, write_predictions
 

@@ -43,18 +43,18 @@ class Screen:
 
     def plan(self, run: Run, target: Path | None) -> None:
         """What will happen: model, stages, data, loops, folder."""
-        detector, file = run.detector, run.experiment.file
-        backbone = detector.backbone
-        trained = sum(parameter.numel() for parameter in detector.all_trained_parameters().values())
+        model, file = run.model, run.experiment.file
+        backbone = model.backbone
+        trained = sum(parameter.numel() for parameter in model.all_trained_parameters().values())
         frozen = sum(parameter.numel() for parameter in backbone.parameters())
-        self.message(f"experiment {file.name}, profile {file.profile}, seed {file.seed}, on {run.place}")
+        self.message(f"experiment {file.name}, profile {file.profile}, seed {file.seed}, on {run.compute_device}")
         self.message(
             f"backbone   {backbone.image_size} px, {backbone.grid} x {backbone.grid} patches, levels "
-            f"{', '.join(map(str, detector.levels))}; {frozen:,} frozen weights, {trained:,} trained"
+            f"{', '.join(map(str, model.levels))}; {frozen:,} frozen weights, {trained:,} trained"
         )
         # Text features are conditioned on the scored image only where the experiment asks for it.
         conditioned = file.evaluation.text_conditioning == "image"
-        attends = {name for _, name, stage in run.detector.sites.of("text") if stage.context_kind == "image"}
+        attends = {name for _, name, stage in run.model.slots.of("text") if stage.context_kind == "image"}
         training_only = set() if conditioned else attends
         for name, chosen in run.experiment.stages.items():
             after = ", ".join(str(block) for block in getattr(chosen.options, "after", ()))

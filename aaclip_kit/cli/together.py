@@ -35,7 +35,7 @@ def together() -> Iterator[Ranks]:
     torchrun ends those that wait for it.
     """
     ranks = Ranks.of_environment()
-    if not ranks.together:
+    if not ranks.is_distributed:
         yield ranks
         return
     store = _join(ranks)
@@ -65,7 +65,7 @@ def _leave(code: int) -> NoReturn:
 def refuse_together(what: str) -> None:
     """Raise `UserError` if torchrun has started several processes of something that one does."""
     with together() as ranks:
-        if ranks.together:
+        if ranks.is_distributed:
             raise UserError(f"{what} runs in one process, not in {ranks.size}", fix="start it without torchrun")
 
 
@@ -111,9 +111,9 @@ def _join(ranks: Ranks) -> "Store":
 
 
 def _wait(ranks: Ranks) -> None:
-    from ..distributed.collectives import wait_for_all
+    from ..distributed.collectives import barrier
 
-    wait_for_all(ranks)
+    barrier(ranks)
 
 
 def _tell_once(error: UserError, store: "Store") -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..contracts.errors import UserError, UserErrors, not_writable
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
-from .ablation_plan import Planned, Study
+from .ablation_plan import AblationRun, Study
 from .finished_runs import ORDER, read_run, warnings_of
 from .series import State, has_begun, open_run, state_of
 
@@ -33,12 +33,12 @@ class Ablation:
     registry: Registry
     say: Callable[[str], None]
 
-    def states(self) -> dict[Planned, State]:
+    def states(self) -> dict[AblationRun, State]:
         """What OUT holds of each run; one that scores others' weights is finished once those are.
 
         Raises `UserErrors` where a folder belongs to another experiment.
         """
-        found, faults = dict[Planned, State](), list[UserError]()
+        found, faults = dict[AblationRun, State](), list[UserError]()
         for run in self.study.runs:
             try:
                 found[run] = state_of(self.out / run.place, run.experiment, self.registry)
@@ -67,7 +67,7 @@ class Ablation:
             faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs, claim)
             return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
 
-    def _in_turn(self, runs: Sequence[Planned], progress: "Progress") -> list[UserError]:
+    def _in_turn(self, runs: Sequence[AblationRun], progress: "Progress") -> list[UserError]:
         faults = []
         for run in runs:
             try:
@@ -79,7 +79,7 @@ class Ablation:
             _free_memory()
         return faults
 
-    def _run_here(self, run: Planned, progress: "Progress") -> None:
+    def _run_here(self, run: AblationRun, progress: "Progress") -> None:
         from ..record.run_folder import RunFolder
         from ..run.assemble import assemble
         from ..run.fit_memory import fit_memory
@@ -96,7 +96,7 @@ class Ablation:
         else:
             rescore(assembled, self.out / run.rescores, RunFolder.create(self.out / run.place), progress)
 
-    def _at_once(self, runs: Sequence[Planned], jobs: int, claim: int | None) -> list[UserError]:
+    def _at_once(self, runs: Sequence[AblationRun], jobs: int, claim: int | None) -> list[UserError]:
         """Each run in a process of its own with its share of the threads."""
         environment, faults = {**os.environ, **_threads(jobs)}, []
         kept = () if claim is None else (claim,)
@@ -115,7 +115,7 @@ class Ablation:
             pool.shutdown(cancel_futures=True)
         return faults
 
-    def _report(self, run: Planned) -> None:
+    def _report(self, run: AblationRun) -> None:
         mean = read_run(self.out / run.place).result()["mean"]
         said = ", ".join(
             f"{name} {mean[name]:.4f}" for name in ("pixel_auroc", "image_auroc") if mean[name] is not None
@@ -133,13 +133,13 @@ class Ablation:
             write_whole(folder / ORDER, json.dumps(order, indent=2) + "\n")
 
 
-def command_of(run: Planned) -> str:
+def command_of(run: AblationRun) -> str:
     """The command line of a run that trains, without its folder."""
     words = [f"--set '{one}'" for one in run.overrides]
     return " ".join(["aakit run", str(run.file), *words])
 
 
-def _run_apart(run: Planned, out: Path, environment: dict[str, str], kept: tuple[int, ...]) -> str:
+def _run_apart(run: AblationRun, out: Path, environment: dict[str, str], kept: tuple[int, ...]) -> str:
     """What went wrong; empty where nothing did."""
     folder = out / run.place
     command = [sys.executable, "-m", "aaclip_kit", "run"]
@@ -190,7 +190,7 @@ def _claimed(out: Path) -> Iterator[int | None]:
         yield lock.fileno()
 
 
-def _fault(run: Planned, error: Exception) -> UserError:
+def _fault(run: AblationRun, error: Exception) -> UserError:
     if isinstance(error, UserError):
         where = f"{run.place}: {error.where}" if error.where else str(run.place)
         return UserError(error.problem, where=where, fix=error.fix)

@@ -34,7 +34,7 @@ class VariantTable(Options):
     )
 
 
-class DataTable(Options):
+class OtherDataTable(Options):
     """Other data on which every variant is asked again."""
 
     set: Overrides = Field(description='keys that name the data; {root} stands for the root: ["data.test.root={root}"]')
@@ -53,7 +53,7 @@ class StudyFile(Options):
     variants: Annotated[dict[str, VariantTable], AfterValidator(_plain_names)] = Field(
         min_length=1, description="tables [variants.NAME]; an empty one is the base itself"
     )
-    data: Annotated[dict[str, DataTable], AfterValidator(_plain_names)] = Field(
+    data: Annotated[dict[str, OtherDataTable], AfterValidator(_plain_names)] = Field(
         default_factory=dict, description="tables [data.NAME] of other data"
     )
 

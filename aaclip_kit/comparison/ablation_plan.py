@@ -10,7 +10,7 @@ from typing import Final
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import Experiment, load
 from ..plugin_host.registry import Registry
-from .ablation_file import DataTable, StudyFile, read_study, unknown
+from .ablation_file import OtherDataTable, StudyFile, read_study, unknown
 from .series import training_differences
 
 OWN_DATA: Final = ""
@@ -18,7 +18,7 @@ OWN_DATA: Final = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class AblationRun:
     """One run of a study. `rescores` is the folder, below OUT, whose checkpoints it scores; None trains."""
 
     data: str
@@ -41,7 +41,7 @@ class Study:
 
     file: StudyFile
     baseline: str
-    runs: tuple[Planned, ...]
+    runs: tuple[AblationRun, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -79,7 +79,7 @@ def load_study(
     data, left_out = _data_sets(path, {name: file.data[name] for name in only_data or file.data})
     planner = _Planner(path, file, registry, data, overrides)
     first = _load(path.parent / file.base, registry, overrides, f"{path}: base").file.seed
-    runs, faults = list[Planned](), list[UserError]()
+    runs, faults = list[AblationRun](), list[UserError]()
     for name, variant in product(data, wanted):
         try:
             runs += planner.runs(name, variant, range(first, first + (seeds or file.seeds)))
@@ -101,7 +101,7 @@ class _Planner:
     data: dict[str, tuple[str, ...]]
     overrides: tuple[str, ...]
 
-    def runs(self, data: str, variant: str, seeds: range) -> list[Planned]:
+    def runs(self, data: str, variant: str, seeds: range) -> list[AblationRun]:
         """The runs of one variant on one data set. Raises `UserErrors`."""
         where = f"{self.path}: variants.{variant}" + (f", data.{data}" if data else "")
         source = self._source(data, variant)
@@ -117,7 +117,7 @@ class _Planner:
             own = (*overrides, f"seed={seed}")
             experiment = _load(file, self.registry, own, where)
             rescores = None if source is None else place_of(*source, seed)
-            found.append(Planned(data, variant, seed, file, own, experiment, rescores))
+            found.append(AblationRun(data, variant, seed, file, own, experiment, rescores))
         return found
 
     def _keys(self, data: str, variant: str) -> tuple[Path, tuple[str, ...]]:
@@ -138,7 +138,7 @@ def _sources(file: StudyFile, only: tuple[str, ...]) -> set[str | None]:
     return {file.variants[name].rescore for name in only}
 
 
-def _data_sets(path: Path, asked: dict[str, DataTable]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+def _data_sets(path: Path, asked: dict[str, OtherDataTable]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Overrides of each data set that is there, the experiments' own first; and what is left out."""
     found: dict[str, tuple[str, ...]] = {OWN_DATA: ()}
     left_out = []

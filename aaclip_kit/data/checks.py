@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
-from .scan import Survey
+from .scan import DatasetScan
 
 MOST_SHOWN = 10
 """Faulty files of one data set that are named one by one on a screen."""
@@ -45,7 +45,7 @@ def unshowable(data: DataSet, where: str) -> list[UserError]:
     return [UserError(f"the name of class {name!r} holds what cannot be shown", where=where, fix=fix) for name in bad]
 
 
-def remarks(found: Survey) -> list[str]:
+def remarks(found: DatasetScan) -> list[str]:
     """What results on these images cannot say: a line for each kind, with the classes or files that it holds for."""
     counts = class_counts(found.data.samples)
     bare = [sample for sample in found.data.samples if sample.label and sample.mask is None]
@@ -82,7 +82,7 @@ def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
     return {name: (normal, anomalous) for name, (normal, anomalous) in counts.items()}
 
 
-def _repeated(found: Survey) -> list[Path]:
+def _repeated(found: DatasetScan) -> list[Path]:
     """Images whose content another has too, but for the first of each."""
     first = {facts.image: sample.image for sample, facts in reversed(found.pairs)}
     return [sample.image for sample, facts in found.pairs if first[facts.image] != sample.image]

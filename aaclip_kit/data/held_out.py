@@ -29,7 +29,7 @@ def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     for role in ("calibration", "validation"):
         if role in data.sets:
             return data, HeldOut(f"data.{role}", data.sets[role])
-    kept, drawn = split(data.sets["train"], data.prints["train"].images, share, seed)
+    kept, drawn = split(data.sets["train"], data.fingerprints["train"].images, share, seed)
     if not drawn.samples:
         return data, HeldOut(f"no image, since {share:g} of data.train comes to none", drawn)
     record = {**data.records["train"], "held_out": [str(sample.image) for sample in drawn.samples]}

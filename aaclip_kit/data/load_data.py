@@ -23,7 +23,7 @@ class Data:
     """
 
     sets: dict[str, DataSet]
-    prints: dict[str, Fingerprint]
+    fingerprints: dict[str, Fingerprint]
     records: dict[str, dict[str, Any]]
     notes: tuple[str, ...]
 
@@ -39,10 +39,10 @@ def load_data(experiment: Experiment, roles: Sequence[str] = ROLES) -> Data:
     if faults := all_faults(read, between):
         raise faults[0] if len(faults) == 1 else UserErrors(faults)
     found = {role.name: role.found for role in read if role.found}
-    prints = {name: survey.fingerprint() for name, survey in found.items()}
-    records = {role.name: {**prints[role.name].as_record(), **role.record, "notes": role.notes} for role in read}
+    fingerprints = {name: scan_dataset.fingerprint() for name, scan_dataset in found.items()}
+    records = {role.name: {**fingerprints[role.name].as_record(), **role.record, "notes": role.notes} for role in read}
     notes = tuple(f"{role.where}: {note}" for role in read for note in role.notes)
-    return Data({name: survey.data for name, survey in found.items()}, prints, records, notes)
+    return Data({name: scan_dataset.data for name, scan_dataset in found.items()}, fingerprints, records, notes)
 
 
 def all_faults(read: Sequence[Role], between: Sequence[UserError]) -> list[UserError]:

@@ -5,7 +5,7 @@ from itertools import combinations
 
 from ..contracts.errors import UserError
 from .roles import Role
-from .scan import Survey
+from .scan import DatasetScan
 
 ALLOWED, NOT_ZERO_SHOT = "allow_overlap is set", "not zero-shot"
 """How the notes begin that a reader of results must see before any figure."""
@@ -39,12 +39,12 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     return faults
 
 
-def _surveys(one: Role, other: Role) -> tuple[Survey, Survey]:
+def _surveys(one: Role, other: Role) -> tuple[DatasetScan, DatasetScan]:
     assert one.found and other.found
     return one.found, other.found
 
 
-def _shared(first: Survey, second: Survey) -> dict[str, str]:
+def _shared(first: DatasetScan, second: DatasetScan) -> dict[str, str]:
     """Checksum of each shared image to its two paths."""
     mine = {facts.image: sample.image for sample, facts in first.pairs}
     return {
@@ -65,7 +65,7 @@ def _overlap(one: Role, other: Role, images: dict[str, str]) -> str | None:
     return None
 
 
-def _two_real_names(one: Role, first: Survey, other: Role, second: Survey) -> list[UserError]:
+def _two_real_names(one: Role, first: DatasetScan, other: Role, second: DatasetScan) -> list[UserError]:
     """Prompts go by class, so a class of two roles has one real name."""
     mine, theirs = first.data.real_names, second.data.real_names
     return [

@@ -5,9 +5,9 @@ from typing import Any
 
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError
-from ..experiment import Chosen
+from ..experiment import ComponentConfig
 from .checks import MOST_SHOWN, remarks, unnamed, unshowable, untrainable
-from .scan import Survey, survey
+from .scan import DatasetScan, scan_dataset
 from .shots import draw_shots, shots_record
 
 
@@ -16,8 +16,8 @@ class Role:
     """What reading one role's data set came to; `found` is None where it could not be built at all."""
 
     name: str
-    chosen: Chosen
-    found: Survey | None = None
+    chosen: ComponentConfig
+    found: DatasetScan | None = None
     faults: list[UserError] = field(default_factory=list)
     """What a run stops at."""
     notes: list[str] = field(default_factory=list)
@@ -31,13 +31,13 @@ class Role:
         return f"data.{self.name}"
 
 
-def read_role(name: str, chosen: Chosen, seed: int) -> Role:
+def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
     """Build one role's data set, read all of its files, draw its shots. Raises nothing: faults are kept."""
     role, shots = Role(name, chosen), chosen.selection.shots
     try:
         data: DataSet = chosen.component.build(chosen.options)
         role.faults += unshowable(data, role.where)
-        role.found = survey(data)
+        role.found = scan_dataset(data)
         _sort_out(role, role.found)
         if shots and not role.faults:
             role.found = draw_shots(role.found, shots, seed, role.where)
@@ -51,7 +51,7 @@ def read_role(name: str, chosen: Chosen, seed: int) -> Role:
     return role
 
 
-def _sort_out(role: Role, found: Survey) -> None:
+def _sort_out(role: Role, found: DatasetScan) -> None:
     """Bad images become faults of the role, or are left out and told of."""
     if role.chosen.selection.on_bad_image == "error":
         role.faults += found.faults

@@ -53,7 +53,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
-class Survey:
+class DatasetScan:
     """A data set's sound samples, each with its facts, and one fault for every other one."""
 
     data: DataSet
@@ -65,7 +65,7 @@ class Survey:
         """Samples with their facts."""
         return tuple(zip(self.data.samples, self.facts, strict=True))
 
-    def only(self, kept: Iterable[tuple[Sample, FileFacts]]) -> "Survey":
+    def only(self, kept: Iterable[tuple[Sample, FileFacts]]) -> "DatasetScan":
         """The same survey of fewer samples."""
         kept = tuple(kept)
         data = replace(self.data, samples=tuple(sample for sample, _ in kept))
@@ -82,13 +82,13 @@ class Survey:
         return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images)
 
 
-def survey(data: DataSet) -> Survey:
+def scan_dataset(data: DataSet) -> DatasetScan:
     """Read and decode every file once. The faults that the data set brings along come first."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         found = list(pool.map(_facts_of, data.samples))
     faults = tuple(fault for fault in found if isinstance(fault, UserError))
     sound = [(sample, facts) for sample, facts in zip(data.samples, found, strict=True) if isinstance(facts, FileFacts)]
-    return Survey(data, (), (*data.faults, *faults)).only(sound)
+    return DatasetScan(data, (), (*data.faults, *faults)).only(sound)
 
 
 def _facts_of(sample: Sample) -> FileFacts | UserError:
@@ -112,7 +112,7 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         raise UserError(problem, where=str(path), fix="replace it or remove it")
 
 
-def summary(found: Survey) -> dict[str, Any]:
+def summary(found: DatasetScan) -> dict[str, Any]:
     """Counts of images and classes, the checksum, and for each class its counts, masks, defects and image sizes."""
     by_class: dict[str, list[tuple[Sample, FileFacts]]] = {}
     for sample, facts in found.pairs:

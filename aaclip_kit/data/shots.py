@@ -4,12 +4,12 @@ import hashlib
 
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.selection import Shots
-from .scan import Survey
+from .scan import DatasetScan
 
 _KINDS = ("normal", "anomalous")
 
 
-def draw_shots(found: Survey, shots: Shots, seed: int, where: str) -> Survey:
+def draw_shots(found: DatasetScan, shots: Shots, seed: int, where: str) -> DatasetScan:
     """`shots.normal` and `shots.anomalous` images of each class, in the order in which they were.
 
     An image's rank is a checksum of seed and content, so neither names nor the order of files matter, and the images
@@ -34,7 +34,7 @@ def draw_shots(found: Survey, shots: Shots, seed: int, where: str) -> Survey:
     return found.only(pair for place, pair in enumerate(found.pairs) if place in chosen)
 
 
-def shots_record(found: Survey, shots: Shots) -> dict[str, object]:
+def shots_record(found: DatasetScan, shots: Shots) -> dict[str, object]:
     """What the run's manifest says: how many were asked for, and the files of each class."""
     files: dict[str, list[str]] = {}
     for sample in found.data.samples:

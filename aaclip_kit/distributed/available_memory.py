@@ -14,12 +14,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """The numbers of these parameters in glibc's malloc.h."""
 
 
-def available(device: torch.device) -> int:
+def available_memory(device: torch.device) -> int:
     """Bytes: of a CUDA device what is free and what torch holds unused; else the machine's, and its cgroups'."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min([psutil.virtual_memory().available, *_left_in_cgroups()])
+    return min([psutil.virtual_memory().available_memory, *_left_in_cgroups()])
 
 
 def give_back_at_once() -> None:

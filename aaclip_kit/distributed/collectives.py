@@ -32,9 +32,9 @@ def _reaching_all() -> Iterator[None]:
         raise Lost(problem, where="torchrun", fix="look at what they said, and at the network") from error
 
 
-def merged(ranks: Ranks, found: Found) -> list[Found]:
+def all_gather_object(ranks: Ranks, found: Found) -> list[Found]:
     """What each rank has found, plain data in the order of the ranks: the same list on every rank."""
-    if not ranks.together:
+    if not ranks.is_distributed:
         return [found]
     everyone: list[Any] = [None] * ranks.size
     with _reaching_all():
@@ -42,23 +42,23 @@ def merged(ranks: Ranks, found: Found) -> list[Found]:
     return everyone
 
 
-def wait_for_all(ranks: Ranks) -> None:
+def barrier(ranks: Ranks) -> None:
     """Return when every rank has come here."""
-    merged(ranks, None)
+    all_gather_object(ranks, None)
 
 
-def summed(ranks: Ranks, values: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:
+def all_reduce(ranks: Ranks, values: Shaped[Tensor, "*n"]) -> Shaped[Tensor, "*n"]:
     """The sum over the ranks; `values` may be written to."""
-    if ranks.together:
+    if ranks.is_distributed:
         with _reaching_all():
             distributed.all_reduce(values)
     return values
 
 
 @torch.no_grad()
-def copy_first(ranks: Ranks, tensors: Iterable[Tensor]) -> None:
+def broadcast(ranks: Ranks, tensors: Iterable[Tensor]) -> None:
     """Give every rank the values that the first has, in place."""
-    if ranks.together:
+    if ranks.is_distributed:
         with _reaching_all():
             for tensor in tensors:
                 distributed.broadcast(tensor.data, src=0)
@@ -67,20 +67,20 @@ def copy_first(ranks: Ranks, tensors: Iterable[Tensor]) -> None:
 @torch.no_grad()
 def sum_gradients(ranks: Ranks, parameters: Sequence[nn.Parameter]) -> None:
     """Add up the gradients of all ranks, in place; a parameter that has none on any of them is left without."""
-    if not ranks.together:
+    if not ranks.is_distributed:
         return
-    had = summed(ranks, torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32))
+    had = all_reduce(ranks, torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32))
     reached = [parameter for parameter, count in zip(parameters, had.tolist(), strict=True) if count]
     for dtype in dict.fromkeys(parameter.dtype for parameter in reached):
         alike = [parameter for parameter in reached if parameter.dtype == dtype]
         parts = [torch.zeros_like(one) if one.grad is None else one.grad for one in alike]
-        whole = summed(ranks, torch.cat([part.flatten() for part in parts]))
+        whole = all_reduce(ranks, torch.cat([part.flatten() for part in parts]))
         for one, part in zip(alike, whole.split([one.numel() for one in alike]), strict=True):
             one.grad = part.view_as(one)
 
 
 @dataclass(frozen=True)
-class Portion:
+class BatchShard:
     """This rank's images of a batch that all ranks share.
 
     A rank whose share is empty still computes one image, so that it takes part; it has no weight.
@@ -93,7 +93,7 @@ class Portion:
     @property
     def shared(self) -> bool:
         """Whether other ranks have images of the batch."""
-        return self.ranks.together and self.whole > 0
+        return self.ranks.is_distributed and self.whole > 0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ class Portion:
         return found
 
 
-UNSHARED = Portion(ALONE, 0)
+WHOLE_BATCH = BatchShard(ALONE, 0)
 """All of a batch."""
 
 

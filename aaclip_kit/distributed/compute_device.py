@@ -14,21 +14,21 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Place:
+class ComputeDevice:
     """Where a run computes, and in which precision."""
 
     device: torch.device
     precision: str
 
     @classmethod
-    def choose(cls, device: str, precision: str, ranks: Ranks = ALONE) -> "Place":
+    def choose(cls, device: str, precision: str, ranks: Ranks = ALONE) -> "ComputeDevice":
         """Resolve "auto"; of several ranks, each has a CUDA device of its own.
 
         Raises `UserError` for a CUDA device that is not there, and for one that several ranks would share.
         """
         there = torch.cuda.is_available()
         name = ("cuda" if there else "cpu") if device == "auto" else device
-        if ranks.together and name.startswith("cuda"):
+        if ranks.is_distributed and name.startswith("cuda"):
             name = _own_device(name, ranks)
         if name.startswith("cuda") and not there:
             raise UserError(

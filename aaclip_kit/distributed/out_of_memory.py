@@ -13,7 +13,7 @@ SIDE = "backbone.image_size"
 _SAID = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no more memory: Python's, torch's on a device, or torch's on the CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -21,11 +21,11 @@ def is_shortage(error: BaseException) -> bool:
 
 
 @contextmanager
-def naming_shortage(doing: str, fix: str) -> Iterator[None]:
+def explaining_out_of_memory(doing: str, fix: str) -> Iterator[None]:
     """Memory that runs out in here is a `UserError` that says during what, and how to `fix` it."""
     try:
         yield
     except Exception as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"memory ran out {doing}", where="memory", fix=fix) from error

@@ -42,7 +42,7 @@ class Ranks:
         return self.rank == 0
 
     @property
-    def together(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there are others."""
         return self.size > 1
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ..contracts.data import DataSet
 from ..contracts.options import TowerName
-from ..distributed.collectives import merged
+from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
 from ..experiment.schema import CalibrationTable
 from .evaluator import Evaluator, ScoredBatch
@@ -35,9 +35,9 @@ class Calibration:
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:
     """The evaluator, with batches of one image where a published switch would mix the images of a batch."""
-    table, detector = evaluator.table, evaluator.detector
+    table, model = evaluator.table, evaluator.model
     mean = table.text_conditioning == "image" and evaluator.switches.image_context == "batch_mean"
-    attends = any(stage.context_kind == "image" for _, _, stage in detector.sites.of("vision"))
+    attends = any(stage.context_kind == "image" for _, _, stage in model.slots.of("vision"))
     if mean or (attends and evaluator.switches.surgery_attention == "batch"):
         return replace(evaluator, table=table.model_copy(update={"batch_size": 1}))
     return evaluator
@@ -59,7 +59,7 @@ class Calibrator:
 
     def merge(self, ranks: Ranks) -> None:
         """Add what the other ranks have counted."""
-        parts = merged(ranks, (self.images, self.pixels))
+        parts = all_gather_object(ranks, (self.images, self.pixels))
         for images, pixels in (part for rank, part in enumerate(parts) if rank != ranks.rank):
             self.images.merge(images)
             self.pixels.merge(pixels)

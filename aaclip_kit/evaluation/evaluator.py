@@ -1,4 +1,4 @@
-"""Scoring a whole data set with one detector, class by class and batch by batch."""
+"""Scoring a whole data set with one model, class by class and batch by batch."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -14,13 +14,13 @@ from torch import Tensor
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.options import TowerName
 from ..data.loader import Batch, Pixels, test_batches
-from ..distributed.collectives import merged
-from ..distributed.compute_device import Place
-from ..distributed.out_of_memory import SIDE, naming_shortage
+from ..distributed.collectives import all_gather_object
+from ..distributed.compute_device import ComputeDevice
+from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import EvaluationTable, Switches
 from ..model.anomaly_map import Scores, map_probability, score
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Levels
 from ..model.plugin_faults import PluginFault, naming_batch
 from ..model.stage_slots import NO_CONTEXT, Contexts
@@ -77,14 +77,14 @@ class _OfClass:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Scores images with a detector, frozen or trained.
+    """Scores images with a model, frozen or trained.
 
     `attending` names the towers whose stages with a context act: those that trained with them on. Of several ranks,
     each scores its share of the batches, which are those of one process; figures are of all of them, on every rank.
     """
 
-    detector: Detector
-    place: Place
+    model: AnomalyModel
+    compute_device: ComputeDevice
     pixels: Pixels
     table: EvaluationTable
     switches: Switches
@@ -101,17 +101,17 @@ class Evaluator:
         self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
     ) -> dict[str, ClassResult]:
         """Metrics and curves of each class; `keep` sees every batch that this rank scores on the way."""
-        if not self.ranks.together:
+        if not self.ranks.is_distributed:
             return {name: self.class_metrics(data, name, attending, trained, keep).result() for name in data.classes}
         # All are scored before anything is merged: ranks then wait for one another once, and not for each class.
         counts = {name: self._counts(data, name, attending, trained, keep) for name in data.classes}
-        return {name: _whole(merged(self.ranks, found)).result() for name, found in counts.items()}
+        return {name: _whole(all_gather_object(self.ranks, found)).result() for name, found in counts.items()}
 
     def class_metrics(
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None = None
     ) -> ClassMetrics:
         """Counts of one class, which can be saved and added to those of other images of it."""
-        return _whole(merged(self.ranks, self._counts(data, name, attending, trained, keep)))
+        return _whole(all_gather_object(self.ranks, self._counts(data, name, attending, trained, keep)))
 
     def _counts(
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None
@@ -161,13 +161,13 @@ class Evaluator:
             return scores.detection
         if self.table.image_score == "map":
             return scores.map_peak
-        return (scores.detection + map_probability(scores.map_peak, len(self.detector.levels))) / 2
+        return (scores.detection + map_probability(scores.map_peak, len(self.model.levels))) / 2
 
     @torch.no_grad()
     def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
-        batch = batch.to(self.place.device)
+        batch = batch.to(self.compute_device.device)
         with naming_batch("scoring", batch.samples), self._naming_shortage(batch):
-            with self.place.autocast():
+            with self.compute_device.autocast():
                 levels, detection, features = self._features(batch, known)
             scores = score(levels, detection, features, batch.images.shape[-1], domain, self.table.blur)
             on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
@@ -179,12 +179,12 @@ class Evaluator:
 
     def _naming_shortage(self, batch: Batch) -> AbstractContextManager[None]:
         fix = f"lower evaluation.batch_size, or use a smaller {SIDE}"
-        return naming_shortage(f"scoring {len(batch.samples)} images at once", fix)
+        return explaining_out_of_memory(f"scoring {len(batch.samples)} images at once", fix)
 
     def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
         """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
         try:
-            with self.detector.sites.looking_at_numbers(), self.place.autocast():
+            with self.model.slots.looking_at_numbers(), self.compute_device.autocast():
                 self._features(batch, self._of_class(batch.classes[0], known.attending, known.trained))
         except PluginFault as fault:
             return fault
@@ -193,25 +193,25 @@ class Evaluator:
 
     @torch.no_grad()
     def _of_class(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
-        detector, attention = self.detector, "vision" in attending and self.switches.evaluation_attention
-        with self.place.autocast():
+        model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
+        with self.compute_device.autocast():
             if not trained:
-                return _OfClass(attending, trained, detector.text.frozen_features((name,)), NO_CONTEXT, False)
+                return _OfClass(attending, trained, model.text.frozen_features((name,)), NO_CONTEXT, False)
             alone = self.table.text_conditioning == "none"
-            text = detector.text_features((name,), None) if alone else None
-            return _OfClass(attending, trained, text, detector.text_contexts((name,), attention), attention)
+            text = model.text_features((name,), None) if alone else None
+            return _OfClass(attending, trained, text, model.text_contexts((name,), attention), attention)
 
     def _features(self, batch: Batch, known: _OfClass) -> tuple[Levels, Tensor, Tensor]:
-        detector = self.detector
+        model = self.model
         if not known.trained:
-            found = detector.image.frozen(batch.images, detector.levels)
+            found = model.image.frozen(batch.images, model.levels)
         else:
-            contexts = {**known.contexts, **detector.image_contexts(batch.images, known.attention)}
-            found = detector.image.features(batch.images, contexts)
+            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention)}
+            found = model.image.features(batch.images, contexts)
         if known.text is not None:
             return found.levels, found.detection, known.text.expand(len(batch.classes), -1, -1)
-        context = detector.seen_by_text(batch.images, batch.classes, True, known.attending)[1]
-        return found.levels, found.detection, detector.text_features(batch.classes, context)
+        context = model.text_phase_inputs(batch.images, batch.classes, True, known.attending)[1]
+        return found.levels, found.detection, model.text_features(batch.classes, context)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..contracts.data import DataSet, Sample
 from ..data.decode import read_picture_and_mask
-from ..distributed.collectives import merged
+from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import ALONE, Ranks
 from .class_metrics import ClassMetrics, ClassResult, results
 
@@ -63,14 +63,14 @@ class LabelledImage(NamedTuple):
 def rule_metrics(
     classes: Mapping[str, Iterable[LabelledImage]], *, undefined_as_zero: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, dict[str, Any]]:
-    """Return `{rule: results}` for both rules, in the form that `results` gives a detector's.
+    """Return `{rule: results}` for both rules, in the form that `results` gives a model's.
 
     The pixel metrics of a class need a mask for each of its anomalous images and are None otherwise. Each iterable
     is read once, one class after another, so that images can be read as they are needed. Of several ranks, each looks
     at its share of the classes.
     """
     own = {name: _class_results(classes[name], undefined_as_zero) for name in ranks.own(tuple(classes))}
-    found = {name: per_rule for part in merged(ranks, own) for name, per_rule in part.items()}
+    found = {name: per_rule for part in all_gather_object(ranks, own) for name, per_rule in part.items()}
     return {rule: results({name: per_rule[rule] for name, per_rule in found.items()}) for rule in RULES}
 
 

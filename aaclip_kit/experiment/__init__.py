@@ -6,13 +6,13 @@ from typing import Any
 
 from ..contracts.errors import UserError
 from ..plugin_host.registry import Registry
-from .check import Chosen, Experiment, check, check_data_table
+from .check import ComponentConfig, Experiment, check, check_data_table
 from .overrides import overridden, read
 from .resolved import resolved_toml
 from .toml_file import anchored, plugin_files, read_toml
 
 __all__ = [
-    "Chosen",
+    "ComponentConfig",
     "Experiment",
     "anchored",
     "check",

@@ -16,7 +16,7 @@ from .toml_file import unusable_paths
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ComponentConfig:
     """A component, the checked options it gets, and, for a loss, its weight, or, for data, which images are used."""
 
     component: Component
@@ -30,11 +30,11 @@ class Experiment:
     """A checked experiment: nothing in it can be misspelt any more."""
 
     file: ExperimentFile
-    backbone: Chosen
-    stages: dict[str, Chosen]
-    losses: dict[str, dict[str, Chosen]]
-    scheduler: Chosen
-    data: dict[str, Chosen]
+    backbone: ComponentConfig
+    stages: dict[str, ComponentConfig]
+    losses: dict[str, dict[str, ComponentConfig]]
+    scheduler: ComponentConfig
+    data: dict[str, ComponentConfig]
 
     @property
     def switches(self) -> Switches:
@@ -56,13 +56,13 @@ class _Checker:
     published: bool = False
     faults: list[UserError] = field(default_factory=list)
 
-    def group(self, kind: Kind, tables: Any, prefix: str = "") -> dict[str, Chosen]:
+    def group(self, kind: Kind, tables: Any, prefix: str = "") -> dict[str, ComponentConfig]:
         """Check each table of a group. What is no table at all is a fault that the engine's schema reports."""
         named = tables.items() if isinstance(tables, dict) else ()
         found = {name: self.component(kind, table, prefix + name) for name, table in named if isinstance(table, dict)}
         return {name: chosen for name, chosen in found.items() if chosen is not None}
 
-    def component(self, kind: Kind, table: dict[str, Any], where: str) -> Chosen | None:
+    def component(self, kind: Kind, table: dict[str, Any], where: str) -> ComponentConfig | None:
         """Check one component's table; faults are kept, not raised."""
         keys = dict(table)
         name = keys.pop("use", None)
@@ -91,7 +91,7 @@ class _Checker:
             UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it")
             for key, problem in unusable_paths(options)
         ]
-        return Chosen(component, options, weight, selection)
+        return ComponentConfig(component, options, weight, selection)
 
     def _weight(self, keys: dict[str, Any], where: str) -> float:
         weight = keys.pop("weight", 1.0)
@@ -111,7 +111,7 @@ class _Checker:
             return Selection()
 
 
-def check_data_table(table: dict[str, Any], registry: Registry, source: str) -> Chosen:
+def check_data_table(table: dict[str, Any], registry: Registry, source: str) -> ComponentConfig:
     """Check a data set's table that stands alone, such as that of `aakit data check FOLDER`. Raises `UserErrors`."""
     checker = _Checker(registry, source)
     chosen = checker.component("data-set", table, "data")
@@ -129,7 +129,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     stages = checker.group("attention-stage", tables.get("stages"), "stages.")
     phases = tables.get("losses")
     phases = phases if isinstance(phases, dict) else {}
-    losses: dict[str, dict[str, Chosen]] = {
+    losses: dict[str, dict[str, ComponentConfig]] = {
         phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
     }
     data = checker.group("data-set", tables.get("data"), "data.")
@@ -149,7 +149,7 @@ def _engine_tables(tables: dict[str, Any], checker: _Checker) -> ExperimentFile 
         return None
 
 
-def _check_stage_options(stages: dict[str, Chosen], checker: _Checker) -> None:
+def _check_stage_options(stages: dict[str, ComponentConfig], checker: _Checker) -> None:
     for name, chosen in stages.items():
         if not isinstance(chosen.options, StageOptions):
             problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"

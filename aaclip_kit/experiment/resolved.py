@@ -5,7 +5,7 @@ from typing import Any
 
 import tomli_w
 
-from .check import Chosen, Experiment
+from .check import ComponentConfig, Experiment
 
 
 def resolved_toml(experiment: Experiment) -> str:
@@ -28,7 +28,7 @@ def resolved_toml(experiment: Experiment) -> str:
     return tomli_w.dumps(_plain(tables))
 
 
-def _table(chosen: Chosen) -> dict[str, Any]:
+def _table(chosen: ComponentConfig) -> dict[str, Any]:
     return {"use": chosen.component.name, **chosen.options.model_dump(exclude_none=True)}
 
 

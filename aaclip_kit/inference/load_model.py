@@ -19,17 +19,17 @@ from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, TowerName
 from ..data.loader import Pixels
-from ..data.scan import survey
-from ..distributed.compute_device import Place
+from ..data.scan import scan_dataset
+from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import one_by_one
 from ..evaluation.evaluator import Evaluator
 from ..kernels.norm_matched import why_not_fused
-from ..model.anomaly_model import Detector
-from ..model.build import build_detector, check_conditioning
+from ..model.anomaly_model import AnomalyModel
+from ..model.build import build_model, check_conditioning
 from ..model.prompts import PromptBook
 from ..plugin_host.discovery import discover
-from ..training.loop_plans import attending_in, build_scheduler, plan_ahead
+from ..training.loop_plans import attending_after, build_scheduler, plan_ahead
 
 UNNAMED = "object"
 """What the prompts call a thing whose name is not given."""
@@ -64,24 +64,24 @@ class Prediction:
 
 
 class TrainedModel:
-    """A detector with trained weights. An image's score depends on that image and on the name of its object alone."""
+    """A model with trained weights. An image's score depends on that image and on the name of its object alone."""
 
     def __init__(self, trained: Trained, ranks: Ranks = ALONE) -> None:
-        """Build the detector and load its weights. Of several ranks, each then scores its share of the images."""
+        """Build the model and load its weights. Of several ranks, each then scores its share of the images."""
         file = trained.experiment.file
-        self.trained, self.place = trained, Place.choose(file.device, file.precision, ranks)
+        self.trained, self.compute_device = trained, ComputeDevice.choose(file.device, file.precision, ranks)
         with torch.random.fork_rng(devices=[]):
-            detector = build_detector(trained.experiment, {UNNAMED: UNNAMED})
-        self.detector = detector.to(self.place.device).requires_grad_(False)
-        sites = self.detector.sites
-        sites.fused = sites.fused and why_not_fused(self.place.device) is None
+            model = build_model(trained.experiment, {UNNAMED: UNNAMED})
+        self.model = model.to(self.compute_device.device).requires_grad_(False)
+        slots = self.model.slots
+        slots.fused = slots.fused and why_not_fused(self.compute_device.device) is None
         self.attending = _attending(trained)
-        _load(self.detector, trained, self.attending)
-        check_conditioning(trained.experiment, self.detector.sites)
-        backbone = self.detector.backbone
+        _load(self.model, trained, self.attending)
+        check_conditioning(trained.experiment, self.model.slots)
+        backbone = self.model.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
         self.evaluator = Evaluator(
-            self.detector, self.place, pixels, file.evaluation, file.switches, file.workers, ranks
+            self.model, self.compute_device, pixels, file.evaluation, file.switches, file.workers, ranks
         )
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
@@ -90,10 +90,10 @@ class TrainedModel:
 
     def evaluator_for(self, data: DataSet) -> Evaluator:
         """The evaluator with prompts for these classes; those of other data that is being scored stay as they are."""
-        detector = copy(self.detector)
-        detector.text = copy(detector.text)
-        detector.text.prompts = PromptBook.of(detector.backbone, data.real_names)
-        return replace(self.evaluator, detector=detector)
+        model = copy(self.model)
+        model.text = copy(model.text)
+        model.text.prompts = PromptBook.of(model.backbone, data.real_names)
+        return replace(self.evaluator, model=model)
 
     def domain(self, given: str | None = None) -> Domain:
         """The domain that is given, else that of training. Raises `UserError` for one that is none."""
@@ -121,7 +121,7 @@ class TrainedModel:
         """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
         chosen = self.domain(domain)
         samples = tuple(Sample(Path(image), name, 0) for image in images)
-        found = survey(DataSet(samples, {name: name}, chosen))
+        found = scan_dataset(DataSet(samples, {name: name}, chosen))
         if found.faults:
             raise UserErrors(found.faults)
         thresholds = stored_thresholds(self.trained, chosen)
@@ -173,17 +173,17 @@ def _attending(trained: Trained) -> frozenset[TowerName]:
     attending: frozenset[TowerName] = frozenset()
     for plan in plan_ahead(build_scheduler(trained.experiment))[: about.loop or number_of(trained.checkpoint)]:
         for phase in plan.phases:
-            attending = attending_in(phase, attending)
+            attending = attending_after(phase, attending)
     return attending
 
 
-def _load(detector: Detector, trained: Trained, attending: frozenset[TowerName]) -> None:
+def _load(model: AnomalyModel, trained: Trained, attending: frozenset[TowerName]) -> None:
     """Load the weights. A stage that acts must be among them: fresh weights may train, but not score."""
-    fresh = set(load_into(detector, trained.checkpoint))
+    fresh = set(load_into(model, trained.checkpoint))
     acting = [
         name
         for tower in TOWERS
-        for _, name, stage in detector.sites.of(tower)
+        for _, name, stage in model.slots.of(tower)
         if name in fresh and (stage.context_kind == "none" or tower in attending)
     ]
     if acting:

@@ -19,8 +19,8 @@ from ..checkpoints.thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, not_writable
 from ..data.listing import Listed
-from ..data.scan import survey
-from ..distributed.collectives import Lost, merged, wait_for_all
+from ..data.scan import scan_dataset
+from ..distributed.collectives import Lost, all_gather_object, barrier
 from ..record.heatmap import coloured
 from ..record.run_folder import check_elsewhere
 from .load_model import UNNAMED, Prediction, TrainedModel
@@ -55,8 +55,8 @@ def as_data(
     """
     ranks = model.evaluator.ranks
     samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in ranks.own(listed))
-    found = survey(DataSet(samples, {}, domain))
-    pairs, faults = zip(*merged(ranks, (found.pairs, found.faults)), strict=True)
+    found = scan_dataset(DataSet(samples, {}, domain))
+    pairs, faults = zip(*all_gather_object(ranks, (found.pairs, found.faults)), strict=True)
     sound = [pair for part in pairs for pair in part]
     data = DataSet(tuple(sample for sample, _ in sound), {}, domain)
     names = {name: real_name or model.real_name(name) for name in data.classes}
@@ -86,12 +86,12 @@ def write_predictions(
     try:
         if ranks.is_first:
             _make_folders(beside, names.values(), masks=thresholds.map is not None)
-        wait_for_all(ranks)
+        barrier(ranks)
         if not beside.is_dir():
             fix = "give --out a folder that all processes share"
             raise UserError(f"process {ranks.rank} does not see it", where=str(beside), fix=fix)
-        own = _draw(model.predictions(data, sizes, thresholds), names, len(model.detector.levels), beside)
-        lines = {image: line for part in merged(ranks, own) for image, line in part.items()}
+        own = _draw(model.predictions(data, sizes, thresholds), names, len(model.model.levels), beside)
+        lines = {image: line for part in all_gather_object(ranks, own) for image, line in part.items()}
         if ranks.is_first:
             _write_lists(data, lines, faults, beside)
             beside.replace(out)

@@ -1,4 +1,4 @@
-"""The detector: a frozen backbone, the stages between its blocks, and the trained heads."""
+"""The anomaly model: a frozen backbone, the stages between its blocks, and the trained heads."""
 
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -15,17 +15,17 @@ from .frozen_features import Computed, Frozen
 from .heads import Heads
 from .image_tower import ImageFeatures, ImageSide, Levels
 from .prompts import PromptBook
-from .stage_slots import NO_CONTEXT, Contexts, Sites
+from .stage_slots import NO_CONTEXT, Contexts, StageSlots
 from .text_tower import TextSide
 
 
-class Detector(nn.Module):
-    """Everything that turns images and class names into features. Only `sites` and `heads` train."""
+class AnomalyModel(nn.Module):
+    """Everything that turns images and class names into features. Only `slots` and `heads` train."""
 
     def __init__(
         self,
         backbone: Backbone,
-        sites: Sites,
+        slots: StageSlots,
         heads: Heads,
         levels: tuple[int, ...],
         prompts: PromptBook,
@@ -34,10 +34,10 @@ class Detector(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
-        self.sites, self.heads = sites, heads
+        self.slots, self.heads = slots, heads
         self.levels, self.switches = levels, switches
-        self.text = TextSide(backbone, sites, heads, prompts, text_context)
-        self.image = ImageSide(backbone, sites, heads, levels, switches.surgery_attention)
+        self.text = TextSide(backbone, slots, heads, prompts, text_context)
+        self.image = ImageSide(backbone, slots, heads, levels, switches.surgery_attention)
         self.eval()
 
     @property
@@ -48,7 +48,7 @@ class Detector(nn.Module):
     def trained_parameters(self, tower: TowerName) -> dict[str, nn.Parameter]:
         """Parameters that a phase of `tower` trains, by the name that they have in checkpoints."""
         found = {}
-        for block, name, stage in self.sites.of(tower):
+        for block, name, stage in self.slots.of(tower):
             prefix = f"sites.stages.{name}.{block}."
             found.update({prefix + key: parameter for key, parameter in stage.named_parameters()})
         heads = self.heads.named_parameters()
@@ -66,7 +66,7 @@ class Detector(nn.Module):
         self.requires_grad_(False)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
-        for _, _, stage in self.sites.of(tower):
+        for _, _, stage in self.slots.of(tower):
             stage.train(self.switches.dropout)
         try:
             yield parameters
@@ -110,7 +110,7 @@ class Detector(nn.Module):
         return self.text.batch_context_features(classes, image_context)
 
     @torch.no_grad()
-    def seen_by_text(
+    def text_phase_inputs(
         self,
         images: Float[Tensor, "B C S S"],
         classes: tuple[str, ...],
@@ -150,7 +150,7 @@ class Detector(nn.Module):
     @contextmanager
     def _without_dropout(self, tower: TowerName) -> Iterator[None]:
         """For a while, the tower's stages are in evaluation mode, though they may be training: a context is no step."""
-        training = [stage for _, _, stage in self.sites.of(tower) if stage.training]
+        training = [stage for _, _, stage in self.slots.of(tower) if stage.training]
         for stage in training:
             stage.eval()
         try:
@@ -160,4 +160,4 @@ class Detector(nn.Module):
                 stage.train()
 
     def _attends(self, tower: TowerName, kind: ContextKind) -> bool:
-        return any(stage.context_kind == kind for _, _, stage in self.sites.of(tower))
+        return any(stage.context_kind == kind for _, _, stage in self.slots.of(tower))

@@ -7,27 +7,27 @@ from ..contracts.backbone import Backbone
 from ..contracts.errors import UserError
 from ..contracts.options import StageOptions, TowerName
 from ..contracts.stage import AttentionStage, StageSetting
-from ..experiment import Chosen, Experiment
-from .anomaly_model import Detector
+from ..experiment import ComponentConfig, Experiment
+from .anomaly_model import AnomalyModel
 from .heads import Heads
 from .prompts import PromptBook
-from .stage_slots import Sites
+from .stage_slots import StageSlots
 
 
-def build_detector(experiment: Experiment, real_names: Mapping[str, str]) -> Detector:
+def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> AnomalyModel:
     """Backbone, stages and heads, with the random state as it is."""
     chosen = experiment.backbone
     backbone: Backbone = chosen.component.build(chosen.options)
     table = experiment.file.model
     levels = table.levels or default_levels(backbone.vision.depth)
     _check_levels(levels, backbone.vision.depth, experiment.switches.trained_context == "one_block_more")
-    sites = Sites()
-    sites.fused = experiment.file.compute.fused_residual == "on"
+    slots = StageSlots()
+    slots.fused = experiment.file.compute.fused_residual == "on"
     for name, stage in experiment.stages.items():
-        _place(sites, name, stage, backbone)
+        _place(slots, name, stage, backbone)
     heads = Heads(backbone, levels, table.projection_activation)
     prompts = PromptBook.of(backbone, real_names)
-    return Detector(backbone, sites, heads, levels, prompts, experiment.switches, table.text_context)
+    return AnomalyModel(backbone, slots, heads, levels, prompts, experiment.switches, table.text_context)
 
 
 def default_levels(depth: int) -> tuple[int, ...]:
@@ -42,7 +42,7 @@ def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSett
     return StageSetting(tower, block, width, text, vision, backbone.embedding_width, text)
 
 
-def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
+def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Backbone) -> None:
     options = cast(StageOptions, chosen.options)
     if len(set(options.after)) < len(options.after):
         problem = f"{list(options.after)} names a block twice"
@@ -58,7 +58,7 @@ def _place(sites: Sites, name: str, chosen: Chosen, backbone: Backbone) -> None:
                 "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"
             )
             raise UserError(problem, where=f"stages.{name}", fix="put it into the vision tower")
-        sites.place(name, options.tower, block, stage, str(chosen.component.plugin))
+        slots.place(name, options.tower, block, stage, str(chosen.component.plugin))
 
 
 def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> None:
@@ -71,9 +71,9 @@ def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> 
         raise UserError(problem, where="model.levels", fix="give a first level below the last block")
 
 
-def check_conditioning(experiment: Experiment, sites: Sites) -> None:
+def check_conditioning(experiment: Experiment, slots: StageSlots) -> None:
     """Text features can be conditioned on images only by a stage that attends to them. Raises `UserError`."""
-    conditions = any(stage.context_kind == "image" for _, _, stage in sites.of("text"))
+    conditions = any(stage.context_kind == "image" for _, _, stage in slots.of("text"))
     if experiment.file.evaluation.text_conditioning == "image" and not conditions:
         problem = "no stage of the text tower attends to the image"
         fix = 'set it to "none", or add a stage such as text_to_image'

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..contracts.backbone import Backbone, Surgery
 from .heads import Heads, unit
-from .stage_slots import NO_CONTEXT, Contexts, Sites
+from .stage_slots import NO_CONTEXT, Contexts, StageSlots
 
 Levels = dict[int, Float[Tensor, "B N E"]]
 
@@ -23,15 +23,15 @@ class ImageFeatures:
 
 
 class ImageSide:
-    """Walks the vision tower. Holds references only; parameters belong to the detector.
+    """Walks the vision tower. Holds references only; parameters belong to the model.
 
     With `recompute`, a training step keeps the input of each block alone and runs the block again for its gradients.
     """
 
     def __init__(
-        self, backbone: Backbone, sites: Sites, heads: Heads, levels: tuple[int, ...], surgery: Surgery
+        self, backbone: Backbone, slots: StageSlots, heads: Heads, levels: tuple[int, ...], surgery: Surgery
     ) -> None:
-        self.backbone, self.sites, self.heads, self.levels, self.surgery = backbone, sites, heads, levels, surgery
+        self.backbone, self.slots, self.heads, self.levels, self.surgery = backbone, slots, heads, levels, surgery
         self.recompute = False
 
     def features(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts) -> ImageFeatures:
@@ -115,7 +115,7 @@ class ImageSide:
             else:
                 x = self.backbone.vision_block(block, x, surgery)
             if contexts is not None:
-                x = self.sites.apply_after("vision", block, x, contexts)
+                x = self.slots.apply_after("vision", block, x, contexts)
             if block + 1 in levels:
                 found[block + 1] = x
         return found, x

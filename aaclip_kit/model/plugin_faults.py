@@ -11,7 +11,7 @@ from ..contracts.data import Sample
 from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.stage import AttentionStage, Context
-from ..distributed.out_of_memory import is_shortage
+from ..distributed.out_of_memory import is_out_of_memory
 from ..plugin_host.registry import MEND
 
 
@@ -76,7 +76,7 @@ def _forward(module: nn.Module, where: str, *arguments: Any, **named: Any) -> An
     except UserError:
         raise
     except Exception as error:
-        if is_shortage(error):
+        if is_out_of_memory(error):
             raise
         problem = f"its forward raised {type(error).__name__}: {error}"
         raise PluginFault(problem, where=where, fix=MEND) from error

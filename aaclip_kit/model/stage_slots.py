@@ -16,7 +16,7 @@ Contexts = Mapping[ContextKind, Context]
 NO_CONTEXT: Contexts = {}
 
 
-class Sites(nn.Module):
+class StageSlots(nn.Module):
     """All stages of a run by name and block; at one site they act in the order of the experiment file.
 
     Parameters are named `NAME.BLOCK...`, so a checkpoint says where each tensor belongs.

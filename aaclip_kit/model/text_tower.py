@@ -9,18 +9,18 @@ from ..contracts.stage import Context
 from ..experiment.schema import TextContextForm
 from .heads import Heads, unit
 from .prompts import NORMAL_PROMPTS, PromptBook
-from .stage_slots import NO_CONTEXT, Contexts, Sites
+from .stage_slots import NO_CONTEXT, Contexts, StageSlots
 
 TEXT_CONTEXT_BLOCK = 0
 
 
 class TextSide:
-    """Walks the text tower. Holds references only; parameters belong to the detector."""
+    """Walks the text tower. Holds references only; parameters belong to the model."""
 
     def __init__(
-        self, backbone: Backbone, sites: Sites, heads: Heads, prompts: PromptBook, context_form: TextContextForm
+        self, backbone: Backbone, slots: StageSlots, heads: Heads, prompts: PromptBook, context_form: TextContextForm
     ) -> None:
-        self.backbone, self.sites, self.heads, self.prompts = backbone, sites, heads, prompts
+        self.backbone, self.slots, self.heads, self.prompts = backbone, slots, heads, prompts
         self.context_form = context_form
 
     def class_features(self, classes: tuple[str, ...]) -> Float[Tensor, "K E 2"]:
@@ -78,7 +78,7 @@ class TextSide:
             tokens = self.prompts.tokens[[self.prompts.rows[name] for name in classes]].to(self._device)
         x = self.backbone.embed_text(tokens.flatten(0, 1))
         for block in range(TEXT_CONTEXT_BLOCK + 1):
-            x = self.sites.apply_after("text", block, self.backbone.text_block(block, x), NO_CONTEXT)
+            x = self.slots.apply_after("text", block, self.backbone.text_block(block, x), NO_CONTEXT)
         rows = (unit(x) if self.context_form == "unit" else x).unflatten(0, ends.shape).flatten(1, 2)
         if padding:
             return Context(rows)
@@ -89,14 +89,14 @@ class TextSide:
         self, tokens: Int[Tensor, "P L"], ends: Int[Tensor, " P"], gather: Tensor | None, contexts: Contexts
     ) -> Float[Tensor, "items Dt"]:
         """End-of-text features. Rows are copied for each image (`gather`) only where its context first acts."""
-        split = self.sites.first_conditioned("text", contexts)
+        split = self.slots.first_conditioned("text", contexts)
         x = self.backbone.embed_text(tokens)
         for block in range(self.backbone.text.depth):
             x = self.backbone.text_block(block, x)
             if block == split and gather is not None:
                 # Not x[gather]: with several threads its gradient adds up in any order.
                 x, ends, gather = x.index_select(0, gather), ends.index_select(0, gather), None
-            x = self.sites.apply_after("text", block, x, contexts)
+            x = self.slots.apply_after("text", block, x, contexts)
         walked = self.backbone.finish_text(x, ends)
         return walked if gather is None else walked.index_select(0, gather)
 

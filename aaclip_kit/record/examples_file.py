@@ -14,7 +14,7 @@ from ..contracts.errors import UserError
 
 
 @dataclass(frozen=True)
-class Case:
+class Example:
     """One test image: where it came from, why it is shown, and what each loop said about it.
 
     `masked` says whether its mask is known (a normal image's is, being empty). `chosen` holds "even" and what the
@@ -33,13 +33,13 @@ class Case:
 
 
 @dataclass(frozen=True)
-class CaseFile:
+class ExamplesFile:
     """All cases of a run with their pictures, and the colour scale (lowest, highest value) that they share.
 
     `masks` is False everywhere for an image whose mask is not known; `loops` numbers the maps.
     """
 
-    cases: tuple[Case, ...]
+    examples: tuple[Example, ...]
     loops: tuple[int, ...]
     scale: tuple[float, float]
     rule: str
@@ -49,27 +49,32 @@ class CaseFile:
 
     def write(self, path: Path) -> None:
         """Write the file; equal cases are equal bytes."""
-        about = {"loops": self.loops, "scale": self.scale, "rule": self.rule, "cases": [asdict(c) for c in self.cases]}
+        about = {
+            "loops": self.loops,
+            "scale": self.scale,
+            "rule": self.rule,
+            "cases": [asdict(c) for c in self.examples],
+        }
         with path.open("wb") as file:
             np.savez_compressed(
                 file, about=np.array(json.dumps(about)), pictures=self.pictures, masks=self.masks, grids=self.grids
             )
 
     @classmethod
-    def read(cls, path: Path) -> CaseFile:
+    def read(cls, path: Path) -> ExamplesFile:
         """Read the file. Raises `UserError` for one that is damaged."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 about: dict[str, Any] = json.loads(str(stored["about"]))
                 arrays = {name: stored[name] for name in ("pictures", "masks", "grids")}
-            cases = tuple(_case(record) for record in about["cases"])
+            examples = tuple(_example(record) for record in about["cases"])
             low, high = about["scale"]
-            return cls(cases, tuple(about["loops"]), (float(low), float(high)), str(about["rule"]), **arrays)
+            return cls(examples, tuple(about["loops"]), (float(low), float(high)), str(about["rule"]), **arrays)
         # zipfile and numpy report damage with exceptions of many kinds.
         except Exception as error:
             raise UserError(f"is damaged ({error})", where=str(path), fix="remove it") from error
 
 
-def _case(record: dict[str, Any]) -> Case:
+def _example(record: dict[str, Any]) -> Example:
     lists = {name: tuple(record[name]) for name in ("chosen", "quality", "scores")}
-    return Case(**{**record, **lists})
+    return Example(**{**record, **lists})

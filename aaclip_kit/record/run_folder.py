@@ -134,7 +134,7 @@ class RunFolder:
         write_whole(self.path / ATTENTION, json.dumps(record, allow_nan=False) + "\n")
 
     @property
-    def cases(self) -> Path:
+    def examples(self) -> Path:
         """The file of the test images that the report shows."""
         return self.path / CASES
 

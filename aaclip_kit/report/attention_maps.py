@@ -14,7 +14,7 @@ from torch import Tensor
 from ..contracts.backbone import Backbone
 from ..contracts.options import TOWERS, TowerName
 from ..contracts.stage import AttentionStage, Context, ShowsAttention
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from ..model.prompts import NORMAL_PROMPTS, class_prompts
 
 START, END = "(start)", "(end)"
@@ -55,13 +55,13 @@ class Shown:
 
 
 @torch.no_grad()
-def attention_record(detector: Detector, shown: Iterable[Shown], attending: Set[TowerName]) -> dict[str, Any]:
+def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set[TowerName]) -> dict[str, Any]:
     """What `attention.json` holds: where each stage with a context looks on each image, or why that is not known.
 
     `attending` names the towers whose stages with a context acted when they last trained. A text stage is shown with
     the context that it has where the text is conditioned on the image, whether or not scoring does that.
     """
-    placed = [(tower, *found) for tower in TOWERS for found in detector.sites.of(tower)]
+    placed = [(tower, *found) for tower in TOWERS for found in model.slots.of(tower)]
     placed = [found for found in placed if found[-1].context_kind != "none"]
     entries: list[dict[str, Any]] = [
         {"stage": name, "block": block, "tower": tower, "context": stage.context_kind, "cases": [],
@@ -69,10 +69,10 @@ def attention_record(detector: Detector, shown: Iterable[Shown], attending: Set[
         for tower, block, name, stage in placed
     ]  # fmt: skip
     for picture in shown:
-        calls = _calls(detector, picture, attending)
+        calls = _calls(model, picture, attending)
         for entry, (tower, _, _, stage) in zip(entries, placed, strict=True):
             if entry["reason"] is None:
-                _add(entry, detector, picture, tower, stage, calls)
+                _add(entry, model, picture, tower, stage, calls)
     return {"stages": entries}
 
 
@@ -83,7 +83,7 @@ def _reason(stage: AttentionStage, tower: TowerName, attending: Set[TowerName]) 
 
 
 def _add(
-    entry: dict[str, Any], detector: Detector, picture: Shown, tower: TowerName, stage: AttentionStage, calls: Calls
+    entry: dict[str, Any], model: AnomalyModel, picture: Shown, tower: TowerName, stage: AttentionStage, calls: Calls
 ) -> None:
     assert isinstance(stage, ShowsAttention)
     if not calls[stage]:
@@ -91,9 +91,9 @@ def _add(
         return
     try:
         found = _text_groups if tower == "text" else _vision_groups
-        groups = found(detector, picture, stage, calls[stage])
+        groups = found(model, picture, stage, calls[stage])
         describe = _grid if stage.context_kind == "image" else _words
-        looks = {name: describe(detector, picture, weights) for name, weights in groups.items()}
+        looks = {name: describe(model, picture, weights) for name, weights in groups.items()}
     # A picture is not worth a run: whatever a plugin's method does wrong stands in the report instead.
     except Exception as error:
         entry["reason"] = f"its attention_weights could not be used: {type(error).__name__}: {error}"
@@ -102,20 +102,20 @@ def _add(
         entry["cases"].append({"case": picture.case, "looks": looks})
 
 
-def _calls(detector: Detector, picture: Shown, attending: Set[TowerName]) -> Calls:
+def _calls(model: AnomalyModel, picture: Shown, attending: Set[TowerName]) -> Calls:
     """What each stage is given: those of the vision tower while the image is scored, then those of the text tower."""
     classes = (picture.class_name,)
-    with _watched(detector, "vision") as calls:
-        detector.image_features(picture.image, classes, "vision" in attending)
-    context = detector.seen_by_text(picture.image, classes, True, attending)[1]
-    with _watched(detector, "text") as more:
-        detector.text_features(classes, context)
+    with _watched(model, "vision") as calls:
+        model.image_features(picture.image, classes, "vision" in attending)
+    context = model.text_phase_inputs(picture.image, classes, True, attending)[1]
+    with _watched(model, "text") as more:
+        model.text_features(classes, context)
     return {**calls, **more}
 
 
 @contextmanager
-def _watched(detector: Detector, tower: TowerName) -> Iterator[Calls]:
-    stages = [stage for _, _, stage in detector.sites.of(tower) if stage.context_kind != "none"]
+def _watched(model: AnomalyModel, tower: TowerName) -> Iterator[Calls]:
+    stages = [stage for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"]
     calls: Calls = {stage: [] for stage in stages}
 
     def note(stage: Any, given: tuple[Tensor, Context]) -> None:
@@ -129,10 +129,10 @@ def _watched(detector: Detector, tower: TowerName) -> Iterator[Calls]:
             handle.remove()
 
 
-def _text_groups(detector: Detector, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
     """End-of-text tokens of the normal prompts, and of the abnormal ones."""
     weights = torch.cat([_relative(stage, *call) for call in calls])
-    ends = detector.text.prompts.select((picture.class_name,), weights.device)[1][0]
+    ends = model.text.prompts.select((picture.class_name,), weights.device)[1][0]
     looks = weights[torch.arange(len(ends), device=ends.device), ends]
     return {
         "normal prompts": looks[:NORMAL_PROMPTS].mean(dim=0),
@@ -140,11 +140,11 @@ def _text_groups(detector: Detector, picture: Shown, stage: Any, calls: list[tup
     }
 
 
-def _vision_groups(detector: Detector, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
     weights = _relative(stage, tokens, context)[0, 1:]
-    inside = _patches_of(picture.mask, detector.backbone.grid).to(weights.device)
+    inside = _patches_of(picture.mask, model.backbone.grid).to(weights.device)
     if inside.all() or not inside.any():
         return {"all patches": weights.mean(dim=0)}
     return {"anomalous patches": weights[inside].mean(dim=0), "other patches": weights[~inside].mean(dim=0)}
@@ -168,12 +168,12 @@ def _patches_of(mask: Bool[np.ndarray, "S S"], grid: int) -> Bool[Tensor, " N"]:
     return torch.nn.functional.adaptive_max_pool2d(pixels, grid).flatten() > 0
 
 
-def _grid(detector: Detector, picture: Shown, weights: Float[Tensor, " N"]) -> dict[str, Any]:
-    side = detector.backbone.grid
+def _grid(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " N"]) -> dict[str, Any]:
+    side = model.backbone.grid
     return {"grid": _rounded(weights.reshape(side, side))}
 
 
-def _words(detector: Detector, picture: Shown, weights: Float[Tensor, " M"]) -> dict[str, Any]:
+def _words(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " M"]) -> dict[str, Any]:
     """The mean over the tokens of each word, whatever prompt they stand in, and over those of each state."""
     prompts = class_prompts(picture.real_name)
     rows = weights.reshape(len(prompts), -1).cpu()
@@ -181,7 +181,7 @@ def _words(detector: Detector, picture: Shown, weights: Float[Tensor, " M"]) -> 
     states: Mapping[str, list[float]] = {"normal prompts": [], "abnormal prompts": []}
     for number, (prompt, row) in enumerate(zip(prompts, rows.tolist(), strict=True)):
         state = states["normal prompts" if number < NORMAL_PROMPTS else "abnormal prompts"]
-        for word, weight in zip(prompt_words(detector.backbone, prompt, len(row)), row, strict=True):
+        for word, weight in zip(prompt_words(model.backbone, prompt, len(row)), row, strict=True):
             # Padding that is masked has no weight, and is no word.
             if word is not None or weight > 0:
                 found.setdefault(word.lower() if word else PADDING, []).append(weight)

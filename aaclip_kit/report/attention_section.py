@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..record.examples_file import CaseFile
+from ..record.examples_file import ExamplesFile
 from ..record.heatmap import coloured, enlarged
 from .examples_section import SIDE, Panel, mask_panel, picture_of, ranked_cases, reason_of, title_of
 from .figures import Budget
@@ -52,29 +52,29 @@ class StageView:
 
 def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
     """What `attention.html` shows; `stages` is None where the run has not recorded where it looks."""
-    if run.attention is None or run.cases is None:
+    if run.attention is None or run.examples is None:
         return {"stages": None, "idle": []}
-    stages = [_stage(entry, run.cases, budget) for entry in run.attention["stages"]]
+    stages = [_stage(entry, run.examples, budget) for entry in run.attention["stages"]]
     return {"stages": stages, "idle": _idle(run.experiment), "bar": _bar(budget)}
 
 
-def _stage(entry: Mapping[str, Any], file: CaseFile, budget: Budget) -> StageView:
+def _stage(entry: Mapping[str, Any], file: ExamplesFile, budget: Budget) -> StageView:
     name = f"{entry['stage']}, after block {entry['block']} of the {entry['tower']} tower"
     queries = "End-of-text tokens of the prompts" if entry["tower"] == "text" else "Patches of the image"
     looked_at = "the patches of the image" if entry["context"] == "image" else "the words of the prompts"
     grids = [np.array(look["grid"]) for case in entry["cases"] for look in case["looks"].values() if "grid" in look]
     scale = (float(np.min(grids)), float(np.max(grids))) if grids else None
     order = {place: rank for rank, (place, _) in enumerate(ranked_cases(file))}
-    cases = sorted(entry["cases"], key=lambda case: order[case["case"]])
-    looks = tuple(_look(case, file, scale, budget) for case in cases)
+    examples = sorted(entry["cases"], key=lambda case: order[case["case"]])
+    looks = tuple(_look(case, file, scale, budget) for case in examples)
     ends = (f"{scale[0]:.2f}", f"{scale[1]:.2f}") if scale else None
     return StageView(name, f"{queries} look at {looked_at}.", entry["reason"], looks, ends)
 
 
-def _look(case: Mapping[str, Any], file: CaseFile, scale: tuple[float, float] | None, budget: Budget) -> Look:
+def _look(case: Mapping[str, Any], file: ExamplesFile, scale: tuple[float, float] | None, budget: Budget) -> Look:
     place, looks = case["case"], case["looks"]
     outline = mask_panel(file, place, budget)
-    title = f"{reason_of(file.cases[place])}: {title_of(file.cases[place])}"
+    title = f"{reason_of(file.examples[place])}: {title_of(file.examples[place])}"
     if scale is not None:
         grids = {group: np.array(look["grid"], np.float32) for group, look in looks.items()}
         overlays = (_overlay(file, place, group, grid, scale, budget) for group, grid in grids.items())
@@ -97,7 +97,7 @@ def word_bars(groups: Mapping[str, Mapping[str, float]], longest: float) -> tupl
 
 
 def _overlay(
-    file: CaseFile, place: int, group: str, grid: np.ndarray, scale: tuple[float, float], budget: Budget
+    file: ExamplesFile, place: int, group: str, grid: np.ndarray, scale: tuple[float, float], budget: Budget
 ) -> Panel:
     grey = np.asarray(picture_of(file, place).convert("L"), np.float32)[..., None]
     mixed = (1 - _OVERLAY) * grey + _OVERLAY * coloured(enlarged(grid, SIDE), scale)

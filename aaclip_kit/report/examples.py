@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ..contracts.data import DataSet, Sample
-from ..distributed.collectives import merged
+from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
 from ..evaluation.evaluator import Keep, ScoredBatch
 
@@ -44,7 +44,7 @@ class LoopOutcome:
         self.quality.append(None if mask is None else average_precision(batch.maps[place], mask))
 
 
-class Cases:
+class Examples:
     """Small maps of the test images, loop after loop. With `most` = 0 nothing is kept and nothing is chosen."""
 
     def __init__(self, data: DataSet, most: int) -> None:
@@ -79,7 +79,7 @@ class Cases:
     def merge(self, ranks: Ranks) -> None:
         """Make the last loop's outcome that of all ranks' images, whose shares stand in the order of the data."""
         outcome = self.loops[-1]
-        parts = merged(ranks, outcome)
+        parts = all_gather_object(ranks, outcome)
         outcome.grids = [grid for part in parts for grid in part.grids]
         outcome.scores = [score for part in parts for score in part.scores]
         outcome.quality = [quality for part in parts for quality in part.quality]

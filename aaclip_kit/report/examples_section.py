@@ -1,4 +1,4 @@
-"""Cases: test images as image, mask and the map of each loop, first without any choice, then best, median and worst."""
+"""Examples: test images as image, mask and the map of each loop; evenly chosen ones, then best, median and worst."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from ..record.examples_file import Case, CaseFile
+from ..record.examples_file import Example, ExamplesFile
 from ..record.heatmap import coloured, enlarged, outlined
 from .figures import Budget, Picture, embedded_pictures
 from .run_files import RunFiles
@@ -43,13 +43,13 @@ class CaseRow:
 
 def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
     """What `cases.html` shows: of an older run, whose folder has no cases, the heatmap pictures as they are."""
-    if run.cases is None:
+    if run.examples is None:
         pictures, left_out = embedded_pictures(run.heatmaps, budget.left)
         return {"rows": None, "pictures": pictures, "left_out": left_out}
-    file, loops = run.cases, shown_loops(run.cases.loops, run.quoted_loop)
+    file, loops = run.examples, shown_loops(run.examples.loops, run.quoted_loop)
     # The ranked cases are few, and the first to have room in the file.
     ranked = [_row(file, place, reason_of(case), loops, budget) for place, case in ranked_cases(file)]
-    even = [place for place, case in enumerate(file.cases) if "even" in case.chosen]
+    even = [place for place, case in enumerate(file.examples) if "even" in case.chosen]
     rows = []
     for place in even:
         if budget.left <= 0:
@@ -77,58 +77,58 @@ def shown_loops(loops: tuple[int, ...], quoted: int | None, most: int = MOST_LOO
     return sorted(chosen)
 
 
-def title_of(case: Case) -> str:
+def title_of(case: Example) -> str:
     """What the image is."""
     kind = case.defect or ("anomalous" if case.label else "normal")
     return f"{case.class_name}, {kind}, {case.image}"
 
 
-def reason_of(case: Case) -> str:
+def reason_of(case: Example) -> str:
     """What the ranking made of a case, such as "best anomalous image"."""
     return f"{' and '.join(_ranks(case))} {'anomalous' if case.label else 'normal'} image"
 
 
-def picture_of(file: CaseFile, place: int) -> Image.Image:
+def picture_of(file: ExamplesFile, place: int) -> Image.Image:
     """The image at the size of a panel."""
     return Image.fromarray(file.pictures[place]).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def mask_panel(file: CaseFile, place: int, budget: Budget) -> Panel:
+def mask_panel(file: ExamplesFile, place: int, budget: Budget) -> Panel:
     """The image with the outline of its mask, where it has one and that is known."""
-    case = file.cases[place]
+    case = file.examples[place]
     if not (case.label and case.masked):
         return Panel("mask not known" if case.label else "normal", None)
     pixels = outlined(picture_of(file, place), file.masks[place])
     return Panel("mask", budget.embed(f"Outline of the mask: {title_of(case)}", np.asarray(pixels)))
 
 
-def ranked_cases(file: CaseFile) -> list[tuple[int, Case]]:
+def ranked_cases(file: ExamplesFile) -> list[tuple[int, Example]]:
     """Anomalous cases before normal ones, each from best to worst."""
-    found = [(place, case) for place, case in enumerate(file.cases) if _ranks(case)]
+    found = [(place, case) for place, case in enumerate(file.examples) if _ranks(case)]
     return sorted(found, key=lambda pair: (-pair[1].label, RANKS.index(_ranks(pair[1])[0])))
 
 
-def _ranks(case: Case) -> list[str]:
+def _ranks(case: Example) -> list[str]:
     """What the ranking made of a case; of a class with few images one may be several things at once."""
     return [reason.split()[0] for reason in case.chosen if reason != "even"]
 
 
-def _row(file: CaseFile, place: int, reason: str, loops: list[int], budget: Budget) -> CaseRow:
-    case = file.cases[place]
+def _row(file: ExamplesFile, place: int, reason: str, loops: list[int], budget: Budget) -> CaseRow:
+    case = file.examples[place]
     image = Panel("image", budget.embed(f"Image: {title_of(case)}", np.asarray(picture_of(file, place))))
     maps = (_map_panel(file, place, loop, budget) for loop in loops)
     return CaseRow(reason, title_of(case), (image, mask_panel(file, place, budget), *maps))
 
 
-def _map_panel(file: CaseFile, place: int, loop: int, budget: Budget) -> Panel:
-    case, name = file.cases[place], f"loop {file.loops[loop]}"
+def _map_panel(file: ExamplesFile, place: int, loop: int, budget: Budget) -> Panel:
+    case, name = file.examples[place], f"loop {file.loops[loop]}"
     quality = case.quality[loop]
     figures = f"score\u00a0{case.scores[loop]:.3f}" + (f", AP\u00a0{quality:.2f}" if quality is not None else "")
     pixels = coloured(enlarged(file.grids[place, loop], SIDE), file.scale)
     return Panel(name, budget.embed(f"Anomaly map of {name}: {title_of(case)}; {figures}", pixels), figures)
 
 
-def _scale(file: CaseFile, budget: Budget) -> dict[str, Any]:
+def _scale(file: ExamplesFile, budget: Budget) -> dict[str, Any]:
     low, high = file.scale
     bar = coloured(np.linspace(low, high, SCALE_STEPS, dtype=np.float32)[None].repeat(12, axis=0), file.scale)
     alt = f"Colour scale of the anomaly maps from {low:.3g}, dark, to {high:.3g}, bright"

@@ -29,7 +29,7 @@ def write_report(folder: Path) -> Path:
         results=results_section.section(run),
         published=results_section.published_section(run),
         detection_curves=training_section.curves_section(run),
-        cases=examples_section.section(run, budget),
+        examples=examples_section.section(run, budget),
         attention=attention_section.section(run, budget),
         training=training_section.section(run),
         what_ran=what_ran_section.section(run),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
-from ..record.examples_file import CaseFile
+from ..record.examples_file import ExamplesFile
 from ..record.run_folder import ATTENTION, CALIBRATION, CASES, CURVES, EVENTS, EXPERIMENT, HEATMAPS, MANIFEST, METRICS
 
 Table = dict[str, Any]
@@ -27,7 +27,7 @@ class RunFiles:
     metrics: Table
     events: list[Table]
     curves: Table | None
-    cases: CaseFile | None
+    examples: ExamplesFile | None
     attention: Table | None
     calibration: Table | None
 
@@ -46,7 +46,7 @@ class RunFiles:
             metrics=_optional(folder / METRICS) or {},
             events=_events(folder / EVENTS),
             curves=_optional(folder / CURVES),
-            cases=CaseFile.read(folder / CASES) if (folder / CASES).exists() else None,
+            examples=ExamplesFile.read(folder / CASES) if (folder / CASES).exists() else None,
             attention=_optional(folder / ATTENTION),
             calibration=_optional(folder / CALIBRATION),
         )

@@ -13,7 +13,7 @@ Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Role:
+class RoleSummary:
     """The images of one role: how many of each label by class, and how many were drawn of each class as few shots."""
 
     name: str
@@ -75,17 +75,17 @@ def facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> Pairs:
     return [(label, str(text)) for label, text in pairs if text]
 
 
-def roles(manifest: Mapping[str, Any]) -> list[Role]:
+def roles(manifest: Mapping[str, Any]) -> list[RoleSummary]:
     """The images of each role, in the order of the manifest."""
     return [_role(name, of) for name, of in (manifest.get("data") or {}).items()]
 
 
-def _role(name: str, of: Mapping[str, Any]) -> Role:
+def _role(name: str, of: Mapping[str, Any]) -> RoleSummary:
     counts = {label: dict(found) for label, found in (of.get("counts") or {}).items()}
     classes = tuple((label, found.get("normal", 0), found.get("anomalous", 0)) for label, found in counts.items())
     shots = (of["shots"]["normal"], of["shots"]["anomalous"]) if of.get("shots") else None
     normal, anomalous = sum(found[1] for found in classes), sum(found[2] for found in classes)
-    return Role(name, int(of["count"]), normal, anomalous, classes, shots, tuple(of.get("notes") or ()))
+    return RoleSummary(name, int(of["count"]), normal, anomalous, classes, shots, tuple(of.get("notes") or ()))
 
 
 def _leaks(data: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -16,13 +16,13 @@ from ..contracts.schedule import LoopScheduler, PhasePlan
 from ..data.held_out import HeldOut, held_out
 from ..data.load_data import Data, load_data
 from ..data.loader import Pixels
-from ..distributed.compute_device import Place
+from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
-from ..experiment import Chosen, Experiment
+from ..experiment import ComponentConfig, Experiment
 from ..experiment.schema import ComputeTable
 from ..kernels.norm_matched import why_not_fused
-from ..model.anomaly_model import Detector
-from ..model.build import build_detector, check_conditioning
+from ..model.anomaly_model import AnomalyModel
+from ..model.build import build_model, check_conditioning
 from ..training.loop_plans import build_scheduler, plan_ahead
 from ..training.losses import MADE, TRAINED, WeightedLosses
 from .memory_plan import MemoryPlan
@@ -33,9 +33,9 @@ class Run:
     """Everything assembled; nothing has been written yet."""
 
     experiment: Experiment
-    place: Place
+    compute_device: ComputeDevice
     data: Data
-    detector: Detector
+    model: AnomalyModel
     losses: Mapping[str, WeightedLosses]
     scheduler: LoopScheduler
     fresh_stages: tuple[str, ...] | None
@@ -52,37 +52,37 @@ class Run:
     @property
     def pixels(self) -> Pixels:
         """How pictures become tensors for this backbone."""
-        backbone = self.detector.backbone
+        backbone = self.model.backbone
         return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
 
 
 def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     """Build and check everything, alike on each of several ranks. Raises `UserError` before anything is written."""
     file = experiment.file
-    place = Place.choose(file.device, file.precision, ranks)
+    compute_device = ComputeDevice.choose(file.device, file.precision, ranks)
     check_shared(experiment, ranks)
-    _check_fused(file.compute, place.device)
+    _check_fused(file.compute, compute_device.device)
     data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
     torch.manual_seed(file.seed)
-    detector = build_detector(experiment, data.real_names).to(place.device)
-    detector.image.recompute = file.compute.recompute == "on"
-    start, fresh = _initialise(detector, experiment) or (None, None)
+    model = build_model(experiment, data.real_names).to(compute_device.device)
+    model.image.recompute = file.compute.recompute == "on"
+    start, fresh = _initialise(model, experiment) or (None, None)
     if start is not None:
         data = check_unseen(start, data, file.data.allow_overlap, "init.checkpoint")
-    experiment = _with_levels(experiment, detector.levels)
-    check_conditioning(experiment, detector.sites)
+    experiment = _with_levels(experiment, model.levels)
+    check_conditioning(experiment, model.slots)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
     planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
     for tower in dict.fromkeys(phase.train for phase in planned):
         _check_losses(losses[tower], tower)
     _check_batches(planned, ranks)
-    return Run(experiment, place, data, detector, losses, scheduler, fresh, start, calibration, ranks)
+    return Run(experiment, compute_device, data, model, losses, scheduler, fresh, start, calibration, ranks)
 
 
 def check_shared(experiment: Experiment, ranks: Ranks) -> None:
     """Raise `UserError` where several ranks would not give what one gives."""
-    if ranks.together and experiment.switches.surgery_attention == "batch":
+    if ranks.is_distributed and experiment.switches.surgery_attention == "batch":
         problem = f"attention over the batch mixes its images, which {ranks.size} processes share"
         fix = 'set it to "tokens", or start one process'
         raise UserError(problem, where="switches.surgery_attention", fix=fix)
@@ -101,7 +101,7 @@ def _check_fused(table: ComputeTable, device: torch.device) -> None:
         raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
 
 
-def _build_losses(group: dict[str, Chosen]) -> WeightedLosses:
+def _build_losses(group: dict[str, ComponentConfig]) -> WeightedLosses:
     built: dict[str, tuple[Loss, float]] = {}
     for name, chosen in group.items():
         built[name] = (chosen.component.build(chosen.options), chosen.weight)
@@ -120,14 +120,14 @@ def _check_losses(group: WeightedLosses, tower: TowerName) -> None:
         raise UserError(problem, where=where, fix=fix)
 
 
-def _initialise(detector: Detector, experiment: Experiment) -> tuple[Metadata, tuple[str, ...]] | None:
+def _initialise(model: AnomalyModel, experiment: Experiment) -> tuple[Metadata, tuple[str, ...]] | None:
     """Load the [init] checkpoint, if there is one; what it says of itself, and the stages that it lacks."""
     path = experiment.file.init.checkpoint
     if path is None:
         return None
     try:
         checkpoint = checkpoint_in(path) if path.is_dir() else path
-        return read_metadata(checkpoint), tuple(load_into(detector, checkpoint))
+        return read_metadata(checkpoint), tuple(load_into(model, checkpoint))
     except UserError:
         if experiment.switches.checkpoint_mismatch == "ignore":
             return None

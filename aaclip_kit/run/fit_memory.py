@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
-from ..distributed.available_memory import available
+from ..distributed.available_memory import available_memory
 from ..distributed.out_of_memory import SIDE
 from ..training.gradient_norms import trained_groups
 from ..training.loop_plans import plan_ahead
@@ -42,7 +42,7 @@ def fit_memory(run: Run, show: bool = False) -> Run:
         for kind, need in zip(kinds, needs, strict=True):
             if need.bytes(recompute) > free:
                 raise _too_little(kind, need, free)
-        run.detector.image.recompute = recompute
+        run.model.image.recompute = recompute
     return replace(run, memory=MemoryPlan(needs, free, recompute))
 
 
@@ -85,7 +85,7 @@ def _kinds(run: Run) -> list[_Kind]:
 def _kind(run: Run, plan: PhasePlan, attending: frozenset[TowerName], footprint: Footprint) -> _Kind:
     phase = build_phase(run, plan, 1, 0, attending)
     images = -(-plan.batch_size // run.ranks.size)
-    groups = trained_groups(run.detector, plan.train, attending)
+    groups = trained_groups(run.model, plan.train, attending)
     trained = sum(part.nbytes for group in groups.values() for part in group)
     # Adam keeps two numbers a weight, and the last step's gradient is dropped only when the next one's is made.
     beside = _weights(run) + 3 * trained + _kept_features(run, phase.batches.views_come_again)
@@ -97,8 +97,8 @@ def _free(run: Run) -> int:
     given = run.experiment.file.compute.memory_gb
     if given is not None:
         return int(given * GB)
-    device = run.place.device
-    return int((1 - MARGINS[device.type]) * available(device)) + _weights(run)
+    device = run.compute_device.device
+    return int((1 - MARGINS[device.type]) * available_memory(device)) + _weights(run)
 
 
 def _weights(run: Run) -> int:
@@ -107,11 +107,11 @@ def _weights(run: Run) -> int:
 
 def _kept_features(run: Run, views_come_again: bool) -> int:
     """What frozen features take that a run on a CPU keeps there; a run on a device keeps them elsewhere."""
-    file, backbone = run.experiment.file, run.detector.backbone
-    if file.cache.features != "memory" or run.place.device.type != "cpu" or not views_come_again:
+    file, backbone = run.experiment.file, run.model.backbone
+    if file.cache.features != "memory" or run.compute_device.device.type != "cpu" or not views_come_again:
         return 0
     views = len(run.data.sets["train"].samples) * max(1, file.augmentation.views)
-    floats = len(run.detector.levels) * backbone.grid**2 * backbone.embedding_width
+    floats = len(run.model.levels) * backbone.grid**2 * backbone.embedding_width
     return min(int(file.cache.memory_gb * GB), 4 * views * floats)
 
 

@@ -55,7 +55,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 class Footprint:
-    """Steps of a run's phases on a copy of its detector and losses that has no values.
+    """Steps of a run's phases on a copy of its model and losses that has no values.
 
     No number is computed, no random number is drawn, and what a plugin keeps from one call to the next it keeps in the
     copy. Raises whatever a plugin raises whose work depends on the values of tensors.
@@ -64,12 +64,12 @@ class Footprint:
     def __init__(self, run: Run) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         without_values = {id(one): self._mode.from_tensor(one) for one in weights_of(run)}
-        detector, losses = copy.deepcopy((run.detector, run.losses), without_values)
-        self._run = replace(run, detector=detector, losses=losses)
+        model, losses = copy.deepcopy((run.model, run.losses), without_values)
+        self._run = replace(run, model=model, losses=losses)
 
     def step(self, build: Callable[[Run], Phase], images: int, recompute: bool) -> int:
         """Peak bytes of one step over so many images, beyond weights, gradients and the optimiser's state."""
-        self._run.detector.image.recompute = recompute
+        self._run.model.image.recompute = recompute
         phase, live = build(self._run), LiveBytes(weights_of(self._run))
         with self._mode, live, phase.open() as parameters:
             batch = _widest_batch(self._run, images)
@@ -80,13 +80,13 @@ class Footprint:
 
 
 def weights_of(run: Run) -> tuple[Tensor, ...]:
-    """Every parameter and buffer of the detector, the frozen ones included."""
-    return (*run.detector.parameters(), *run.detector.buffers())
+    """Every parameter and buffer of the model, the frozen ones included."""
+    return (*run.model.parameters(), *run.model.buffers())
 
 
 def _widest_batch(run: Run, images: int) -> Batch:
     """A batch with as many different classes as a batch of so many images can have."""
-    device, size = run.place.device, run.pixels.size
+    device, size = run.compute_device.device, run.pixels.size
     one_a_class = {sample.class_name: sample for sample in run.data.sets["train"].samples}
     samples = tuple(islice(cycle(one_a_class.values()), images))
     pixels, masks = (torch.zeros(images, channels, size, size, device=device) for channels in (3, 1))

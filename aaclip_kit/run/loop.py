@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from ..checkpoints.checkpoint import save
-from ..checkpoints.provenance import About, Metadata, short_digests
+from ..checkpoints.provenance import Metadata, Provenance, short_digests
 from ..contracts.errors import not_writable
 from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
 from ..distributed.available_memory import give_back_at_once, keep_for_later
-from ..distributed.collectives import copy_first
-from ..distributed.out_of_memory import SIDE, naming_shortage
+from ..distributed.collectives import broadcast
+from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..evaluation.calibration import Calibrator, one_by_one
 from ..evaluation.class_metrics import ClassResult, results
 from ..evaluation.evaluator import Evaluator, Keep, ScoredBatch
@@ -23,10 +23,10 @@ from ..files.lock import locked
 from ..record.manifest import collect_manifest
 from ..record.run_folder import RunFolder
 from ..report.draw_examples import save_pictures
-from ..report.examples import Cases
+from ..report.examples import Examples
 from ..report.page import write_report
 from ..training.adapter_watch import AdapterWatch, adapter_names
-from ..training.loop_plans import attending_in
+from ..training.loop_plans import attending_after
 from ..training.step import Step
 from .assemble import Run
 from .phases import build_phase, open_feature_store
@@ -69,13 +69,13 @@ class Execution:
         self.assembled, self.folder, self.progress, self.stop = run, folder, progress, stop or StopRequest()
         file = run.experiment.file
         self.evaluator = Evaluator(
-            run.detector, run.place, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
+            run.model, run.compute_device, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
         )
-        watch = AdapterWatch(adapter_names(run.detector), file.training.adapter_gradient_floor)
-        self.state = RunState(Cases(run.data.sets["test"], file.evaluation.heatmaps), watch)
+        watch = AdapterWatch(adapter_names(run.model), file.training.adapter_gradient_floor)
+        self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
         self.store = open_feature_store(run)
         self.saving = Saving(
-            folder, file.checkpoint, file.training, run.detector, run.place, run.ranks, self.state, self.stop,
+            folder, file.checkpoint, file.training, run.model, run.compute_device, run.ranks, self.state, self.stop,
             progress.message,
         )  # fmt: skip
 
@@ -83,14 +83,14 @@ class Execution:
         """See `execute`."""
         started = datetime.now(UTC) if snapshot is None else self.folder.started
         run, folder = self.assembled, self.folder
-        copy_first(run.ranks, run.detector.all_trained_parameters().values())
+        broadcast(run.ranks, run.model.all_trained_parameters().values())
         if run.ranks.is_first:
             folder.write_experiment(resolved_toml(run.experiment))
             folder.write_manifest(self._manifest(started, None))
         if run.memory is not None and (notice := run.memory.notice):
             self.progress.message(notice)
-        if run.place.device.type == "cpu":
-            (give_back_at_once if run.detector.image.recompute else keep_for_later)()
+        if run.compute_device.device.type == "cpu":
+            (give_back_at_once if run.model.image.recompute else keep_for_later)()
         if snapshot is None:
             self._before()
         else:
@@ -119,8 +119,8 @@ class Execution:
             folder.write_calibration({"loop": loop, **asdict(state.calibrations[loop])})
         run = self.assembled
         save_pictures(
-            state.cases, loop, folder,
-            detector=run.detector, pixels=run.pixels, real_names=run.data.real_names, attending=state.attending,
+            state.examples, loop, folder,
+            model=run.model, pixels=run.pixels, real_names=run.data.real_names, attending=state.attending,
         )  # fmt: skip
         folder.write_manifest(self._manifest(started, datetime.now(UTC)))
         # A run counts as finished from here on. The report can be made again at any time.
@@ -149,8 +149,8 @@ class Execution:
         if self.assembled.ranks.is_first:
             self._save(loop)
         test = self.assembled.data.sets["test"]
-        classes = self._evaluate("test", state.cases.keeper(loop, self.evaluator.shares(test)))
-        state.cases.merge(self.assembled.ranks)
+        classes = self._evaluate("test", state.examples.keeper(loop, self.evaluator.shares(test)))
+        state.examples.merge(self.assembled.ranks)
         found = results(classes)
         state.curves[loop] = {name: result.curves for name, result in classes.items()}
         state.metrics["loops"].append({"loop": loop, **found})
@@ -164,10 +164,12 @@ class Execution:
     def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
         run = self.assembled
         torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number, run.ranks.rank))
-        self.state.attending = attending_in(plan, self.state.attending)
+        self.state.attending = attending_after(plan, self.state.attending)
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
         self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
-        with naming_shortage(f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}", self._less(plan)):
+        with explaining_out_of_memory(
+            f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}", self._less(plan)
+        ):
             phase.run(self._record_step, self.saving)
         for line in self.store.drain() if self.store else ():
             self.progress.message(line)
@@ -177,7 +179,7 @@ class Execution:
 
     def _less(self, plan: PhasePlan) -> str:
         """How a phase takes less memory."""
-        saves = plan.train == "vision" and not self.assembled.detector.image.recompute
+        saves = plan.train == "vision" and not self.assembled.model.image.recompute
         recompute = 'set compute.recompute = "on", ' if saves else ""
         return f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
 
@@ -186,10 +188,10 @@ class Execution:
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
         attending, names = tuple(sorted(self.state.attending)), (train.name,) if train.name else ()
-        about = About(file.name, loop, (), attending, train.domain, data.real_names, names)
-        images = short_digests(data.prints["train"].contents)
+        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
+        images = short_digests(data.fingerprints["train"].contents)
         metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], images)
-        save(run.detector, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
+        save(run.model, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
     def _evaluate(self, role: str, keep: Keep | None = None) -> dict[str, ClassResult]:
         def noted(name: str, batch: ScoredBatch) -> None:
@@ -202,7 +204,7 @@ class Execution:
 
     def _between_batches(self, name: str, batch: ScoredBatch) -> None:
         # Of several ranks, none may leave the others waiting: they end together at the next step.
-        if not self.assembled.ranks.together:
+        if not self.assembled.ranks.is_distributed:
             self.stop.raise_if_asked()
 
     def _validate(self, loop: int) -> dict[str, float | None]:
@@ -239,7 +241,7 @@ class Execution:
         run = self.assembled
         manifest = collect_manifest(
             plugins=run.experiment.plugins,
-            device=str(run.place.device),
+            device=str(run.compute_device.device),
             seeds={"seed": run.experiment.file.seed},
             data=run.data.records,
             started=started,

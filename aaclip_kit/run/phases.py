@@ -33,20 +33,20 @@ def build_phase(
     )  # fmt: skip
     kept = None
     if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
-        contents = run.data.prints["train"].images
-        kept = KeptFeatures(run.detector.image, store, contents, file.augmentation, batches.image)
-    return Phase(run.detector, run.losses[plan.train], plan, batches, run.place, loop, attending, kept)
+        contents = run.data.fingerprints["train"].images
+        kept = KeptFeatures(run.model.image, store, contents, file.augmentation, batches.image)
+    return Phase(run.model, run.losses[plan.train], plan, batches, run.compute_device, loop, attending, kept)
 
 
 def open_feature_store(run: Run) -> FeatureStore | None:
     """Where frozen features are kept; nowhere with V-V attention over the batch, where they are no image's own."""
-    file, detector = run.experiment.file, run.detector
+    file, model = run.experiment.file, run.model
     if file.switches.surgery_attention == "batch":
         return None
     facts = {
-        "levels": detector.levels,
-        "place": f"{run.place.device.type} {run.place.precision}",
+        "levels": model.levels,
+        "place": f"{run.compute_device.device.type} {run.compute_device.precision}",
         "plugin": str(run.experiment.backbone.component.plugin),
         "pillow": PIL.__version__,
     }
-    return open_store(file.cache, lambda: backbone_identity(detector.backbone, facts))
+    return open_store(file.cache, lambda: backbone_identity(model.backbone, facts))

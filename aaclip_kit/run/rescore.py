@@ -9,7 +9,7 @@ from ..checkpoints.find_checkpoint import checkpoint_of
 from ..contracts.errors import UserError
 from ..contracts.schedule import PhasePlan
 from ..record.run_folder import CHECKPOINTS, RunFolder
-from ..training.loop_plans import attending_in
+from ..training.loop_plans import attending_after
 from .assemble import Run
 from .loop import Execution
 from .progress import Progress
@@ -30,12 +30,12 @@ class _Rescoring(Execution):
     def __init__(self, run: Run, source: Path, folder: RunFolder, progress: Progress) -> None:
         super().__init__(run, folder, progress)
         self.source = source
-        run.detector.requires_grad_(False)
+        run.model.requires_grad_(False)
 
     def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
-        self.state.attending = attending_in(plan, self.state.attending)
+        self.state.attending = attending_after(plan, self.state.attending)
         if number == 0:
-            load_into(self.assembled.detector, self._checkpoint(loop))
+            load_into(self.assembled.model, self._checkpoint(loop))
 
     def _keep(self) -> None:
         """Nothing is lost that scoring once more would not bring."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..contracts.errors import UserError
-from ..distributed.collectives import merged
-from ..distributed.compute_device import Place, random_state, set_random_state
+from ..distributed.collectives import all_gather_object
+from ..distributed.compute_device import ComputeDevice, random_state, set_random_state
 from ..distributed.ranks import Ranks
 from ..experiment.schema import CheckpointTable, TrainingTable
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from ..model.plugin_faults import files_of
 from ..record.run_folder import RunFolder
 from ..training.optimizer import Descent
@@ -33,8 +33,8 @@ class Saving:
     folder: RunFolder
     table: CheckpointTable
     training: TrainingTable
-    detector: Detector
-    place: Place
+    model: AnomalyModel
+    compute_device: ComputeDevice
     ranks: Ranks
     state: RunState
     stop: StopRequest
@@ -54,7 +54,7 @@ class Saving:
         """See `Pauses`: the optimiser and the random states as they were."""
         if self.state.step and self.resumed is not None:
             descent.restore(_part(self.resumed.tensors, "optimiser."), self.resumed.state["descent"])
-            set_random_state(self.place.device, self.resumed.tensors[f"random.{self.ranks.rank}"])
+            set_random_state(self.compute_device.device, self.resumed.tensors[f"random.{self.ranks.rank}"])
         self.resumed = None
 
     def wanted(self) -> bool:
@@ -62,7 +62,7 @@ class Saving:
         self._steps += 1
         due = is_due(self.table.every, self._steps, time.monotonic() - self._last)
         # What one rank's clock says, or a signal that one of them got, is for all: they act together.
-        found = merged(self.ranks, (due, self.stop.number))
+        found = all_gather_object(self.ranks, (due, self.stop.number))
         self.stop.number = next((number for _, number in found if number is not None), None)
         return self.stop.number is not None or any(due for due, _ in found)
 
@@ -82,8 +82,8 @@ class Saving:
         if not self.may_skip or self.state.skipped >= self.training.most_skips:
             return False
         self.state.skipped += 1
-        place = f"loop {self.state.loop}, step {taken.step} of phase {self.state.phase + 1}"
-        message = f"warning: {place} is left out: {fault.problem}; images {files_of(taken.batch.samples)}"
+        compute_device = f"loop {self.state.loop}, step {taken.step} of phase {self.state.phase + 1}"
+        message = f"warning: {compute_device} is left out: {fault.problem}; images {files_of(taken.batch.samples)}"
         event = {"event": "skipped", "loop": self.state.loop, "phase": self.state.phase + 1, "step": taken.step}
         if self.ranks.is_first:
             self.folder.event({**event, "skipped": self.state.skipped, "message": message})
@@ -110,17 +110,17 @@ class Saving:
 
     def save(self, descent: Descent | None = None) -> None:
         """Write a snapshot. Raises OSError where it cannot be written; the earlier ones are as they were."""
-        snapshot = self._snapshot(descent, random_state(self.place.device))
+        snapshot = self._snapshot(descent, random_state(self.compute_device.device))
         if self.ranks.is_first:
             write_snapshot(self.folder.snapshots, snapshot)
         self._last, self._steps = time.monotonic(), 0
 
     def _snapshot(self, descent: Descent | None, random: Tensor) -> Snapshot:
-        tensors = {f"weights.{name}": value for name, value in _weights(self.detector).items()}
+        tensors = {f"weights.{name}": value for name, value in _weights(self.model).items()}
         tensors |= {f"cases.{name}": value for name, value in self.state.arrays().items()}
         held, plain = ({}, None) if descent is None else descent.state()
         tensors |= {f"optimiser.{name}": value for name, value in held.items()}
-        tensors |= {f"random.{rank}": state for rank, state in enumerate(merged(self.ranks, random))}
+        tensors |= {f"random.{rank}": state for rank, state in enumerate(all_gather_object(self.ranks, random))}
         events = self.folder.events_size() if self.ranks.is_first else 0
         state = {"run": self.state.plain(), "descent": plain, "events": events, "ranks": self.ranks.size}
         return Snapshot(tensors, state)
@@ -134,7 +134,7 @@ class Saving:
         if ranks != self.ranks.size:
             problem = f"was saved by {ranks} processes, and these are {self.ranks.size}"
             raise UserError(problem, where=str(self.folder.path), fix=f"start {ranks} of them")
-        weights, saved = _weights(self.detector), _part(snapshot.tensors, "weights.")
+        weights, saved = _weights(self.model), _part(snapshot.tensors, "weights.")
         if weights.keys() != saved.keys() or any(value.shape != saved[name].shape for name, value in weights.items()):
             fix = "use the plugins that it was started with, or start it again in another folder"
             raise UserError("its snapshots hold weights of another model", where=str(self.folder.path), fix=fix)
@@ -161,10 +161,10 @@ def _before(descent: Mapping[str, Any], taken: Taken) -> dict[str, Any]:
     return {**descent, "rate": taken.rate, "rates": rates}
 
 
-def _weights(detector: Detector) -> dict[str, Tensor]:
+def _weights(model: AnomalyModel) -> dict[str, Tensor]:
     """What training changes: parameters of both towers' phases, and the buffers of stages."""
-    buffers = {f"sites.{name}": value for name, value in detector.sites.named_buffers()}
-    return {**detector.all_trained_parameters(), **buffers}
+    buffers = {f"sites.{name}": value for name, value in model.slots.named_buffers()}
+    return {**model.all_trained_parameters(), **buffers}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

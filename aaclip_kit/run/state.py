@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..contracts.options import TowerName
 from ..evaluation.calibration import Calibration
-from ..report.examples import Cases, LoopOutcome
+from ..report.examples import Examples, LoopOutcome
 from ..training.adapter_watch import AdapterWatch
 
 Metrics = dict[str, Any]
@@ -24,7 +24,7 @@ class RunState:
     is left, the loop's evaluation is next.
     """
 
-    cases: Cases
+    examples: Examples
     watch: AdapterWatch
     metrics: Metrics = field(default_factory=dict)
     curves: dict[int, Metrics] = field(default_factory=dict)
@@ -54,12 +54,12 @@ class RunState:
             "warned": self.watch.warned,
             "skipped": self.skipped,
             "at": (self.loop, self.phase, self.step),
-            "cases": [(one.loop, one.scores, one.quality) for one in self.cases.loops],
+            "cases": [(one.loop, one.scores, one.quality) for one in self.examples.loops],
         }
 
     def arrays(self) -> dict[str, Tensor]:
         """The maps that are kept of each loop's cases."""
-        kept = [one for one in self.cases.loops if one.grids]
+        kept = [one for one in self.examples.loops if one.grids]
         return {str(one.loop): torch.from_numpy(np.stack(one.grids)) for one in kept}
 
     def restore(self, plain: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
@@ -70,7 +70,7 @@ class RunState:
         self.attending = frozenset(plain["attending"])
         self.watch.warned, self.skipped = plain["warned"], plain["skipped"]
         self.stand(*plain["at"])
-        self.cases.loops = [
+        self.examples.loops = [
             LoopOutcome(loop, list(arrays[str(loop)].numpy()) if scores else [], scores, quality)
             for loop, scores, quality in plain["cases"]
         ]

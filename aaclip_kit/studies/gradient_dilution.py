@@ -14,15 +14,15 @@ from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import Batch
-from ..distributed.compute_device import Place
+from ..distributed.compute_device import ComputeDevice
 from ..experiment import Experiment
 from ..record.run_folder import finite
 from ..run.assemble import Run, assemble
 from ..run.phases import build_phase
 from ..training.gradient_norms import norms
-from ..training.loop_plans import attending_in, plan_ahead
+from ..training.loop_plans import attending_after, plan_ahead
 from ..training.losses import total
-from ..training.phase import Phase, Seen
+from ..training.phase import FixedInputs, Phase
 from .stand_ins import Setting, Subject, all_off, standing_in, subjects_of, unvaried, variant
 
 RESAMPLES = 2000
@@ -130,7 +130,7 @@ def measure_dilution(
         found.fresh_stages = run.fresh_stages
         found.unvaried = tuple(dict.fromkeys(chain(*(unvaried(run, subject) for subject in subjects))))
         whole = inits * batches * (len(found.openings) + sum(len(subject.settings) for subject in subjects))
-        device = run.place.device
+        device = run.compute_device.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for tower in found.openings:
                 own = [subject for subject in subjects if subject.tower == tower]
@@ -146,7 +146,7 @@ def table(norms_of: list[list[Norms]], name: str) -> Float[np.ndarray, "inits ba
 
 def _assembled(experiment: Experiment, seed: int) -> Run:
     run = assemble(replace(experiment, file=experiment.file.model_copy(update={"seed": seed})))
-    return replace(run, place=Place(run.place.device, "fp32"))
+    return replace(run, compute_device=ComputeDevice(run.compute_device.device, "fp32"))
 
 
 def _opening(run: Run, tower: TowerName) -> Opening:
@@ -155,7 +155,7 @@ def _opening(run: Run, tower: TowerName) -> Opening:
     found: list[Opening] = []
     for loop, plan in enumerate(plan_ahead(run.scheduler), 1):
         for number, phase in enumerate(plan.phases):
-            attending = attending_in(phase, attending)
+            attending = attending_after(phase, attending)
             if phase.train == tower:
                 found.append(Opening(loop, number, phase, attending | {tower}))
     if not found:
@@ -179,7 +179,7 @@ def _measure_tower(
         nothing = all_off(run, tower)
         variants = {pair: variant(run, *pair) for pair in pairs}
         for stream, batch in enumerate(islice(_epochs(phase), batches)):
-            batch = batch.to(run.place.device)
+            batch = batch.to(run.compute_device.device)
             seen = phase.seen(batch)
             with standing_in(run, tower, nothing, None):
                 off[-1].append(_norms(run, phase, batch, seen, stream))
@@ -195,11 +195,11 @@ def _epochs(phase: Phase) -> Iterator[Batch]:
     return chain.from_iterable(phase.batches.epoch(number) for number in count(1))
 
 
-def _norms(run: Run, phase: Phase, batch: Batch, seen: Seen, stream: int) -> Norms:
+def _norms(run: Run, phase: Phase, batch: Batch, seen: FixedInputs, stream: int) -> Norms:
     """Gradient norms of the tower's adapters; `stream` seeds the dropout."""
     adapters = {
         f"{name}.{block}": list(stage.parameters())
-        for block, name, stage in run.detector.sites.of(phase.plan.train)
+        for block, name, stage in run.model.slots.of(phase.plan.train)
         if stage.context_kind == "none"
     }
     torch.manual_seed(stream)

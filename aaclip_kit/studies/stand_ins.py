@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, StageOptions, TowerName
 from ..contracts.stage import AttentionStage
-from ..experiment import Chosen
+from ..experiment import ComponentConfig
 from ..experiment.faults import explain
 from ..experiment.schema import TextContextForm
 from ..model.build import stage_setting
@@ -48,7 +48,7 @@ def subjects_of(run: Run, scales: Sequence[float]) -> list[Subject]:
     """
     found: list[Subject] = []
     for tower in TOWERS:
-        kinds = {name: stage.context_kind for _, name, stage in run.detector.sites.of(tower)}
+        kinds = {name: stage.context_kind for _, name, stage in run.model.slots.of(tower)}
         attending = tuple(name for name, kind in kinds.items() if kind != "none")
         if not attending or len(attending) == len(kinds):
             continue
@@ -74,14 +74,14 @@ def unvaried(run: Run, subject: Subject) -> list[str]:
 
 def all_off(run: Run, tower: TowerName) -> Places:
     """No cross-attention stage of the tower acts."""
-    return {(name, block): None for block, name, stage in run.detector.sites.of(tower) if stage.context_kind != "none"}
+    return {(name, block): None for block, name, stage in run.model.slots.of(tower) if stage.context_kind != "none"}
 
 
 def variant(run: Run, subject: Subject, setting: Setting) -> Places:
     """The subject's stages, built anew in a setting around the very weights that they have; the others off."""
     return all_off(run, subject.tower) | {
         (name, block): _rebuilt(run, name, block, stage, setting)
-        for block, name, stage in run.detector.sites.of(subject.tower)
+        for block, name, stage in run.model.slots.of(subject.tower)
         if name in subject.stages
     }
 
@@ -89,10 +89,10 @@ def variant(run: Run, subject: Subject, setting: Setting) -> Places:
 @contextmanager
 def standing_in(run: Run, tower: TowerName, places: Places, form: TextContextForm | None) -> Iterator[None]:
     """For a while, these stages in the tower, and the text context in this form (None: as the file has it)."""
-    text, kept = run.detector.text, run.detector.text.context_form
+    text, kept = run.model.text, run.model.text.context_form
     text.context_form = form or kept
     try:
-        with run.detector.sites.standing_in(tower, places):
+        with run.model.slots.standing_in(tower, places):
             yield
     finally:
         text.context_form = kept
@@ -117,17 +117,17 @@ def _subject(run: Run, tower: TowerName, names: tuple[str, ...], reads_text: boo
     return Subject(tower, names, own, settings)
 
 
-def _any_has(chosen: Sequence[Chosen], option: str) -> bool:
+def _any_has(chosen: Sequence[ComponentConfig], option: str) -> bool:
     return any(option in type(one.options).model_fields for one in chosen)
 
 
-def _common(chosen: Sequence[Chosen], option: str) -> Any:
+def _common(chosen: Sequence[ComponentConfig], option: str) -> Any:
     """The value that all of them have; None where they differ or have no such option."""
     values = {getattr(one.options, option, None) for one in chosen}
     return values.pop() if len(values) == 1 else None
 
 
-def _options(chosen: Chosen, setting: Setting, name: str) -> StageOptions:
+def _options(chosen: ComponentConfig, setting: Setting, name: str) -> StageOptions:
     wanted = {"scale": setting.scale, "norm_matched": setting.norm_matched}
     model = cast(type[StageOptions], type(chosen.options))
     changes = {key: value for key, value in wanted.items() if value is not None and key in model.model_fields}
@@ -140,7 +140,7 @@ def _options(chosen: Chosen, setting: Setting, name: str) -> StageOptions:
 def _rebuilt(run: Run, name: str, block: int, stage: AttentionStage, setting: Setting) -> AttentionStage:
     chosen = run.experiment.stages[name]
     options = _options(chosen, setting, name)
-    site = stage_setting(run.detector.backbone, options.tower, block)
+    site = stage_setting(run.model.backbone, options.tower, block)
     built: AttentionStage = chosen.component.build(options, site)
     built.load_state_dict(stage.state_dict(keep_vars=True), assign=True)
-    return built.to(run.place.device).train(stage.training)
+    return built.to(run.compute_device.device).train(stage.training)

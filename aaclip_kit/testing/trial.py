@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checkpoints.checkpoint import load_into, trained_state
 from ..contracts.schedule import LoopScheduler, PhasePlan
 from ..experiment import load
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from ..record.run_folder import RunFolder
 from ..run.assemble import Run, assemble
 from ..run.loop import execute
@@ -30,7 +30,7 @@ Lead = Callable[[LoopScheduler], LoopScheduler]
 @dataclass(frozen=True)
 class Trial:
     """A finished run: its objects, its metrics, the trained tensors before and after, those of the backbone before,
-    and a detector loaded from the last checkpoint.
+    and a model loaded from the last checkpoint.
     """
 
     run: Run
@@ -38,7 +38,7 @@ class Trial:
     before: Mapping[str, Tensor]
     after: Mapping[str, Tensor]
     backbone: Mapping[str, Tensor]
-    loaded: Detector
+    loaded: AnomalyModel
 
     @property
     def changes(self) -> dict[str, float]:
@@ -71,26 +71,26 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         run = run if lead is None else replace(run, scheduler=lead(run.scheduler))
         before, backbone = (
             {key: value.clone() for key, value in state.items()}
-            for state in (trained_state(run.detector), run.detector.backbone.state_dict())
+            for state in (trained_state(run.model), run.model.backbone.state_dict())
         )
         made = RunFolder.create(folder / "run")
         metrics = execute(run, made, _Unwatched())
-        other = assemble(load(file, subject.registry, ["seed=77"])).detector
+        other = assemble(load(file, subject.registry, ["seed=77"])).model
         last = made.checkpoint_path(len(metrics["loops"]), ".safetensors")
         load_into(other, last)
-        yield Trial(run, metrics, before, trained_state(run.detector), backbone, other)
+        yield Trial(run, metrics, before, trained_state(run.model), backbone, other)
 
 
 @torch.no_grad()
 def differences(trial: Trial) -> float:
-    """The largest difference between features of the trained detector and of the loaded one."""
-    detectors, size = (trial.run.detector, trial.loaded), trial.run.pixels.size
+    """The largest difference between features of the trained model and of the loaded one."""
+    models, size = (trial.run.model, trial.loaded), trial.run.pixels.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     classes = (trial.run.data.sets["test"].classes[0],) * 2
-    found = [_features(detector, images, classes) for detector in detectors]
+    found = [_features(model, images, classes) for model in models]
     return max(float((one - two).abs().max()) for one, two in zip(*found, strict=True))
 
 
-def _features(detector: Detector, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
-    levels, context = detector.seen_by_text(images, classes, True, {"text", "vision"})
-    return [*levels.values(), detector.text_features(classes, context)]
+def _features(model: AnomalyModel, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
+    levels, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
+    return [*levels.values(), model.text_features(classes, context)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..contracts.options import TOWERS
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from .step import Step
 
 LOOK_AT = (
@@ -13,10 +13,10 @@ LOOK_AT = (
 )
 
 
-def adapter_names(detector: Detector) -> frozenset[str]:
+def adapter_names(model: AnomalyModel) -> frozenset[str]:
     """Names of the stages without a context, of both towers."""
     return frozenset(
-        name for tower in TOWERS for _, name, stage in detector.sites.of(tower) if stage.context_kind == "none"
+        name for tower in TOWERS for _, name, stage in model.slots.of(tower) if stage.context_kind == "none"
     )
 
 

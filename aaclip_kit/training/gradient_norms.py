@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts.options import TowerName
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 
 HEADS: dict[TowerName, str] = {"text": "text_head", "vision": "vision_heads"}
 """What the trained projections of each tower are called among the groups."""
 
 
-def trained_groups(detector: Detector, tower: TowerName, attending: Set[TowerName]) -> dict[str, list[nn.Parameter]]:
+def trained_groups(model: AnomalyModel, tower: TowerName, attending: Set[TowerName]) -> dict[str, list[nn.Parameter]]:
     """Parameters that train in a phase of `tower`, by stage name, and the heads.
 
     A stage with a context is left out where its tower is not among `attending`.
     """
     groups: dict[str, list[nn.Parameter]] = {}
-    for _, name, stage in detector.sites.of(tower):
+    for _, name, stage in model.slots.of(tower):
         if stage.context_kind == "none" or tower in attending:
             groups.setdefault(name, []).extend(stage.parameters())
-    parameters = detector.trained_parameters(tower).items()
+    parameters = model.trained_parameters(tower).items()
     groups[HEADS[tower]] = [parameter for name, parameter in parameters if name.startswith("heads.")]
     return {name: group for name, group in groups.items() if group}
 

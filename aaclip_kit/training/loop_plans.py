@@ -12,7 +12,7 @@ from ..plugin_host.registry import MEND
 MOST_LOOPS: Final = 100
 
 
-class Planned:
+class CheckedScheduler:
     """Passes on what a scheduler plans. Raises `UserError`, naming the plugin, for what cannot be run."""
 
     def __init__(self, scheduler: LoopScheduler, owner: str) -> None:
@@ -61,7 +61,7 @@ def _phase_faults(phase: object) -> list[str]:
 def build_scheduler(experiment: Experiment) -> LoopScheduler:
     """The loop scheduler, whose plans are looked at before the engine goes by them."""
     component = experiment.scheduler.component
-    return Planned(component.build(experiment.scheduler.options), str(component.plugin))
+    return CheckedScheduler(component.build(experiment.scheduler.options), str(component.plugin))
 
 
 def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
@@ -72,6 +72,6 @@ def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
     return [record.plan for record in history]
 
 
-def attending_in(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[TowerName]:
+def attending_after(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[TowerName]:
     """Towers whose stages with a context act in a phase: its own by the plan, the other as it last trained."""
     return before | {plan.train} if plan.attention else before - {plan.train}

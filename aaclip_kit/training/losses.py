@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TowerName
-from ..distributed.collectives import UNSHARED, Portion
+from ..distributed.collectives import WHOLE_BATCH, BatchShard
 from ..model.plugin_faults import component_of, run_loss
 
 
@@ -25,23 +25,25 @@ class WeightedLosses:
         """Names of everything that any of them asks for."""
         return {name for loss, _ in self.losses.values() for name in loss.needs}
 
-    def __call__(self, named: dict[str, Tensor | dict[int, Tensor]], portion: Portion = UNSHARED) -> dict[str, Tensor]:
+    def __call__(
+        self, named: dict[str, Tensor | dict[int, Tensor]], shard: BatchShard = WHOLE_BATCH
+    ) -> dict[str, Tensor]:
         """Weighted terms, named LOSS/TERM; of several ranks, those whose gradients add up to the whole batch's."""
         terms = {}
         for name, (loss, weight) in self.losses.items():
             where = f"loss {name} {component_of(loss, self.owners.get(name, ''))}"
             given: Mapping[str, Tensor | dict[int, Tensor]] = {key: named[key] for key in loss.needs}
             if loss.over_batch == "mean":
-                weight *= portion.weight
+                weight *= shard.weight
             else:
-                given = {key: _gathered(value, portion) for key, value in given.items()}
+                given = {key: _gathered(value, shard) for key, value in given.items()}
             found = run_loss(loss, given, where)
             terms.update({f"{name}/{term}": weight * value for term, value in found.items()})
         return terms
 
-    def addends(self, terms: dict[str, Tensor], portion: Portion) -> dict[str, Tensor]:
+    def addends(self, terms: dict[str, Tensor], shard: BatchShard) -> dict[str, Tensor]:
         """Terms to be added up over the ranks, for the report: every rank has those of a joint loss whole."""
-        if not portion.shared or portion.ranks.is_first:
+        if not shard.shared or shard.ranks.is_first:
             return terms
         joint = {name for name, (loss, _) in self.losses.items() if loss.over_batch == "joint"}
         return {
@@ -67,7 +69,7 @@ def total(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([value.float() for value in terms.values()]).sum()
 
 
-def _gathered(value: Tensor | dict[int, Tensor], portion: Portion) -> Tensor | dict[int, Tensor]:
+def _gathered(value: Tensor | dict[int, Tensor], shard: BatchShard) -> Tensor | dict[int, Tensor]:
     if isinstance(value, dict):
-        return {level: portion.gathered(part) for level, part in value.items()}
-    return portion.gathered(value)
+        return {level: shard.gathered(part) for level, part in value.items()}
+    return shard.gathered(value)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts.schedule import OptimizerPlan, PhasePlan
-from ..distributed.collectives import sum_gradients, summed
-from ..distributed.compute_device import Place
+from ..distributed.collectives import all_reduce, sum_gradients
+from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from .gradient_norms import group_norms, part_norms
 from .lr_schedule import build_rate
@@ -76,7 +76,7 @@ class Descent:
         self,
         plan: PhasePlan,
         groups: Mapping[str, Sequence[nn.Parameter]],
-        place: Place,
+        place: ComputeDevice,
         steps_per_epoch: int,
         ranks: Ranks = ALONE,
         skips: bool = False,
@@ -131,8 +131,8 @@ class Descent:
     def _reported(self, loss: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
         # Float64 holds a term of any precision as it is.
         values = torch.stack([part.detach().double() for part in (loss, *terms.values())])
-        if self.ranks.together:
-            values[1:] = summed(self.ranks, values[1:].contiguous())
+        if self.ranks.is_distributed:
+            values[1:] = all_reduce(self.ranks, values[1:].contiguous())
             values[0] = values[1:].sum()
         return values
 

@@ -14,10 +14,10 @@ from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import Batch, TrainBatches, View
-from ..distributed.collectives import Portion
-from ..distributed.compute_device import Place, random_state
+from ..distributed.collectives import BatchShard
+from ..distributed.compute_device import ComputeDevice, random_state
 from ..model.anomaly_map import probability_map
-from ..model.anomaly_model import Detector
+from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Levels
 from ..model.plugin_faults import PluginFault, naming_batch
 from .feature_cache import KeptFeatures
@@ -26,7 +26,7 @@ from .losses import WeightedLosses, total
 from .optimizer import Descent, Values
 from .step import Pauses, Step, Taken
 
-Seen = tuple[Levels, Float[Tensor, "B N E"] | None] | Float[Tensor, "B E 2"]
+FixedInputs = tuple[Levels, Float[Tensor, "B N E"] | None] | Float[Tensor, "B E 2"]
 """What a phase sees of the side that it does not train: patch features with image context, or text features."""
 
 
@@ -38,30 +38,30 @@ class Phase:
 
     def __init__(
         self,
-        detector: Detector,
+        model: AnomalyModel,
         losses: WeightedLosses,
         plan: PhasePlan,
         batches: TrainBatches,
-        place: Place,
+        compute_device: ComputeDevice,
         loop: int,
         attending: Set[TowerName],
         kept: KeptFeatures | None = None,
     ) -> None:
-        self.detector, self.losses, self.plan, self.batches = detector, losses, plan, batches
-        self.place, self.loop, self.attending, self.kept = place, loop, attending, kept
+        self.model, self.losses, self.plan, self.batches = model, losses, plan, batches
+        self.compute_device, self.loop, self.attending, self.kept = compute_device, loop, attending, kept
         self._text: dict[str, Tensor] = {}
 
     def run(self, report: Callable[[Step], None], pauses: Pauses | None = None) -> None:
         """Train for the plan's epochs, reporting each step; a place that runs ahead is one step further by then."""
         with self.open():
-            groups = trained_groups(self.detector, self.plan.train, self.attending)
+            groups = trained_groups(self.model, self.plan.train, self.attending)
             skips = pauses is not None and pauses.may_skip
-            descent = Descent(self.plan, groups, self.place, self.batches.steps, self.batches.ranks, skips)
+            descent = Descent(self.plan, groups, self.compute_device, self.batches.steps, self.batches.ranks, skips)
             waiting: deque[Taken] = deque()
             for taken in self._steps(descent, pauses):
                 waiting.append(taken)
                 paused = pauses is not None and pauses.wanted()
-                while len(waiting) > (self.place.runs_ahead and not paused):
+                while len(waiting) > (self.compute_device.runs_ahead and not paused):
                     report(self._settled(waiting.popleft(), descent, pauses))
                 if pauses is not None and paused:
                     pauses.pause(descent, taken.step)
@@ -75,13 +75,13 @@ class Phase:
         first, skip = divmod(step, self.batches.steps)
         for epoch in range(first + 1, self.plan.epochs + 1):
             for batch in self.batches.epoch(epoch, self._held, skip if epoch == first + 1 else 0):
-                batch, step = batch.to(self.place.device), step + 1
-                random = random_state(self.place.device)
+                batch, step = batch.to(self.compute_device.device), step + 1
+                random = random_state(self.compute_device.device)
                 with self._naming(batch, step):
                     terms = self.terms(batch, self.seen(batch))
-                    numbers = descent.gradients(total(terms), self.losses.addends(terms, self._portion(batch)))
+                    numbers = descent.gradients(total(terms), self.losses.addends(terms, self._shard(batch)))
                     taken = Taken(batch, epoch, step, descent.rate, descent.rates.last_epoch, numbers, random)
-                    if self.place.runs_ahead or self._sound(taken, descent, pauses):
+                    if self.compute_device.runs_ahead or self._sound(taken, descent, pauses):
                         descent.take(numbers)
                     else:
                         descent.leave_out()
@@ -99,7 +99,7 @@ class Phase:
         return False
 
     def _settled(self, taken: Taken, descent: Descent, pauses: Pauses | None) -> Step:
-        if self.place.runs_ahead:
+        if self.compute_device.runs_ahead:
             with self._naming(taken.batch, taken.step):
                 self._sound(taken, descent, pauses)
         values, epoch, step, train = taken.numbers.read(), taken.epoch, taken.step, self.plan.train
@@ -116,50 +116,50 @@ class Phase:
     @contextmanager
     def open(self) -> Iterator[dict[str, nn.Parameter]]:
         """The tower's parameters, taking gradients, with dropout by the switch; `seen` and `terms` work in here."""
-        with self.detector.training_tower(self.plan.train) as parameters:
+        with self.model.training_tower(self.plan.train) as parameters:
             self._text = self._fixed_text() if self.plan.train == "vision" else {}
             yield parameters
 
-    def seen(self, batch: Batch) -> Seen:
+    def seen(self, batch: Batch) -> FixedInputs:
         """What the phase sees of the other side in this batch; no gradient flows into it."""
         if self.plan.train == "vision":
             return torch.stack([self._text[name] for name in batch.classes])
-        detector, trained = self.detector, self.plan.features == "trained"
+        model, trained = self.model, self.plan.features == "trained"
         frozen = None if self.kept is None else self.kept.of(batch)
-        with self.place.autocast():
-            levels, context = detector.seen_by_text(batch.images, batch.classes, trained, self.attending, frozen)
-        if detector.switches.text_loss_levels == "last":
+        with self.compute_device.autocast():
+            levels, context = model.text_phase_inputs(batch.images, batch.classes, trained, self.attending, frozen)
+        if model.switches.text_loss_levels == "last":
             levels = {max(levels): levels[max(levels)]}
-        if context is not None and detector.switches.image_context == "batch_mean":
-            context = self._portion(batch).gathered(context)
+        if context is not None and model.switches.image_context == "batch_mean":
+            context = self._shard(batch).gathered(context)
         return levels, context
 
-    def terms(self, batch: Batch, seen: Seen) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, seen: FixedInputs) -> dict[str, Tensor]:
         """Weighted loss terms of a batch; their sum is the objective."""
-        with self.place.autocast():
-            return self.losses(self._named(batch, seen), self._portion(batch))
+        with self.compute_device.autocast():
+            return self.losses(self._named(batch, seen), self._shard(batch))
 
-    def _portion(self, batch: Batch) -> Portion:
-        return Portion(self.batches.ranks, batch.whole)
+    def _shard(self, batch: Batch) -> BatchShard:
+        return BatchShard(self.batches.ranks, batch.whole)
 
     def _fault(self, values: Values, batch: Batch) -> UserError | None:
         """What is wrong with a loss or gradients that are not finite; loss scaling skips the latter by itself."""
         if not math.isfinite(values.loss):
             return self._not_finite(batch, values.terms)
-        if not values.bad_norms or self.place.precision == "fp16":
+        if not values.bad_norms or self.compute_device.precision == "fp16":
             return None
         owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in values.bad_norms)
         fix = "lower the rate in [scheduler], or look at the stages that stand first among these"
         return PluginFault(f"gradients are not finite: {owned}", where="training", fix=fix)
 
     def _owned(self, name: str) -> str:
-        owner = self.detector.sites.owner(name)
+        owner = self.model.slots.owner(name)
         return f"(of {owner})" if owner else ""
 
     def _not_finite(self, batch: Batch, terms: dict[str, float]) -> UserError:
         """The fault behind a loss that is not finite: of the stage that makes it so, where it is one's."""
         try:
-            with torch.random.fork_rng(), torch.no_grad(), self.detector.sites.looking_at_numbers():
+            with torch.random.fork_rng(), torch.no_grad(), self.model.slots.looking_at_numbers():
                 self.terms(batch, self.seen(batch))
         except PluginFault as fault:
             return fault
@@ -171,17 +171,17 @@ class Phase:
     def _fixed_text(self) -> dict[str, Tensor]:
         """The text side does not change in a vision phase: one feature a class."""
         classes = tuple(dict.fromkeys(sample.class_name for sample in self.batches.samples))
-        with torch.no_grad(), self.place.autocast():
-            return dict(zip(classes, self.detector.text.class_features(classes), strict=True))
+        with torch.no_grad(), self.compute_device.autocast():
+            return dict(zip(classes, self.model.text.class_features(classes), strict=True))
 
-    def _named(self, batch: Batch, seen: Seen) -> dict[str, Tensor | dict[int, Tensor]]:
+    def _named(self, batch: Batch, seen: FixedInputs) -> dict[str, Tensor | dict[int, Tensor]]:
         """Predictions and targets by the names that losses ask for, and no others."""
         named: dict[str, Tensor | dict[int, Tensor]] = {"masks": batch.masks, "labels": batch.labels}
         if isinstance(seen, tuple):
-            levels, features = seen[0], self.detector.text_features(batch.classes, seen[1])
+            levels, features = seen[0], self.model.text_features(batch.classes, seen[1])
         else:
             features = seen
-            found = self.detector.image_features(batch.images, batch.classes, "vision" in self.attending)
+            found = self.model.image_features(batch.images, batch.classes, "vision" in self.attending)
             levels = found.levels
             named["detection_logits"] = (found.detection.float()[..., None] * features.float()).sum(dim=1)
         named["text_features"] = features

@@ -21,7 +21,7 @@ STRONG = ("stages.text_to_image.scale=0.7", "stages.image_to_text.scale=0.7")
 @pytest.fixture
 def run(tiny: Any) -> Run:
     run: Run = tiny().assembled(*STRONG)
-    move_weights(run.detector)
+    move_weights(run.model)
     return run
 
 
@@ -46,25 +46,25 @@ def test_a_step_is_the_engines(script: Any, run: Run, tower: str) -> None:
     assert_close(naive.step(tower, batch), loss)
     with naive.all_gradients():
         (naive.stage1(batch) if tower == "text" else naive.stage2(batch)).backward()
-        for name, weight in run.detector.trained_parameters(tower).items():
+        for name, weight in run.model.trained_parameters(tower).items():
             # Summed over other batches of rows than the engine's, in float32.
             assert_close(weight.grad, gradients[name], rtol=1e-3, atol=1e-5)
 
 
 def test_frozen_weights_take_gradients_in_a_step_and_lose_them_after_it(script: Any, run: Run) -> None:
     batch, _, _ = engine_step(script, run, "vision")
-    naive, backbone = script("naive").Naive(run), run.detector.backbone
+    naive, backbone = script("naive").Naive(run), run.model.backbone
     with naive.all_gradients():
         naive.stage2(batch).backward()
         frozen = dict(backbone.clip.visual.transformer.named_parameters())
         assert frozen and all(weight.grad is not None for weight in frozen.values())
-    assert not any(weight.requires_grad or weight.grad is not None for weight in run.detector.parameters())
+    assert not any(weight.requires_grad or weight.grad is not None for weight in run.model.parameters())
 
 
 def test_scores_are_the_evaluators(script: Any, run: Run) -> None:
     workload = script("workload")
     data, file = workload.scored_data(run), run.experiment.file
-    evaluator = Evaluator(run.detector, run.place, run.pixels, file.evaluation, run.experiment.switches)
+    evaluator = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, run.experiment.switches)
     found = next(iter(evaluator.scored_batches(data, workload.SCORED, {"text", "vision"}, trained=True)))
     images = next(iter(batches.test_batches(found.samples, run.pixels, len(found.samples)))).images
     naive = script("naive").Naive(run)

@@ -30,7 +30,7 @@ def near(stated: float, found: float) -> None:
 @pytest.mark.parametrize("profile", [(), (CORRECTED, "switches.dropout=false")], ids=["published", "corrected"])
 def test_a_step(script: Any, tiny: Any, tower: str, profile: tuple[str, ...]) -> None:
     workload, run = script("workload"), tiny().assembled(*profile)
-    operations = script("operations").Operations(run.detector, run.data.sets["train"].classes)
+    operations = script("operations").Operations(run.model, run.data.sets["train"].classes)
     phase = workload.phase_of(run, tower, 1)
     batch = workload.first_batch(phase)
     with phase.open():
@@ -47,13 +47,13 @@ def test_a_step(script: Any, tiny: Any, tower: str, profile: tuple[str, ...]) ->
 @pytest.mark.parametrize("attention", [False, True])
 def test_scoring(script: Any, tiny: Any, attention: bool) -> None:
     workload, run = script("workload"), tiny().assembled()
-    operations = script("operations").Operations(run.detector, (workload.SCORED,))
+    operations = script("operations").Operations(run.model, (workload.SCORED,))
     images = torch.randn(4, 3, 32, 32)
     classes = (workload.SCORED,) * 4
-    text = run.detector.text.class_features((workload.SCORED,))
+    text = run.model.text.class_features((workload.SCORED,))
 
     def scored() -> None:
-        found = run.detector.image_features(images, classes, attention)
+        found = run.model.image_features(images, classes, attention)
         for patches in found.levels.values():
             patches @ text
 

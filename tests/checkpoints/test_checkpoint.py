@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aaclip_kit import UserError
 from aaclip_kit.checkpoints.checkpoint import load_into, read, save, trained_state
-from aaclip_kit.checkpoints.provenance import About, Metadata, read_metadata
+from aaclip_kit.checkpoints.provenance import Metadata, Provenance, read_metadata
 from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.run.assemble import Run
 
@@ -26,7 +26,7 @@ from ..limits import files_of_at_most
 HEAD = "heads.text.linear.weight"
 State = dict[str, Tensor]
 METADATA = Metadata(
-    About("small", 1, (), ("text", "vision"), "medical", {"red_cloth": "red cloth"}, ("mvtec",)),
+    Provenance("small", 1, (), ("text", "vision"), "medical", {"red_cloth": "red cloth"}, ("mvtec",)),
     "seed = 3\n",
     Calibration(
         "fpr", 0.01, "data.validation", {"normal": 4, "anomalous": 2}, 0.25, None,
@@ -48,13 +48,13 @@ def all_equal(first: State, second: State) -> bool:
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_round_trip_is_bitwise(run: Run, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"loop_1{suffix}"
-    save(run.detector, path, METADATA)
-    before = values_of(run.detector)
-    assert all_equal(read(path), trained_state(run.detector))
-    move_weights(run.detector, seed=9)
-    assert not all_equal(before, values_of(run.detector))
-    assert load_into(run.detector, path) == []
-    assert all_equal(before, values_of(run.detector))
+    save(run.model, path, METADATA)
+    before = values_of(run.model)
+    assert all_equal(read(path), trained_state(run.model))
+    move_weights(run.model, seed=9)
+    assert not all_equal(before, values_of(run.model))
+    assert load_into(run.model, path) == []
+    assert all_equal(before, values_of(run.model))
     assert read_metadata(path) == METADATA
     beside = {"loop_1.pth.json"} if suffix == ".pth" else set()
     assert {found.name for found in tmp_path.glob("loop_1*")} == {path.name, *beside}
@@ -62,8 +62,8 @@ def test_a_round_trip_is_bitwise(run: Run, tmp_path: Path, suffix: str) -> None:
 
 def test_it_holds_what_trains_and_says_what_it_is(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "loop_1.safetensors"
-    save(run.detector, path, METADATA)
-    names = {name for name, _ in run.detector.named_parameters() if not name.startswith("backbone.")}
+    save(run.model, path, METADATA)
+    names = {name for name, _ in run.model.named_parameters() if not name.startswith("backbone.")}
     assert set(load_file(path)) == names
     with safe_open(path, framework="pt") as file:
         strings = file.metadata()
@@ -76,14 +76,14 @@ def test_it_holds_what_trains_and_says_what_it_is(run: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_failed_save_leaves_the_old_checkpoint(run: Run, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"loop_1{suffix}"
-    save(run.detector, path, METADATA)
+    save(run.model, path, METADATA)
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     with torch.no_grad():
-        next(iter(run.detector.all_trained_parameters().values())).add_(1.0)
+        next(iter(run.model.all_trained_parameters().values())).add_(1.0)
     with files_of_at_most(200), pytest.raises(OSError, match="File too large"):
-        save(run.detector, path, METADATA)
+        save(run.model, path, METADATA)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
-    save(run.detector, path, METADATA)
+    save(run.model, path, METADATA)
     assert path.read_bytes() != before[path]
 
 
@@ -189,36 +189,36 @@ def test_what_does_not_fit_is_one_error_and_changes_nothing(
     run: Run, tmp_path: Path, case: Callable[[State, Path], str], suffix: str
 ) -> None:
     path = tmp_path / f"bad{suffix}"
-    expected = case(trained_state(run.detector), path)
-    before = values_of(run.detector)
+    expected = case(trained_state(run.model), path)
+    before = values_of(run.model)
     with pytest.raises(UserError, match=expected) as caught:
-        load_into(run.detector, path)
+        load_into(run.model, path)
     assert caught.value.where == str(path) and caught.value.fix
     assert "\n" not in caught.value.problem
-    assert all_equal(before, values_of(run.detector))
+    assert all_equal(before, values_of(run.model))
     assert not path.with_suffix(".ran").exists(), "code of a pickle has run"
 
 
 def test_stages_that_it_lacks_entirely_start_fresh(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "base.safetensors"
-    state = trained_state(run.detector)
+    state = trained_state(run.model)
     attention = {name for name in state if ".text_to_image." in name or ".image_to_text." in name}
     save_file({name: value for name, value in state.items() if name not in attention}, path)
-    move_weights(run.detector, seed=9)
-    moved = values_of(run.detector)
-    assert load_into(run.detector, path) == ["image_to_text", "text_to_image"]
-    for name, value in trained_state(run.detector).items():
+    move_weights(run.model, seed=9)
+    moved = values_of(run.model)
+    assert load_into(run.model, path) == ["image_to_text", "text_to_image"]
+    for name, value in trained_state(run.model).items():
         assert torch.equal(value, moved[name] if name in attention else state[name])
 
 
 def test_metadata_of_other_files(run: Run, tmp_path: Path) -> None:
     """A file without any has empty metadata; keys that a later version may add are passed over."""
-    save_file(trained_state(run.detector), tmp_path / "bare.safetensors")
-    torch.save(trained_state(run.detector), tmp_path / "bare.pth")
+    save_file(trained_state(run.model), tmp_path / "bare.safetensors")
+    torch.save(trained_state(run.model), tmp_path / "bare.pth")
     for name in ("bare.safetensors", "bare.pth"):
         assert read_metadata(tmp_path / name) == Metadata()
     save_file({"x": torch.zeros(1)}, tmp_path / "new.safetensors", {"about": '{"loop": 2, "later": [1]}'})
-    assert read_metadata(tmp_path / "new.safetensors") == Metadata(About(loop=2))
+    assert read_metadata(tmp_path / "new.safetensors") == Metadata(Provenance(loop=2))
 
 
 @pytest.mark.parametrize("about", ["no JSON", "[1]", "3"])

@@ -9,7 +9,7 @@ import pytest
 
 from aaclip_kit import UserError
 from aaclip_kit.checkpoints.checkpoint import read, write
-from aaclip_kit.checkpoints.provenance import About, Metadata, read_metadata
+from aaclip_kit.checkpoints.provenance import Metadata, Provenance, read_metadata
 from aaclip_kit.cli.screen import QuietScreen
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
@@ -77,7 +77,7 @@ def test_weights_that_do_not_say_it_leave_it_open(
 
 
 def test_names_of_data_sets_are_handed_on() -> None:
-    first, own = Metadata(About(trained_on=("visa",))), Metadata(About(trained_on=("mvtec",)))
+    first, own = Metadata(Provenance(trained_on=("visa",))), Metadata(Provenance(trained_on=("mvtec",)))
     assert own.started_from(first).about.trained_on == ("visa", "mvtec")
     assert own.started_from(None) == own
     assert Metadata.from_strings({"about": '{"trained_on": "visa"}'}).about.trained_on == ("visa",)

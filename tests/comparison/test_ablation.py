@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.comparison.ablation import Ablation
-from aaclip_kit.comparison.ablation_plan import Planned, load_study
+from aaclip_kit.comparison.ablation_plan import AblationRun, load_study
 from aaclip_kit.experiment import resolved_toml
 from aaclip_kit.plugin_host.discovery import discover
 
@@ -36,7 +36,7 @@ def ablation(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="embedded", data="nowhere"))
     (tmp_path / "study.toml").write_text(STUDY)
 
-    def run_here(self: Ablation, run: Planned, progress: object) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: object) -> None:
         folder = write_run(self.out / run.place, run.seed, [{"a": {"pixel_auroc": 0.5, "image_auroc": 0.5}}])
         (folder / "experiment.toml").write_text(resolved_toml(run.experiment))
 
@@ -63,7 +63,7 @@ def test_the_others_go_on_whatever_ends_a_run(
 ) -> None:
     plain = Ablation._run_here
 
-    def run_here(self: Ablation, run: Planned, progress: Silent) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: Silent) -> None:
         if run.variant == "bad":
             raise RuntimeError("CUDA out of memory")
         plain(self, run, progress)
@@ -87,7 +87,7 @@ def test_what_a_run_warns_of_stands_below_its_result(
 ) -> None:
     plain = Ablation._run_here
 
-    def run_here(self: Ablation, run: Planned, progress: Silent) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: Silent) -> None:
         plain(self, run, progress)
         folder = self.out / run.place
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data.checks import MOST_SHOWN, class_counts, remarks, shown, unnamed, untrainable
-from aaclip_kit.data.scan import survey
+from aaclip_kit.data.scan import scan_dataset
 
 from .given import data_set
 
@@ -22,7 +22,7 @@ def without_masks(data: DataSet, names: tuple[str, ...] | None = None) -> DataSe
 
 
 def said(data: DataSet) -> list[str]:
-    return remarks(survey(data))
+    return remarks(scan_dataset(data))
 
 
 def test_of_good_data_nothing_is_said(root: Path) -> None:

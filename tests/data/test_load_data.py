@@ -39,9 +39,9 @@ def loaded(small_experiment: Path, data: Path) -> Loaded:
 
 def test_roles_have_sets_prints_records_and_no_notes(loaded: Loaded) -> None:
     found = loaded()
-    assert list(found.sets) == list(found.prints) == list(found.records) == ["train", "test"]
+    assert list(found.sets) == list(found.fingerprints) == list(found.records) == ["train", "test"]
     assert found.notes == ()
-    for role, print_ in found.prints.items():
+    for role, print_ in found.fingerprints.items():
         assert found.records[role] == {**print_.as_record(), "notes": []}
 
 

@@ -15,13 +15,13 @@ from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data import scan as survey_module
-from aaclip_kit.data.scan import LEAST_SIDE, survey
+from aaclip_kit.data.scan import LEAST_SIDE, scan_dataset
 
 from .given import data_set
 
 
 def test_good_data_have_facts_and_no_faults(root: Path) -> None:
-    found = survey(data_set(root))
+    found = scan_dataset(data_set(root))
     assert found.faults == ()
     assert found.data == data_set(root)
     assert {facts.size for facts in found.facts} == {(40, 40)}
@@ -43,7 +43,7 @@ def test_few_images_are_decoded_at_once(root: Path, monkeypatch: pytest.MonkeyPa
         return Image.new("RGB", (40, 40))
 
     monkeypatch.setattr(survey_module, "open_picture", slow)
-    survey(data_set(root))
+    scan_dataset(data_set(root))
     assert 1 < most <= 4
 
 
@@ -56,7 +56,7 @@ def test_every_faulty_file_is_named_and_left_out(root: Path) -> None:
     Image.new("L", (3, 3)).save(root / "ground_truth" / "spot" / "002_mask.png")
     (root / "ground_truth" / "spot" / "003_mask.png").unlink()
     brought = UserError("is no row", where="list.csv, line 3")
-    found = survey(replace(data_set(root), faults=(brought,)))
+    found = scan_dataset(replace(data_set(root), faults=(brought,)))
     said = {Path(str(fault.where)).name: fault.problem for fault in found.faults}
     assert list(said) == ["list.csv, line 3", "000.png", "001.png", "002.png", "002_mask.png", "003_mask.png"]
     assert said["000.png"] == "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF or WebP"
@@ -84,7 +84,7 @@ def huge_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("size", "sound"), [((LEAST_SIDE, 500), True), ((LEAST_SIDE - 1, 500), False)])
 def test_the_smallest_side_that_counts(tmp_path: Path, size: tuple[int, int], sound: bool) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")
-    found = survey(DataSet((Sample(tmp_path / "a.png", "a", 0),), {"a": "a"}))
+    found = scan_dataset(DataSet((Sample(tmp_path / "a.png", "a", 0),), {"a": "a"}))
     assert (len(found.facts), len(found.faults)) == ((1, 0) if sound else (0, 1))
 
 
@@ -92,18 +92,18 @@ def test_an_image_that_may_not_be_read_is_a_fault(root: Path) -> None:
     image = root / "test" / "good" / "000.png"
     image.unlink()
     image.mkdir()
-    (fault,) = survey(data_set(root)).faults
+    (fault,) = scan_dataset(data_set(root)).faults
     assert fault.where == str(image)
     assert fault.problem == "is no plain file"
 
 
 def test_a_black_mask_is_seen(root: Path) -> None:
     Image.new("L", (40, 40)).save(root / "ground_truth" / "spot" / "002_mask.png")
-    assert [sample.image.name for sample, facts in survey(data_set(root)).pairs if facts.blank] == ["002.png"]
+    assert [sample.image.name for sample, facts in scan_dataset(data_set(root)).pairs if facts.blank] == ["002.png"]
 
 
 def test_a_fingerprint_tells_content_labels_and_masks(root: Path, tmp_path: Path) -> None:
-    first = survey(data_set(root)).fingerprint()
+    first = scan_dataset(data_set(root)).fingerprint()
     assert first.as_record() == {
         "count": 8,
         "classes": ["cloth"],
@@ -112,13 +112,15 @@ def test_a_fingerprint_tells_content_labels_and_masks(root: Path, tmp_path: Path
     }
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(root, elsewhere)
-    assert survey(data_set(elsewhere)).fingerprint().sha256 == first.sha256, "where it lies does not matter"
+    assert scan_dataset(data_set(elsewhere)).fingerprint().sha256 == first.sha256, "where it lies does not matter"
     Image.new("L", (40, 40), 255).save(elsewhere / "ground_truth" / "spot" / "000_mask.png")
-    assert survey(data_set(elsewhere)).fingerprint().sha256 != first.sha256
+    assert scan_dataset(data_set(elsewhere)).fingerprint().sha256 != first.sha256
     samples = data_set(root).samples
     fewer = DataSet(samples[1:], {"cloth": "cloth"})
     relabelled = DataSet((Sample(samples[0].image, "cloth", 1), *samples[1:]), {"cloth": "cloth"})
     renamed = DataSet((Sample(samples[0].image, "wood", 0), *samples[1:]), {"cloth": "cloth", "wood": "wood"})
     swapped = DataSet(samples[::-1], {"cloth": "cloth"})
-    prints = {survey(data).fingerprint().sha256 for data in (fewer, relabelled, renamed, swapped)} | {first.sha256}
+    prints = {scan_dataset(data).fingerprint().sha256 for data in (fewer, relabelled, renamed, swapped)} | {
+        first.sha256
+    }
     assert len(prints) == 5

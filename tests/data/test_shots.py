@@ -10,7 +10,7 @@ import pytest
 
 from aaclip_kit import DataSet, UserErrors
 from aaclip_kit.contracts.selection import Shots
-from aaclip_kit.data.scan import survey
+from aaclip_kit.data.scan import scan_dataset
 from aaclip_kit.data.shots import draw_shots, shots_record
 
 from ..conftest import write_class
@@ -18,13 +18,13 @@ from .given import data_set
 
 
 def drawn(data: DataSet, normal: int, anomalous: int, seed: int = 0) -> list[bytes]:
-    found = draw_shots(survey(data), Shots(normal=normal, anomalous=anomalous), seed, "data.train")
+    found = draw_shots(scan_dataset(data), Shots(normal=normal, anomalous=anomalous), seed, "data.train")
     assert len(found.facts) == len(found.data.samples)
     return [sample.image.read_bytes() for sample in found.data.samples]
 
 
 def test_so_many_of_each_label_in_their_order(root: Path) -> None:
-    found = draw_shots(survey(data_set(root)), Shots(normal=3, anomalous=1), 0, "data.train").data
+    found = draw_shots(scan_dataset(data_set(root)), Shots(normal=3, anomalous=1), 0, "data.train").data
     assert [sample.label for sample in found.samples] == [0, 0, 0, 1]
     assert list(found.samples) == [sample for sample in data_set(root).samples if sample in found.samples]
     assert len(drawn(data_set(root), 0, 4)) == 4
@@ -70,6 +70,6 @@ def test_too_few_are_an_error_for_each_class_and_label(root: Path) -> None:
 
 def test_the_record_names_the_chosen_files(root: Path) -> None:
     shots = Shots(normal=1, anomalous=2)
-    found = draw_shots(survey(data_set(root)), shots, 0, "data.train")
+    found = draw_shots(scan_dataset(data_set(root)), shots, 0, "data.train")
     files = {"cloth": [str(sample.image) for sample in found.data.samples]}
     assert shots_record(found, shots) == {"normal": 1, "anomalous": 2, "files": files}

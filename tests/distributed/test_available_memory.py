@@ -35,36 +35,36 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_a_limit_it_is_the_machine_s(groups: Path) -> None:
     limit(groups / "outer" / "inner", "max", 10, 0)
-    assert room.available(CPU) == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+    assert room.available_memory(CPU) == pytest.approx(psutil.virtual_memory().available_memory, rel=0.5)
 
 
 def test_the_tightest_group_counts_and_files_can_be_given_up(groups: Path) -> None:
     limit(groups / "outer" / "inner", "9000", 5000, 1000)
-    assert room.available(CPU) == 5000
+    assert room.available_memory(CPU) == 5000
     limit(groups / "outer", "6000", 5500, 100)
-    assert room.available(CPU) == 600
+    assert room.available_memory(CPU) == 600
     limit(groups / "outer", "6000", 7000, 100)
-    assert room.available(CPU) == 0
+    assert room.available_memory(CPU) == 0
 
 
 @pytest.mark.parametrize("said", ["", "1:memory:/outer\n"])
 def test_other_forms_of_groups_are_left_alone(groups: Path, said: str) -> None:
     limit(groups / "outer", "5", 1, 0)
     room.OWN_CGROUP.write_text(said)
-    assert room.available(CPU) > 5
+    assert room.available_memory(CPU) > 5
 
 
 def test_a_system_without_groups_has_no_limit(groups: Path) -> None:
     room.OWN_CGROUP.unlink()
     limit(groups, "5", 1, 0)
-    assert room.available(CPU) > 5
+    assert room.available_memory(CPU) > 5
 
 
 def test_of_a_device_what_torch_holds_unused_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 400)
-    assert room.available(torch.device("cuda:1")) == 1300
+    assert room.available_memory(torch.device("cuda:1")) == 1300
 
 
 def printed(program: str, how: str) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aaclip_kit import Loss, TowerName
-from aaclip_kit.distributed.collectives import Portion, copy_first, merged, sum_gradients, summed
+from aaclip_kit.distributed.collectives import BatchShard, all_gather_object, all_reduce, broadcast, sum_gradients
 from aaclip_kit.distributed.ranks import ALONE, Ranks
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import Phase
@@ -27,10 +27,10 @@ ROWS = torch.arange(15.0).reshape(5, 3)
 def exchanged(ranks: Ranks) -> dict[str, Any]:
     """What each function gives on a rank."""
     own = ROWS[ranks.shares(5)[ranks.rank]].clone().requires_grad_()
-    whole = Portion(ranks, 5).gathered(own)
+    whole = BatchShard(ranks, 5).gathered(own)
     whole.pow(3).sum().backward()
     one = ROWS[:1].clone().requires_grad_()
-    single = Portion(ranks, 1).gathered(one)
+    single = BatchShard(ranks, 1).gathered(one)
     single.pow(2).sum().backward()
     both, first, none = (nn.Parameter(torch.ones(2)) for _ in range(3))
     double = nn.Parameter(torch.ones(1, dtype=torch.float64))
@@ -39,11 +39,12 @@ def exchanged(ranks: Ranks) -> dict[str, Any]:
         first.grad = torch.tensor([5.0, 7.0])
     sum_gradients(ranks, [both, first, none, double])
     copied = torch.full((2,), float(ranks.rank))
-    copy_first(ranks, [copied])
+    broadcast(ranks, [copied])
     return {
         "whole": whole.detach(), "own": own.grad, "single": single.detach(), "one": one.grad, "copied": copied,
         "gradients": [parameter.grad for parameter in (both, first, none, double)],
-        "merged": merged(ranks, {"rank": ranks.rank}), "summed": summed(ranks, torch.tensor([ranks.rank + 1.0])),
+        "merged": all_gather_object(ranks, {"rank": ranks.rank}),
+        "summed": all_reduce(ranks, torch.tensor([ranks.rank + 1.0])),
     }  # fmt: skip
 
 
@@ -68,8 +69,8 @@ def test_what_two_processes_tell_one_another(tmp_path: Path) -> None:
 def test_a_process_alone_keeps_what_it_has() -> None:
     rows, parameter = ROWS.clone(), nn.Parameter(torch.ones(1))
     sum_gradients(ALONE, [parameter])
-    assert Portion(ALONE, 5).gathered(rows) is rows and Portion(ALONE, 5).weight == 1
-    assert merged(ALONE, rows)[0] is rows and summed(ALONE, rows) is rows and parameter.grad is None
+    assert BatchShard(ALONE, 5).gathered(rows) is rows and BatchShard(ALONE, 5).weight == 1
+    assert all_gather_object(ALONE, rows)[0] is rows and all_reduce(ALONE, rows) is rows and parameter.grad is None
 
 
 class Spread(Loss):
@@ -100,7 +101,7 @@ def shared_phase(ranks: Ranks, path: Path, setting: str) -> tuple[list[Step], di
     phase.batches = replace(phase.batches, ranks=ranks)
     steps: list[Step] = []
     phase.run(steps.append)
-    return steps, {name: value.detach() for name, value in run.detector.trained_parameters(tower).items()}
+    return steps, {name: value.detach() for name, value in run.model.trained_parameters(tower).items()}
 
 
 def shared_phases(ranks: Ranks, path: Path) -> dict[str, tuple[list[Step], dict[str, Tensor]]]:

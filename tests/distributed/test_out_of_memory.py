@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aaclip_kit import AttentionStage, UserError
-from aaclip_kit.distributed.out_of_memory import is_shortage, naming_shortage
+from aaclip_kit.distributed.out_of_memory import explaining_out_of_memory, is_out_of_memory
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.record.run_folder import RunFolder
@@ -25,7 +25,7 @@ FAR_TOO_MUCH = 2**50
 def greedy(run: Run, training: bool) -> None:
     """Let the first vision stage ask for a petabyte, in training or in scoring."""
     stage: AttentionStage
-    _, _, stage = next(iter(run.detector.sites.of("vision")))
+    _, _, stage = next(iter(run.model.slots.of("vision")))
     forward = stage.forward
 
     def asking(tokens: Tensor, context: Any) -> Tensor:
@@ -60,11 +60,11 @@ def test_a_run_says_where_memory_ran_out(
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
 def test_every_shortage_is_known(error: Exception) -> None:
-    assert is_shortage(error)
-    with pytest.raises(UserError, match="memory ran out there"), naming_shortage("there", "less"):
+    assert is_out_of_memory(error)
+    with pytest.raises(UserError, match="memory ran out there"), explaining_out_of_memory("there", "less"):
         raise error
 
 
 def test_other_errors_go_their_way() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), naming_shortage("there", "less"):
+    with pytest.raises(RuntimeError, match="shapes"), explaining_out_of_memory("there", "less"):
         raise RuntimeError("shapes differ")

@@ -10,7 +10,7 @@ import torch
 
 from aaclip_kit import UserError
 from aaclip_kit.data.loader import TrainBatches
-from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.distributed.ranks import ALONE, Ranks
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
@@ -26,7 +26,7 @@ def test_torchruns_words_name_the_process() -> None:
     assert Ranks.of_environment(TOLD) == Ranks(5, 8, 1)
     assert Ranks.of_environment({}) == ALONE
     assert Ranks.of_environment({**TOLD, "MASTER_PORT": ""}) == ALONE
-    assert not ALONE.together and ALONE.is_first and not Ranks(5, 8, 1).is_first
+    assert not ALONE.is_distributed and ALONE.is_first and not Ranks(5, 8, 1).is_first
 
 
 @pytest.mark.parametrize("changes", [{"RANK": "8"}, {"RANK": "-1"}, {"WORLD_SIZE": "two"}, {"LOCAL_RANK": "-1"}])
@@ -50,13 +50,13 @@ def test_shares_are_contiguous_and_alike_in_size(count: int, size: int, sizes: l
 def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert Place.choose("auto", "fp32", Ranks(3, 4, 1)).device == torch.device("cuda:1")
-    assert Place.choose("cuda:1", "fp32").device == torch.device("cuda:1")
-    assert Place.choose("cpu", "fp32", Ranks(3, 4, 1)).device == torch.device("cpu")
+    assert ComputeDevice.choose("auto", "fp32", Ranks(3, 4, 1)).device == torch.device("cuda:1")
+    assert ComputeDevice.choose("cuda:1", "fp32").device == torch.device("cuda:1")
+    assert ComputeDevice.choose("cpu", "fp32", Ranks(3, 4, 1)).device == torch.device("cpu")
     with pytest.raises(UserError, match="'cuda:1', which 4 processes would share"):
-        Place.choose("cuda:1", "fp32", Ranks(3, 4, 1))
+        ComputeDevice.choose("cuda:1", "fp32", Ranks(3, 4, 1))
     with pytest.raises(UserError, match="there are 2 CUDA devices, too few for process 3"):
-        Place.choose("auto", "fp32", Ranks(3, 4, 2))
+        ComputeDevice.choose("auto", "fp32", Ranks(3, 4, 2))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_scored_shares_are_whole_batches_and_cover_every_image_once(small_experi
     run = build(small_experiment, "evaluation.batch_size=3", 'data.test.classes=["red_cloth", "green_wood"]',
                 "data.allow_overlap=true")  # fmt: skip
     data, file = run.data.sets["test"], run.experiment.file
-    whole = Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches)
+    whole = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
     assert set(whole.shares(data).values()) == {range(8)}
     shares = [replace(whole, ranks=Ranks(rank, 4)).shares(data) for rank in range(4)]
     for name in data.classes:

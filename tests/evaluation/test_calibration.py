@@ -196,5 +196,5 @@ def test_published_switches_that_mix_a_batch_score_images_one_by_one(small_exper
     table = EvaluationTable(batch_size=4, text_conditioning="image")
     for switches, size in (("own", 4), ("batch_mean", 1)):
         chosen = run.experiment.switches.model_copy(update={"image_context": switches})
-        evaluator = one_by_one(Evaluator(run.detector, run.place, run.pixels, table, chosen))
+        evaluator = one_by_one(Evaluator(run.model, run.compute_device, run.pixels, table, chosen))
         assert evaluator.table.batch_size == size

@@ -31,7 +31,7 @@ BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
 
 def evaluator_of(run: Run) -> Evaluator:
     file = run.experiment.file
-    return Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches)
+    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
 
 
 def data_of(run: Run) -> DataSet:
@@ -48,9 +48,9 @@ def scored_alone(run: Run, conditioned: bool, blur: bool = True) -> list[Scores]
     """Each test image by itself, straight from the detector."""
     found = []
     for batch in batches_in_order(data_of(run).samples, run.pixels, 1):
-        features = run.detector.image_features(batch.images, (NAME,), attention=True)
-        context = run.detector.seen_by_text(batch.images, (NAME,), True, BOTH)[1]
-        text = run.detector.text_features((NAME,), context if conditioned else None)
+        features = run.model.image_features(batch.images, (NAME,), attention=True)
+        context = run.model.text_phase_inputs(batch.images, (NAME,), True, BOTH)[1]
+        text = run.model.text_features((NAME,), context if conditioned else None)
         found.append(score(features.levels, features.detection, text, 32, "industrial", blur))
     return found
 
@@ -91,8 +91,8 @@ def test_text_conditioning(small_experiment: Path) -> None:
 def _scored_without_vision_attention(run: Run, place: int) -> torch.Tensor:
     """The vision attention is off where images are scored; the text is conditioned as it was in training."""
     (batch,) = batches_in_order(data_of(run).samples[place : place + 1], run.pixels, 1)
-    features = run.detector.image_features(batch.images, (NAME,), attention=False)
-    text = run.detector.text_features((NAME,), run.detector.seen_by_text(batch.images, (NAME,), True, BOTH)[1])
+    features = run.model.image_features(batch.images, (NAME,), attention=False)
+    text = run.model.text_features((NAME,), run.model.text_phase_inputs(batch.images, (NAME,), True, BOTH)[1])
     return score(features.levels, features.detection, text, 32, "industrial").maps
 
 
@@ -180,8 +180,8 @@ def test_before_training_it_scores_the_frozen_backbone(small_experiment: Path) -
     found = whole_class(evaluator_of(run), data_of(run), NAME, frozenset(), trained=False)
     expected = []
     for batch in batches_in_order(data_of(run).samples, run.pixels, 1):
-        frozen = run.detector.image.frozen(batch.images, (2, 4, 6, 8))
-        text = run.detector.text.frozen_features((NAME,))
+        frozen = run.model.image.frozen(batch.images, (2, 4, 6, 8))
+        text = run.model.text.frozen_features((NAME,))
         expected.append(score(frozen.levels, frozen.detection, text, 32, "industrial"))
     assert_scores(found, expected)
 
@@ -218,13 +218,13 @@ def test_a_class_is_scored_batch_by_batch_and_its_text_encoded_once(
 ) -> None:
     run = build(small_experiment, "evaluation.batch_size=3")
     encoded: list[tuple[str, ...]] = []
-    features = run.detector.text_features
+    features = run.model.text_features
 
     def watched(classes: tuple[str, ...], context: torch.Tensor | None) -> torch.Tensor:
         encoded.append(classes)
         return features(classes, context)
 
-    monkeypatch.setattr(run.detector, "text_features", watched)
+    monkeypatch.setattr(run.model, "text_features", watched)
     sizes: list[tuple[int, ...]] = []
     evaluator_of(run).metrics(data_of(run), BOTH, trained=True, keep=lambda _, batch: sizes.append(batch.maps.shape))
     assert sizes == [(3, 32, 32), (3, 32, 32), (2, 32, 32)]

@@ -17,7 +17,7 @@ from aaclip_kit.experiment import Experiment, load
 from aaclip_kit.experiment.toml_file import read_toml
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble
-from aaclip_kit.training.loop_plans import attending_in, plan_ahead
+from aaclip_kit.training.loop_plans import attending_after, plan_ahead
 from aaclip_kit.training.phase import Phase
 from aaclip_kit.training.step import Step
 
@@ -118,8 +118,8 @@ def large(name: str, folders: Path, backbones: LastBackbone) -> Run:
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path, backbones: LastBackbone) -> None:
     run = large(name, folders, backbones)
-    assert (run.detector.backbone.vision.width, run.detector.backbone.text.width) == (1024, 768)
-    assert run.detector.levels == (6, 12, 18, 24)
+    assert (run.model.backbone.vision.width, run.model.backbone.text.width) == (1024, 768)
+    assert run.model.levels == (6, 12, 18, 24)
     train = run.data.sets["train"].samples
     plans = plan_ahead(run.scheduler)
     assert [phase.epochs for plan in plans for phase in plan.phases] == [5, 20, 3, 10, 2, 5]
@@ -127,11 +127,13 @@ def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path,
     attending: frozenset[TowerName] = frozenset()
     steps: list[Step] = []
     for number, plan in enumerate((*plans[0].phases, plans[1].phases[0])):
-        attending = attending_in(plan, attending)
+        attending = attending_after(plan, attending)
         batches = TrainBatches(
             (train[0], train[-1]), run.pixels, run.experiment.file.augmentation, "geometry", plan.batch_size, (number,)
         )
-        phase = Phase(run.detector, run.losses[plan.train], replace(plan, epochs=1), batches, run.place, 1, attending)
+        phase = Phase(
+            run.model, run.losses[plan.train], replace(plan, epochs=1), batches, run.compute_device, 1, attending
+        )
         phase.run(steps.append)
     assert [step.phase for step in steps] == ["text", "vision", "text"]
     assert _levels(steps[0]) == ({24} if name.startswith("published") else {6, 12, 18, 24})
@@ -145,7 +147,7 @@ def _levels(step: Step) -> set[int]:
 
 def _score_one(run: Run, attending: frozenset[TowerName]) -> None:
     file, data = run.experiment.file, run.data.sets["test"]
-    evaluator = Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches)
+    evaluator = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
     one = replace(data, samples=data.samples[:1])
     (found,) = evaluator.scored_batches(one, "test_cloth", attending, trained=True)
     assert found.maps.shape == (1, 70, 70)

@@ -21,7 +21,7 @@ _TESTS: Final = 15
 """Tests that share the cases of a long run, each counted by its share."""
 
 FEW: Final = 300
-"""Cases of each test in the ordinary suite, the same every time."""
+"""Examples of each test in the ordinary suite, the same every time."""
 
 _ASKED: Final = int(os.environ.get("AAKIT_FUZZ_CASES", "0"))
 _PATIENCE: Final = 20

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from aaclip_kit import UserError
 from aaclip_kit.checkpoints.checkpoint import load_into, read, trained_state
-from aaclip_kit.checkpoints.provenance import About, Metadata, read_metadata
-from aaclip_kit.model.anomaly_model import Detector
+from aaclip_kit.checkpoints.provenance import Metadata, Provenance, read_metadata
+from aaclip_kit.model.anomaly_model import AnomalyModel
 
 from ..build import build
 from ..hostile.given import safetensors_bytes
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
-METADATA = Metadata(About("small", 1, (), ("text",)), "seed = 3\n").as_strings()
+METADATA = Metadata(Provenance("small", 1, (), ("text",)), "seed = 3\n").as_strings()
 SMALL = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(4)}
 
 
@@ -35,12 +35,12 @@ def pickled(content: Any, zipped: bool = True) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Detector:
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> AnomalyModel:
     from ..conftest import EXPERIMENT
 
     file = tmp_path_factory.mktemp("fuzz") / "small.toml"
     file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
-    return build(file).detector
+    return build(file).model
 
 
 def outcome(content: bytes, name: str) -> Any:
@@ -85,13 +85,13 @@ def test_damaged_pickles(content: bytes) -> None:
 
 @given(st.data())
 @fuzzed(0.3)
-def test_a_checkpoint_is_loaded_whole_or_not_at_all(detector: Detector, data: st.DataObject) -> None:
-    state = trained_state(detector)
+def test_a_checkpoint_is_loaded_whole_or_not_at_all(model: AnomalyModel, data: st.DataObject) -> None:
+    state = trained_state(model)
     before = {name: value.clone() for name, value in state.items()}
     content = data.draw(damaged([save(state, METADATA)], most=3))
     with file_of(content, "a.safetensors") as path:
-        found = result_of(load_into, detector, path)
-    after = trained_state(detector)
+        found = result_of(load_into, model, path)
+    after = trained_state(model)
     if isinstance(found, UserError):
         assert all(torch.equal(before[name], value) for name, value in after.items())
     else:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from aaclip_kit import DataSet, UserError
 from aaclip_kit.data.checks import remarks, unshowable
 from aaclip_kit.data.listing import list_images
-from aaclip_kit.data.scan import survey
+from aaclip_kit.data.scan import scan_dataset
 
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
@@ -38,7 +38,7 @@ def outcome(content: bytes, name: str) -> None:
 
 def surveyed(data: DataSet) -> None:
     """What a run does with a data set before anything else."""
-    found = survey(data)
+    found = scan_dataset(data)
     for fault in found.faults:
         str(fault).encode()
     if not unshowable(found.data, "data.test"):

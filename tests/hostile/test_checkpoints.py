@@ -104,20 +104,20 @@ NUMBERS = {
 def test_numbers_that_are_no_weights_are_refused(
     run: Run, tmp_path: Path, suffix: str, change: Callable[..., Any], said: str
 ) -> None:
-    path, before = tmp_path / f"bad{suffix}", values_of(run.detector)
-    (save_file if suffix == ".safetensors" else torch.save)(change(trained_state(run.detector)), path)
+    path, before = tmp_path / f"bad{suffix}", values_of(run.model)
+    (save_file if suffix == ".safetensors" else torch.save)(change(trained_state(run.model)), path)
     with pytest.raises(UserError, match=said) as caught:
-        load_into(run.detector, path)
+        load_into(run.model, path)
     assert HEAD in caught.value.problem
-    assert all(torch.equal(value, before[name]) for name, value in values_of(run.detector).items())
+    assert all(torch.equal(value, before[name]) for name, value in values_of(run.model).items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_weights_all_the_same(run: Run, tmp_path: Path, dtype: torch.dtype) -> None:
-    state = {name: value.to(dtype) for name, value in trained_state(run.detector).items()}
+    state = {name: value.to(dtype) for name, value in trained_state(run.model).items()}
     save_file(state, tmp_path / "half.safetensors")
-    load_into(run.detector, tmp_path / "half.safetensors")
-    assert torch.equal(trained_state(run.detector)[HEAD], state[HEAD].float())
+    load_into(run.model, tmp_path / "half.safetensors")
+    assert torch.equal(trained_state(run.model)[HEAD], state[HEAD].float())
 
 
 ODD: dict[str, Callable[[Tensor], Any]] = {
@@ -133,14 +133,14 @@ ODD: dict[str, Callable[[Tensor], Any]] = {
 def test_odd_tensors_of_a_pickle_are_read_as_numbers_or_refused(
     run: Run, tmp_path: Path, change: Callable[[Tensor], Any]
 ) -> None:
-    path, state = tmp_path / "odd.pth", trained_state(run.detector)
+    path, state = tmp_path / "odd.pth", trained_state(run.model)
     torch.save({**state, HEAD: change(state[HEAD])}, path)
     try:
-        load_into(run.detector, path)
+        load_into(run.model, path)
     except UserError as error:
         assert HEAD in error.problem
     else:
-        assert torch.isfinite(trained_state(run.detector)[HEAD]).all()
+        assert torch.isfinite(trained_state(run.model)[HEAD]).all()
 
 
 def _bare(folder: Path, path: Path) -> None:

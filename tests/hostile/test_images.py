@@ -16,7 +16,7 @@ from PIL import Image
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data.decode import MOST_BYTES, open_mask, open_picture
 from aaclip_kit.data.listing import list_images
-from aaclip_kit.data.scan import survey
+from aaclip_kit.data.scan import scan_dataset
 
 from .given import NO_FILES, within
 
@@ -138,7 +138,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, make: Ca
     path = tmp_path / "a.png"
     make(path)
     with within(5):
-        (fault,) = survey(DataSet((Sample(path, "a", 0),), {"a": "a"})).faults
+        (fault,) = scan_dataset(DataSet((Sample(path, "a", 0),), {"a": "a"})).faults
         assert fault.where == str(path)
         with pytest.raises(UserError):
             open_picture(path)

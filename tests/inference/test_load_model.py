@@ -105,8 +105,8 @@ def test_loading_leaves_the_callers_random_state_and_takes_no_gradient(trained: 
     before = torch.random.get_rng_state()
     model = load_model(trained, device="cpu")
     assert torch.equal(before, torch.random.get_rng_state())
-    assert not any(parameter.requires_grad for parameter in model.detector.parameters())
-    assert not model.detector.training
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+    assert not model.model.training
 
 
 def test_uses_of_one_model_do_not_disturb_one_another(model: TrainedModel, trained: Path, defects: Path) -> None:

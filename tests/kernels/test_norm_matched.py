@@ -16,7 +16,7 @@ from aaclip_kit.inference.load_model import TrainedModel
 from aaclip_kit.kernels import norm_matched
 from aaclip_kit.kernels.closed_form import formula
 from aaclip_kit.kernels.norm_matched import fused_is_on, fused_residual
-from aaclip_kit.model.stage_slots import NO_CONTEXT, Sites
+from aaclip_kit.model.stage_slots import NO_CONTEXT, StageSlots
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import assemble
 
@@ -42,22 +42,22 @@ class Listens(AttentionStage):
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_every_stage_of_a_detector_hears_its_choice_and_nobody_else(chosen: bool) -> None:
-    sites, stage = Sites(), Listens()
-    sites.place("listens", "text", 0, stage)
-    sites.fused = chosen
+    slots, stage = StageSlots(), Listens()
+    slots.place("listens", "text", 0, stage)
+    slots.fused = chosen
     with fused_residual(not chosen):
-        sites.apply_after("text", 0, torch.zeros(1, 2, 4), NO_CONTEXT)
+        slots.apply_after("text", 0, torch.zeros(1, 2, 4), NO_CONTEXT)
         assert fused_is_on() is not chosen
     assert stage.heard == [chosen]
     assert not fused_is_on()
 
 
 def test_a_stage_that_fails_leaves_no_choice_behind() -> None:
-    sites = Sites()
-    sites.place("fails", "text", 0, Listens(fails=True))
-    sites.fused = True
+    slots = StageSlots()
+    slots.place("fails", "text", 0, Listens(fails=True))
+    slots.fused = True
     with pytest.raises(UserError, match="as told"):
-        sites.apply_after("text", 0, torch.zeros(1, 2, 4), NO_CONTEXT)
+        slots.apply_after("text", 0, torch.zeros(1, 2, 4), NO_CONTEXT)
     assert not fused_is_on()
 
 
@@ -103,6 +103,6 @@ def test_a_model_that_was_trained_with_the_kernel_scores_without_it_on_a_cpu(
     overrides = ["device=cpu", "compute.fused_residual=on"]
     model = TrainedModel(find_trained(trained, discover(), None, overrides))
     assert model.trained.experiment.file.compute.fused_residual == "on"
-    assert not model.detector.sites.fused
+    assert not model.model.slots.fused
     monkeypatch.setattr("aaclip_kit.inference.load_model.why_not_fused", lambda device: None)
-    assert TrainedModel(find_trained(trained, discover(), None, overrides)).detector.sites.fused
+    assert TrainedModel(find_trained(trained, discover(), None, overrides)).model.slots.fused

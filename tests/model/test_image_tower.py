@@ -28,7 +28,7 @@ def run(small_experiment: Path) -> Run:
 
 def plain_tokens(run: Run, images: Tensor, blocks: int, surgery: str = "none") -> Tensor:
     """Vision tokens after the first `blocks` blocks of the untouched backbone, normed."""
-    backbone = run.detector.backbone
+    backbone = run.model.backbone
     x = backbone.embed_image(images)
     for block in range(blocks):
         x = backbone.vision_block(block, x, surgery if block >= backbone.surgery_start else "none")
@@ -37,24 +37,24 @@ def plain_tokens(run: Run, images: Tensor, blocks: int, surgery: str = "none") -
 
 def staged_tokens(run: Run, image: Tensor, name: str, blocks: int, attention: bool = True) -> Tensor:
     """Normed tokens `[V, Dv]` of one image after the first `blocks` blocks, all stages acting."""
-    detector = run.detector
+    model = run.model
     contexts = {
-        "text": detector.text.text_context((name,), padding=False),
-        "image": Context(detector.image.frozen(image[None], (2,)).levels[2]),
+        "text": model.text.text_context((name,), padding=False),
+        "image": Context(model.image.frozen(image[None], (2,)).levels[2]),
     }
-    x = detector.backbone.embed_image(image[None])
+    x = model.backbone.embed_image(image[None])
     for block in range(blocks):
-        x = detector.backbone.vision_block(block, x)
-        for at, _, stage in detector.sites.of("vision"):
+        x = model.backbone.vision_block(block, x)
+        for at, _, stage in model.slots.of("vision"):
             if at == block and stage.context_kind == "none":
                 x = stage(x, None)
             elif at == block and attention:
                 x = stage(x, contexts[stage.context_kind])
-    return detector.backbone.finish_vision(x)[0]
+    return model.backbone.finish_vision(x)[0]
 
 
 def class_embedding(run: Run, images: Tensor) -> Tensor:
-    backbone = run.detector.backbone
+    backbone = run.model.backbone
     return normalize(plain_tokens(run, images, backbone.vision.depth)[:, 0] @ backbone.clip.visual.proj, dim=-1)
 
 
@@ -62,26 +62,26 @@ def class_embedding(run: Run, images: Tensor) -> Tensor:
 def test_frozen_features_equal_two_plain_passes(small_experiment: Path, surgery: str) -> None:
     run = build(small_experiment, f"switches.surgery_attention={surgery}")
     images = images_for(run, 3)
-    found = run.detector.image.frozen(images, run.detector.levels)
+    found = run.model.image.frozen(images, run.model.levels)
     embedding = class_embedding(run, images)
     assert_close(found.detection, embedding)
     for level in (2, 4, 6, 8):
-        patches = plain_tokens(run, images, level, surgery)[:, 1:] @ run.detector.backbone.clip.visual.proj
+        patches = plain_tokens(run, images, level, surgery)[:, 1:] @ run.model.backbone.clip.visual.proj
         assert_close(found.levels[level], normalize(patches, dim=-1) + embedding[:, None])
 
 
 def test_class_embedding_is_the_backbones_own(run: Run) -> None:
     images = images_for(run, 2)
-    encoded = normalize(run.detector.backbone.clip.encode_image(images), dim=-1)
-    assert_close(run.detector.image.class_embedding(images), encoded)
-    assert_close(run.detector.image.frozen(images, (2,)).detection, encoded)
+    encoded = normalize(run.model.backbone.clip.encode_image(images), dim=-1)
+    assert_close(run.model.image.class_embedding(images), encoded)
+    assert_close(run.model.image.frozen(images, (2,)).detection, encoded)
 
 
 @pytest.mark.parametrize("levels", [(2,), (4,), (1, 5)])
 def test_frozen_features_of_some_levels_are_those_of_all(run: Run, levels: tuple[int, ...]) -> None:
     images = images_for(run, 2)
-    every = run.detector.image.frozen(images, tuple(range(1, 9))).levels
-    found = run.detector.image.frozen(images, levels).levels
+    every = run.model.image.frozen(images, tuple(range(1, 9))).levels
+    found = run.model.image.frozen(images, levels).levels
     assert list(found) == list(levels)
     for level in levels:
         assert_close(found[level], every[level])
@@ -91,15 +91,15 @@ def test_frozen_features_of_some_levels_are_those_of_all(run: Run, levels: tuple
 def test_surgery_can_act_in_no_block_or_in_all(small_experiment: Path, blocks: int) -> None:
     run = build(small_experiment, f"backbone.surgery_blocks={blocks}")
     images = images_for(run, 2)
-    found = run.detector.image.frozen(images, (4,)).levels[4]
-    patches = plain_tokens(run, images, 4, "tokens")[:, 1:] @ run.detector.backbone.clip.visual.proj
+    found = run.model.image.frozen(images, (4,)).levels[4]
+    patches = plain_tokens(run, images, 4, "tokens")[:, 1:] @ run.model.backbone.clip.visual.proj
     assert_close(found, normalize(patches, dim=-1) + class_embedding(run, images)[:, None])
 
 
 @pytest.mark.parametrize("attention", [True, False])
 def test_a_level_is_the_output_of_its_first_blocks_with_their_stages(run: Run, attention: bool) -> None:
-    images, heads = images_for(run, len(CLASSES)), run.detector.heads
-    found = run.detector.image_features(images, CLASSES, attention)
+    images, heads = images_for(run, len(CLASSES)), run.model.heads
+    found = run.model.image_features(images, CLASSES, attention)
     assert list(found.levels) == [2, 4, 6, 8]
     for place, name in enumerate(CLASSES):
         for level in found.levels:
@@ -112,12 +112,12 @@ def test_a_level_is_the_output_of_its_first_blocks_with_their_stages(run: Run, a
 
 def test_trained_features_carry_the_frozen_class_embedding_and_no_gradient(run: Run) -> None:
     images = images_for(run, len(CLASSES))
-    with run.detector.training_tower("vision"):
-        levels, context = run.detector.seen_by_text(images, CLASSES, True, {"text", "vision"})
-        assert run.detector.image_features(images, CLASSES, True).detection.requires_grad
+    with run.model.training_tower("vision"):
+        levels, context = run.model.text_phase_inputs(images, CLASSES, True, {"text", "vision"})
+        assert run.model.image_features(images, CLASSES, True).detection.requires_grad
         assert not any(found.requires_grad for found in levels.values())
-    levels, context = run.detector.seen_by_text(images, CLASSES, True, {"text", "vision"})
-    expected = run.detector.image_features(images, CLASSES, True).levels
+    levels, context = run.model.text_phase_inputs(images, CLASSES, True, {"text", "vision"})
+    expected = run.model.image_features(images, CLASSES, True).levels
     assert context is levels[2]
     for level, found in levels.items():
         assert_close(found, expected[level] + class_embedding(run, images)[:, None])
@@ -125,10 +125,10 @@ def test_trained_features_carry_the_frozen_class_embedding_and_no_gradient(run: 
 
 def test_what_the_text_phase_sees_by_who_attends(run: Run) -> None:
     images = images_for(run, 2)
-    see = run.detector.seen_by_text
+    see = run.model.text_phase_inputs
     frozen, context = see(images, CLASSES[:2], False, {"text", "vision"})
     assert context is frozen[2]
-    assert_close(context, run.detector.image.frozen(images, (2,)).levels[2])
+    assert_close(context, run.model.image.frozen(images, (2,)).levels[2])
     assert see(images, CLASSES[:2], False, {"vision"})[1] is None
     with_attention = see(images, CLASSES[:2], True, {"text", "vision"})[0][8]
     without = see(images, CLASSES[:2], True, {"text"})[0][8]
@@ -137,11 +137,11 @@ def test_what_the_text_phase_sees_by_who_attends(run: Run) -> None:
 
 def features_and_scores(run: Run, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
     """Everything that an image is given: frozen, trained and seen features, text features, maps and scores."""
-    detector = run.detector
-    frozen = detector.image.frozen(images, detector.levels)
-    trained: ImageFeatures = detector.image_features(images, classes, True)
-    seen, context = detector.seen_by_text(images, classes, True, {"text", "vision"})
-    text = detector.text_features(classes, context)
+    model = run.model
+    frozen = model.image.frozen(images, model.levels)
+    trained: ImageFeatures = model.image_features(images, classes, True)
+    seen, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
+    text = model.text_features(classes, context)
     scores = score(trained.levels, trained.detection, text, run.pixels.size, "industrial")
     of_levels = [*frozen.levels.values(), *trained.levels.values(), *seen.values()]
     return [*of_levels, trained.detection, text, scores.maps, scores.detection]
@@ -166,8 +166,8 @@ def test_batch_mates_change_nothing_in_the_corrected_form(run: Run) -> None:
 def test_batch_mates_change_features_in_the_published_form(small_experiment: Path) -> None:
     run = build(small_experiment, "profile=published")
     images = images_for(run, 4)
-    together = run.detector.image.frozen(images, (8,)).levels[8]
-    alone = run.detector.image.frozen(images[:1], (8,)).levels[8]
+    together = run.model.image.frozen(images, (8,)).levels[8]
+    alone = run.model.image.frozen(images[:1], (8,)).levels[8]
     change = (together[0] - alone[0]).norm() / alone[0].norm()
     assert change > 0.01, "V-V attention over the batch mixes its images"
     assert not all(torch.allclose(*pair, rtol=1e-5, atol=1e-5) for pair in alone_and_among_others(run))
@@ -176,7 +176,7 @@ def test_batch_mates_change_features_in_the_published_form(small_experiment: Pat
 @pytest.mark.parametrize("active", [True, False])
 def test_projection_activation_acts_on_segmentation_and_detection(small_experiment: Path, active: bool) -> None:
     run = build(small_experiment, f"model.projection_activation={str(active).lower()}")
-    heads, tokens = run.detector.heads, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(2))
+    heads, tokens = run.model.heads, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(2))
     for head, found in ((heads.segmentation["4"], heads.patches(4, tokens)), (heads.detection, None)):
         projected = tokens @ head.linear.weight.T
         expected = normalize(leaky_relu(projected, 0.01) if active else projected, dim=-1)
@@ -196,12 +196,12 @@ class LooksAtPatches(AttentionStage):
 
 
 def test_a_vision_stage_may_attend_to_its_own_images_frozen_context(run: Run) -> None:
-    images, detector = images_for(run, 3), run.detector
-    before = detector.image_features(images, CLASSES[:3], True).levels
-    detector.sites.place("looking", "vision", 4, LooksAtPatches())
-    found = detector.image_features(images, CLASSES[:3], True).levels
+    images, model = images_for(run, 3), run.model
+    before = model.image_features(images, CLASSES[:3], True).levels
+    model.slots.place("looking", "vision", 4, LooksAtPatches())
+    found = model.image_features(images, CLASSES[:3], True).levels
     assert_close(found[4], before[4])
     assert (found[6] - before[6]).abs().max() > 1e-3
     for place, name in enumerate(CLASSES[:3]):
         tokens = staged_tokens(run, images[place], name, 6)[1:]
-        assert_close(found[6][place], detector.heads.patches(6, tokens[None])[0])
+        assert_close(found[6][place], model.heads.patches(6, tokens[None])[0])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aaclip_kit import AttentionStage, Context, UserError
-from aaclip_kit.model.stage_slots import NO_CONTEXT, Sites
+from aaclip_kit.model.stage_slots import NO_CONTEXT, StageSlots
 
 
 class Cutting(AttentionStage):
@@ -25,10 +25,10 @@ class Doubling(AttentionStage):
         return 2 * tokens
 
 
-def with_stage(stage: AttentionStage) -> Sites:
-    sites = Sites()
-    sites.place("mine", "vision", 1, stage)
-    return sites
+def with_stage(stage: AttentionStage) -> StageSlots:
+    slots = StageSlots()
+    slots.place("mine", "vision", 1, stage)
+    return slots
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_faulty_stage_is_named_with_its_class_and_block(stage: AttentionStage,
 
 
 def test_a_sound_stage_acts_at_its_own_site_only() -> None:
-    sites, tokens = with_stage(Doubling()), torch.ones(2, 5, 3)
-    assert torch.equal(sites.apply_after("vision", 1, tokens, NO_CONTEXT), 2 * tokens)
-    assert torch.equal(sites.apply_after("vision", 0, tokens, NO_CONTEXT), tokens)
-    assert torch.equal(sites.apply_after("text", 1, tokens, NO_CONTEXT), tokens)
+    slots, tokens = with_stage(Doubling()), torch.ones(2, 5, 3)
+    assert torch.equal(slots.apply_after("vision", 1, tokens, NO_CONTEXT), 2 * tokens)
+    assert torch.equal(slots.apply_after("vision", 0, tokens, NO_CONTEXT), tokens)
+    assert torch.equal(slots.apply_after("text", 1, tokens, NO_CONTEXT), tokens)

@@ -27,12 +27,12 @@ def run(small_experiment: Path) -> Run:
 
 def walked_alone(run: Run, prompt: str, context: Tensor | None, blocks: int) -> tuple[Tensor, int]:
     """Tokens `[77, Dt]` of one prompt after the stages of the last of `blocks`, and its end-of-text position."""
-    backbone = run.detector.backbone
+    backbone = run.model.backbone
     tokens = backbone.tokenize([prompt])
     x = backbone.embed_text(tokens)
     for block in range(blocks):
         x = backbone.text_block(block, x)
-        for at, _, stage in run.detector.sites.of("text"):
+        for at, _, stage in run.model.slots.of("text"):
             if at == block and stage.context_kind == "none":
                 x = stage(x, None)
             elif at == block and context is not None:
@@ -42,7 +42,7 @@ def walked_alone(run: Run, prompt: str, context: Tensor | None, blocks: int) -> 
 
 def naive_state(run: Run, prompts: list[str], contexts: list[Tensor | None]) -> Tensor:
     """Text feature of one state: mean of the unit prompts, unit again."""
-    backbone, head = run.detector.backbone, run.detector.heads.text
+    backbone, head = run.model.backbone, run.model.heads.text
     features = []
     for prompt, context in zip(prompts, contexts, strict=True):
         x, end = walked_alone(run, prompt, context, backbone.text.depth)
@@ -68,34 +68,34 @@ def test_the_prompts_of_a_class_are_those_of_the_method() -> None:
 
 def test_class_features_equal_the_naive_loop(run: Run) -> None:
     classes = ("red_cloth", "green_wood")
-    found = run.detector.text.class_features(classes)
+    found = run.model.text.class_features(classes)
     assert_close(found, torch.stack([naive_features(run, name, None) for name in classes]))
     assert_close(found.norm(dim=1), torch.ones(2, 2))
 
 
 def test_tokens_after_the_last_end_of_text_are_cut_and_change_nothing(run: Run) -> None:
-    tokens, ends = run.detector.text.prompts.select(("red_cloth",), torch.device("cpu"))
+    tokens, ends = run.model.text.prompts.select(("red_cloth",), torch.device("cpu"))
     assert tokens.shape[-1] == int(ends.max()) + 1 < 77
-    alone = run.detector.text.class_features(("red_cloth",))
-    assert_close(alone[0], run.detector.text.class_features(("green_wood", "red_cloth"))[1])
+    alone = run.model.text.class_features(("red_cloth",))
+    assert_close(alone[0], run.model.text.class_features(("green_wood", "red_cloth"))[1])
 
 
 def test_frozen_features_are_the_untouched_backbones(run: Run) -> None:
-    backbone = run.detector.backbone
+    backbone = run.model.backbone
     tokens = backbone.tokenize(class_prompts("red cloth"))
     features = functional.normalize(backbone.clip.encode_text(tokens), dim=-1)
     states = [functional.normalize(part.mean(0), dim=0) for part in (features[:6], features[6:])]
-    assert_close(run.detector.text.frozen_features(("red_cloth",))[0], torch.stack(states, -1))
+    assert_close(run.model.text.frozen_features(("red_cloth",))[0], torch.stack(states, -1))
 
 
 def test_own_image_context_equals_one_image_at_a_time(run: Run) -> None:
     contexts = contexts_for(run, len(CLASSES))
-    found = run.detector.text_features(CLASSES, contexts)
+    found = run.model.text_features(CLASSES, contexts)
     for place, name in enumerate(CLASSES):
         assert_close(found[place], naive_features(run, name, contexts[place]))
-        assert_close(found[place], run.detector.text_features((name,), contexts[place : place + 1])[0])
+        assert_close(found[place], run.model.text_features((name,), contexts[place : place + 1])[0])
     assert (found[1] - found[2]).abs().max() > 1e-3, "two images of a class must differ"
-    plain = run.detector.text_features(CLASSES, None)
+    plain = run.model.text_features(CLASSES, None)
     assert (found - plain).abs().max() > 1e-3
     assert_close(plain[1], plain[2])
 
@@ -103,7 +103,7 @@ def test_own_image_context_equals_one_image_at_a_time(run: Run) -> None:
 def test_context_acts_only_from_its_own_block_on(small_experiment: Path) -> None:
     run = build(small_experiment, "stages.text_to_image.after=[2]")
     contexts = contexts_for(run, 3)
-    found = run.detector.text_features(("red_cloth",) * 3, contexts)
+    found = run.model.text_features(("red_cloth",) * 3, contexts)
     for place in range(3):
         assert_close(found[place], naive_features(run, "red_cloth", contexts[place]))
 
@@ -113,7 +113,7 @@ def test_batch_mean_gives_every_image_the_mean_context(small_experiment: Path, i
     run = build(small_experiment, LONG_NAME, "switches.image_context=batch_mean")
     classes = CLASSES[:images]
     contexts = contexts_for(run, images)
-    found = run.detector.text_features(classes, contexts)
+    found = run.model.text_features(classes, contexts)
     for place, name in enumerate(classes):
         assert_close(found[place], naive_features(run, name, contexts.mean(0)))
 
@@ -124,7 +124,7 @@ def test_published_quirk_pairs_prompts_with_images(small_experiment: Path, image
     run = build(small_experiment, "switches.image_context=batch_mean")
     contexts = contexts_for(run, images)
     classes = ("red_cloth", "green_wood") * (images // 2)
-    found = run.detector.text_features(classes, contexts)
+    found = run.model.text_features(classes, contexts)
     for name in dict.fromkeys(classes):
         prompts = class_prompts(run.data.real_names[name])
         for state, texts in enumerate((prompts[:6], prompts[6:])):
@@ -137,9 +137,9 @@ def test_published_quirk_pairs_prompts_with_images(small_experiment: Path, image
 @pytest.mark.parametrize("padding", [False, True])
 def test_text_context_is_the_unit_tokens_after_the_first_adapter(run: Run, padding: bool) -> None:
     classes = ("red_cloth", "green_wood")
-    found = run.detector.text.text_context(classes, padding)
+    found = run.model.text.text_context(classes, padding)
     length = found.tokens.shape[1] // 16
-    assert length == (77 if padding else int(run.detector.text.prompts.ends.max()) + 1)
+    assert length == (77 if padding else int(run.model.text.prompts.ends.max()) + 1)
     assert (found.mask is None) == padding
     for row, name in enumerate(classes):
         for place, prompt in enumerate(class_prompts(run.data.real_names[name])):
@@ -154,20 +154,20 @@ def test_a_raw_text_context_keeps_the_norms_and_is_what_vision_stages_attend_to(
     small_experiment: Path, run: Run
 ) -> None:
     raw = build(small_experiment, LONG_NAME, "model.text_context=raw")
-    found, unit = (each.detector.text_contexts(CLASSES, True)["text"].tokens for each in (raw, run))
+    found, unit = (each.model.text_contexts(CLASSES, True)["text"].tokens for each in (raw, run))
     lengths = torch.linalg.vector_norm(found, dim=-1)
     assert float((lengths - 1).abs().median()) > 0.1
     assert_close(found / lengths[..., None], unit)
     images = images_for(run, 4)
     with torch.no_grad():
-        one, other = (each.detector.image_features(images, CLASSES, True).detection for each in (raw, run))
+        one, other = (each.model.image_features(images, CLASSES, True).detection for each in (raw, run))
     assert float((one - other).abs().max()) > 1e-3
-    assert torch.equal(raw.detector.text_features(CLASSES, None), run.detector.text_features(CLASSES, None))
+    assert torch.equal(raw.model.text_features(CLASSES, None), run.model.text_features(CLASSES, None))
 
 
 def test_masked_context_of_a_class_does_not_depend_on_longer_names_beside_it(run: Run) -> None:
     alone, beside = (
-        run.detector.text.text_context(names, False) for names in (("red_cloth",), ("red_cloth", "green_wood"))
+        run.model.text.text_context(names, False) for names in (("red_cloth",), ("red_cloth", "green_wood"))
     )
     assert alone.tokens.shape[1] < beside.tokens.shape[1]
     assert alone.mask is not None and beside.mask is not None
@@ -175,9 +175,9 @@ def test_masked_context_of_a_class_does_not_depend_on_longer_names_beside_it(run
 
 
 def test_images_of_one_class_share_one_context_row(run: Run) -> None:
-    assert run.detector.text_contexts(("red_cloth",) * 5, True)["text"].tokens.shape[0] == 1
-    context = run.detector.text_contexts(CLASSES, True)["text"]
+    assert run.model.text_contexts(("red_cloth",) * 5, True)["text"].tokens.shape[0] == 1
+    context = run.model.text_contexts(CLASSES, True)["text"]
     assert len(context.tokens) == len(set(CLASSES)) < len(CLASSES)
     rows = context.expanded(len(CLASSES)).tokens
     assert torch.equal(rows[0], rows[3]) and torch.equal(rows[1], rows[2]) and not torch.equal(rows[0], rows[1])
-    assert run.detector.text_contexts(CLASSES, False) == {}
+    assert run.model.text_contexts(CLASSES, False) == {}

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from aaclip_kit import Backbone, PhasePlan, RatePlan, Sample, TowerName
 from aaclip_kit.checkpoints.published_layout import published_names
 from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
-from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.experiment import Experiment, load
-from aaclip_kit.model.anomaly_model import Detector
-from aaclip_kit.model.build import build_detector
+from aaclip_kit.model.anomaly_model import AnomalyModel
+from aaclip_kit.model.build import build_model
 from aaclip_kit.model.image_tower import ImageFeatures
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.training.losses import WeightedLosses
@@ -37,7 +37,7 @@ AS_IN_THE_GOLDENS = (
 )
 """What the goldens have in both profiles."""
 
-PLACE = Place(torch.device("cpu"), "fp32")
+PLACE = ComputeDevice(torch.device("cpu"), "fp32")
 BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
 
 
@@ -76,23 +76,23 @@ class Rebuilt:
         size = f"backbone.image_size={self.info['image_size']}"
         return load(EXPERIMENTS / FILES[self.profile], discover(), [*AS_IN_THE_GOLDENS, size, *overrides])
 
-    def detector(self, *overrides: str) -> Detector:
+    def model(self, *overrides: str) -> AnomalyModel:
         """A detector of its own stages and heads, around the one backbone."""
         experiment = self.experiment(*overrides)
         built = replace(experiment.backbone.component, factory=lambda options: self.backbone)
         experiment = replace(experiment, backbone=replace(experiment.backbone, component=built))
-        detector = build_detector(experiment, self.info["real_names"])
-        trained = {**detector.trained_parameters("text"), **detector.trained_parameters("vision")}
-        names = published_names(detector)
+        model = build_model(experiment, self.info["real_names"])
+        trained = {**model.trained_parameters("text"), **model.trained_parameters("vision")}
+        names = published_names(model)
         assert trained.keys() == names.keys(), "something is trained that has no published name"
         self._fill((names[name], parameter) for name, parameter in trained.items())
-        return detector.requires_grad_(False)
+        return model.requires_grad_(False)
 
     def train(
         self, tower: TowerName, *overrides: str, attention: bool = True, steps: int = 1, rate: float = 0.0
     ) -> Trained:
         """Train with the optimiser of the experiment's first loop, at a constant rate; at 0 the weights stay."""
-        experiment, detector = self.experiment(*overrides), self.detector(*overrides)
+        experiment, model = self.experiment(*overrides), self.model(*overrides)
         chosen = experiment.losses[tower]
         losses = {name: (one.component.build(one.options), one.weight) for name, one in chosen.items()}
         scheduler = experiment.scheduler.component.build(experiment.scheduler.options)
@@ -100,15 +100,15 @@ class Rebuilt:
         plan = replace(plan, epochs=steps, optimizer=replace(plan.optimizer, rate=rate), rate=RatePlan())
         reported: list[Step] = []
         attending = BOTH if attention else frozenset()
-        Phase(detector, WeightedLosses(losses), plan, self._batches(), PLACE, 1, attending).run(reported.append)
-        parameters, names = detector.trained_parameters(tower), published_names(detector)
+        Phase(model, WeightedLosses(losses), plan, self._batches(), PLACE, 1, attending).run(reported.append)
+        parameters, names = model.trained_parameters(tower), published_names(model)
         gradients = {names[name]: p.grad for name, p in parameters.items() if p.grad is not None}
         return Trained(reported, gradients)
 
     @cached_property
-    def base(self) -> Detector:
+    def base(self) -> AnomalyModel:
         """The detector of the experiment without overrides; nothing trains it."""
-        return self.detector()
+        return self.model()
 
     @cached_property
     def without_attention(self) -> ImageFeatures:

@@ -25,11 +25,11 @@ def test_image_pass(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
         found = rebuilt.without_attention
     else:
         padding = "masked" if group.name.endswith("padding_masked") else "attended"
-        detector = rebuilt.detector(f"switches.text_context_padding={padding}")
-        found = detector.image_features(rebuilt.images, rebuilt.classes, attention=True)
+        model = rebuilt.model(f"switches.text_context_padding={padding}")
+        found = model.image_features(rebuilt.images, rebuilt.classes, attention=True)
     goldens.compare(group, {**by_level(found.levels), "det": found.detection})
 
 
 def test_trained_features(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
-    levels, context = rebuilt.base.seen_by_text(rebuilt.images, rebuilt.classes, trained=True, attending=BOTH)
+    levels, context = rebuilt.base.text_phase_inputs(rebuilt.images, rebuilt.classes, trained=True, attending=BOTH)
     goldens.compare(group, {**by_level(levels), "image_context": context})

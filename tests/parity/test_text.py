@@ -11,7 +11,7 @@ from .rebuilt import BOTH, Rebuilt
 
 def image_context(rebuilt: Rebuilt) -> Tensor:
     """What stage 1 attends to in loop 1."""
-    context = rebuilt.base.seen_by_text(rebuilt.images, rebuilt.classes, trained=False, attending=BOTH)[1]
+    context = rebuilt.base.text_phase_inputs(rebuilt.images, rebuilt.classes, trained=False, attending=BOTH)[1]
     assert context is not None
     return context
 

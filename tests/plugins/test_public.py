@@ -12,7 +12,7 @@ from aaclip_kit_plugins.layouts import LAYOUTS
 from aaclip_kit_plugins.public import FACTS, register_data_sets
 
 from aaclip_kit import DataSet, UserError, UserErrors
-from aaclip_kit.data.scan import survey
+from aaclip_kit.data.scan import scan_dataset
 
 from ..conftest import SHARED
 from .miniature import MASKED, image, miniature
@@ -55,7 +55,7 @@ def test_a_miniature_is_read_with_its_masks_names_and_domain(name: str, tmp_path
         labels = [sample.label for sample in data.samples if sample.class_name == class_name]
         assert (labels.count(0), labels.count(1)) == (normal, 3)
     assert [sample for sample in data.samples if sample.label == 0 and sample.mask] == []
-    found = survey(data)
+    found = scan_dataset(data)
     assert found.faults == ()
     for sample in found.data.samples:
         if sample.label:

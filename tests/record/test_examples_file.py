@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.record.examples_file import CaseFile
+from aaclip_kit.record.examples_file import ExamplesFile
 
 from ..report.folders import case_file
 
@@ -14,9 +14,9 @@ from ..report.folders import case_file
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     written = case_file("Ünïcode <b>")
     written.write(tmp_path / "cases.npz")
-    found = CaseFile.read(tmp_path / "cases.npz")
-    assert (found.cases, found.loops, found.scale, found.rule) == (
-        written.cases, written.loops, written.scale, written.rule,
+    found = ExamplesFile.read(tmp_path / "cases.npz")
+    assert (found.examples, found.loops, found.scale, found.rule) == (
+        written.examples, written.loops, written.scale, written.rule,
     )  # fmt: skip
     for name in ("pictures", "masks", "grids"):
         stored, given = getattr(found, name), getattr(written, name)
@@ -36,4 +36,4 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage) -> None:
     case_file().write(path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=r"cases\.npz: is damaged"):
-        CaseFile.read(path)
+        ExamplesFile.read(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from aaclip_kit.record.examples_file import Case, CaseFile
+from aaclip_kit.record.examples_file import Example, ExamplesFile
 from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.report.page import write_report
 
@@ -128,22 +128,22 @@ def new_folder(path: Path, second: str = "wood") -> RunFolder:
     made.write_curves(
         {"loop": 2, "classes": {"tile": {"roc": line, "pro": line[:2]}, second: {"roc": line, "pro": []}}}
     )
-    case_file(second).write(made.cases)
+    case_file(second).write(made.examples)
     made.write_attention(attention())
     return made
 
 
-def case_file(second: str = "wood") -> CaseFile:
+def case_file(second: str = "wood") -> ExamplesFile:
     """Three cases: two evenly spaced, of which one is the best; one that only the ranking chose."""
     common = {"masked": True, "scores": (0.25, 0.75)}
     random = np.random.default_rng(0)
     masks = np.zeros((3, 32, 32), bool)
     masks[:, 4:12, 4:12] = [[[True]], [[False]], [[True]]]
-    return CaseFile(
-        cases=(
-            Case("tile", "1.png", 1, "crack", chosen=("even", "best anomalous"), quality=(0.5, 0.875), **common),
-            Case(second, "<b>.png", 0, None, chosen=("even",), quality=(None, None), **common),
-            Case(
+    return ExamplesFile(
+        examples=(
+            Example("tile", "1.png", 1, "crack", chosen=("even", "best anomalous"), quality=(0.5, 0.875), **common),
+            Example(second, "<b>.png", 0, None, chosen=("even",), quality=(None, None), **common),
+            Example(
                 second, "3.png", 1, None, chosen=("median anomalous", "worst anomalous"), quality=(0.1, 0.2), **common
             ),
         ),

@@ -39,21 +39,21 @@ def shown(run: Run, corner: int = 8) -> Shown:
 
 def record(run: Run, picture: Shown | None = None, attending: Any = BOTH) -> dict[str, dict[str, Any]]:
     """What each stage looks at, by stage; it must be plain JSON."""
-    found = attention_record(run.detector, [picture or shown(run)], attending)
+    found = attention_record(run.model, [picture or shown(run)], attending)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return {entry["stage"]: entry for entry in found["stages"]}
 
 
 def stage(run: Run, name: str) -> Any:
-    return run.detector.sites.stages[name]["0"]
+    return run.model.slots.stages[name]["0"]
 
 
 @torch.no_grad()
 def test_text_looks_at_patches_from_its_end_of_text_tokens(run: Run) -> None:
-    detector, picture = run.detector, shown(run)
-    context = detector.seen_by_text(picture.image, (CLASS,), True, BOTH)[1]
-    tokens, ends = detector.text.prompts.select((CLASS,), context.device)
-    walked = detector.backbone.text_block(0, detector.backbone.embed_text(tokens[0]))
+    model, picture = run.model, shown(run)
+    context = model.text_phase_inputs(picture.image, (CLASS,), True, BOTH)[1]
+    tokens, ends = model.text.prompts.select((CLASS,), context.device)
+    walked = model.backbone.text_block(0, model.backbone.embed_text(tokens[0]))
     weights = stage(run, "text_to_image").attention_weights(walked, Context(context)).mean(dim=1)
     by_prompt = weights[torch.arange(16), ends[0]].reshape(16, 4, 4) * 16
     entry = record(run, picture)["text_to_image"]
@@ -71,12 +71,12 @@ def test_text_looks_at_patches_from_its_end_of_text_tokens(run: Run) -> None:
 
 @torch.no_grad()
 def test_patches_look_at_words_and_those_of_the_defect_are_told_apart(run: Run) -> None:
-    detector, picture = run.detector, shown(run)
-    tokens = detector.backbone.vision_block(0, detector.backbone.embed_image(picture.image))
-    context = detector.text_contexts((CLASS,), True)["text"]
+    model, picture = run.model, shown(run)
+    tokens = model.backbone.vision_block(0, model.backbone.embed_image(picture.image))
+    context = model.text_contexts((CLASS,), True)["text"]
     weights = stage(run, "image_to_text").attention_weights(tokens, context).mean(dim=1)[0] * context.mask.sum()
     prompts = class_prompts(REAL)
-    words = [word for prompt in prompts for word in prompt_words(detector.backbone, prompt, weights.shape[1] // 16)]
+    words = [word for prompt in prompts for word in prompt_words(model.backbone, prompt, weights.shape[1] // 16)]
     looks = record(run, picture)["image_to_text"]["cases"][0]["looks"]
     assert list(looks) == ["anomalous patches", "other patches"]
     for look, rows in ((looks["anomalous patches"], weights[1:2]), (looks["other patches"], weights[2:])):
@@ -120,7 +120,7 @@ class Silent(AttentionStage):
 
 
 def test_a_stage_without_the_method_is_left_out(run: Run) -> None:
-    with run.detector.sites.standing_in("vision", {("image_to_text", 0): Silent()}):
+    with run.model.slots.standing_in("vision", {("image_to_text", 0): Silent()}):
         found = record(run)["image_to_text"]
     assert found["reason"] == "it does not say where it looks (no attention_weights)"
     assert found["cases"] == []
@@ -152,8 +152,8 @@ def test_a_method_that_fails_costs_its_picture_and_not_the_run(run: Run, wrong: 
 
 
 def test_nothing_is_left_behind_on_the_stages(run: Run) -> None:
-    before = {name: value.clone() for name, value in run.detector.state_dict().items()}
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
     record(run)
     for name in ("text_to_image", "image_to_text"):
         assert not stage(run, name)._forward_pre_hooks
-    assert all(torch.equal(value, before[name]) for name, value in run.detector.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())

@@ -49,7 +49,7 @@ def test_each_case_is_image_mask_and_a_map_of_each_loop(run: RunFiles) -> None:
 
 
 def test_all_maps_have_the_files_colour_scale(run: RunFiles) -> None:
-    file = run.cases
+    file = run.examples
     assert file is not None
     shown = section(run, Budget())
     for row, place in zip(shown["rows"], (0, 1), strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from aaclip_kit.data.decode import open_picture, read_mask, resized
-from aaclip_kit.record.examples_file import CaseFile
+from aaclip_kit.record.examples_file import ExamplesFile
 from aaclip_kit.record.heatmap import coloured, enlarged
 
 from ..run.test_loop import run_file
@@ -19,17 +19,17 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(
     small_experiment: Path, tmp_path: Path, defects: Path
 ) -> None:
     run_file(small_experiment, tmp_path / "run", "evaluation.heatmaps=2")
-    found = CaseFile.read(tmp_path / "run" / "cases.npz")
+    found = ExamplesFile.read(tmp_path / "run" / "cases.npz")
     assert found.loops == (1, 2)
-    assert found.grids.shape == (len(found.cases), 2, 4, 4)
+    assert found.grids.shape == (len(found.examples), 2, 4, 4)
     assert np.abs(found.grids[:, 0] - found.grids[:, 1]).max() > 0
-    assert [case.chosen[0] for case in found.cases[:2]] == ["even", "even"]
-    assert {case.label for case in found.cases[:2]} == {0, 1}
-    reasons = [reason for case in found.cases for reason in case.chosen if reason != "even"]
+    assert [case.chosen[0] for case in found.examples[:2]] == ["even", "even"]
+    assert {case.label for case in found.examples[:2]} == {0, 1}
+    reasons = [reason for case in found.examples for reason in case.chosen if reason != "even"]
     assert sorted(reasons) == sorted(
         f"{rank} {kind}" for rank in ("best", "median", "worst") for kind in ("anomalous", "normal")
     )
-    for case, picture, mask in zip(found.cases, found.pictures, found.masks, strict=True):
+    for case, picture, mask in zip(found.examples, found.pictures, found.masks, strict=True):
         folder = defects / case.class_name
         image = open_picture(folder / "test" / (case.defect or "good") / case.image)
         np.testing.assert_array_equal(picture, np.asarray(resized(image, 32)))
@@ -38,7 +38,7 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(
         assert case.masked
     attention = json.loads((tmp_path / "run" / "attention.json").read_text())
     assert [entry["stage"] for entry in attention["stages"]] == ["text_to_image", "image_to_text"]
-    ranked = {place for place, case in enumerate(found.cases) if case.label and case.chosen != ("even",)}
+    ranked = {place for place, case in enumerate(found.examples) if case.label and case.chosen != ("even",)}
     for entry in attention["stages"]:
         assert {case["case"] for case in entry["cases"]} == ranked
 
@@ -47,10 +47,10 @@ def test_heatmaps_are_of_the_evenly_spaced_cases_on_the_cases_colour_scale(
     small_experiment: Path, tmp_path: Path
 ) -> None:
     run_file(small_experiment, tmp_path / "run", "evaluation.heatmaps=2")
-    found = CaseFile.read(tmp_path / "run" / "cases.npz")
+    found = ExamplesFile.read(tmp_path / "run" / "cases.npz")
     files = sorted((tmp_path / "run" / "heatmaps").glob("*.png"))
     assert len(files) == 2
-    for file, case, grids in zip(files, found.cases, found.grids, strict=False):
+    for file, case, grids in zip(files, found.examples, found.grids, strict=False):
         assert Path(case.image).stem in file.name
         expected = coloured(enlarged(grids[-1], 224), found.scale).astype(float)
         with Image.open(file) as sheet:

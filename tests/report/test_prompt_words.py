@@ -14,7 +14,7 @@ from ..build import build
 
 @pytest.fixture
 def backbone(small_experiment: Path) -> Backbone:
-    return build(small_experiment).detector.backbone
+    return build(small_experiment).model.backbone
 
 
 def test_each_token_has_its_word_and_padding_has_none(backbone: Backbone) -> None:

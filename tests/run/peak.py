@@ -43,10 +43,10 @@ def main(file: Path, overrides: list[str]) -> None:
     train(run, "vision")  # what torch loads at its first step is no part of it
     memory, found = fit_memory(run, show=True).memory, {}
     assert memory is not None
-    weights = sum(one.nbytes for one in (*run.detector.parameters(), *run.detector.buffers()))
+    weights = sum(one.nbytes for one in (*run.model.parameters(), *run.model.buffers()))
     for need in memory.needs:
         for recompute in (False, True) if need.tower == "vision" else (False,):
-            run.detector.image.recompute = recompute
+            run.model.image.recompute = recompute
             pair = (need.bytes(recompute) - weights, taken_by(run, need.tower))
             found[f"{need.tower}{', recomputed' if recompute else ''}"] = pair
     print(json.dumps(found))

@@ -143,15 +143,15 @@ def test_default_levels_are_the_quarters_of_the_depth(depth: int, levels: tuple[
 
 def test_levels_in_force_stand_in_the_resolved_copy(file: Path) -> None:
     run = assembled(file)
-    assert run.detector.levels == (2, 4, 6, 8)
+    assert run.model.levels == (2, 4, 6, 8)
     assert run.experiment.file.model.levels == (2, 4, 6, 8)
     assert "levels = [\n    2,\n    4,\n    6,\n    8,\n]" in resolved_toml(run.experiment)
     chosen = assembled(file, "model.levels=[3, 8]")
-    assert chosen.detector.levels == (3, 8) and set(chosen.detector.heads.segmentation) == {"3", "8"}
+    assert chosen.model.levels == (3, 8) and set(chosen.model.heads.segmentation) == {"3", "8"}
 
 
 def test_the_seed_sets_every_trained_weight_and_no_frozen_one(file: Path) -> None:
-    first, same, other = (values_of(assembled(file, f"seed={seed}").detector) for seed in (3, 3, 4))
+    first, same, other = (values_of(assembled(file, f"seed={seed}").model) for seed in (3, 3, 4))
     for name, value in first.items():
         assert torch.equal(value, same[name])
         fixed = name.startswith("backbone.") or name.endswith(".bias")
@@ -159,7 +159,7 @@ def test_the_seed_sets_every_trained_weight_and_no_frozen_one(file: Path) -> Non
 
 
 def test_stages_act_in_the_order_of_the_file(file: Path) -> None:
-    order = [(block, name) for block, name, _ in assembled(file).detector.sites.of("text")]
+    order = [(block, name) for block, name, _ in assembled(file).model.slots.of("text")]
     assert order == [(0, "text_to_image"), (0, "text_adapter"), (1, "text_adapter"), (2, "text_adapter")]
 
 
@@ -186,7 +186,7 @@ def test_every_stage_is_told_the_widths(file: Path) -> None:
 
 def test_the_run_carries_data_pixels_and_fingerprints(file: Path) -> None:
     run = assembled(file)
-    assert set(run.data.sets) == set(run.data.prints) == {"train", "test"}
+    assert set(run.data.sets) == set(run.data.fingerprints) == {"train", "test"}
     assert run.data.real_names == {"red_cloth": "red cloth", "green_wood": "green wood"}
     assert (run.pixels.size, run.pixels.mean, run.pixels.std) == (32, (0.5,) * 3, (0.25,) * 3)
     assert run.fresh_stages is None
@@ -194,17 +194,17 @@ def test_the_run_carries_data_pixels_and_fingerprints(file: Path) -> None:
 
 def test_a_checkpoint_that_does_not_fit_stops_the_run_or_is_ignored_by_the_switch(file: Path, tmp_path: Path) -> None:
     first = assembled(file, "seed=4")
-    save(first.detector, tmp_path / "loop_1.safetensors", Metadata())
+    save(first.model, tmp_path / "loop_1.safetensors", Metadata())
     start = f"init.checkpoint={tmp_path / 'loop_1.safetensors'}"
-    loaded = trained_state(assembled(file, start).detector)
-    assert all(torch.equal(value, loaded[name]) for name, value in trained_state(first.detector).items())
+    loaded = trained_state(assembled(file, start).model)
+    assert all(torch.equal(value, loaded[name]) for name, value in trained_state(first.model).items())
     fewer = [start, "stages.text_adapter.after=[0, 1]"]
     with pytest.raises(UserError, match="does not fit"):
         assembled(file, *fewer)
     ignored = assembled(file, *fewer, "switches.checkpoint_mismatch=ignore")
-    fresh = trained_state(assembled(file, "stages.text_adapter.after=[0, 1]").detector)
+    fresh = trained_state(assembled(file, "stages.text_adapter.after=[0, 1]").model)
     assert ignored.fresh_stages is None
-    assert all(torch.equal(value, fresh[name]) for name, value in trained_state(ignored.detector).items())
+    assert all(torch.equal(value, fresh[name]) for name, value in trained_state(ignored.model).items())
 
 
 class Endless:

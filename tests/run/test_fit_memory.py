@@ -81,7 +81,7 @@ def given(run: Run, plan: PhasePlan, **compute: Any) -> Run:
     """The run with one phase alone, and these keys of its table [compute]."""
     file = run.experiment.file
     table = file.model_copy(update={"compute": file.compute.model_copy(update=compute)})
-    run.detector.image.recompute = compute.get("recompute") == "on"
+    run.model.image.recompute = compute.get("recompute") == "on"
     return replace(run, scheduler=OnePhase(plan), experiment=replace(run.experiment, file=table))
 
 
@@ -156,7 +156,7 @@ def test_the_estimate_is_what_a_phase_really_takes(small_experiment: Path, tmp_p
 
 def gradients(run: Run, recompute: bool) -> tuple[Tensor, list[Tensor], int]:
     """Loss and gradients of one vision step, and the bytes that the graph kept."""
-    run.detector.image.recompute = recompute
+    run.model.image.recompute = recompute
     phase, kept = phase_for(run, plan_for("vision")), dict[int, int]()
 
     def keep(tensor: Tensor) -> Tensor:
@@ -184,18 +184,18 @@ def test_recomputing_changes_no_number_and_keeps_less(small_experiment: Path) ->
 
 def test_looking_leaves_no_trace(shared: Run) -> None:
     def state() -> dict[str, Any]:
-        modules = dict(shared.detector.named_modules())
+        modules = dict(shared.model.named_modules())
         modes = {name: (module.training, set(vars(module))) for name, module in modules.items()}
-        weights = {name: (type(one), one.requires_grad, one.grad) for name, one in shared.detector.named_parameters()}
-        return {"modes": modes, "weights": weights, "recompute": shared.detector.image.recompute}
+        weights = {name: (type(one), one.requires_grad, one.grad) for name, one in shared.model.named_parameters()}
+        return {"modes": modes, "weights": weights, "recompute": shared.model.image.recompute}
 
     run = given(shared, plan_for("vision"))
-    values, before, random = values_of(run.detector), state(), torch.get_rng_state()
+    values, before, random = values_of(run.model), state(), torch.get_rng_state()
     fitted = fit_memory(run, show=True)
-    assert fitted.detector is run.detector
+    assert fitted.model is run.model
     assert torch.equal(torch.get_rng_state(), random)
     assert state() == before
-    for name, value in run.detector.state_dict().items():
+    for name, value in run.model.state_dict().items():
         assert torch.equal(value, values[name]), name
 
 
@@ -226,7 +226,7 @@ def test_what_is_decided(shared: Run) -> None:
     for choice, room, recompute in (("auto", 1, False), ("auto", tight, True), ("off", tight, False), ("on", 1, True)):
         run = fit_memory(given(shared, plan, recompute=choice, memory_gb=room), show=True)
         assert run.memory is not None
-        assert (run.memory.recompute, run.detector.image.recompute) == (recompute, recompute)
+        assert (run.memory.recompute, run.model.image.recompute) == (recompute, recompute)
         (line,) = run.memory.lines
         assert line.endswith(f"recompute {'on' if recompute else 'off'}")
     assert fit_memory(given(shared, plan, recompute="off", memory_gb=1e-6)).memory is None, "obeyed without a look"
@@ -249,7 +249,7 @@ def test_too_little_memory_names_the_batch_that_fits(shared: Run) -> None:
 def test_a_need_grows_with_the_batch_and_is_smaller_in_half_precision(shared: Run) -> None:
     two, four, eight = (kept_by(shared, plan_for("vision", batch_size=size)) for size in (2, 4, 8))
     assert eight - four == pytest.approx(2 * (four - two), rel=0.1)
-    half = replace(shared, place=replace(shared.place, precision="bf16"))
+    half = replace(shared, place=replace(shared.compute_device, precision="bf16"))
     assert kept_by(half, plan_for("vision", batch_size=8)) < eight
 
 
@@ -285,7 +285,7 @@ def test_a_run_that_does_not_fit_writes_nothing(aakit: Command, small_experiment
 
 def test_a_stage_that_reads_its_values_is_no_obstacle(small_experiment: Path) -> None:
     run = assembled(small_experiment)
-    _, _, stage = next(iter(run.detector.sites.of("vision")))
+    _, _, stage = next(iter(run.model.slots.of("vision")))
     stage.forward = lambda tokens, context: tokens * (tokens.sum().item() != 0)  # type: ignore[method-assign]
     fitted = fit_memory(given(run, plan_for("vision")))
     assert fitted.memory is not None
@@ -296,7 +296,7 @@ def test_a_stage_that_reads_its_values_is_no_obstacle(small_experiment: Path) ->
 
 def test_a_stage_may_keep_what_it_made_at_its_first_call(small_experiment: Path) -> None:
     run = assembled(small_experiment)
-    _, _, stage = next(iter(run.detector.sites.of("vision")))
+    _, _, stage = next(iter(run.model.slots.of("vision")))
     kind = type(stage)
 
     class Lazy(kind):  # type: ignore[misc, valid-type]

@@ -123,7 +123,7 @@ def test_start_from_a_checkpoint_and_stages_it_lacks_start_fresh(small_experimen
     loaded = assemble(load(small_experiment, discover(), [f"init.checkpoint={checkpoint}"]))
     assert loaded.fresh_stages == ()
     for name, value in read(checkpoint).items():
-        assert torch.equal(dict(loaded.detector.named_parameters())[name], value)
+        assert torch.equal(dict(loaded.model.named_parameters())[name], value)
     more = ["stages.second.use=residual_adapter", "stages.second.tower=text", "stages.second.after=[3]"]
     assert assemble(load(small_experiment, discover(), [f"init.checkpoint={checkpoint}", *more])).fresh_stages == (
         "second",

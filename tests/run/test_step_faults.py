@@ -55,7 +55,7 @@ def test_it_stops_before_the_weights_and_leaves_a_folder_that_repeats_the_step(
     run, out = breaking(small_experiment), tmp_path / "run"
     with pytest.raises(UserError, match="the loss is not finite: breaking/term") as caught:
         execute(run, RunFolder.create(out), QuietScreen())
-    stopped = trained_state(run.detector)
+    stopped = trained_state(run.model)
     about = json.loads((out / "fault" / "fault.json").read_text())
     assert f"step {about['step']}" in str(caught.value) and about["images"][0] in str(caught.value)
     assert about["step"] > 1 and "breaking/term" in about["problem"]
@@ -75,7 +75,7 @@ def test_it_stops_before_the_weights_and_leaves_a_folder_that_repeats_the_step(
     with pytest.raises(UserError) as repeated:
         execute(again, RunFolder(out / "fault"), QuietScreen(), kept)
     assert str(repeated.value) == str(caught.value)
-    assert all(torch.equal(value, stopped[name]) for name, value in trained_state(again.detector).items())
+    assert all(torch.equal(value, stopped[name]) for name, value in trained_state(again.model).items())
 
 
 def test_it_can_go_on_without_such_steps_so_many_times(tmp_path: Path, small_experiment: Path) -> None:
@@ -88,7 +88,7 @@ def test_it_can_go_on_without_such_steps_so_many_times(tmp_path: Path, small_exp
     assert {key for key, event in steps.items() if event["loss"] is None} == {
         (event["loop"], event["step"]) for event in skipped
     }
-    assert all(torch.isfinite(value).all() for value in trained_state(run.detector).values())
+    assert all(torch.isfinite(value).all() for value in trained_state(run.model).values())
     bounded = breaking(small_experiment, "training.on_nan=skip", f"training.most_skips={max(1, len(skipped) - 1)}")
     if len(skipped) > 1:
         with pytest.raises(UserError, match="the loss is not finite"):

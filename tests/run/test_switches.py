@@ -40,21 +40,21 @@ TEXT_PHASE_SEES = {"patches that the text phase sees", "image context of the tex
 
 def evaluator_of(run: Run) -> Evaluator:
     file = run.experiment.file
-    return Evaluator(run.detector, run.place, run.pixels, file.evaluation, file.switches)
+    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
 
 
 def observe(run: Run) -> dict[str, Any]:
     """What a run computes, by name; everything that a switch may change. The phases, which move weights, come last."""
-    detector, images, contexts = run.detector, images_for(run, 4), contexts_for(run, 4)
+    model, images, contexts = run.model, images_for(run, 4), contexts_for(run, 4)
     with torch.no_grad():
-        trained = detector.image_features(images, CLASSES, True)
-        patches, context = detector.seen_by_text(images, CLASSES, True, BOTH)
+        trained = model.image_features(images, CLASSES, True)
+        patches, context = model.text_phase_inputs(images, CLASSES, True, BOTH)
         found = {
-            "frozen features": detector.image.frozen(images, detector.levels).levels,
-            "frozen text features": detector.text.frozen_features(CLASSES[:2]),
-            "text features": detector.text_features(CLASSES, None),
-            "conditioned text features": detector.text_features(CLASSES, contexts),
-            "text context": vars(detector.text_contexts(CLASSES, True)["text"]),
+            "frozen features": model.image.frozen(images, model.levels).levels,
+            "frozen text features": model.text.frozen_features(CLASSES[:2]),
+            "text features": model.text_features(CLASSES, None),
+            "conditioned text features": model.text_features(CLASSES, contexts),
+            "text context": vars(model.text_contexts(CLASSES, True)["text"]),
             "image features": [trained.levels, trained.detection],
             "patches that the text phase sees": patches,
             "image context of the text phase": context,
@@ -93,7 +93,7 @@ def _observed_training(run: Run) -> dict[str, Any]:
 
         def watch(step: Any, terms: list[list[str]] = terms, modes: list[list[bool]] = modes) -> None:
             terms.append(list(step.terms))
-            modes.append([module.training for module in run.detector.modules()])
+            modes.append([module.training for module in run.model.modules()])
 
         phase_for(run, plan_for(tower, batch_size=8)).run(watch)
         found |= {f"terms of the {tower} phase": terms, f"modules in training mode, {tower} phase": modes}
@@ -136,9 +136,9 @@ def test_surgery_attention(small_experiment: Path) -> None:
     )
     images = images_for(across_batch, 3)
     level = (8,)
-    first, second = (run.detector.image.frozen(images, level) for run in (across_batch, across_tokens))
+    first, second = (run.model.image.frozen(images, level) for run in (across_batch, across_tokens))
     assert_close(first.detection, second.detection)
-    one, other = (run.detector.image.frozen(images[:1], level).levels[8] for run in (across_batch, across_tokens))
+    one, other = (run.model.image.frozen(images[:1], level).levels[8] for run in (across_batch, across_tokens))
     assert (one - other).abs().max() > 1e-4, "one image alone attends to itself in the batch, not to its tokens"
 
 
@@ -155,7 +155,7 @@ def test_text_loss_levels(small_experiment: Path) -> None:
 def test_image_context(small_experiment: Path) -> None:
     """The mean itself, and the published quirk, are compared with the naive loop in test_text."""
     assert changed(small_experiment, "image_context", "batch_mean") == {"conditioned text features"}
-    own, mean = (build(small_experiment, f"switches.image_context={value}").detector for value in ("own", "batch_mean"))
+    own, mean = (build(small_experiment, f"switches.image_context={value}").model for value in ("own", "batch_mean"))
     context = contexts_for(build(small_experiment), 1)
     assert_close(own.text_features(CLASSES[:1], context), mean.text_features(CLASSES[:1], context))
 
@@ -163,24 +163,24 @@ def test_image_context(small_experiment: Path) -> None:
 def test_text_context_padding(small_experiment: Path) -> None:
     found = changed(small_experiment, "text_context_padding", "attended")
     assert found == {"text context", "image features", *TEXT_PHASE_SEES, "scores"}
-    context = build(small_experiment, "switches.text_context_padding=attended").detector.text_contexts(CLASSES, True)
+    context = build(small_experiment, "switches.text_context_padding=attended").model.text_contexts(CLASSES, True)
     assert context["text"].tokens.shape == (len(set(CLASSES)), 16 * 77, 16) and context["text"].mask is None
 
 
 def test_trained_context(small_experiment: Path) -> None:
     assert changed(small_experiment, "trained_context", "one_block_more") == TEXT_PHASE_SEES
-    detector = build(small_experiment, "switches.trained_context=one_block_more").detector
+    model = build(small_experiment, "switches.trained_context=one_block_more").model
     images = images_for(build(small_experiment), 4)
-    patches, context = detector.seen_by_text(images, CLASSES, True, BOTH)
-    embedding = detector.image.class_embedding(images)[:, None]
-    for level, found in detector.image_features(images, CLASSES, attention=False).levels.items():
+    patches, context = model.text_phase_inputs(images, CLASSES, True, BOTH)
+    embedding = model.image.class_embedding(images)[:, None]
+    for level, found in model.image_features(images, CLASSES, attention=False).levels.items():
         assert_close(patches[level], found + embedding)
-    x = detector.backbone.embed_image(images)
+    x = model.backbone.embed_image(images)
     for block in range(3):
-        x = detector.backbone.vision_block(block, x)
-        for at, _, stage in detector.sites.of("vision"):
+        x = model.backbone.vision_block(block, x)
+        for at, _, stage in model.slots.of("vision"):
             x = stage(x, None) if at == block and stage.context_kind == "none" else x
-    expected = detector.heads.patches(2, detector.backbone.finish_vision(x)[:, 1:]) + embedding
+    expected = model.heads.patches(2, model.backbone.finish_vision(x)[:, 1:]) + embedding
     assert_close(context, expected)
 
 
@@ -206,19 +206,17 @@ def test_checkpoint_mismatch(small_experiment: Path, tmp_path: Path) -> None:
     assert changed(small_experiment, "checkpoint_mismatch", "ignore") == NOTHING
     fits, bad = tmp_path / "fits.safetensors", tmp_path / "bad.safetensors"
     first = build(small_experiment)
-    save(first.detector, fits, Metadata())
+    save(first.model, fits, Metadata())
     bad.write_bytes(b"damaged")
     for checkpoint in (bad, tmp_path / "absent.safetensors"):
         start = [f"init.checkpoint={checkpoint}"]
         with pytest.raises(UserError):
             assemble(load(small_experiment, discover(), start))
         ignored = assemble(load(small_experiment, discover(), [*start, "switches.checkpoint_mismatch=ignore"]))
-        assert same(
-            trained_state(ignored.detector), trained_state(assemble(load(small_experiment, discover())).detector)
-        )
+        assert same(trained_state(ignored.model), trained_state(assemble(load(small_experiment, discover())).model))
     start = [f"init.checkpoint={fits}", "switches.checkpoint_mismatch=ignore"]
     loaded = assemble(load(small_experiment, discover(), start))
-    assert same(trained_state(loaded.detector), trained_state(first.detector)), "what fits is loaded all the same"
+    assert same(trained_state(loaded.model), trained_state(first.model)), "what fits is loaded all the same"
 
 
 def test_checkpoint_format(small_experiment: Path, tmp_path: Path, corrected: tuple[Path, dict[str, Any]]) -> None:

@@ -155,14 +155,14 @@ def test_weights_come_from_the_checkpoint_and_what_it_lacks_starts_fresh(
     small_experiment: Path, tmp_path: Path
 ) -> None:
     run = build(small_experiment)
-    save(run.detector, tmp_path / "whole.safetensors", Metadata())
+    save(run.model, tmp_path / "whole.safetensors", Metadata())
     whole = loaded(small_experiment, f'init.checkpoint="{tmp_path / "whole.safetensors"}"')
     found = measure_dilution(whole, [1.0], batches=1, inits=2)
     assert found.fresh_stages == ()
     before = measure_dilution(loaded(small_experiment), [1.0], batches=1, inits=1)
     assert found.off["text"][0] != before.off["text"][0]
     first, second = (assemble(replace(whole, file=whole.file.model_copy(update={"seed": s}))) for s in (3, 4))
-    for one, other in zip(first.detector.parameters(), second.detector.parameters(), strict=True):
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, other), "nothing was fresh, so the initialisations share all weights"
 
 
@@ -192,15 +192,15 @@ def test_a_stage_without_the_options_is_measured_on_and_off(small_experiment: Pa
 def test_a_stage_in_another_setting_shares_the_weights(small_experiment: Path) -> None:
     run = build(small_experiment)
     subject = subjects_of(run, [0.3])[1]
-    detector = run.detector
-    kept = [stage for _, _, stage in detector.sites.of("vision")]
+    model = run.model
+    kept = [stage for _, _, stage in model.slots.of("vision")]
     with standing_in(run, "vision", variant(run, subject, Setting(0.3, False, "raw")), "raw"):
-        assert detector.text.context_form == "raw"
-        for (_, name, stage), old in zip(detector.sites.of("vision"), kept, strict=True):
+        assert model.text.context_form == "raw"
+        for (_, name, stage), old in zip(model.slots.of("vision"), kept, strict=True):
             assert (stage is old) == (name == "vision_adapter")
             assert all(one is other for one, other in zip(stage.parameters(), old.parameters(), strict=True))
-    assert detector.text.context_form == "unit"
-    assert all(one is other for (_, _, one), other in zip(detector.sites.of("vision"), kept, strict=True))
+    assert model.text.context_form == "unit"
+    assert all(one is other for (_, _, one), other in zip(model.slots.of("vision"), kept, strict=True))
     train(run, plan_for("vision"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from aaclip_kit import TowerName
 from aaclip_kit.evaluation.evaluator import Evaluator
-from aaclip_kit.training.loop_plans import attending_in
+from aaclip_kit.training.loop_plans import attending_after
 from aaclip_kit.training.phase import Phase
 from aaclip_kit.training.step import Step
 
@@ -25,7 +25,7 @@ def test_a_phase_sets_its_own_tower_and_leaves_the_other_as_it_was() -> None:
     ]  # fmt: skip
     seen = []
     for tower, attention in phases:
-        attending = attending_in(plan_for(tower, attention=attention), attending)
+        attending = attending_after(plan_for(tower, attention=attention), attending)
         seen.append(set(attending))
     assert seen == [set(), set(), {"text"}, {"text", "vision"}, {"vision"}]
 

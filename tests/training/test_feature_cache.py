@@ -30,13 +30,13 @@ class Counted:
 
     def __init__(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         self.images = 0
-        inner: Callable[..., Tensor] = run.detector.backbone.embed_image
+        inner: Callable[..., Tensor] = run.model.backbone.embed_image
 
         def embed(images: Tensor) -> Tensor:
             self.images += len(images)
             return inner(images)
 
-        monkeypatch.setattr(run.detector.backbone, "embed_image", embed)
+        monkeypatch.setattr(run.model.backbone, "embed_image", embed)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def part_of(batch: Batch, rows: slice) -> Batch:
 
 
 def kept_in(run: Run, store: MemoryStore | DiskStore, batches: TrainBatches) -> KeptFeatures:
-    return KeptFeatures(run.detector.image, store, run.data.prints["train"].images, batches.table, batches.image)
+    return KeptFeatures(run.model.image, store, run.data.fingerprints["train"].images, batches.table, batches.image)
 
 
 def first_of(batches: TrainBatches, epoch: int) -> Batch:
@@ -67,11 +67,11 @@ def test_what_comes_out_of_the_store_is_what_was_computed(run: Run, monkeypatch:
     kept = kept_in(run, MemoryStore(10**8), batches)
     counted = Counted(run, monkeypatch)
     batch = first_of(batches, 1)
-    expected = frozen_features(run.detector.image, batch.images)
+    expected = frozen_features(run.model.image, batch.images)
     counted.images = 0
     first, second = kept.of(batch).levels(), kept.of(batch).levels()
     assert counted.images == FIXED_BATCH
-    assert list(first) == list(second) == list(run.detector.levels)
+    assert list(first) == list(second) == list(run.model.levels)
     for level, found in expected.levels.items():
         assert torch.equal(first[level], found) and torch.equal(second[level], found)
     assert torch.equal(kept.of(batch).embedding(), expected.detection)
@@ -90,14 +90,14 @@ def test_only_the_images_that_are_lacking_are_computed_and_have_the_bits_that_al
     found = kept.of(batch)
     levels, embedding = found.levels(), found.embedding()
     assert counted.images == FIXED_BATCH * -(-(7 - held) // FIXED_BATCH)
-    whole = frozen_features(run.detector.image, batch.images)
+    whole = frozen_features(run.model.image, batch.images)
     assert all(torch.equal(levels[level], features) for level, features in whole.levels.items())
     assert torch.equal(embedding, whole.detection)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
 def test_frozen_features_are_a_function_of_the_image_alone(run: Run, count: int) -> None:
-    image, images = run.detector.image, first_of(batches_of(run, size=7), 1).images
+    image, images = run.model.image, first_of(batches_of(run, size=7), 1).images
     whole, part = frozen_features(image, images), frozen_features(image, images[-count:])
     for level, features in whole.levels.items():
         assert torch.equal(part.levels[level], features[-count:])
@@ -107,7 +107,7 @@ def test_frozen_features_are_a_function_of_the_image_alone(run: Run, count: int)
 
 
 def test_vv_attention_over_the_batch_has_the_batch_as_it_is(small_experiment: Path) -> None:
-    image = build(small_experiment, "switches.surgery_attention=batch").detector.image
+    image = build(small_experiment, "switches.surgery_attention=batch").model.image
     images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     whole = image.frozen(images, image.levels)
     assert torch.equal(frozen_features(image, images).levels[image.levels[-1]], whole.levels[image.levels[-1]])
@@ -166,12 +166,12 @@ def test_a_phase_gives_the_same_losses_with_and_without_the_store(
 ) -> None:
     plan, start = (
         plan_for("text", epochs=4, features=features),
-        {k: v.clone() for k, v in run.detector.state_dict().items()},
+        {k: v.clone() for k, v in run.model.state_dict().items()},
     )
     losses: list[list[float]] = []
     passes: list[int] = []
     for store in (None, MemoryStore(10**8)):
-        run.detector.load_state_dict(start)
+        run.model.load_state_dict(start)
         counted = Counted(run, monkeypatch)
         steps: list[Step] = []
         build_phase(run, plan, 1, 0, BOTH, store).run(steps.append)

@@ -53,7 +53,7 @@ def run(small_experiment: Path) -> Run:
 
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_a_step_reports_the_norm_of_every_trained_group(run: Run, tower: TowerName) -> None:
-    named = run.detector.trained_parameters(tower)
+    named = run.model.trained_parameters(tower)
     expected: dict[str, Tensor] = {}
 
     def watch(step: Step) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aaclip_kit import OptimizerPlan, RatePlan, UserError
-from aaclip_kit.distributed.compute_device import Place
+from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.optimizer import Descent
@@ -25,7 +25,7 @@ from .test_phase import BreaksAtStep, Probe
 @pytest.fixture
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU treated as a device that is not waited for; torch's fused optimisers are there for it too."""
-    monkeypatch.setattr(Place, "runs_ahead", True)
+    monkeypatch.setattr(ComputeDevice, "runs_ahead", True)
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def steps_of(run: Run, losses: WeightedLosses | None = None, **plan: Any) -> lis
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_running_ahead_trains_as_waiting_does(still: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    start, found, ends = still.detector.state_dict(), [], []
+    start, found, ends = still.model.state_dict(), [], []
     start = {key: value.clone() for key, value in start.items()}
     plan = {
         "optimizer": OptimizerPlan(name=name, rate=1e-3, weight_decay=0.01, clip_norm=0.5),  # type: ignore[arg-type]
         "rate": RatePlan("warmup_cosine", warmup_epochs=1),
     }
     for runs_ahead in (False, True):
-        still.detector.load_state_dict(start)
-        monkeypatch.setattr(Place, "runs_ahead", runs_ahead)
+        still.model.load_state_dict(start)
+        monkeypatch.setattr(ComputeDevice, "runs_ahead", runs_ahead)
         found.append(steps_of(still, **plan))
-        ends.append(values_of(still.detector))
+        ends.append(values_of(still.model))
     assert len(found[0]) == len(found[1]) == 6
     for one, other in zip(*found, strict=True):
         assert (one.step, one.epoch, one.rate) == (other.step, other.epoch, other.rate)
@@ -69,18 +69,18 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_weights_as_they_
     phase_for(still, plan_for("text"), WeightedLosses({"good": (Probe(), 1.0)})).run(lambda step: None)
     one_step_late: list[dict[str, Tensor]] = []
     with pytest.raises(UserError) as caught:
-        phase.run(lambda step: one_step_late.append(values_of(still.detector)))
+        phase.run(lambda step: one_step_late.append(values_of(still.model)))
     assert "loop 2, text phase, step 3" in str(caught.value) and "bad/broken" in str(caught.value)
     # The second report comes when the third step, which must not count, has been taken.
     assert len(one_step_late) == 2
-    assert all(torch.equal(value, one_step_late[1][name]) for name, value in still.detector.state_dict().items())
+    assert all(torch.equal(value, one_step_late[1][name]) for name, value in still.model.state_dict().items())
 
 
 @pytest.mark.usefixtures("ahead")
 def test_a_gradient_that_is_not_finite_is_held_back_as_a_loss_is(still: Run) -> None:
     weight = nn.Parameter(torch.ones(3))
     plan = plan_for("text", optimizer=OptimizerPlan(rate=0.1))
-    descent = Descent(plan, {"group": [weight]}, still.place, 2)
+    descent = Descent(plan, {"group": [weight]}, still.compute_device, 2)
     for factor, expected in ((1.0, 0.9), (math.inf, 0.9), (1.0, 0.9)):
         loss = (weight * factor).sum() * (1.0 if math.isfinite(factor) else 0.0)
         numbers = descent.gradients(loss, {"term": loss})

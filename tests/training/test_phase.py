@@ -62,8 +62,8 @@ def probed(run: Run, plan: PhasePlan, probe: Probe) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("tower", TOWERS)
 def test_only_the_phases_tower_takes_gradients_and_moves(run: Run, tower: TowerName) -> None:
-    before, own = values_of(run.detector), set(run.detector.trained_parameters(tower))
-    named = dict(run.detector.named_parameters())
+    before, own = values_of(run.model), set(run.model.trained_parameters(tower))
+    named = dict(run.model.named_parameters())
     open_ones, with_gradient = set[str](), set[str]()
 
     def watch(step: Step) -> None:
@@ -72,16 +72,16 @@ def test_only_the_phases_tower_takes_gradients_and_moves(run: Run, tower: TowerN
 
     phase_for(run, plan_for(tower)).run(watch)
     assert open_ones == with_gradient == own
-    moved = {name for name, value in run.detector.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
     # A bias on every key alike does not change attention weights: its gradient is rounding.
     assert own - {name for name in own if name.endswith("k_proj.bias")} <= moved <= own
     assert not any(parameter.requires_grad for parameter in named.values())
-    assert not any(module.training for module in run.detector.modules())
+    assert not any(module.training for module in run.model.modules())
 
 
 def test_both_towers_together_train_every_stage_and_head(run: Run) -> None:
-    trained = [run.detector.trained_parameters(tower) for tower in TOWERS]
-    named = {name for name, _ in run.detector.named_parameters() if not name.startswith("backbone.")}
+    trained = [run.model.trained_parameters(tower) for tower in TOWERS]
+    named = {name for name, _ in run.model.named_parameters() if not name.startswith("backbone.")}
     assert set(trained[0]) | set(trained[1]) == named
     assert not set(trained[0]) & set(trained[1])
     assert "heads.text.linear.weight" in trained[0] and "heads.detection.linear.weight" in trained[1]
@@ -96,13 +96,13 @@ class DropsTokens(AttentionStage):
 
 def test_dropout_of_the_tower_that_trains_stays_out_of_the_context_it_gives_to_the_other(still: Run) -> None:
     """A text phase from loop 2 on trains text stages while the vision side, which it only sees, attends to text."""
-    detector, classes = still.detector, ("red_cloth",)
-    detector.sites.place("dropping", "text", 0, DropsTokens())
-    expected = detector.text_contexts(classes, True)["text"].tokens
-    detector.switches = detector.switches.model_copy(update={"dropout": True})
-    with detector.training_tower("text"):
-        assert_close(detector.text_contexts(classes, True)["text"].tokens, expected, rtol=0, atol=0)
-        assert all(stage.training for _, _, stage in detector.sites.of("text"))
+    model, classes = still.model, ("red_cloth",)
+    model.slots.place("dropping", "text", 0, DropsTokens())
+    expected = model.text_contexts(classes, True)["text"].tokens
+    model.switches = model.switches.model_copy(update={"dropout": True})
+    with model.training_tower("text"):
+        assert_close(model.text_contexts(classes, True)["text"].tokens, expected, rtol=0, atol=0)
+        assert all(stage.training for _, _, stage in model.slots.of("text"))
 
 
 @pytest.mark.parametrize("tower", TOWERS)
@@ -118,7 +118,7 @@ def test_dropout_acts_where_the_switch_is_on_and_in_the_trained_tower_only(
         in_training = set[str]()
 
         def watch(step: Step, run: Run = run, modes: set[str] = in_training) -> None:
-            modes.update(t for t in TOWERS for _, _, stage in run.detector.sites.of(t) if stage.training)
+            modes.update(t for t in TOWERS for _, _, stage in run.model.slots.of(t) if stage.training)
             losses.append(step.loss)
 
         phase_for(run, plan_for(tower, batch_size=8)).run(watch)
@@ -127,7 +127,7 @@ def test_dropout_acts_where_the_switch_is_on_and_in_the_trained_tower_only(
 
 
 def test_text_is_fixed_and_without_gradient_in_a_vision_phase(run: Run) -> None:
-    expected = run.detector.text.class_features(("red_cloth",))[0]
+    expected = run.model.text.class_features(("red_cloth",))[0]
     seen = probed(run, plan_for("vision", epochs=2), DetectionProbe())
     assert len(seen) == 4
     for named in seen:
@@ -141,8 +141,8 @@ def test_losses_of_a_vision_phase_see_maps_and_logits_of_the_trained_side(still:
     plan = plan_for("vision", batch_size=8, attention=attention)
     batch = next(phase_for(run, plan).batches.epoch(1))
     with torch.no_grad():
-        found = run.detector.image_features(batch.images, batch.classes, attention)
-        text = run.detector.text.class_features(("red_cloth",))[0]
+        found = run.model.image_features(batch.images, batch.classes, attention)
+        text = run.model.text.class_features(("red_cloth",))[0]
     (seen,) = probed(run, plan, DetectionProbe())
     logits = [[float(detection @ text[:, column]) for column in (0, 1)] for detection in found.detection]
     assert_close(seen["detection_logits"], torch.tensor(logits))
@@ -159,9 +159,9 @@ def test_losses_of_a_text_phase_see_the_planned_features(still: Run, features: s
     phase.attending = attending
     (batch,) = phase.batches.epoch(1)
     trained = features == "trained"
-    levels, context = run.detector.seen_by_text(batch.images, batch.classes, trained, attending)
+    levels, context = run.model.text_phase_inputs(batch.images, batch.classes, trained, attending)
     with torch.no_grad():
-        text = run.detector.text_features(batch.classes, context)
+        text = run.model.text_features(batch.classes, context)
     assert (context is None) == ("text" not in attending)
     phase.run(lambda step: None)
     (seen,) = probe.seen
@@ -193,7 +193,7 @@ def first_gradients(
     """What the text phase's parameters hold after one step."""
     optimizer = OptimizerPlan(rate=1e-12, clip_norm=clip_norm)
     train(run, plan_for("text", batch_size=8, optimizer=optimizer), WeightedLosses(losses))
-    parameters = run.detector.trained_parameters("text")
+    parameters = run.model.trained_parameters("text")
     return {name: value.grad.clone() for name, value in parameters.items() if value.grad is not None}
 
 
@@ -245,21 +245,21 @@ def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(still: Ru
     _, second = phase.batches.epoch(1)
     kept: list[dict[str, Tensor]] = []
     with pytest.raises(UserError) as caught:
-        phase.run(lambda step: kept.append(values_of(still.detector)))
+        phase.run(lambda step: kept.append(values_of(still.model)))
     message = str(caught.value)
     for part in ("loop 3", f"{tower} phase", "step 2", "bad/broken", str(second.samples[0].image)):
         assert part in message
     assert "bad/fine" not in message and caught.value.fix
     assert len(kept) == 1
-    assert all(torch.equal(value, kept[0][name]) for name, value in still.detector.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in still.detector.parameters())
+    assert all(torch.equal(value, kept[0][name]) for name, value in still.model.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in still.model.parameters())
 
 
 def test_every_phase_begins_with_a_new_optimiser(still: Run) -> None:
     """Adam's first step has the size of the rate; against old moments of the other sign it would be smaller."""
     for sign in (1.0, -1.0):
         losses = WeightedLosses({"a": (Probe(), sign)})
-        before = values_of(still.detector)["heads.text.linear.weight"]
+        before = values_of(still.model)["heads.text.linear.weight"]
         train(still, plan_for("text", batch_size=8, optimizer=OptimizerPlan(rate=1e-3)), losses)
-        change = (values_of(still.detector)["heads.text.linear.weight"] - before).abs()
+        change = (values_of(still.model)["heads.text.linear.weight"] - before).abs()
         assert_close(change.median(), 1e-3, rtol=1e-3)

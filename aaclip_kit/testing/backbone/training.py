@@ -23,6 +23,6 @@ def serves_a_run(subject: Subject) -> None:
         for name in stages:
             if not any(change for key, change in trial.changes.items() if key.startswith(f"sites.stages.{name}.")):
                 raise Found(f"two steps of training changed no weight of the stage {name}")
-        after = trial.run.detector.backbone.state_dict()
+        after = trial.run.model.backbone.state_dict()
         if moved := [name for name, value in trial.backbone.items() if not after[name].equal(value)]:
             raise Found(f"the run changed weights of the backbone: {', '.join(moved[:3])}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...data.scan import survey
+from ...data.scan import scan_dataset
 from ..check import Found
 from ..subject import Subject
 from .samples import read
@@ -11,7 +11,7 @@ from .samples import read
 def images_decode(subject: Subject) -> None:
     """Read every file as the engine does."""
     data = read(subject)
-    faults = survey(data).faults[len(data.faults) :]
+    faults = scan_dataset(data).faults[len(data.faults) :]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         where = (faults[0].where or "").replace("\\", "/").rpartition("/")[2]
@@ -20,7 +20,7 @@ def images_decode(subject: Subject) -> None:
 
 def masks_are_whole(subject: Subject) -> None:
     """Which anomalous images have masks, and what is in them."""
-    found = survey(read(subject))
+    found = scan_dataset(read(subject))
     anomalous = [(sample, facts) for sample, facts in found.pairs if sample.label == 1]
     masked = {sample.class_name for sample, _ in anomalous if sample.mask}
     for sample, facts in anomalous:
