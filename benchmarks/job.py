@@ -27,7 +27,8 @@ from aaclip_kit.cache.store import FeatureStore
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.run.phases import open_feature_store
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 KEPT = ("switches.surgery_attention=tokens", "augmentation.views=1")
 """Features can be kept only where they depend on the image alone, and on a view of it that comes again."""
@@ -156,7 +157,7 @@ def _run_phase(run: Run, tower: TowerName, turns: Turns, steps: int, store: Feat
     late = int(run.compute_device.runs_ahead)
     phase = phase_of(run, tower, steps + 1 + late, store)
     turns.begin()
-    phase.run(report)
+    train_phase(phase, StepCallback(report))
     del turns.own[steps:]
     return turns
 

@@ -15,8 +15,8 @@ from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.training.losses import WeightedLosses
-from aaclip_kit.training.phase import Phase
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import Phase, train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 STILL = AugmentationTable(geometry=0.0, color=0.0)
 """Augmentation that does nothing."""
@@ -63,13 +63,16 @@ def phase_for(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None, l
     """A phase on the training images, without augmentation."""
     attending: set[TowerName] = {"text", "vision"} if plan.attention else set()
     batches = TrainBatches(run.data.sets["train"].samples, run.pixels, STILL, "none", plan.batch_size, (0, 0, 0))
-    return Phase(run.model, losses or run.losses[plan.train], plan, batches, run.compute_device, loop, attending)
+    return Phase(
+        model=run.model, losses=losses or run.losses[plan.train], plan=plan, batches=batches,
+        compute_device=run.compute_device, loop=loop, attending=attending,
+    )  # fmt: skip
 
 
 def train(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None) -> list[Step]:
     """Run a phase; returns what its steps report."""
     steps: list[Step] = []
-    phase_for(run, plan, losses).run(steps.append)
+    train_phase(phase_for(run, plan, losses), StepCallback(steps.append))
     return steps
 
 

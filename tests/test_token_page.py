@@ -98,9 +98,12 @@ def step(model: AnomalyModel, batch: Batch, tower: TowerName, features: str = "f
     loss, table = Watch(tower), AugmentationTable()
     batches = TrainBatches(batch.samples, pixels_of(model), table, "none", len(batch.samples), (0,))
     losses, place = WeightedLosses({"watch": (loss, 1.0)}), ComputeDevice.choose("cpu", "fp32")
-    phase = Phase(model, losses, plan_for(tower, features=features), batches, place, 1, BOTH)
+    phase = Phase(
+        model=model, losses=losses, plan=plan_for(tower, features=features), batches=batches,
+        compute_device=place, loop=1, attending=BOTH,
+    )  # fmt: skip
     with phase.open(), torch.set_grad_enabled(learn):
-        terms = phase.terms(batch, phase.seen(batch))
+        terms = phase.terms(batch, phase.fixed_inputs(batch))
         if learn:
             total(terms).backward()
     return loss

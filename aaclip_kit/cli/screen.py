@@ -95,7 +95,7 @@ class Screen:
         """Move the bar."""
         if self.task is None:
             return
-        numbers = f"epoch {step.epoch}, loss {step.loss:.3f}, rate {step.rate:.1e}"
+        numbers = f"epoch {step.epoch}, loss {step.loss:.3f}, rate {step.learning_rate:.1e}"
         self.bar.update(self.task, completed=step.step, numbers=numbers)
 
     def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:

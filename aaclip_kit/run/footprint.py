@@ -73,7 +73,7 @@ class Footprint:
         phase, live = build(self._run), LiveBytes(weights_of(self._run))
         with self._mode, live, phase.open() as parameters:
             batch = _widest_batch(self._run, images)
-            loss = total(phase.terms(batch, phase.seen(batch)))
+            loss = total(phase.terms(batch, phase.fixed_inputs(batch)))
             trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
             torch.autograd.grad(loss, trained, allow_unused=True)
         return live.peak

@@ -27,6 +27,7 @@ from ..report.examples import Examples
 from ..report.page import write_report
 from ..training.adapter_watch import AdapterWatch, adapter_names
 from ..training.loop_plans import attending_after
+from ..training.phase import train_phase
 from ..training.step import Step
 from .assemble import Run
 from .phases import build_phase, open_feature_store
@@ -75,8 +76,9 @@ class Execution:
         self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
         self.store = open_feature_store(run)
         self.saving = Saving(
-            folder, file.checkpoint, file.training, run.model, run.compute_device, run.ranks, self.state, self.stop,
-            progress.message,
+            folder, file.checkpoint, file.training,
+            model=run.model, compute_device=run.compute_device, ranks=run.ranks,
+            state=self.state, stop=self.stop, report=self._record_step, tell=progress.message,
         )  # fmt: skip
 
     def run(self, snapshot: Snapshot | None = None) -> Metrics:
@@ -170,7 +172,7 @@ class Execution:
         with explaining_out_of_memory(
             f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}", self._less(plan)
         ):
-            phase.run(self._record_step, self.saving)
+            train_phase(phase, self.saving)
         for line in self.store.drain() if self.store else ():
             self.progress.message(line)
 
@@ -223,7 +225,7 @@ class Execution:
         return mean
 
     def _record_step(self, step: Step) -> None:
-        self._event({"event": "step", **asdict(step)})
+        self._event(step.as_event())
         self.progress.step(step)
         if warning := self.state.watch.check(step):
             self._event(warning)

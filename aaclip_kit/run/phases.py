@@ -8,7 +8,7 @@ from ..cache.store import FeatureStore
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import TrainBatches
-from ..training.feature_cache import KeptFeatures
+from ..training.feature_cache import CachedFeatures
 from ..training.phase import Phase
 from .assemble import Run
 
@@ -31,11 +31,14 @@ def build_phase(
         "geometry" if plan.train == "text" else "geometry_and_color",
         plan.batch_size, (file.seed, loop, number), file.workers, run.ranks,
     )  # fmt: skip
-    kept = None
+    cached = None
     if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
         contents = run.data.fingerprints["train"].images
-        kept = KeptFeatures(run.model.image, store, contents, file.augmentation, batches.image)
-    return Phase(run.model, run.losses[plan.train], plan, batches, run.compute_device, loop, attending, kept)
+        cached = CachedFeatures(run.model.image, store, contents, file.augmentation, batches.image)
+    return Phase(
+        model=run.model, losses=run.losses[plan.train], plan=plan, batches=batches,
+        compute_device=run.compute_device, loop=loop, attending=attending, cached=cached,
+    )  # fmt: skip
 
 
 def open_feature_store(run: Run) -> FeatureStore | None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,109 +15,117 @@ from ..experiment.schema import CheckpointTable, TrainingTable
 from ..model.anomaly_model import AnomalyModel
 from ..model.plugin_faults import files_of
 from ..record.run_folder import RunFolder
-from ..training.optimizer import Descent
-from ..training.step import Taken
+from ..training.optimizer import OptimizerStepper
+from ..training.step import PendingStep, Step, StepCallback
 from .snapshot import Snapshot, write_snapshot
 from .state import RunState
 from .stop import StopRequest
 
 
-@dataclass
-class Saving:
-    """Writes snapshots of a run, and acts as the `Pauses` of the phase that is going on.
+class Saving(StepCallback):
+    """Writes snapshots of a run, between the steps of its phases and after them.
 
     Of several ranks the first alone writes; every rank's random state is in what it writes.
     """
 
-    folder: RunFolder
-    table: CheckpointTable
-    training: TrainingTable
-    model: AnomalyModel
-    compute_device: ComputeDevice
-    ranks: Ranks
-    state: RunState
-    stop: StopRequest
-    tell: Callable[[str], None]
-    """Shows the user a line."""
-    resumed: Snapshot | None = None
-    """What the phase that begins next goes on from, in its middle."""
-    _last: float = field(default_factory=time.monotonic)
-    _steps: int = 0
+    def __init__(
+        self,
+        folder: RunFolder,
+        table: CheckpointTable,
+        training: TrainingTable,
+        *,
+        model: AnomalyModel,
+        compute_device: ComputeDevice,
+        ranks: Ranks,
+        state: RunState,
+        stop: StopRequest,
+        report: Callable[[Step], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        """`tell` shows the user a line; `report` is handed each step."""
+        super().__init__(report)
+        self.folder, self.table, self.training, self.model = folder, table, training, model
+        self.compute_device, self.ranks, self.state, self.stop, self.tell = compute_device, ranks, state, stop, tell
+        self.resumed: Snapshot | None = None
+        """What the phase that begins next goes on from, in its middle."""
+        self._last, self._steps = time.monotonic(), 0
 
     @property
-    def done(self) -> int:
-        """See `Pauses`."""
+    def first_step(self) -> int:  # type: ignore[override]
+        """See `StepCallback`."""
         return self.state.step
 
-    def begin(self, descent: Descent) -> None:
-        """See `Pauses`: the optimiser and the random states as they were."""
+    @property
+    def may_skip(self) -> bool:  # type: ignore[override]
+        """See `StepCallback`."""
+        return self.training.on_nan == "skip"
+
+    def begin(self, stepper: OptimizerStepper) -> None:
+        """See `StepCallback`: the optimizer and the random states as they were."""
         if self.state.step and self.resumed is not None:
-            descent.restore(_part(self.resumed.tensors, "optimiser."), self.resumed.state["descent"])
+            stepper.restore(_part(self.resumed.tensors, "optimiser."), self.resumed.state["descent"])
             set_random_state(self.compute_device.device, self.resumed.tensors[f"random.{self.ranks.rank}"])
         self.resumed = None
 
-    def wanted(self) -> bool:
-        """See `Pauses`: whether a snapshot is due, or a signal has asked for an end."""
+    def pause_wanted(self) -> bool:
+        """See `StepCallback`: whether a snapshot is due, or a signal has asked for an end."""
         self._steps += 1
         due = is_due(self.table.every, self._steps, time.monotonic() - self._last)
         # What one rank's clock says, or a signal that one of them got, is for all: they act together.
-        found = all_gather_object(self.ranks, (due, self.stop.number))
-        self.stop.number = next((number for _, number in found if number is not None), None)
-        return self.stop.number is not None or any(due for due, _ in found)
+        everyone = all_gather_object(self.ranks, (due, self.stop.number))
+        self.stop.number = next((number for _, number in everyone if number is not None), None)
+        return self.stop.number is not None or any(due for due, _ in everyone)
 
-    def pause(self, descent: Descent, step: int) -> None:
-        """See `Pauses`: save, and end where that was asked for."""
+    def pause(self, stepper: OptimizerStepper, step: int) -> None:
+        """See `StepCallback`: save, and end where that was asked for."""
         self.state.step = step
-        self.save(descent)
+        self.save(stepper)
         self.stop.raise_if_asked()
 
-    @property
-    def may_skip(self) -> bool:
-        """See `Pauses`."""
-        return self.training.on_nan == "skip"
-
-    def skips(self, taken: Taken, fault: UserError) -> bool:
-        """See `Pauses`; an event and a line tell of every step that is left out."""
+    def skips(self, pending: PendingStep, fault: UserError) -> bool:
+        """See `StepCallback`; an event and a line tell of every step that is left out."""
         if not self.may_skip or self.state.skipped >= self.training.most_skips:
             return False
         self.state.skipped += 1
-        compute_device = f"loop {self.state.loop}, step {taken.step} of phase {self.state.phase + 1}"
-        message = f"warning: {compute_device} is left out: {fault.problem}; images {files_of(taken.batch.samples)}"
-        event = {"event": "skipped", "loop": self.state.loop, "phase": self.state.phase + 1, "step": taken.step}
+        at = f"loop {self.state.loop}, step {pending.step} of phase {self.state.phase + 1}"
+        message = f"warning: {at} is left out: {fault.problem}; images {files_of(pending.batch.samples)}"
+        event = {"event": "skipped", "loop": self.state.loop, "phase": self.state.phase + 1, "step": pending.step}
         if self.ranks.is_first:
             self.folder.event({**event, "skipped": self.state.skipped, "message": message})
         self.tell(message)
         return True
 
-    def keep_fault(self, descent: Descent, taken: Taken, fault: UserError) -> None:
-        """See `Pauses`: a run's folder that stands before the step, with the batch in plain sight."""
-        self.state.step = taken.step - 1
-        snapshot = self._snapshot(descent, taken.random)
-        if self.ranks.is_first:
-            about = {
-                "loop": self.state.loop, "phase": self.state.phase + 1, "step": taken.step, "problem": fault.problem,
-                "terms": taken.numbers.read().terms, "gradient_norms": taken.numbers.read().norms,
-                "images": [str(sample.image) for sample in taken.batch.samples],
-            }  # fmt: skip
-            batch = {"images": taken.batch.images, "masks": taken.batch.masks, "labels": taken.batch.labels}
-            try:
-                self.folder.write_fault(about, {name: value.cpu().contiguous() for name, value in batch.items()})
-                state = {**snapshot.state, "events": 0, "descent": _before(snapshot.state["descent"], taken)}
-                write_snapshot(RunFolder(self.folder.fault).snapshots, Snapshot(snapshot.tensors, state))
-            except OSError as error:
-                self.tell(f"warning: the step could not be kept in {self.folder.fault} ({error.strerror or error})")
+    def keep_fault(self, stepper: OptimizerStepper, pending: PendingStep, fault: UserError) -> None:
+        """See `StepCallback`: a run's folder that stands before the step, with the batch in plain sight."""
+        self.state.step = pending.step - 1
+        snapshot, batch = self._snapshot(stepper, pending.random), pending.batch
+        if not self.ranks.is_first:
+            return
+        stats = pending.stats.read()
+        about = {
+            "loop": self.state.loop, "phase": self.state.phase + 1, "step": pending.step, "problem": fault.problem,
+            "terms": stats.terms, "gradient_norms": stats.norms,
+            "images": [str(sample.image) for sample in batch.samples],
+        }  # fmt: skip
+        tensors = {"images": batch.images, "masks": batch.masks, "labels": batch.labels}
+        try:
+            self.folder.write_fault(about, {name: value.cpu().contiguous() for name, value in tensors.items()})
+            state = {**snapshot.state, "events": 0, "descent": _before(snapshot.state["descent"], pending)}
+            write_snapshot(RunFolder(self.folder.fault).snapshots, Snapshot(snapshot.tensors, state))
+        except OSError as error:
+            self.tell(f"warning: the step could not be kept in {self.folder.fault} ({error.strerror or error})")
 
-    def save(self, descent: Descent | None = None) -> None:
+    def save(self, stepper: OptimizerStepper | None = None) -> None:
         """Write a snapshot. Raises OSError where it cannot be written; the earlier ones are as they were."""
-        snapshot = self._snapshot(descent, random_state(self.compute_device.device))
+        snapshot = self._snapshot(stepper, random_state(self.compute_device.device))
         if self.ranks.is_first:
             write_snapshot(self.folder.snapshots, snapshot)
         self._last, self._steps = time.monotonic(), 0
 
-    def _snapshot(self, descent: Descent | None, random: Tensor) -> Snapshot:
+    def _snapshot(self, stepper: OptimizerStepper | None, random: Tensor) -> Snapshot:
         tensors = {f"weights.{name}": value for name, value in _weights(self.model).items()}
         tensors |= {f"cases.{name}": value for name, value in self.state.arrays().items()}
-        held, plain = ({}, None) if descent is None else descent.state()
+        held, plain = ({}, None) if stepper is None else stepper.state()
         tensors |= {f"optimiser.{name}": value for name, value in held.items()}
         tensors |= {f"random.{rank}": state for rank, state in enumerate(all_gather_object(self.ranks, random))}
         events = self.folder.events_size() if self.ranks.is_first else 0
@@ -155,10 +162,10 @@ def is_due(every: str, steps: int, seconds: float) -> bool:
     return steps >= int(number) if unit.startswith("step") else seconds >= 60 * float(number)
 
 
-def _before(descent: Mapping[str, Any], taken: Taken) -> dict[str, Any]:
-    """The rate as it was before a step: where the place runs ahead, it has gone on since."""
-    rates = {**descent["rates"], "last_epoch": taken.rate_at, "_last_lr": [taken.rate]}
-    return {**descent, "rate": taken.rate, "rates": rates}
+def _before(descent: Mapping[str, Any], pending: PendingStep) -> dict[str, Any]:
+    """Return the optimizer's state with the learning rate before a step: a device that runs ahead has gone on since."""
+    rates = {**descent["rates"], "last_epoch": pending.schedule_at, "_last_lr": [pending.learning_rate]}
+    return {**descent, "rate": pending.learning_rate, "rates": rates}
 
 
 def _weights(model: AnomalyModel) -> dict[str, Tensor]:

@@ -180,13 +180,13 @@ def _measure_tower(
         variants = {pair: variant(run, *pair) for pair in pairs}
         for stream, batch in enumerate(islice(_epochs(phase), batches)):
             batch = batch.to(run.compute_device.device)
-            seen = phase.seen(batch)
+            fixed = phase.fixed_inputs(batch)
             with standing_in(run, tower, nothing, None):
-                off[-1].append(_norms(run, phase, batch, seen, stream))
+                off[-1].append(_norms(run, phase, batch, fixed, stream))
             yield
             for pair, stages in variants.items():
                 with standing_in(run, tower, stages, pair[1].text_context):
-                    found.on[pair][-1].append(_norms(run, phase, batch, seen, stream))
+                    found.on[pair][-1].append(_norms(run, phase, batch, fixed, stream))
                 yield
 
 
@@ -195,7 +195,7 @@ def _epochs(phase: Phase) -> Iterator[Batch]:
     return chain.from_iterable(phase.batches.epoch(number) for number in count(1))
 
 
-def _norms(run: Run, phase: Phase, batch: Batch, seen: FixedInputs, stream: int) -> Norms:
+def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, stream: int) -> Norms:
     """Gradient norms of the tower's adapters; `stream` seeds the dropout."""
     adapters = {
         f"{name}.{block}": list(stage.parameters())
@@ -204,7 +204,7 @@ def _norms(run: Run, phase: Phase, batch: Batch, seen: FixedInputs, stream: int)
     }
     torch.manual_seed(stream)
     parameters = list(chain(*adapters.values()))
-    gradients = iter(torch.autograd.grad(total(phase.terms(batch, seen)), parameters, allow_unused=True))
+    gradients = iter(torch.autograd.grad(total(phase.terms(batch, fixed)), parameters, allow_unused=True))
     found = norms({name: list(islice(gradients, len(group))) for name, group in adapters.items()})
     return {ALL: math.hypot(*found.values()), **found}
 

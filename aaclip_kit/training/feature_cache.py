@@ -21,7 +21,7 @@ What = Literal["patches", "class"]
 
 
 @dataclass(frozen=True)
-class KeptFeatures:
+class CachedFeatures:
     """Frozen features of training images, each made once for as long as the store holds it.
 
     `contents` has the checksum of each image's file. Features are put into the store as they were computed, so what
@@ -44,40 +44,40 @@ class KeptFeatures:
         """Whether the patch features of a view are there."""
         return self.store.get(self.key(sample, view, "patches")) is not None
 
-    def of(self, batch: Batch) -> "KeptBatch":
+    def of(self, batch: Batch) -> "CachedBatch":
         """The features of a batch, on the device of its images."""
-        return KeptBatch(self, batch)
+        return CachedBatch(self, batch)
 
 
 @dataclass(frozen=True)
-class KeptBatch:
+class CachedBatch:
     """Features of one batch: what the store lacks is computed, of the images that it lacks."""
 
-    kept: KeptFeatures
+    cache: CachedFeatures
     batch: Batch
 
     def levels(self) -> Levels:
         """See `Frozen`."""
         rows = self._rows("patches", self._patches)
-        return {level: self._stacked([row[at] for row in rows]) for at, level in enumerate(self.kept.image.levels)}
+        return {level: self._stacked([row[at] for row in rows]) for at, level in enumerate(self.cache.image.levels)}
 
     def embedding(self) -> Float[Tensor, "B E"]:
         """See `Frozen`."""
-        return self._stacked(self._rows("class", lambda images, _: frozen_embedding(self.kept.image, images)))
+        return self._stacked(self._rows("class", lambda images, _: frozen_embedding(self.cache.image, images)))
 
     def _patches(self, images: Tensor, places: list[int]) -> Float[Tensor, "b levels N E"]:
-        features = frozen_features(self.kept.image, images)
-        self._keep("class", places, features.detection)
-        return torch.stack([features.levels[level] for level in self.kept.image.levels], dim=1)
+        features = frozen_features(self.cache.image, images)
+        self._store("class", places, features.detection)
+        return torch.stack([features.levels[level] for level in self.cache.image.levels], dim=1)
 
     def _rows(self, what: What, compute: Callable[[Tensor, list[int]], Tensor]) -> list[Tensor]:
         """Each image's features, all on the CPU where the store holds all of them."""
-        held = [self.kept.store.get(self._key(what, place)) for place in range(len(self.batch.samples))]
+        held = [self.cache.store.get(self._key(what, place)) for place in range(len(self.batch.samples))]
         lacking = [place for place, one in enumerate(held) if one is None]
         if not lacking:
             return [one for one in held if one is not None]
         made = compute(self._images(lacking), lacking)
-        self._keep(what, lacking, made)
+        self._store(what, lacking, made)
         rows = dict(zip(lacking, made, strict=True))
         return [rows[place] if one is None else one.to(made.device) for place, one in enumerate(held)]
 
@@ -90,11 +90,11 @@ class KeptBatch:
             return images if len(places) == len(images) else images[places]
         # They were in the store when the epoch began, and another run has removed them since.
         pairs = [(self.batch.samples[place], self.batch.views[place]) for place in places]
-        return torch.stack([self.kept.image_of(*pair) for pair in pairs]).to(images.device)
+        return torch.stack([self.cache.image_of(*pair) for pair in pairs]).to(images.device)
 
-    def _keep(self, what: What, places: list[int], made: Tensor) -> None:
+    def _store(self, what: What, places: list[int], made: Tensor) -> None:
         for place, one in zip(places, made, strict=True):
-            self.kept.store.put(self._key(what, place), one)
+            self.cache.store.put(self._key(what, place), one)
 
     def _key(self, what: What, place: int) -> str:
-        return self.kept.key(self.batch.samples[place], self.batch.views[place], what)
+        return self.cache.key(self.batch.samples[place], self.batch.views[place], what)

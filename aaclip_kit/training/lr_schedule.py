@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..contracts.schedule import RatePlan
 
 
-def build_rate(plan: RatePlan, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> LambdaLR:
+def build_schedule(plan: RatePlan, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> LambdaLR:
     """The rate's course over the phase, stepped once a training step."""
     return LambdaLR(optimizer, rate_factor(plan, epochs * steps_per_epoch, steps_per_epoch))
 

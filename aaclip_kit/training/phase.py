@@ -1,9 +1,10 @@
-"""One phase of training: batches in, losses, steps of the optimiser."""
+"""One phase of training: batches in, losses, steps of the optimizer. `train_phase` is the loop."""
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -20,135 +21,81 @@ from ..model.anomaly_map import probability_map
 from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Levels
 from ..model.plugin_faults import PluginFault, naming_batch
-from .feature_cache import KeptFeatures
+from .feature_cache import CachedFeatures
 from .gradient_norms import trained_groups
 from .losses import WeightedLosses, total
-from .optimizer import Descent, Values
-from .step import Pauses, Step, Taken
+from .optimizer import OptimizerStepper, StepStats
+from .step import PendingStep, Step, StepCallback
 
 FixedInputs = tuple[Levels, Float[Tensor, "B N E"] | None] | Float[Tensor, "B E 2"]
 """What a phase sees of the side that it does not train: patch features with image context, or text features."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One phase of one loop, over one tower. `attending` names the towers whose stages with a context act.
+    """One phase of one loop, over one tower: what it sees of each batch, its loss terms, and whose faults are."""
 
-    With `kept`, frozen features that it holds are not computed again.
-    """
+    model: AnomalyModel
+    losses: WeightedLosses
+    plan: PhasePlan
+    batches: TrainBatches
+    compute_device: ComputeDevice
+    loop: int
+    attending: Set[TowerName]
+    """Towers whose stages with a context act."""
+    cached: CachedFeatures | None = None
+    """Frozen features that need not be computed again."""
+    _text: dict[str, Tensor] = field(default_factory=dict, init=False)
 
-    def __init__(
-        self,
-        model: AnomalyModel,
-        losses: WeightedLosses,
-        plan: PhasePlan,
-        batches: TrainBatches,
-        compute_device: ComputeDevice,
-        loop: int,
-        attending: Set[TowerName],
-        kept: KeptFeatures | None = None,
-    ) -> None:
-        self.model, self.losses, self.plan, self.batches = model, losses, plan, batches
-        self.compute_device, self.loop, self.attending, self.kept = compute_device, loop, attending, kept
-        self._text: dict[str, Tensor] = {}
-
-    def run(self, report: Callable[[Step], None], pauses: Pauses | None = None) -> None:
-        """Train for the plan's epochs, reporting each step; a place that runs ahead is one step further by then."""
-        with self.open():
-            groups = trained_groups(self.model, self.plan.train, self.attending)
-            skips = pauses is not None and pauses.may_skip
-            descent = Descent(self.plan, groups, self.compute_device, self.batches.steps, self.batches.ranks, skips)
-            waiting: deque[Taken] = deque()
-            for taken in self._steps(descent, pauses):
-                waiting.append(taken)
-                paused = pauses is not None and pauses.wanted()
-                while len(waiting) > (self.compute_device.runs_ahead and not paused):
-                    report(self._settled(waiting.popleft(), descent, pauses))
-                if pauses is not None and paused:
-                    pauses.pause(descent, taken.step)
-            while waiting:
-                report(self._settled(waiting.popleft(), descent, pauses))
-
-    def _steps(self, descent: Descent, pauses: Pauses | None) -> Iterator[Taken]:
-        step = 0 if pauses is None else pauses.done
-        if pauses is not None:
-            pauses.begin(descent)
-        first, skip = divmod(step, self.batches.steps)
-        for epoch in range(first + 1, self.plan.epochs + 1):
-            for batch in self.batches.epoch(epoch, self._held, skip if epoch == first + 1 else 0):
-                batch, step = batch.to(self.compute_device.device), step + 1
-                random = random_state(self.compute_device.device)
-                with self._naming(batch, step):
-                    terms = self.terms(batch, self.seen(batch))
-                    numbers = descent.gradients(total(terms), self.losses.addends(terms, self._shard(batch)))
-                    taken = Taken(batch, epoch, step, descent.rate, descent.rates.last_epoch, numbers, random)
-                    if self.compute_device.runs_ahead or self._sound(taken, descent, pauses):
-                        descent.take(numbers)
-                    else:
-                        descent.leave_out()
-                yield taken
-
-    def _sound(self, taken: Taken, descent: Descent, pauses: Pauses | None) -> bool:
-        """Whether a step's numbers are finite. Raises the fault where they are not, unless it is to be left out."""
-        fault = self._fault(taken.numbers.read(), taken.batch)
-        if fault is None:
-            return True
-        if pauses is None or not pauses.skips(taken, fault):
-            if pauses is not None:
-                pauses.keep_fault(descent, taken, fault)
-            raise fault
-        return False
-
-    def _settled(self, taken: Taken, descent: Descent, pauses: Pauses | None) -> Step:
-        if self.compute_device.runs_ahead:
-            with self._naming(taken.batch, taken.step):
-                self._sound(taken, descent, pauses)
-        values, epoch, step, train = taken.numbers.read(), taken.epoch, taken.step, self.plan.train
-        return Step(self.loop, train, epoch, step, values.loss, values.terms, taken.rate, values.norms)
-
-    def _naming(self, batch: Batch, step: int) -> AbstractContextManager[None]:
+    def naming(self, batch: Batch, step: int) -> AbstractContextManager[None]:
+        """Return a context in which a plugin's fault is told with loop, phase, step and images."""
         return naming_batch(f"loop {self.loop}, {self.plan.train} phase, step {step}", batch.samples)
 
     @property
-    def _held(self) -> Callable[[Sample, View], bool] | None:
+    def holds(self) -> Callable[[Sample, View], bool] | None:
+        """Tells of a view whether its image need not be decoded; None where every image must be."""
         frozen = self.plan.train == "text" and self.plan.features == "frozen"
-        return self.kept.holds_patches if self.kept is not None and frozen else None
+        return self.cached.holds_patches if self.cached is not None and frozen else None
 
     @contextmanager
     def open(self) -> Iterator[dict[str, nn.Parameter]]:
-        """The tower's parameters, taking gradients, with dropout by the switch; `seen` and `terms` work in here."""
+        """Yield the tower's parameters, taking gradients, with dropout by the switch; other methods work in here."""
         with self.model.training_tower(self.plan.train) as parameters:
-            self._text = self._fixed_text() if self.plan.train == "vision" else {}
+            self._text.clear()
+            if self.plan.train == "vision":
+                self._text.update(self._fixed_text())
             yield parameters
 
-    def seen(self, batch: Batch) -> FixedInputs:
-        """What the phase sees of the other side in this batch; no gradient flows into it."""
+    def fixed_inputs(self, batch: Batch) -> FixedInputs:
+        """Compute what the phase sees of the other tower in this batch; no gradient flows into it."""
         if self.plan.train == "vision":
             return torch.stack([self._text[name] for name in batch.classes])
         model, trained = self.model, self.plan.features == "trained"
-        frozen = None if self.kept is None else self.kept.of(batch)
+        frozen = None if self.cached is None else self.cached.of(batch)
         with self.compute_device.autocast():
             levels, context = model.text_phase_inputs(batch.images, batch.classes, trained, self.attending, frozen)
         if model.switches.text_loss_levels == "last":
             levels = {max(levels): levels[max(levels)]}
         if context is not None and model.switches.image_context == "batch_mean":
-            context = self._shard(batch).gathered(context)
+            context = self.shard(batch).gathered(context)
         return levels, context
 
-    def terms(self, batch: Batch, seen: FixedInputs) -> dict[str, Tensor]:
-        """Weighted loss terms of a batch; their sum is the objective."""
+    def terms(self, batch: Batch, fixed: FixedInputs) -> dict[str, Tensor]:
+        """Compute the weighted loss terms of a batch; their sum is the objective."""
         with self.compute_device.autocast():
-            return self.losses(self._named(batch, seen), self._shard(batch))
+            return self.losses(self._named(batch, fixed), self.shard(batch))
 
-    def _shard(self, batch: Batch) -> BatchShard:
+    def shard(self, batch: Batch) -> BatchShard:
+        """Return this rank's part of the batch."""
         return BatchShard(self.batches.ranks, batch.whole)
 
-    def _fault(self, values: Values, batch: Batch) -> UserError | None:
-        """What is wrong with a loss or gradients that are not finite; loss scaling skips the latter by itself."""
-        if not math.isfinite(values.loss):
-            return self._not_finite(batch, values.terms)
-        if not values.bad_norms or self.compute_device.precision == "fp16":
+    def fault(self, stats: StepStats, batch: Batch) -> UserError | None:
+        """Return the fault of a loss or gradients that are not finite; loss scaling skips the latter by itself."""
+        if not math.isfinite(stats.loss):
+            return self._not_finite(batch, stats.terms)
+        if not stats.bad_norms or self.compute_device.precision == "fp16":
             return None
-        owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in values.bad_norms)
+        owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in stats.bad_norms)
         fix = "lower the rate in [scheduler], or look at the stages that stand first among these"
         return PluginFault(f"gradients are not finite: {owned}", where="training", fix=fix)
 
@@ -160,7 +107,7 @@ class Phase:
         """The fault behind a loss that is not finite: of the stage that makes it so, where it is one's."""
         try:
             with torch.random.fork_rng(), torch.no_grad(), self.model.slots.looking_at_numbers():
-                self.terms(batch, self.seen(batch))
+                self.terms(batch, self.fixed_inputs(batch))
         except PluginFault as fault:
             return fault
         bad = [name for name, value in terms.items() if not math.isfinite(value)] or ["the sum of all terms"]
@@ -174,18 +121,87 @@ class Phase:
         with torch.no_grad(), self.compute_device.autocast():
             return dict(zip(classes, self.model.text.class_features(classes), strict=True))
 
-    def _named(self, batch: Batch, seen: FixedInputs) -> dict[str, Tensor | dict[int, Tensor]]:
+    def _named(self, batch: Batch, fixed: FixedInputs) -> dict[str, Tensor | dict[int, Tensor]]:
         """Predictions and targets by the names that losses ask for, and no others."""
         named: dict[str, Tensor | dict[int, Tensor]] = {"masks": batch.masks, "labels": batch.labels}
-        if isinstance(seen, tuple):
-            levels, features = seen[0], self.model.text_features(batch.classes, seen[1])
+        if isinstance(fixed, tuple):
+            levels, features = fixed[0], self.model.text_features(batch.classes, fixed[1])
         else:
-            features = seen
-            found = self.model.image_features(batch.images, batch.classes, "vision" in self.attending)
-            levels = found.levels
-            named["detection_logits"] = (found.detection.float()[..., None] * features.float()).sum(dim=1)
+            features = fixed
+            image = self.model.image_features(batch.images, batch.classes, "vision" in self.attending)
+            levels = image.levels
+            named["detection_logits"] = (image.detection.float()[..., None] * features.float()).sum(dim=1)
         named["text_features"] = features
         if "level_probabilities" in self.losses.needs:
             size = batch.masks.shape[-1]
             named["level_probabilities"] = {n: probability_map(p, features, size) for n, p in levels.items()}
         return named
+
+
+def train_phase(phase: Phase, callback: StepCallback | None = None) -> None:
+    """Train for the plan's epochs: a batch, its loss and gradients, a step of the optimizer, and the callback after it.
+
+    Raises `UserError` for a loss or gradients that are not finite, unless the callback skips the step; the weights are
+    then those before it.
+    """
+    callback, device, batches = callback or StepCallback(), phase.compute_device, phase.batches
+    with phase.open():
+        groups = trained_groups(phase.model, phase.plan.train, phase.attending)
+        stepper = OptimizerStepper(
+            phase.plan, groups, device,
+            steps_per_epoch=batches.steps, ranks=batches.ranks, skips=callback.may_skip,
+        )  # fmt: skip
+        callback.begin(stepper)
+        step = callback.first_step
+        first_epoch, skipped = divmod(step, batches.steps)
+        waiting: deque[PendingStep] = deque()
+        for epoch in range(first_epoch + 1, phase.plan.epochs + 1):
+            for batch in batches.epoch(epoch, phase.holds, skipped if epoch == first_epoch + 1 else 0):
+                step += 1
+                waiting.append(_take_step(phase, stepper, callback, batch.to(device.device), (epoch, step)))
+                paused = callback.pause_wanted()
+                while len(waiting) > (device.runs_ahead and not paused):
+                    callback.report(_reported(phase, stepper, callback, waiting.popleft()))
+                if paused:
+                    callback.pause(stepper, step)
+        while waiting:
+            callback.report(_reported(phase, stepper, callback, waiting.popleft()))
+
+
+def _take_step(
+    phase: Phase, stepper: OptimizerStepper, callback: StepCallback, batch: Batch, at: tuple[int, int]
+) -> PendingStep:
+    """Take one step; where the device is not waited for, its numbers are looked at later."""
+    (epoch, step), random = at, random_state(phase.compute_device.device)
+    with phase.naming(batch, step):
+        terms = phase.terms(batch, phase.fixed_inputs(batch))
+        stats = stepper.gradients(total(terms), phase.losses.addends(terms, phase.shard(batch)))
+        pending = PendingStep(batch, epoch, step, stepper.learning_rate, stepper.schedule.last_epoch, stats, random)
+        if phase.compute_device.runs_ahead or _is_sound(phase, stepper, callback, pending):
+            stepper.take(stats)
+        else:
+            stepper.leave_out()
+    return pending
+
+
+def _is_sound(phase: Phase, stepper: OptimizerStepper, callback: StepCallback, pending: PendingStep) -> bool:
+    """Return whether a step's numbers are finite. Raises the fault where they are not, unless it is to be left out."""
+    fault = phase.fault(pending.stats.read(), pending.batch)
+    if fault is None:
+        return True
+    if not callback.skips(pending, fault):
+        callback.keep_fault(stepper, pending, fault)
+        raise fault
+    return False
+
+
+def _reported(phase: Phase, stepper: OptimizerStepper, callback: StepCallback, pending: PendingStep) -> Step:
+    """Return what a step reports, once its numbers are known."""
+    if phase.compute_device.runs_ahead:
+        with phase.naming(pending.batch, pending.step):
+            _is_sound(phase, stepper, callback, pending)
+    stats = pending.stats.read()
+    return Step(
+        phase.loop, phase.plan.train, pending.epoch, pending.step,
+        stats.loss, stats.terms, pending.learning_rate, stats.norms,
+    )  # fmt: skip

@@ -1,13 +1,14 @@
-"""What one training step reports, and what a phase is told of it."""
+"""One training step: what it reports, and what is asked of whoever looks on between two of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor
 
 from ..contracts.errors import UserError
 from ..data.loader import Batch
-from .optimizer import Descent, Numbers
+from .optimizer import OptimizerStepper, PendingStats
 
 
 @dataclass(frozen=True)
@@ -20,49 +21,60 @@ class Step:
     step: int
     loss: float
     terms: dict[str, float]
-    rate: float
+    learning_rate: float
     gradient_norms: dict[str, float]
     """Norm of each trained group's gradient, before clipping: the file's stage names, and the tower's heads."""
 
+    def as_event(self) -> dict[str, Any]:
+        """Return the step's line of `events.jsonl`, whose keys scripts read."""
+        return {
+            "event": "step", "loop": self.loop, "phase": self.phase, "epoch": self.epoch, "step": self.step,
+            "loss": self.loss, "terms": self.terms, "rate": self.learning_rate, "gradient_norms": self.gradient_norms,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
-class Taken:
-    """A step that has been taken, and of which nobody knows the numbers yet."""
+class PendingStep:
+    """A step that has been taken, and whose numbers may still be on their way from the device."""
 
     batch: Batch
     epoch: int
     step: int
-    rate: float
-    rate_at: int
-    """How far the rate had come on its way."""
-    numbers: Numbers
+    learning_rate: float
+    schedule_at: int
+    """How many steps the learning rate's schedule had taken."""
+    stats: PendingStats
     random: Tensor
     """The random state that the step began with."""
 
 
-@runtime_checkable
-class Pauses(Protocol):
-    """Looks at a phase between its steps: where it begins, in the middle if need be, and when its state is wanted."""
+class StepCallback:
+    """Looks at a phase between its steps. As it stands it reports each step and does nothing else.
 
-    @property
-    def done(self) -> int:
-        """Steps of the phase that an earlier process has taken."""
+    A device that runs ahead is one step further when a step is reported.
+    """
 
-    @property
-    def may_skip(self) -> bool:
-        """Whether steps whose numbers are not finite can be left out at all."""
+    first_step: int = 0
+    """Steps of the phase that an earlier process has taken."""
+    may_skip: bool = False
+    """Whether steps whose numbers are not finite can be left out at all."""
 
-    def begin(self, descent: Descent) -> None:
-        """The phase is about to take its first step, or the one after those that are done."""
+    def __init__(self, report: Callable[[Step], None] = lambda step: None) -> None:
+        self.report = report
 
-    def wanted(self) -> bool:
-        """Whether `pause` is to be called after this step; a place that runs ahead then waits for the device."""
+    def begin(self, stepper: OptimizerStepper) -> None:
+        """Prepare the optimizer for the phase's first step, or the one after `first_step`."""
 
-    def pause(self, descent: Descent, step: int) -> None:
-        """So many steps are done and reported, and nothing else has begun."""
+    def pause_wanted(self) -> bool:
+        """Return whether `pause` is to be called after this step; a device that runs ahead is then waited for."""
+        return False
 
-    def skips(self, taken: Taken, fault: UserError) -> bool:
-        """Whether the phase is to go on without a step whose numbers are not finite."""
+    def pause(self, stepper: OptimizerStepper, step: int) -> None:
+        """Act where so many steps are done and reported, and nothing else has begun."""
 
-    def keep_fault(self, descent: Descent, taken: Taken, fault: UserError) -> None:
-        """A step is about to end the run since its numbers are not finite; the weights are those before it."""
+    def skips(self, pending: PendingStep, fault: UserError) -> bool:
+        """Return whether the phase is to go on without a step whose numbers are not finite."""
+        return False
+
+    def keep_fault(self, stepper: OptimizerStepper, pending: PendingStep, fault: UserError) -> None:
+        """Keep what led to the fault that is about to end the run; the weights are those before the step."""

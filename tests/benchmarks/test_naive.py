@@ -31,7 +31,7 @@ def engine_step(script: Any, run: Run, tower: str) -> tuple[Any, float, dict[str
     phase = workload.phase_of(run, tower, 1)
     batch = workload.first_batch(phase)
     with phase.open() as parameters:
-        loss = total(phase.terms(batch, phase.seen(batch)))
+        loss = total(phase.terms(batch, phase.fixed_inputs(batch)))
         loss.backward()
         gradients = {name: weight.grad.clone() for name, weight in parameters.items()}
         for weight in parameters.values():

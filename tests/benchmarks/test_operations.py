@@ -34,8 +34,8 @@ def test_a_step(script: Any, tiny: Any, tower: str, profile: tuple[str, ...]) ->
     phase = workload.phase_of(run, tower, 1)
     batch = workload.first_batch(phase)
     with phase.open():
-        image = counted(lambda: phase.seen(batch))
-        seen = phase.seen(batch)
+        image = counted(lambda: phase.fixed_inputs(batch))
+        seen = phase.fixed_inputs(batch)
         rest = counted(lambda: total(phase.terms(batch, seen)).backward())
     if tower == "vision":
         near(operations.stage2(4), rest)

@@ -13,8 +13,8 @@ from aaclip_kit import Loss, TowerName
 from aaclip_kit.distributed.collectives import BatchShard, all_gather_object, all_reduce, broadcast, sum_gradients
 from aaclip_kit.distributed.ranks import ALONE, Ranks
 from aaclip_kit.training.losses import WeightedLosses
-from aaclip_kit.training.phase import Phase
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import Phase, train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import build, phase_for, plan_for
 from ..helpers import assert_close
@@ -98,9 +98,9 @@ def shared_phase(ranks: Ranks, path: Path, setting: str) -> tuple[list[Step], di
     built = run.losses[tower]
     losses = WeightedLosses({**built.losses, "spread": (Spread(), 0.5)})
     phase: Phase = phase_for(run, plan_for(tower, batch_size=size), losses)
-    phase.batches = replace(phase.batches, ranks=ranks)
+    phase = replace(phase, batches=replace(phase.batches, ranks=ranks))
     steps: list[Step] = []
-    phase.run(steps.append)
+    train_phase(phase, StepCallback(steps.append))
     return steps, {name: value.detach() for name, value in run.model.trained_parameters(tower).items()}
 
 

@@ -18,8 +18,8 @@ from aaclip_kit.experiment.toml_file import read_toml
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.training.loop_plans import attending_after, plan_ahead
-from aaclip_kit.training.phase import Phase
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import Phase, train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from ..conftest import write_class
 from ..run.test_loop import run_file
@@ -132,9 +132,10 @@ def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path,
             (train[0], train[-1]), run.pixels, run.experiment.file.augmentation, "geometry", plan.batch_size, (number,)
         )
         phase = Phase(
-            run.model, run.losses[plan.train], replace(plan, epochs=1), batches, run.compute_device, 1, attending
-        )
-        phase.run(steps.append)
+            model=run.model, losses=run.losses[plan.train], plan=replace(plan, epochs=1), batches=batches,
+            compute_device=run.compute_device, loop=1, attending=attending,
+        )  # fmt: skip
+        train_phase(phase, StepCallback(steps.append))
     assert [step.phase for step in steps] == ["text", "vision", "text"]
     assert _levels(steps[0]) == ({24} if name.startswith("published") else {6, 12, 18, 24})
     assert _levels(steps[1]) == {6, 12, 18, 24}

@@ -21,8 +21,8 @@ from aaclip_kit.model.build import build_model
 from aaclip_kit.model.image_tower import ImageFeatures
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.training.losses import WeightedLosses
-from aaclip_kit.training.phase import Phase
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import Phase, train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from .goldens import Goldens
 from .keys import Profile
@@ -100,7 +100,11 @@ class Rebuilt:
         plan = replace(plan, epochs=steps, optimizer=replace(plan.optimizer, rate=rate), rate=RatePlan())
         reported: list[Step] = []
         attending = BOTH if attention else frozenset()
-        Phase(model, WeightedLosses(losses), plan, self._batches(), PLACE, 1, attending).run(reported.append)
+        phase = Phase(
+            model=model, losses=WeightedLosses(losses), plan=plan, batches=self._batches(),
+            compute_device=PLACE, loop=1, attending=attending,
+        )  # fmt: skip
+        train_phase(phase, StepCallback(reported.append))
         parameters, names = model.trained_parameters(tower), published_names(model)
         gradients = {names[name]: p.grad for name, p in parameters.items() if p.grad is not None}
         return Trained(reported, gradients)

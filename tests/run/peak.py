@@ -14,6 +14,8 @@ from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.run.fit_memory import fit_memory
 from aaclip_kit.run.phases import build_phase
 from aaclip_kit.training.loop_plans import plan_ahead
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import StepCallback
 
 
 def resident(key: str) -> int:
@@ -25,7 +27,7 @@ def resident(key: str) -> int:
 def train(run: Run, tower: str) -> None:
     """The first phase of a tower, all stages acting."""
     plan = next(plan for plan in plan_ahead(run.scheduler)[0].phases if plan.train == tower)
-    build_phase(run, plan, 1, 0, frozenset({"text", "vision"})).run(lambda step: None)
+    train_phase(build_phase(run, plan, 1, 0, frozenset({"text", "vision"})), StepCallback())
 
 
 def taken_by(run: Run, tower: str) -> int:

@@ -166,7 +166,7 @@ def gradients(run: Run, recompute: bool) -> tuple[Tensor, list[Tensor], int]:
     torch.manual_seed(1)
     with phase.open() as parameters:
         batch = next(iter(phase.batches.epoch(1)))
-        seen = phase.seen(batch)
+        seen = phase.fixed_inputs(batch)
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = total(phase.terms(batch, seen))
         return loss.detach(), list(torch.autograd.grad(loss, list(parameters.values()))), sum(kept.values())

@@ -23,6 +23,8 @@ from aaclip_kit.experiment.schema import Switches
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.run.loop import quoted
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import StepCallback
 
 from ..build import build, contexts_for, images_for, phase_for, plan_for
 from ..conftest import EXPERIMENT
@@ -95,7 +97,7 @@ def _observed_training(run: Run) -> dict[str, Any]:
             terms.append(list(step.terms))
             modes.append([module.training for module in run.model.modules()])
 
-        phase_for(run, plan_for(tower, batch_size=8)).run(watch)
+        train_phase(phase_for(run, plan_for(tower, batch_size=8)), StepCallback(watch))
         found |= {f"terms of the {tower} phase": terms, f"modules in training mode, {tower} phase": modes}
     return found
 

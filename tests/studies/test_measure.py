@@ -23,6 +23,8 @@ from aaclip_kit.run.phases import build_phase
 from aaclip_kit.studies.gradient_dilution import Dilution, as_record, measure_dilution
 from aaclip_kit.studies.gradient_dilution_files import dilution_svg
 from aaclip_kit.studies.stand_ins import Setting, standing_in, subjects_of, variant
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import StepCallback
 
 from ..build import build, plan_for, train
 from ..helpers import assert_close
@@ -103,7 +105,7 @@ def test_norms_are_those_that_a_run_reports_at_its_first_steps(small_experiment:
         opening = found.openings[tower]
         phase = replace(opening.plan, attention=False, optimizer=replace(opening.plan.optimizer, rate=0.0))
         steps: list[Any] = []
-        build_phase(run, phase, opening.loop, opening.number, frozenset()).run(steps.append)
+        train_phase(build_phase(run, phase, opening.loop, opening.number, frozenset()), StepCallback(steps.append))
         assert_close(sorted(step.gradient_norms[f"{tower}_adapter"] for step in steps), seen[tower])
 
 

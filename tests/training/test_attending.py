@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from aaclip_kit import TowerName
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.training.loop_plans import attending_after
-from aaclip_kit.training.phase import Phase
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import Phase, train_phase
+from aaclip_kit.training.step import StepCallback
 
 from ..build import plan_for
 from ..run.test_loop import run_file
@@ -34,17 +33,17 @@ def test_attention_from_loop_two_on_acts_in_no_features_and_scores_before(
     small_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, set[str]]] = []
-    train, score = Phase.run, Evaluator.evaluate
+    score = Evaluator.evaluate
 
-    def watched_phase(phase: Phase, report: Callable[[Step], None], *pauses: Any) -> None:
+    def watched_phase(phase: Phase, callback: StepCallback) -> None:
         seen.append((f"loop {phase.loop} {phase.plan.train}", set(phase.attending)))
-        train(phase, report, *pauses)
+        train_phase(phase, callback)
 
     def watched_evaluation(evaluator: Evaluator, data: Any, attending: Any, **named: Any) -> dict[str, Any]:
         seen.append(("scores" if named["trained"] else "scores before", set(attending)))
         return score(evaluator, data, attending, **named)
 
-    monkeypatch.setattr(Phase, "run", watched_phase)
+    monkeypatch.setattr("aaclip_kit.run.loop.train_phase", watched_phase)
     monkeypatch.setattr(Evaluator, "evaluate", watched_evaluation)
     options = ["use=v2", "loops=2", "attention_from_loop=2", "text_epochs=1", "image_epochs=1", "image_batch=4"]
     run_file(small_experiment, tmp_path / "run", *(f"scheduler.{option}" for option in options))

@@ -16,8 +16,9 @@ from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.model.frozen_features import FIXED_BATCH, frozen_embedding, frozen_features
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.run.phases import build_phase
-from aaclip_kit.training.feature_cache import KeptFeatures
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.feature_cache import CachedFeatures
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import build, plan_for
 from ..helpers import assert_close
@@ -54,8 +55,8 @@ def part_of(batch: Batch, rows: slice) -> Batch:
     return Batch(images, masks, labels, batch.samples[rows], batch.views[rows])
 
 
-def kept_in(run: Run, store: MemoryStore | DiskStore, batches: TrainBatches) -> KeptFeatures:
-    return KeptFeatures(run.model.image, store, run.data.fingerprints["train"].images, batches.table, batches.image)
+def cached_in(run: Run, store: MemoryStore | DiskStore, batches: TrainBatches) -> CachedFeatures:
+    return CachedFeatures(run.model.image, store, run.data.fingerprints["train"].images, batches.table, batches.image)
 
 
 def first_of(batches: TrainBatches, epoch: int) -> Batch:
@@ -64,17 +65,17 @@ def first_of(batches: TrainBatches, epoch: int) -> Batch:
 
 def test_what_comes_out_of_the_store_is_what_was_computed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = batches_of(run)
-    kept = kept_in(run, MemoryStore(10**8), batches)
+    cache = cached_in(run, MemoryStore(10**8), batches)
     counted = Counted(run, monkeypatch)
     batch = first_of(batches, 1)
     expected = frozen_features(run.model.image, batch.images)
     counted.images = 0
-    first, second = kept.of(batch).levels(), kept.of(batch).levels()
+    first, second = cache.of(batch).levels(), cache.of(batch).levels()
     assert counted.images == FIXED_BATCH
     assert list(first) == list(second) == list(run.model.levels)
     for level, found in expected.levels.items():
         assert torch.equal(first[level], found) and torch.equal(second[level], found)
-    assert torch.equal(kept.of(batch).embedding(), expected.detection)
+    assert torch.equal(cache.of(batch).embedding(), expected.detection)
     assert counted.images == FIXED_BATCH, "the class embedding comes with the patches"
 
 
@@ -83,11 +84,11 @@ def test_only_the_images_that_are_lacking_are_computed_and_have_the_bits_that_al
     run: Run, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = batches_of(run, size=7)
-    kept = kept_in(run, MemoryStore(10**8), batches)
+    cache = cached_in(run, MemoryStore(10**8), batches)
     batch = first_of(batches, 1)
-    kept.of(part_of(batch, slice(0, held))).levels()
+    cache.of(part_of(batch, slice(0, held))).levels()
     counted = Counted(run, monkeypatch)
-    found = kept.of(batch)
+    found = cache.of(batch)
     levels, embedding = found.levels(), found.embedding()
     assert counted.images == FIXED_BATCH * -(-(7 - held) // FIXED_BATCH)
     whole = frozen_features(run.model.image, batch.images)
@@ -150,13 +151,13 @@ def test_images_are_not_decoded_where_everything_is_held_and_their_masks_are_the
 
 def test_an_entry_that_another_run_removed_is_decoded_and_made_again(run: Run, tmp_path: Path) -> None:
     batches, folder = batches_of(run), tmp_path / "features"
-    kept = kept_in(run, DiskStore(folder, 10**8, "a" * 64), batches)
+    cache = cached_in(run, DiskStore(folder, 10**8, "a" * 64), batches)
     whole = first_of(batches, 1)
-    expected = kept.of(whole).levels()
+    expected = cache.of(whole).levels()
     batch = next(batches.epoch(1, lambda sample, view: True))
     for path in folder.rglob("*.safetensors"):
         path.unlink()
-    for level, found in kept.of(batch).levels().items():
+    for level, found in cache.of(batch).levels().items():
         assert torch.equal(found, expected[level])
 
 
@@ -174,7 +175,7 @@ def test_a_phase_gives_the_same_losses_with_and_without_the_store(
         run.model.load_state_dict(start)
         counted = Counted(run, monkeypatch)
         steps: list[Step] = []
-        build_phase(run, plan, 1, 0, BOTH, store).run(steps.append)
+        train_phase(build_phase(run, plan, 1, 0, BOTH, store), StepCallback(steps.append))
         losses.append([step.loss for step in steps])
         passes.append(counted.images)
         monkeypatch.undo()

@@ -19,7 +19,8 @@ from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.run.loop import execute
 from aaclip_kit.training.adapter_watch import AdapterWatch
 from aaclip_kit.training.gradient_norms import norms
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import build, phase_for, plan_for, train
 from ..helpers import assert_close
@@ -66,7 +67,7 @@ def test_a_step_reports_the_norm_of_every_trained_group(run: Run, tower: TowerNa
             assert norm > 0
             assert_close(norm, float(expected[group]))
 
-    phase_for(run, plan_for(tower)).run(watch)
+    train_phase(phase_for(run, plan_for(tower)), StepCallback(watch))
     assert expected
 
 

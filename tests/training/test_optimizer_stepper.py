@@ -14,8 +14,9 @@ from aaclip_kit import OptimizerPlan, RatePlan, UserError
 from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.training.losses import WeightedLosses
-from aaclip_kit.training.optimizer import Descent
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.optimizer import OptimizerStepper
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import build, phase_for, plan_for, values_of
 from ..helpers import assert_close
@@ -35,7 +36,7 @@ def still(small_experiment: Path) -> Run:
 
 def steps_of(run: Run, losses: WeightedLosses | None = None, **plan: Any) -> list[Step]:
     steps: list[Step] = []
-    phase_for(run, plan_for("text", epochs=3, **plan), losses).run(steps.append)
+    train_phase(phase_for(run, plan_for("text", epochs=3, **plan), losses), StepCallback(steps.append))
     return steps
 
 
@@ -54,7 +55,7 @@ def test_running_ahead_trains_as_waiting_does(still: Run, monkeypatch: pytest.Mo
         ends.append(values_of(still.model))
     assert len(found[0]) == len(found[1]) == 6
     for one, other in zip(*found, strict=True):
-        assert (one.step, one.epoch, one.rate) == (other.step, other.epoch, other.rate)
+        assert (one.step, one.epoch, one.learning_rate) == (other.step, other.epoch, other.learning_rate)
         assert_close(other.loss, one.loss)
         for group, norm in one.gradient_norms.items():
             assert_close(other.gradient_norms[group], norm, rtol=1e-4)
@@ -66,10 +67,10 @@ def test_running_ahead_trains_as_waiting_does(still: Run, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("ahead")
 def test_a_step_that_is_not_finite_and_those_after_it_leave_the_weights_as_they_are(still: Run) -> None:
     phase = phase_for(still, plan_for("text", epochs=3), WeightedLosses({"bad": (BreaksAtStep(3), 1.0)}), loop=2)
-    phase_for(still, plan_for("text"), WeightedLosses({"good": (Probe(), 1.0)})).run(lambda step: None)
+    train_phase(phase_for(still, plan_for("text"), WeightedLosses({"good": (Probe(), 1.0)})))
     one_step_late: list[dict[str, Tensor]] = []
     with pytest.raises(UserError) as caught:
-        phase.run(lambda step: one_step_late.append(values_of(still.model)))
+        train_phase(phase, StepCallback(lambda step: one_step_late.append(values_of(still.model))))
     assert "loop 2, text phase, step 3" in str(caught.value) and "bad/broken" in str(caught.value)
     # The second report comes when the third step, which must not count, has been taken.
     assert len(one_step_late) == 2
@@ -80,11 +81,11 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_weights_as_they_
 def test_a_gradient_that_is_not_finite_is_held_back_as_a_loss_is(still: Run) -> None:
     weight = nn.Parameter(torch.ones(3))
     plan = plan_for("text", optimizer=OptimizerPlan(rate=0.1))
-    descent = Descent(plan, {"group": [weight]}, still.compute_device, 2)
+    stepper = OptimizerStepper(plan, {"group": [weight]}, still.compute_device, steps_per_epoch=2)
     for factor, expected in ((1.0, 0.9), (math.inf, 0.9), (1.0, 0.9)):
         loss = (weight * factor).sum() * (1.0 if math.isfinite(factor) else 0.0)
-        numbers = descent.gradients(loss, {"term": loss})
-        descent.take(numbers)
+        stats = stepper.gradients(loss, {"term": loss})
+        stepper.take(stats)
         assert_close(weight.detach(), torch.full((3,), expected))
-        assert bool(numbers.finite) == math.isfinite(factor)
-        assert (numbers.read().bad_norms == []) == math.isfinite(factor)
+        assert bool(stats.finite) == math.isfinite(factor)
+        assert (stats.read().bad_norms == []) == math.isfinite(factor)

@@ -13,7 +13,8 @@ from aaclip_kit import AttentionStage, Context, Loss, OptimizerPlan, PhasePlan, 
 from aaclip_kit.model.anomaly_map import probability_map
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.training.losses import WeightedLosses
-from aaclip_kit.training.step import Step
+from aaclip_kit.training.phase import train_phase
+from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import build, phase_for, plan_for, train, values_of
 from ..helpers import assert_close
@@ -70,7 +71,7 @@ def test_only_the_phases_tower_takes_gradients_and_moves(run: Run, tower: TowerN
         open_ones.update(name for name, parameter in named.items() if parameter.requires_grad)
         with_gradient.update(name for name, parameter in named.items() if parameter.grad is not None)
 
-    phase_for(run, plan_for(tower)).run(watch)
+    train_phase(phase_for(run, plan_for(tower)), StepCallback(watch))
     assert open_ones == with_gradient == own
     moved = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
     # A bias on every key alike does not change attention weights: its gradient is rounding.
@@ -121,7 +122,7 @@ def test_dropout_acts_where_the_switch_is_on_and_in_the_trained_tower_only(
             modes.update(t for t in TOWERS for _, _, stage in run.model.slots.of(t) if stage.training)
             losses.append(step.loss)
 
-        phase_for(run, plan_for(tower, batch_size=8)).run(watch)
+        train_phase(phase_for(run, plan_for(tower, batch_size=8)), StepCallback(watch))
         assert in_training == ({tower} if switch == "true" else set())
     assert (losses[0] != losses[1]) == (switch == "true")
 
@@ -163,7 +164,7 @@ def test_losses_of_a_text_phase_see_the_planned_features(still: Run, features: s
     with torch.no_grad():
         text = run.model.text_features(batch.classes, context)
     assert (context is None) == ("text" not in attending)
-    phase.run(lambda step: None)
+    train_phase(phase, StepCallback())
     (seen,) = probe.seen
     assert_close(seen["text_features"].detach(), text)
     assert_close(seen["masks"], batch.masks)
@@ -178,7 +179,7 @@ def test_steps_report_place_rate_and_the_sum_of_the_terms(run: Run) -> None:
     steps = train(run, plan)
     assert [(step.epoch, step.step) for step in steps] == [(1, 1), (1, 2), (2, 3), (2, 4)]
     assert {(step.loop, step.phase) for step in steps} == {(1, "text")}
-    assert [step.rate for step in steps] == [1e-3, 1e-3, 5e-4, 5e-4]
+    assert [step.learning_rate for step in steps] == [1e-3, 1e-3, 5e-4, 5e-4]
     names = [
         f"segmentation/level_{n}_{part}" for n in (2, 4, 6, 8) for part in ("focal", "dice_normal", "dice_abnormal")
     ]
@@ -245,7 +246,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(still: Ru
     _, second = phase.batches.epoch(1)
     kept: list[dict[str, Tensor]] = []
     with pytest.raises(UserError) as caught:
-        phase.run(lambda step: kept.append(values_of(still.model)))
+        train_phase(phase, StepCallback(lambda step: kept.append(values_of(still.model))))
     message = str(caught.value)
     for part in ("loop 3", f"{tower} phase", "step 2", "bad/broken", str(second.samples[0].image)):
         assert part in message
