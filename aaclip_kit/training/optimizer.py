@@ -98,7 +98,7 @@ class OptimizerStepper:
         return rate
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what a later stepper over the same groups needs to go on from here: tensors by name, and plain data."""
+        """Return what a later stepper over the same groups needs to go on from here: tensors, and plain data."""
         held = self.optimizer.state_dict()["state"]
         tensors = {f"{index}.{key}": value for index, of in held.items() for key, value in of.items()}
         schedule = {key: value for key, value in self.schedule.state_dict().items() if key != "lr_lambdas"}
