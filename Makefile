@@ -17,8 +17,10 @@ lint: $(PYTHON)
 	$(PYTHON) -m mypy aaclip_kit plugins
 	$(dir $(PYTHON))lint-imports
 
+# The generated pages, then the site in build/site; a link that leads nowhere is an error.
 docs: $(PYTHON)
 	$(PYTHON) docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 bench: $(PYTHON)
 	$(PYTHON) benchmarks/bench.py

@@ -4,8 +4,8 @@ aakit ablate experiments/switches.toml --out OUT; python benchmarks/studies.py s
 aakit ablate experiments/ablation.toml --out OUT; python benchmarks/studies.py ablation OUT
 aakit ablate benchmarks/attention_stages.toml --out OUT; python benchmarks/studies.py attention_stages OUT
 
-The first writes into docs/published-vs-corrected.md, the second into docs/results.md, the third into
-docs/attention-stages.md.
+The first writes into docs/notebook/switches.md, the second into docs/notebook/results.md, the third into
+docs/notebook/attention-stages.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FILES = {
     "ablation": "experiments/ablation.toml",
     "attention_stages": "benchmarks/attention_stages.toml",
 }
-PAGES = {"switches": "published-vs-corrected.md", "ablation": "results.md", "attention_stages": "attention-stages.md"}
+PAGES = {"switches": "switches.md", "ablation": "results.md", "attention_stages": "attention-stages.md"}
 BASELINES = {
     "switches": ("corrected",),
     "ablation": ("base", "feedback"),
@@ -41,9 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=PAGES)
     parser.add_argument("out", type=Path, help="folder of the ablation")
-    parser.add_argument("--page", type=Path, help="page that gets the tables instead of that in docs/")
+    parser.add_argument("--page", type=Path, help="page that gets the tables instead of that in docs/notebook")
     arguments = parser.parse_args()
-    page = arguments.page or ROOT / "docs" / PAGES[arguments.study]
+    page = arguments.page or ROOT / "docs" / "notebook" / PAGES[arguments.study]
     try:
         text = tables(arguments.study, arguments.out)
         page.write_text(between_markers(page.read_text(encoding="utf-8"), arguments.study, text), encoding="utf-8")

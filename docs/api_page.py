@@ -14,11 +14,11 @@ HEAD = f"""\
 
 Version {aaclip_kit.API_VERSION}. Everything that a plugin or a program may import from `aaclip_kit`; nothing else is
 promised. Written by `docs/generate.py` from the code: `make docs` renews it, and a test compares the two. For a
-plugin's tests there is `aaclip_kit.testing` beside it ([plugins](plugins.md#the-conformance-kit)).
+plugin's tests there is `aaclip_kit.testing` beside it ([plugins](../plugins/index.md#the-conformance-kit)).
 
 A new minor version adds to this page; a new major one may change or take away. A name that will go works on for a minor
 version at least, with a DeprecationWarning that says what to use in its place. How a plugin states the version that it
-needs is told in [plugins](plugins.md#the-version-of-the-api).
+needs is told in [plugins](../plugins/index.md#the-version-of-the-api).
 """
 
 _ROOT = Path(aaclip_kit.__file__).parent

@@ -1,5 +1,7 @@
-"""Writes docs/reference.md (experiment file, components and their options), docs/api.md (public API) and the tables of
-checks in docs/kinds from the code.
+"""Writes three parts of the documentation from the code.
+
+They are docs/reference/experiment-file.md (experiment file, components and their options), docs/reference/api.md (the
+public API) and the tables of checks in docs/plugins/kinds.
 
 python docs/generate.py [--check]
 
@@ -25,20 +27,20 @@ from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import KINDS, Component, Kind
 from aaclip_kit.testing import checks_of
 
-REFERENCE = Path(__file__).with_name("reference.md")
-CONTRACTS = Path(__file__).with_name("kinds")
+REFERENCE = Path(__file__).with_name("reference") / "experiment-file.md"
+CONTRACTS = Path(__file__).parent / "plugins" / "kinds"
 BEGIN, END = "<!-- begin contract -->\n", "<!-- end contract -->"
 PACKAGE = "aaclip-kit"
 
 HEAD = """\
-# Reference
+# The experiment file
 
 Written by `docs/generate.py` from the code; `make docs` renews it. A `text` and a `path` stand in quotes in the file; a
 key whose default is `unset` has no value unless it is given.
 """
 
 TABLES = """\
-## The experiment file
+## Tables of the engine
 
 These are the engine's own tables. The tables of components (`[backbone]`, `[stages.NAME]`, `[losses.text.NAME]`,
 `[losses.vision.NAME]`, `[scheduler]`, `[data.train]`, `[data.validation]`, `[data.test]`) name a component with `use`;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from aaclip_kit.testing import checks_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+REPOSITORY = "https://github.com/aaclip-kit/aaclip_kit"
 
 
 def built_in() -> list[Component]:
@@ -67,7 +69,7 @@ def test_a_stale_table_of_checks_is_reported_and_renewed(
     generate: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reference, contracts = tmp_path / "reference.md", tmp_path / "kinds"
-    shutil.copytree(DOCS / "kinds", contracts)
+    shutil.copytree(DOCS / "plugins" / "kinds", contracts)
     assert generate.main([], reference, contracts) == 0
     page = contracts / "loss.md"
     whole = page.read_text()
@@ -80,13 +82,13 @@ def test_a_stale_table_of_checks_is_reported_and_renewed(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_of_a_kind_has_a_row_for_each_check(kind: Kind) -> None:
-    text = (DOCS / "kinds" / f"{kind}.md").read_text()
+    text = (DOCS / "plugins" / "kinds" / f"{kind}.md").read_text()
     for check in checks_of(kind):
         assert text.count(f"| {check.id} | {check.name.replace('-', ' ')} | {check.promise} | {check.mend} |") == 1
 
 
 def test_the_reference_names_every_option() -> None:
-    text = (DOCS / "reference.md").read_text()
+    text = (DOCS / "reference" / "experiment-file.md").read_text()
     rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     options = {name for component in built_in() for name in component.options.model_fields}
     assert options | set(ExperimentFile.model_fields) <= rows
@@ -95,11 +97,11 @@ def test_the_reference_names_every_option() -> None:
 
 
 def test_every_option_says_what_it_is() -> None:
-    assert not re.search(r"\| *\|$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+    assert not re.search(r"\| *\|$", (DOCS / "reference" / "experiment-file.md").read_text(), re.MULTILINE)
 
 
 def test_the_api_page_has_each_public_name_and_says_what_it_is() -> None:
-    text = (DOCS / "api.md").read_text()
+    text = (DOCS / "reference" / "api.md").read_text()
     assert f"Version {aaclip_kit.API_VERSION}." in text
     listed = dict(re.findall(r"^\| \[`(\w+)`\]\(#\w+\) \| (.*) \|$", text, re.MULTILINE))
     assert list(listed) == aaclip_kit.__all__
@@ -127,7 +129,7 @@ def test_writing_the_reference_needs_no_torch() -> None:
 
 
 def test_the_page_of_switches_names_each_with_both_values() -> None:
-    text = (DOCS / "published-vs-corrected.md").read_text()
+    text = (DOCS / "guide" / "published-vs-corrected.md").read_text()
     corrected = Switches()
     for name, published in PUBLISHED_SWITCHES.items():
         (row,) = [line for line in text.splitlines() if f"| `{name}` |" in line]
@@ -137,11 +139,32 @@ def test_the_page_of_switches_names_each_with_both_values() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
         prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)  # code may look like a link
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose):
+            target = target.replace(f"{REPOSITORY}/blob/main/", f"{ROOT}/")
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
     for file in (ROOT / "experiments").glob("*.toml"):
-        for target in re.findall(r"docs/[\w.-]+\.md", file.read_text()):
+        for target in re.findall(r"docs/[\w./-]+\.md", file.read_text()):
             assert (ROOT / target).exists(), f"{file.name} names {target}"
+
+
+def test_the_site_leads_to_every_page() -> None:
+    listed = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_the_site_is_built_without_a_complaint(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "fonts.googleapis" not in (tmp_path / "index.html").read_text()
+
+
+def test_guides_begin_with_what_to_type_and_hold_no_dated_measurement() -> None:
+    for page in (DOCS / "guide").glob("*.md"):
+        text = page.read_text()
+        assert re.match(r"# .+\n\n```sh\n", text), f"{page.name} does not begin with a command"
+        assert not re.search(r"\b20\d\d-\d\d-\d\d\b", text), f"{page.name} has the day of a measurement"

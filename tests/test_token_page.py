@@ -1,4 +1,4 @@
-"""docs/token.md and its picture say what the engine does: shapes, which stages act when, and what trains."""
+"""docs/plugins/token.md and its picture say what the engine does: shapes, which stages act when, and what trains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from aaclip_kit.training.phase import Phase
 from .build import plan_for
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "token.md"
+PAGE = ROOT / "docs" / "plugins" / "token.md"
 PICTURE = ROOT / "docs" / "images" / "token.svg"
 CLASSES = {"canvas": "canvas", "carpet": "carpet", "ceramic_tile": "ceramic tile", "leather": "leather"}
 BOTH: set[TowerName] = {"text", "vision"}

@@ -10,13 +10,13 @@ import pytest
 
 from .fresh import Fresh
 
-PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
-BLOCK = re.compile(r"^```(?P<kind>\w+)(?: (?P<words>[^\n]*))?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = Path(__file__).parents[1] / "docs" / "plugins" / "tutorial.md"
+BLOCK = re.compile(r"^```(?P<kind>\w+)(?: title=\"(?P<words>.*?)\")?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 MEANT_FOR_READERS = {"toml"}
 
 
 def blocks() -> Iterator[tuple[str, list[str], str]]:
-    """Language, words after it, and text of each block."""
+    """Language, words of the title, and text of each block."""
     for match in BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
         yield match["kind"], (match["words"] or "").split(), match["body"]
 

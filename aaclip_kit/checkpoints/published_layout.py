@@ -1,4 +1,4 @@
-"""Published checkpoints: which of their tensors is which of ours (docs/checkpoints.md)."""
+"""Published checkpoints: which of their tensors is which of ours (docs/guide/checkpoints.md)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -57,4 +57,5 @@ def show_comparison(comparison: "Comparison") -> None:
             console.print(line, markup=False)
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False)
-    console.print("The rule of the verdicts is in docs/comparing.md, and in what --json and --out write.", markup=False)
+    told = "The rule of the verdicts is in docs/guide/comparing.md, and in what --json and --out write."
+    console.print(told, markup=False)

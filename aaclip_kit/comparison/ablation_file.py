@@ -62,7 +62,7 @@ def read_study(path: Path) -> StudyFile:
     """Read an ablation file. Raises `UserErrors` with every fault of its own tables."""
     tables = read_toml(path)
     if "backbone" in tables and "variants" not in tables:
-        fix = "run it with `aakit run`; docs/comparing.md shows an ablation file"
+        fix = "run it with `aakit run`; docs/guide/comparing.md shows an ablation file"
         raise UserError("is an experiment file, not an ablation file", where=str(path), fix=fix)
     try:
         file = StudyFile.model_validate(tables)

@@ -22,7 +22,7 @@ ACTS_ON_RESULTS: Final = (
     "calibration.fpr", "data.test", "training.adapter_gradient_floor", "switches.evaluation_attention",
     "switches.one_label_auroc", "switches.quoted_loop", "switches.score_normalisation",
 )  # fmt: skip
-"""Tables and keys that training does not depend on (docs/published-vs-corrected.md).
+"""Tables and keys that training does not depend on (docs/guide/published-vs-corrected.md).
 
 `calibration.held_out` and the roles beside train and test decide which images are kept out of training.
 """

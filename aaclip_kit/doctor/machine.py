@@ -10,7 +10,10 @@ import psutil
 from .finding import GB, Finding
 
 LITTLE: Final = 2 * GB
-"""Free memory that leaves a run of the embedded model, whose peak is 1.2 GB (docs/results.md), little to spare."""
+"""Free memory that leaves little to spare to a run of the embedded model, whose peak is 1.2 GB.
+
+Measured in docs/notebook/results.md.
+"""
 
 _MEASURING: Final = 0.3
 """Seconds that the rate of matrix products is measured for."""

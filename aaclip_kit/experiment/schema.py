@@ -130,7 +130,7 @@ class AugmentationTable(Options):
 
 
 class CacheTable(Options):
-    """Where frozen features are kept so that they are made once; results do not depend on it (docs/cache.md)."""
+    """Where frozen features are kept so that they are made once; results do not depend on it (docs/guide/cache.md)."""
 
     features: Literal["off", "memory", "disk"] = Field(
         "memory", description="not kept, kept in memory until the run ends, or in a folder that later runs share"
@@ -144,7 +144,7 @@ class CacheTable(Options):
 
 
 class ComputeTable(Options):
-    """How the work is done; results differ by rounding only (docs/performance.md)."""
+    """How the work is done; results differ by rounding only (docs/guide/performance.md)."""
 
     fused_residual: Literal["off", "on"] = Field(
         "off",

@@ -20,7 +20,7 @@ def norm_matched_residual(
     keep: float = 1.0,
     eps: float = 1e-6,
 ) -> Float[Tensor, "*items D"]:
-    """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, norms over channels (method: 3, 4)."""
+    """`keep * tokens + scale * update * |tokens| / (|update| + eps)`, norms over channels (method: sections 3, 4)."""
     return norm_matched(tokens, update, scale, keep, eps)
 
 

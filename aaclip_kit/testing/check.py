@@ -42,7 +42,7 @@ class Check:
     @property
     def page(self) -> str:
         """The page of the contract, a path in the toolkit's repository."""
-        return f"docs/kinds/{self.kind}.md"
+        return f"docs/plugins/kinds/{self.kind}.md"
 
     @property
     def label(self) -> str:

@@ -1,6 +1,6 @@
 """A small CLIP of our own in open_clip's format, so that a first run needs no download.
 
-It has seen procedurally drawn surfaces only and is no OpenAI model; `docs/embedded-model.md` describes it.
+It has seen procedurally drawn surfaces only and is no OpenAI model; `docs/guide/embedded-model.md` describes it.
 """
 
 from __future__ import annotations

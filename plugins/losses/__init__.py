@@ -1,4 +1,4 @@
-"""The losses of the method, section 6. The engine weights and adds them."""
+"""The losses (method: section 6). The engine weights and adds them."""
 
 from __future__ import annotations
 

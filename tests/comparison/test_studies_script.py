@@ -55,6 +55,6 @@ def test_only_the_text_between_the_markers_changes(studies: ModuleType) -> None:
 
 def test_every_page_has_its_markers_and_every_baseline_is_a_variant(studies: ModuleType) -> None:
     for study, page in studies.PAGES.items():
-        studies.between_markers((ROOT / "docs" / page).read_text(), study, "")
+        studies.between_markers((ROOT / "docs" / "notebook" / page).read_text(), study, "")
         variants = read_study(ROOT / studies.FILES[study]).variants
         assert set(studies.BASELINES[study]) <= variants.keys()

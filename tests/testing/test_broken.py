@@ -50,7 +50,7 @@ def test_the_check_that_is_meant_for_it_catches_it(
     words = broken.check.name.replace("-", " ")
     assert head == f"{kind} '{name}' breaks its contract: {expected} {words}"
     assert found.startswith("  found: ") and len(found) > len("  found: ")
-    assert contract == f"  contract: {broken.check.promise} (docs/kinds/{kind}.md, {expected})"
+    assert contract == f"  contract: {broken.check.promise} (docs/plugins/kinds/{kind}.md, {expected})"
     assert mend == f"  mend: {broken.check.mend}"
 
 

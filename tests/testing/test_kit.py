@@ -111,7 +111,7 @@ def test_an_exception_of_the_component_is_chained_and_told_in_one_line() -> None
     assert str(broken.value).splitlines() == [
         "loss 'dice' breaks its contract: L0 never divides",
         "  found: ZeroDivisionError was raised: by zero",
-        "  contract: It divides by nothing. (docs/kinds/loss.md, L0)",
+        "  contract: It divides by nothing. (docs/plugins/kinds/loss.md, L0)",
         "  mend: do not divide",
     ]
 

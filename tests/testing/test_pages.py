@@ -14,7 +14,7 @@ from aaclip_kit.testing.tiny import draw_class
 
 from .walk import first_broken
 
-PAGES = Path(__file__).parents[2] / "docs" / "kinds"
+PAGES = Path(__file__).parents[2] / "docs" / "plugins" / "kinds"
 NAMES: dict[Kind, str] = {
     "attention-stage": "my_stage",
     "backbone": "toy",
