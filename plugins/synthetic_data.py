@@ -14,6 +14,8 @@ from pydantic import Field
 
 from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl
 
+from .folder import LAYOUTS, read_classes, unknown_classes
+
 CACHE_VARIABLE = "AAKIT_CACHE"
 _SEEDS_PER_SEED = 100_000
 
@@ -42,8 +44,6 @@ def read_synthetic(options: SyntheticOptions) -> DataSet:
 
     Raises `UserError` for an unknown class or a cache that cannot be written.
     """
-    from .layouts import LAYOUTS, read_classes
-
     surfaces = _surfaces(options)
     folder = cache_folder(options) / _key(options, surfaces)
     if not folder.is_dir():
@@ -67,7 +67,6 @@ def cache_folder(options: SyntheticOptions) -> Path:
 
 def _surfaces(options: SyntheticOptions) -> tuple[str, ...]:
     from . import synthetic
-    from .layouts import unknown_classes
 
     split = {
         "train": synthetic.TRAIN_SURFACES,

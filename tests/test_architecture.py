@@ -21,9 +21,8 @@ SHARED = {
     "synthetic": None,
     "synthetic.fields": {"Generator"},
     "synthetic.difficulty": {"auroc", "sample"},
-    "layouts": None,
-    "manifest_rows": None,
-    "folder": {"ClassOptions"},
+    "folder": {"ClassOptions", "LAYOUTS", "read_classes", "unknown_classes"},
+    "manifest": {"read_rows"},
     "embedded": {"CONFIG", "WEIGHTS"},
 }
 """What built-in plugins may take from one another: every public name (None), or those named."""

@@ -1,4 +1,4 @@
-"""The component under test: found as an experiment finds it, with the options that its author gives."""
+"""The component under test, found as an experiment finds it, and the check of its options that every kind shares."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from ..experiment.faults import explain
 from ..plugin_host.discovery import discover
 from ..plugin_host.plugin_files import with_plugin_files
 from ..plugin_host.registry import Component, Kind, Registry
+from .check import Found
+
+UNKNOWN = "no_such_option"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,18 @@ class Subject:
     def build(self, *arguments: Any, **changes: Any) -> Any:
         """What the factory makes of the options (some changed) and the other arguments that the kind has."""
         return self.component.build(self.options(**changes), *arguments)
+
+    def make(self, kind: type[Any], *arguments: Any, **changes: Any) -> Any:
+        """Build as `build` does. Raises `Found` where the factory gives something other than a `kind`."""
+        made = self.build(*arguments, **changes)
+        if not isinstance(made, kind):
+            raise Found(f"the factory gave {type(made).__name__}, which is no {kind.__name__}")
+        return made
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The table of an experiment file that chooses it."""
+        return {**self.table, "use": self.name}
 
 
 def find_subject(kind: Kind, name: str, options: Mapping[str, Any] | None, plugin_file: Path | None) -> Subject:
@@ -79,3 +94,20 @@ def _allowed(model: type[Options], table: dict[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def options_explain_themselves(subject: Subject) -> None:
+    """Docstring, a description for each field, unknown keys refused; `tower` and `after` for a stage."""
+    model = subject.component.options
+    if subject.component.kind == "attention-stage" and not issubclass(model, StageOptions):
+        raise Found(f"{model.__name__} is no subclass of StageOptions: it has no `tower` and no `after`")
+    if model.__doc__ is None or model.__doc__ == Options.__doc__ or not model.__doc__.strip():
+        raise Found(f"{model.__name__} has no docstring, whose first line `aakit list-plugins` prints")
+    if bare := [name for name, field in model.model_fields.items() if not field.description]:
+        raise Found(f"{model.__name__} has no description for {', '.join(bare)}")
+    try:
+        subject.options(**{UNKNOWN: 1})
+    except ValidationError as error:
+        if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
+            return
+    raise Found(f"{model.__name__} accepts the key '{UNKNOWN}', which it does not have")

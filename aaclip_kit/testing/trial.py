@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ from ..run.assemble import Run, assemble
 from ..run.loop import execute
 from ..run.state import Metrics
 from ..training.step import Step
+from .check import Found
 from .subject import Subject
 from .tiny import tiny_experiment
 
@@ -62,7 +64,8 @@ class _Unwatched:
 def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Iterator[Trial]:
     """Run the tiny experiment with these tables, and load its last checkpoint under another seed.
 
-    `lead` may put another scheduler in the place of the experiment's.
+    `lead` may put another scheduler in the place of the experiment's. Raises `Found` where the run leaves trained
+    tensors that are not finite.
     """
     with TemporaryDirectory(prefix="aakit-") as name:
         folder = Path(name)
@@ -78,7 +81,10 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         other = assemble(load(file, subject.registry, ["seed=77"])).model
         last = made.checkpoint_path(len(metrics["loops"]), ".safetensors")
         load_into(other, last)
-        yield Trial(run, metrics, before, trained_state(run.model), backbone, other)
+        trial = Trial(run, metrics, before, trained_state(run.model), backbone, other)
+        if bad := [name for name, change in trial.changes.items() if isnan(change)]:
+            raise Found(f"after the run these are not finite: {', '.join(bad)}")
+        yield trial
 
 
 @torch.no_grad()

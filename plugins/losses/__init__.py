@@ -34,8 +34,8 @@ class ImageCrossEntropyOptions(Options):
 @hookimpl
 def register_losses(register: Register) -> None:
     """Offer `segmentation`, `focal`, `dice`, `orthogonality` and `image_cross_entropy`."""
-    register("segmentation", f"{__name__}.segmentation:Segmentation", SegmentationOptions)
-    register("focal", f"{__name__}.segmentation:Focal", FocalOptions)
-    register("dice", f"{__name__}.segmentation:Dice", DiceOptions)
-    register("orthogonality", f"{__name__}.features:Orthogonality", OrthogonalityOptions)
-    register("image_cross_entropy", f"{__name__}.features:ImageCrossEntropy", ImageCrossEntropyOptions)
+    register("segmentation", f"{__name__}.terms:Segmentation", SegmentationOptions)
+    register("focal", f"{__name__}.terms:Focal", FocalOptions)
+    register("dice", f"{__name__}.terms:Dice", DiceOptions)
+    register("orthogonality", f"{__name__}.terms:Orthogonality", OrthogonalityOptions)
+    register("image_cross_entropy", f"{__name__}.terms:ImageCrossEntropy", ImageCrossEntropyOptions)

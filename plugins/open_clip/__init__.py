@@ -54,7 +54,7 @@ class OpenClipOptions(Options):
 
 def weights_at_hand() -> list[str]:
     """Published weights that lie on this machine, as "MODEL TAG"; `aakit doctor` lists them."""
-    from .at_hand import tags_at_hand
+    from .source import tags_at_hand
 
     return tags_at_hand()
 

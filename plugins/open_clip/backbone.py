@@ -1,4 +1,4 @@
-"""open_clip's CLIP behind the backbone contract."""
+"""open_clip's CLIP behind the backbone contract: its towers, its blocks with V-V attention, OpenAI's activation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import open_clip
 import torch
 from jaxtyping import Float, Int
 from open_clip import CLIP, SimpleTokenizer
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from aaclip_kit import Backbone, Surgery, Tower, UserError
 
 from . import OpenClipOptions
-from .block import run_block
-from .quick_gelu import QuickGELU
-from .quiet import quiet
 from .source import Source, find_source, unsupported
-from .weights import load_weights
+from .weights import load_weights, quiet
 
 _SURGERY_SHARE = 19 / 24
 _RANDOM_SEED = 0
 _VOCABULARY = 49408
+
+SLOPE = 1.702
 
 
 class OpenClipBackbone(Backbone):
@@ -174,3 +176,69 @@ def _build(config: dict[str, Any]) -> Any:
         if type(module) is open_clip.transformer.QuickGELU:
             model.set_submodule(name, QuickGELU())
     return model
+
+
+def run_block(
+    block: ResidualAttentionBlock,
+    tokens: Float[Tensor, "items L D"],
+    *,
+    causal: bool = False,
+    surgery: Surgery = "none",
+) -> Float[Tensor, "items L D"]:
+    """Run the block; only the attention weights depend on `surgery`.
+
+    "tokens": softmax(V V^T / sqrt(d)) over the tokens of one item. "batch": the same over the items at each position,
+    as the published code computes it on a layout that it takes for batch-first (method: section 9, row 1).
+    """
+    normed = block.ln_1(tokens)
+    if surgery == "batch":
+        update = attention(block.attn, normed.transpose(0, 1), values_only=True).transpose(0, 1)
+    else:
+        update = attention(block.attn, normed, causal=causal, values_only=surgery == "tokens")
+    tokens = tokens + block.ls_1(update)
+    out: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+    return out
+
+
+def attention(
+    layer: nn.MultiheadAttention, tokens: Float[Tensor, "items L D"], *, causal: bool = False, values_only: bool = False
+) -> Float[Tensor, "items L D"]:
+    """Self-attention with the layer's weights by torch's fused kernels; `values_only` puts V in place of Q and K."""
+    weight, bias = layer.in_proj_weight, layer.in_proj_bias
+    if values_only:
+        start = 2 * layer.embed_dim
+        values = _split(linear(tokens, weight[start:], bias[start:]), layer.num_heads)
+        attended = scaled_dot_product_attention(values, values, values)
+    else:
+        query, key, value = (_split(part, layer.num_heads) for part in linear(tokens, weight, bias).chunk(3, dim=-1))
+        attended = scaled_dot_product_attention(query, key, value, is_causal=causal)
+    out: Tensor = layer.out_proj(attended.transpose(1, 2).flatten(2))
+    return out
+
+
+def _split(projected: Float[Tensor, "items L D"], heads: int) -> Float[Tensor, "items heads L head_width"]:
+    items, length, _ = projected.shape
+    return projected.reshape(items, length, heads, -1).transpose(1, 2)
+
+
+class QuickGELU(nn.Module):
+    """`silu(1.702 x) / 1.702`, which keeps its input alone for the backward pass."""
+
+    def forward(self, x: Float[Tensor, "*items D"]) -> Float[Tensor, "*items D"]:
+        """Apply it to every number."""
+        out: Tensor = _QuickGELU.apply(x)
+        return out
+
+
+class _QuickGELU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return silu(x * SLOPE, inplace=True).div_(SLOPE)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        found: Tensor = torch.ops.aten.silu_backward(gradient, x * SLOPE)
+        return found

@@ -14,7 +14,7 @@ from aaclip_kit import UserError
 
 from .. import embedded
 from . import OpenClipOptions, is_path
-from .download import weights_of_tag
+from .weights import cached, weights_of_tag
 
 CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -27,6 +27,9 @@ _TEXT_KEYS = {
     *("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "ls_init_value"),
     *("norm_kwargs", "act_kwargs", "proj_bias"),
 }
+
+_FETCHED = Path("~/.cache/clip")
+"""Where open_clip keeps what it fetches from elsewhere than the hub."""
 
 
 @dataclass(frozen=True)
@@ -149,3 +152,20 @@ def _unknown_weights(model: str, pretrained: str) -> UserError:
     near = get_close_matches(pretrained.lower().replace("-", "_"), tags, n=1)
     hint = f'did you mean "{near[0]}"? ' if near else ""
     return UserError(f'{model} has no weights "{pretrained}"', where=where, fix=f"{hint}choose one of: {known}")
+
+
+def tags_at_hand() -> list[str]:
+    """ "MODEL TAG" of each model that the backbone can be and whose weights are here."""
+    return [
+        f"{model} {tag}"
+        for model, tag in open_clip.list_pretrained()
+        if not unsupported(open_clip.get_model_config(model) or {})
+        and _is_there(open_clip.get_pretrained_cfg(model, tag))
+    ]
+
+
+def _is_there(config: dict[str, Any]) -> bool:
+    if config.get("hf_hub"):
+        return cached(config) is not None
+    name = str(config.get("url", "")).rpartition("/")[2]
+    return bool(name) and (_FETCHED.expanduser() / name).is_file()

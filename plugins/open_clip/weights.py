@@ -1,22 +1,32 @@
-"""Reading a weights file and checking that it fits, before anything is copied."""
+"""Pretrained weights: where a tag's file lies or comes from, whether it fits the model, and putting it in quietly."""
 
 from __future__ import annotations
 
+import logging
+import socket
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import huggingface_hub
+import open_clip
 import torch
 from open_clip.model import resize_pos_embed
 from torch import Tensor, nn
 
 from aaclip_kit import UserError, read_weights
 
-from .quiet import quiet
-
 _UNUSED = {"logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size"}
 """Entries of CLIP checkpoints that no walk through the towers needs."""
 
 _POSITIONS = "visual.positional_embedding"
 _SHOWN = 4
+
+_HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def clip_weights(file: Path) -> dict[str, Tensor]:
@@ -78,3 +88,66 @@ def _misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         if key in given and given[key] != wanted[key]
     ]
     return shapes + missing + unknown
+
+
+def weights_of_tag(model: str, tag: str, config: dict[str, Any]) -> Path:
+    """The weights file of a pretrained tag's `config`. Raises `UserError` that says which file to put where."""
+    there = cached(config)
+    if there is not None:
+        return there
+    # Anything may go wrong between here and a distant server; the user needs one thing, where to get the file.
+    try:
+        if config.get("hf_hub"):
+            _check_hub_name()
+        with quiet():
+            return Path(open_clip.download_pretrained(config))
+    except Exception as error:
+        raise UserError(
+            f'the weights "{tag}" of {model} are neither on this machine nor could they be fetched ({error})',
+            where="backbone.pretrained",
+            fix=f"on a machine with a network fetch {_origin(config)}, put the file anywhere on this machine "
+            'and set backbone.pretrained to its path; or set it to "none" for random weights',
+        ) from error
+
+
+def cached(config: dict[str, Any]) -> Path | None:
+    """The weights file of a tag's `config` in the hub's cache; None where it was not fetched."""
+    repository, names = _hub_files(config)
+    for name in names if repository else ():
+        found = huggingface_hub.try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _hub_files(config: dict[str, Any]) -> tuple[str, list[str]]:
+    repository, _, name = str(config.get("hf_hub", "")).rpartition("/")
+    return repository, [name] if name else list(_HUB_NAMES)
+
+
+def _check_hub_name() -> None:
+    """Raise OSError where the hub's name cannot be resolved: the hub's own client would try on for most of a minute."""
+    host = urlsplit(huggingface_hub.constants.ENDPOINT).hostname
+    if host and not urllib.request.getproxies():
+        socket.getaddrinfo(host, 443)
+
+
+def _origin(config: dict[str, Any]) -> str:
+    repository, names = _hub_files(config)
+    return f"{names[0]} of {repository}" if repository else str(config.get("url"))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings and log records below errors, and undo the root handler that open_clip's first record installs."""
+    root = logging.getLogger()
+    handlers, disabled = list(root.handlers), root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)

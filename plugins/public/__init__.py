@@ -12,6 +12,9 @@ from pydantic import Field, create_model
 
 from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl
 
+from ..folder import LAYOUTS, read_classes, unknown_classes
+from ..manifest import read_rows
+
 FACTS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("facts.toml").read_text(encoding="utf-8"))
 """Title, domain, layout, and classes with their real names, of each data set by name."""
 
@@ -37,8 +40,6 @@ def read_public(name: str, options: PublicOptions) -> DataSet:
     Raises `UserErrors` for a root that is not there, a class that is unknown, missing or empty, and a manifest that
     cannot be read or names other classes.
     """
-    from ..layouts import unknown_classes
-
     facts, root = FACTS[name], options.root.expanduser()
     known = list(facts["classes"])
     if unknown := unknown_classes([*(options.classes or ()), *options.real_names], known, f"classes of {name}"):
@@ -52,8 +53,6 @@ def read_public(name: str, options: PublicOptions) -> DataSet:
 
 
 def _from_folders(name: str, options: PublicOptions, root: Path, real_names: dict[str, str]) -> DataSet:
-    from ..layouts import LAYOUTS, read_classes
-
     layout = LAYOUTS[FACTS[name]["layout"]]
     chosen = [class_name for class_name in real_names if options.classes is None or class_name in options.classes]
     folders = {class_name: root / class_name if layout.class_folders else root for class_name in chosen}
@@ -64,9 +63,6 @@ def _from_folders(name: str, options: PublicOptions, root: Path, real_names: dic
 
 
 def _from_manifest(name: str, options: PublicOptions, root: Path, real_names: dict[str, str]) -> DataSet:
-    from ..layouts import unknown_classes
-    from ..manifest_rows import read_rows
-
     assert options.manifest
     file = options.manifest.expanduser()
     data = read_rows(file, root, options.classes, {}, FACTS[name]["domain"], name)

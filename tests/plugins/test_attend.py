@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aaclip_kit_plugins.attention.attend import attend
+from aaclip_kit_plugins.attention.cross_attention import attend
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 

@@ -7,7 +7,7 @@ from typing import Any
 import huggingface_hub
 import open_clip
 import pytest
-from aaclip_kit_plugins.open_clip.download import weights_of_tag
+from aaclip_kit_plugins.open_clip.weights import weights_of_tag
 
 from aaclip_kit import UserError
 

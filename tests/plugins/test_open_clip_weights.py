@@ -12,7 +12,7 @@ import pytest
 import torch
 from aaclip_kit_plugins.open_clip import OpenClipOptions
 from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
-from aaclip_kit_plugins.open_clip.quiet import quiet
+from aaclip_kit_plugins.open_clip.weights import quiet
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aaclip_kit_plugins.layouts import LAYOUTS
+from aaclip_kit_plugins.folder import LAYOUTS
 from aaclip_kit_plugins.public import FACTS, register_data_sets
 
 from aaclip_kit import DataSet, UserError, UserErrors

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch
-from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone, OpenClipOptions
-from aaclip_kit_plugins.open_clip.quick_gelu import QuickGELU
+from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone, OpenClipOptions, QuickGELU
 from open_clip.transformer import QuickGELU as Theirs
 from torch import Tensor
 

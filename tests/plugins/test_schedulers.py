@@ -127,7 +127,7 @@ def test_options_out_of_range_are_refused(name: str, bad: dict[str, Any]) -> Non
 
 def test_planning_needs_no_torch() -> None:
     program = (
-        "import sys; from aaclip_kit_plugins.schedulers.feedback import FeedbackOptions, FeedbackScheduler; "
+        "import sys; from aaclip_kit_plugins.schedulers import FeedbackOptions, FeedbackScheduler; "
         "FeedbackScheduler(FeedbackOptions()).next_loop(()); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -15,8 +15,7 @@ from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.run import assemble
-from aaclip_kit.testing import Broken, Check, checks_of, conformance, tiny_experiment
-from aaclip_kit.testing.scheduler import plans
+from aaclip_kit.testing import Broken, Check, checks_of, conformance, scheduler, tiny_experiment
 from aaclip_kit.testing.subject import Subject, find_subject
 
 from .broken import losses, stages
@@ -129,7 +128,7 @@ def test_a_refusal_is_told_in_its_own_words() -> None:
 
 
 def test_the_bound_on_loops_is_the_engines() -> None:
-    assert plans.MOST_LOOPS == assemble.MOST_LOOPS
+    assert scheduler.MOST_LOOPS == assemble.MOST_LOOPS
 
 
 def test_the_tiny_experiment_takes_other_tables(tmp_path: Path) -> None:

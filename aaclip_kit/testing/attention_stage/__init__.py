@@ -1,154 +1,178 @@
-"""The contract of an attention stage. What needs torch is in the modules that the checks name."""
+"""The checks of an attention stage, and what they share: the sites that it is tried at, stages built there, inputs."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import Any, cast, get_args
 
-from ..check import Check
-from ..options import options_check
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from ...contracts.errors import UserError
+from ...contracts.options import TOWERS, StageOptions, TowerName
+from ...contracts.stage import AttentionStage, Context, ContextKind, StageSetting
+from ..check import Found, NotApplicable
+from ..subject import Subject
+
+WIDTHS = ((64, 96, 32), (96, 64, 128), (32, 128, 160))
+"""Text, vision and joint width, all different: multiples of 32, so that usual numbers of heads divide them."""
 
 
-def _check(id: str, name: str, promise: str, mend: str, function: str) -> Check:
-    return Check("attention-stage", id, name, promise, mend, f"{__name__}.{function}")
+@dataclass(frozen=True)
+class Given:
+    """What a forward call gets."""
+
+    tokens: Tensor
+    context: Context | None
+
+    def to(self, device: str) -> Given:
+        """The same on a device."""
+        if self.context is None:
+            return Given(self.tokens.to(device), None)
+        mask = None if self.context.mask is None else self.context.mask.to(device)
+        return Given(self.tokens.to(device), Context(self.context.tokens.to(device), mask))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Name each tensor by what it is."""
+        context = {} if self.context is None else {"context": self.context.tokens}
+        mask = {} if self.context is None or self.context.mask is None else {"mask": self.context.mask}
+        return {"tokens": self.tokens, **context, **mask}
+
+    @property
+    def seen(self) -> Context:
+        """The context, of a stage that has one."""
+        assert self.context is not None
+        return self.context
+
+    def with_context(self, tokens: Tensor | None = None, mask: Tensor | None = None) -> Given:
+        """Another context in its place: the tokens or the mask changed."""
+        seen = self.seen
+        changed = Context(seen.tokens if tokens is None else tokens, seen.mask if mask is None else mask)
+        return replace(self, context=changed)
 
 
-CHECKS: Final = (
-    options_check("attention-stage", "S1"),
-    _check(
-        "S2",
-        "builds-at-any-width",
-        "The factory makes an AttentionStage for whatever widths its StageSetting tells it, with a context_kind of "
-        "'none', 'image' or 'text' ('text' in the vision tower only).",
-        "take every width from the setting (width, image_context_width, text_context_width) and write none down; give "
-        "the check options that fit widths of 32 times 1 to 5, such as heads = 4",
-        "shapes:builds_at_any_width",
-    ),
-    _check(
-        "S3",
-        "keeps-the-shape",
-        "forward(tokens, context) returns finite tokens in the shape that it got, for any number of items, tokens and "
-        "context tokens, with and without a mask.",
-        "read sizes from the arguments; where items share context rows use context.expanded(len(tokens)), and allow "
-        "for a mask of None",
-        "shapes:keeps_the_shape",
-    ),
-    _check(
-        "S4",
-        "changes-nothing-in-place",
-        "Tokens, context and mask belong to the engine and are not written to.",
-        "make new tensors: no method whose name ends in '_' and no assignment to an index of an argument",
-        "shapes:changes_nothing_in_place",
-    ),
-    _check(
-        "S5",
-        "gradient-reaches-the-tokens",
-        "A gradient reaches the tokens of every item from the first step on, so that stages and blocks before this one "
-        "learn.",
-        "pass the tokens on in a residual sum; do not detach them and do not use no_grad",
-        "gradients:gradient_reaches_the_tokens",
-    ),
-    _check(
-        "S6",
-        "every-parameter-learns",
-        "A finite gradient reaches every parameter within the first few optimiser steps.",
-        "use every parameter in forward, or do not make it; initialise no two factors of a product to zero at once",
-        "gradients:every_parameter_learns",
-    ),
-    _check(
-        "S7",
-        "seed-decides",
-        "The same torch seed gives the same weights and, in training, the same result.",
-        "draw every random number with torch's own generator, and keep no state between calls",
-        "repeatability:seed_decides",
-    ),
-    _check(
-        "S8",
-        "dropout-in-training-only",
-        "In evaluation the result depends on no random number.",
-        "use nn.Dropout modules, or give `training=self.training` and `dropout_p=0.0` outside training",
-        "repeatability:dropout_in_training_only",
-    ),
-    _check(
-        "S9",
-        "rows-serve-items-in-a-row",
-        "A context row serves items / rows items in a row, or where the stage reads_row_of, those that row_of names: "
-        "sharing it gives what a copy for each item gives.",
-        "use context.expanded(len(tokens)), or reshape [items, L, D] to [rows, items / rows * L, D]; leave "
-        "reads_row_of as it is unless forward goes by row_of",
-        "context:rows_serve_items_in_a_row",
-    ),
-    _check(
-        "S10",
-        "items-are-independent",
-        "An item's result depends on its own tokens and its own context row only.",
-        "do not mix along the first dimension: attend within an item, and normalise over channels",
-        "independence:items_are_independent",
-    ),
-    _check(
-        "S11",
-        "gradients-stay-within-an-item",
-        "In training too, an item's result depends on its own tokens and its own context row only.",
-        "use layer norm in place of batch norm, and no statistic of the batch",
-        "independence:gradients_stay_within_an_item",
-    ),
-    _check(
-        "S12",
-        "mask-is-obeyed",
-        "Context tokens whose mask is false have no effect, and a mask that is true everywhere is the same as None.",
-        "give masked tokens the weight 0: pass the mask to the attention, or fill scores with -inf where it is false",
-        "context:mask_is_obeyed",
-    ),
-    _check(
-        "S13",
-        "parameters-are-all-that-is-learnt",
-        "What training or chance sets is in parameters, which are all that a checkpoint holds.",
-        "make it an nn.Parameter, hold modules in ModuleList or ModuleDict, and keep no running statistic",
-        "repeatability:parameters_are_all_that_is_learnt",
-    ),
-    _check(
-        "S14",
-        "bf16-is-near",
-        "Under bf16 autocast, tokens in float32 and a context in bfloat16 give a finite result within 5 % of that in "
-        "float32.",
-        "cast to a common type where tensors meet outside a matrix product (update.to(tokens.dtype))",
-        "precision:bf16_is_near",
-    ),
-    _check(
-        "S15",
-        "stays-on-the-device",
-        "Every tensor is made on the device of the tokens.",
-        "pass device=tokens.device to torch.arange, zeros, tensor and the like, or register the tensor as a buffer",
-        "device:stays_on_the_device",
-    ),
-    _check(
-        "S16",
-        "scale-0-is-identity",
-        "Where the options have a `scale`, 0 leaves the tokens as they are.",
-        "multiply the whole update by the scale, and keep the tokens' own share at 1",
-        "shapes:scale_0_is_identity",
-    ),
-    _check(
-        "S17",
-        "attention-weights-are-weights",
-        "attention_weights, where offered, gives [items, heads, L, M], not negative, summing to 1 over M, 0 where the "
-        "mask is false, without dropout, and leaves forward as it is.",
-        "take the softmax over the context tokens after masking, before any dropout, from expanded context rows",
-        "looks:attention_weights_are_weights",
-    ),
-    _check(
-        "S18",
-        "trains-in-a-run",
-        "In a run its parameters change and stay finite, and the checkpoint that the run writes gives the same results "
-        "when it is loaded.",
-        "see the error; `aakit --debug run` on an experiment with this stage shows the whole traceback",
-        "training:trains_in_a_run",
-    ),
-    _check(
-        "S19",
-        "text-tokens-look-at-no-later-ones",
-        "In the text tower, what stands after a token has no effect on it: prompts are cut after the last end-of-text "
-        "of their batch.",
-        "mix tokens of the text tower causally, or not at all; or allow the stage in the vision tower only",
-        "independence:text_tokens_look_at_no_later_ones",
-    ),
-)
+def settings(subject: Subject, widths: tuple[int, int, int] = WIDTHS[0]) -> list[StageSetting]:
+    """The site that the options name, and the same in the other tower where the stage can sit there too."""
+    own = cast(StageOptions, subject.options()).tower
+    other = next(tower for tower in TOWERS if tower != own)
+    found = [setting_of(own, widths)]
+    return [*found, setting_of(other, widths)] if _fits(subject, other) else found
+
+
+def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> StageSetting:
+    """A site after block 0 of a tower of these widths."""
+    text, vision, embedding = widths
+    return StageSetting(tower, 0, text if tower == "text" else vision, text, vision, embedding, text)
+
+
+def _fits(subject: Subject, tower: TowerName) -> bool:
+    try:
+        stage = build(subject, setting_of(tower))
+    except ValidationError:
+        return False
+    except UserError as refusal:
+        # The plugin's own refusal has no cause; an exception of its factory is one.
+        if refusal.__cause__ is None:
+            return False
+        raise
+    return not (tower == "text" and stage.context_kind == "text")
+
+
+def build(subject: Subject, setting: StageSetting, seed: int = 0, **changes: Any) -> AttentionStage:
+    """The stage as the factory makes it under a seed, for `setting`."""
+    torch.manual_seed(seed)
+    stage: AttentionStage = subject.make(AttentionStage, setting, tower=setting.tower, **changes)
+    if stage.context_kind not in get_args(ContextKind):
+        raise Found(f"its context_kind is {stage.context_kind!r}")
+    return stage
+
+
+def stirred(subject: Subject, setting: StageSetting, **changes: Any) -> AttentionStage:
+    """The stage in evaluation mode with a little noise on every weight: what begins at zero would hide its faults."""
+    stage = build(subject, setting, **changes).eval()
+    stir(stage)
+    return stage
+
+
+def stir(module: nn.Module, seed: int = 1) -> None:
+    """Add noise to every parameter."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+
+
+def inputs(
+    stage: AttentionStage,
+    setting: StageSetting,
+    *,
+    items: int = 4,
+    rows: int = 2,
+    length: int = 7,
+    context_length: int = 5,
+    masked: bool = True,
+    seed: int = 2,
+) -> Given:
+    """Random tokens `[items, L, D]`, and the context of the stage's kind with `rows` rows of M tokens.
+
+    The mask hides one token of each row at least, another in each row, and never the first.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(items, length, setting.width, generator=generator)
+    if stage.context_kind == "none":
+        return Given(tokens, None)
+    width = setting.image_context_width if stage.context_kind == "image" else setting.text_context_width
+    seen = torch.randn(rows, context_length, width, generator=generator)
+    if not masked:
+        return Given(tokens, Context(seen))
+    mask = torch.rand(rows, context_length, generator=generator) < 0.7
+    mask[:, 0] = True
+    if context_length > 1:
+        mask[torch.arange(rows), 1 + torch.arange(rows) % (context_length - 1)] = False
+    return Given(tokens, Context(seen, mask))
+
+
+def stirred_with_inputs(subject: Subject, **changes: Any) -> Iterator[tuple[AttentionStage, Given]]:
+    """Give the stirred stage and its usual inputs, at each site of `settings`."""
+    for setting in settings(subject):
+        stage = stirred(subject, setting, **changes)
+        yield stage, inputs(stage, setting)
+
+
+def result(stage: AttentionStage, given: Given) -> Tensor:
+    """What forward returns, without gradients."""
+    with torch.no_grad():
+        changed: Tensor = stage(given.tokens, given.context)
+    return changed
+
+
+def direction(like: Tensor, seed: int = 3) -> Tensor:
+    """A random tensor of the same shape, by which a result is multiplied to make a number of it."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def beyond(one: Tensor, other: Tensor, *, tolerance: float) -> float:
+    """The largest difference, infinite where a value is not finite; 0 where it is within the tolerance.
+
+    The tolerance is absolute for values up to 1, and relative to the largest where it is above.
+    """
+    difference = float((one.float() - other.float()).abs().max())
+    if not isfinite(difference):
+        return inf
+    return difference if difference > tolerance * max(1.0, float(other.abs().max())) else 0.0
+
+
+def must_agree(one: Tensor, other: Tensor, said: str, *, tolerance: float) -> None:
+    """Raise `Found` where two results are farther apart than `beyond` allows."""
+    if difference := beyond(one, other, tolerance=tolerance):
+        raise Found(f"{said} by {difference:.2g}")
+
+
+def needs_context(subject: Subject) -> None:
+    """Skip where the stage has no context."""
+    if build(subject, settings(subject)[0]).context_kind == "none":
+        raise NotApplicable("the stage has no context")

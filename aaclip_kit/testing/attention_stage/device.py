@@ -1,23 +1,27 @@
-"""Tensors stay on the device of the tokens: on torch's meta device everywhere, and on CUDA where there is one."""
+"""Devices and half precision. Without CUDA, torch's meta device tells whether tensors stay with the tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ...contracts.stage import StageSetting
+from ...contracts.stage import Context, StageSetting
 from ..check import Found, NotApplicable
 from ..subject import Subject
-from .given import beyond, inputs, result, settings, stirred
+from . import inputs, must_agree, result, settings, stirred
 
 READS_VALUES = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique")
 MOVES = ("_to_copy", "copy_")
 CUDA_TOLERANCE = 1e-3
+HALF_TOLERANCE = 0.05
+"""Bfloat16 keeps 8 bits: one rounding is 0.4 %, and a stage has several."""
 
 
 def stays_on_the_device(subject: Subject) -> None:
@@ -47,8 +51,7 @@ def _on_cuda(subject: Subject, setting: StageSetting) -> None:
     there = result(stage.to("cuda"), given.to("cuda"))
     if there.device.type != "cuda":
         raise Found(f"tokens on a CUDA device came back on the {there.device.type}")
-    if difference := beyond(there.cpu(), expected, tolerance=CUDA_TOLERANCE):
-        raise Found(f"on a CUDA device the result differs by {difference:.2g}")
+    must_agree(there.cpu(), expected, "on a CUDA device the result differs", tolerance=CUDA_TOLERANCE)
 
 
 class _Watch(TorchDispatchMode):
@@ -70,3 +73,25 @@ class _Watch(TorchDispatchMode):
             raise Found(f"a tensor made on the CPU meets the tokens, which are on another device, in aten.{name}")
         run: Callable[..., Any] = func
         return run(*args, **(kwargs or {}))
+
+
+def bf16_is_near(subject: Subject) -> None:
+    """Compare autocast with float32; the context has been made under autocast, the tokens' stream is in float32."""
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for setting in settings(subject):
+            _compare(subject, setting, device)
+
+
+def _compare(subject: Subject, setting: StageSetting, device: str) -> None:
+    stage = stirred(subject, setting).to(device)
+    given = inputs(stage, setting).to(device)
+    exact, half = result(stage, given), given
+    if given.context is not None:
+        half = replace(given, context=Context(given.seen.tokens.bfloat16(), given.seen.mask))
+    with torch.autocast(device, dtype=torch.bfloat16):
+        rough = result(stage, half)
+    if not rough.isfinite().all():
+        raise Found("the result under bf16 autocast is not finite")
+    error = float(vector_norm(rough.float() - exact) / vector_norm(exact))
+    if error > HALF_TOLERANCE:
+        raise Found(f"under bf16 autocast the result is off by {100 * error:.1f} % of its norm")

@@ -1,6 +1,8 @@
-"""Items do not see one another: by value in evaluation, by gradient in training."""
+"""Items do not see one another, but share context rows and obey the mask: by value, and by gradient in training."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from torch import Tensor
 from ...contracts.stage import Context
 from ..check import Found, NotApplicable
 from ..subject import Subject
-from .given import Given, beyond, direction, inputs, result, settings, stirred
+from . import Given, direction, inputs, must_agree, needs_context, result, settings, stirred, stirred_with_inputs
 
 NEAR = 1e-4
 """Products of other sizes add up in another order."""
@@ -27,19 +29,16 @@ def items_are_independent(subject: Subject) -> None:
         if given.context is not None:
             changes["the context rows of the other items were replaced"] = _mixed(given, others, tokens=False)
         for said, changed in changes.items():
-            if difference := beyond(result(stage, changed)[0], first, tolerance=NEAR):
-                raise Found(f"the result of item 0 changed by {difference:.2g} when {said}")
+            must_agree(result(stage, changed)[0], first, f"when {said}, the result of item 0 changed", tolerance=NEAR)
 
 
 def gradients_stay_within_an_item(subject: Subject) -> None:
     """The gradient of an item's result at another item's tokens, and at other context rows, is exactly zero."""
-    for setting in settings(subject):
-        stage = stirred(subject, setting).train()
-        given = inputs(stage, setting)
+    for stage, given in stirred_with_inputs(subject):
         sources = [given.tokens.requires_grad_()]
         if given.context is not None:
             sources.append(given.seen.tokens.requires_grad_())
-        changed = stage(given.tokens, given.context)
+        changed = stage.train()(given.tokens, given.context)
         weights = direction(changed)
         for item in range(len(changed)):
             (changed[item] * weights[item]).sum().backward(retain_graph=True)
@@ -58,8 +57,8 @@ def text_tokens_look_at_no_later_ones(subject: Subject) -> None:
     stage = stirred(subject, setting)
     given = inputs(stage, setting)
     cut = Given(given.tokens[:, :3], given.context)
-    if difference := beyond(result(stage, cut), result(stage, given)[:, :3], tolerance=NEAR):
-        raise Found(f"the first 3 tokens changed by {difference:.2g} when the 4 tokens after them were cut off")
+    said = "when the 4 tokens after them were cut off, the first 3 tokens changed"
+    must_agree(result(stage, cut), result(stage, given)[:, :3], said, tolerance=NEAR)
 
 
 def _reached(source: Tensor) -> list[int]:
@@ -78,3 +77,34 @@ def _only_first(given: Given) -> Given:
         return Given(given.tokens[:1], None)
     mask = given.seen.mask
     return Given(given.tokens[:1], Context(given.seen.tokens[:1], None if mask is None else mask[:1]))
+
+
+def rows_serve_items_in_a_row(subject: Subject) -> None:
+    """Six items on two rows, against the same rows copied."""
+    needs_context(subject)
+    for setting in settings(subject):
+        stage = stirred(subject, setting)
+        given = inputs(stage, setting, items=6)
+        copied = replace(given, context=given.seen.expanded(6))
+        said = "6 items on 2 shared rows and on 6 copies of them differ"
+        must_agree(result(stage, given), result(stage, copied), said, tolerance=NEAR)
+        if stage.reads_row_of:
+            mixed = replace(given.seen, row_of=torch.tensor([1, 0, 0, 1, 1, 0]))
+            named, copied = replace(given, context=mixed), replace(given, context=mixed.expanded(6))
+            said = "6 items with rows 1, 0, 0, 1, 1, 0 by row_of and on copies differ"
+            must_agree(result(stage, named), result(stage, copied), said, tolerance=NEAR)
+
+
+def mask_is_obeyed(subject: Subject) -> None:
+    """Replace what is masked; mask nothing."""
+    needs_context(subject)
+    for stage, given in stirred_with_inputs(subject):
+        seen, plain = given.seen, result(stage, given)
+        assert seen.mask is not None
+        replaced = torch.where(seen.mask[..., None], seen.tokens, 7 - 10 * seen.tokens)
+        said = "when context tokens behind the mask were replaced, the result changed"
+        must_agree(plain, result(stage, given.with_context(replaced)), said, tolerance=NEAR)
+        everywhere = given.with_context(mask=torch.ones_like(seen.mask))
+        without = replace(given, context=Context(seen.tokens))
+        said = "a mask that is true everywhere and no mask differ"
+        must_agree(result(stage, everywhere), result(stage, without), said, tolerance=NEAR)

@@ -1,4 +1,6 @@
-"""Losses of probability maps against masks: focal, dice, and both together (method: section 6)."""
+"""The losses: of probability maps against masks (focal, dice, both), and of features (orthogonality, the image label).
+
+Source: the method, section 6."""
 
 from __future__ import annotations
 
@@ -6,14 +8,15 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
 
 from aaclip_kit import Loss
 
-from . import DiceOptions, FocalOptions, SegmentationOptions
+from . import DiceOptions, FocalOptions, ImageCrossEntropyOptions, OrthogonalityOptions, SegmentationOptions
 
 _EDGE = 1e-5
 """Targets are kept this far from 0 and 1, and the probability of the right channel this far from 0."""
@@ -163,3 +166,31 @@ class _FocalAndDice(Function):
         gradient.addcmul_(targets, (-2 * each)[..., None, None])
         gradient += (each * upper / lower)[..., None, None]
         return gradient, None, None, None
+
+
+class Orthogonality(Loss):
+    """Square of the batch mean of the cosine between the normal and the abnormal text feature."""
+
+    needs = ("text_features",)
+
+    def __init__(self, options: OrthogonalityOptions) -> None:
+        super().__init__()
+
+    def forward(self, *, text_features: Float[Tensor, "B E 2"]) -> dict[str, Tensor]:
+        """Return the term `orthogonality`."""
+        normal, abnormal = text_features.unbind(dim=-1)
+        return {"orthogonality": (normal * abnormal).sum(dim=-1).mean() ** 2}
+
+
+class ImageCrossEntropy(Loss):
+    """Cross-entropy of the detection logits on the image label."""
+
+    needs = ("detection_logits", "labels")
+    over_batch = "mean"
+
+    def __init__(self, options: ImageCrossEntropyOptions) -> None:
+        super().__init__()
+
+    def forward(self, *, detection_logits: Float[Tensor, "B 2"], labels: Int[Tensor, " B"]) -> dict[str, Tensor]:
+        """Return the term `image_cross_entropy`."""
+        return {"image_cross_entropy": cross_entropy(detection_logits, labels.long())}

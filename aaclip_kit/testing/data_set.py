@@ -1,4 +1,4 @@
-"""The list of samples."""
+"""The checks of a data set: the list of samples, the files behind them, and a run that trains on it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
-from ...contracts.data import DataSet, Domain, Sample
-from ...contracts.errors import UserError
-from ..check import Found
-from ..subject import Subject
+from ..contracts.data import DataSet, Domain, Sample
+from ..contracts.errors import UserError
+from ..data.checks import class_counts
+from ..data.scan import scan_dataset
+from .check import Found, NotApplicable
+from .subject import Subject
+from .trial import run_tiny
 
 
 def read(subject: Subject) -> DataSet:
-    """The data set."""
-    data = subject.build()
-    if not isinstance(data, DataSet):
-        raise Found(f"the factory gave {type(data).__name__}, which is no DataSet")
-    return data
+    """Read the data set."""
+    return subject.make(DataSet)
 
 
 def gives_samples(subject: Subject) -> None:
@@ -87,3 +87,48 @@ def no_image_twice(subject: Subject) -> None:
     masks = {sample.mask.resolve() for sample in samples if sample.mask}
     if both := sorted(masks & images.keys()):
         raise Found(f"{both[0].name} is an image and a mask")
+
+
+def images_decode(subject: Subject) -> None:
+    """Read every file as the engine does."""
+    data = read(subject)
+    faults = scan_dataset(data).faults[len(data.faults) :]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        where = (faults[0].where or "").replace("\\", "/").rpartition("/")[2]
+        raise Found(f"{where}: {faults[0].problem}{more}")
+
+
+def masks_are_whole(subject: Subject) -> None:
+    """Which anomalous images have masks, and what is in them."""
+    found = scan_dataset(read(subject))
+    anomalous = [(sample, facts) for sample, facts in found.pairs if sample.label == 1]
+    masked = {sample.class_name for sample, _ in anomalous if sample.mask}
+    for sample, facts in anomalous:
+        if sample.mask is None and sample.class_name in masked:
+            raise Found(f"{sample.image.name} has no mask, and other anomalous images of '{sample.class_name}' have")
+        if facts.blank:
+            raise Found(f"the mask of {sample.image.name} is all black")
+
+
+MOST_SHOTS = 2
+"""Normal and anomalous images of each class: a run is to take seconds."""
+
+
+def trains_in_a_run(subject: Subject) -> None:
+    """Train on a few images of each class, and score the same."""
+    data = read(subject)
+    if not any(sample.mask for sample in data.samples):
+        raise NotApplicable("there is no mask to train on")
+    table = {**subject.chosen, **_shots(data)}
+    with run_tiny(subject, data={"allow_overlap": True, "train": table, "test": table}) as trial:
+        scored = trial.metrics["loops"][-1]["classes"]
+        if missing := [name for name in data.classes if name not in scored]:
+            raise Found(f"the run has no result for {', '.join(missing)}")
+
+
+def _shots(data: DataSet) -> dict[str, Any]:
+    """As many images as every class has."""
+    counts = class_counts(data.samples).values()
+    normal, anomalous = (min(MOST_SHOTS, *(count[label] for count in counts)) for label in (0, 1))
+    return {"shots": {"normal": normal, "anomalous": anomalous}} if normal + anomalous else {}

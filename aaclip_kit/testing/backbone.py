@@ -1,0 +1,283 @@
+"""The checks of a backbone: what it says of its sizes, its tokenizer, the walk through both towers, its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf, isfinite, isnan
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from ..contracts.backbone import Backbone, Surgery, Tower
+from ..contracts.errors import UserError
+from .check import Found
+from .subject import Subject
+from .trial import run_tiny
+
+PROMPTS = ("a cloth.", "a photo of a damaged metal nut.")
+NEAR = 1e-4
+MODES: tuple[Surgery, ...] = get_args(Surgery)
+
+
+def build(subject: Subject, seed: int = 0) -> Backbone:
+    """Build the backbone, frozen and in evaluation mode, as the engine holds it."""
+    torch.manual_seed(seed)
+    backbone: Backbone = subject.make(Backbone)
+    return backbone.requires_grad_(False).eval()
+
+
+def images(backbone: Backbone, count: int = 3, seed: int = 1) -> Tensor:
+    """Draw random images as normalised ones are: `[B, 3, S, S]`."""
+    size = backbone.image_size
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def walk_vision(backbone: Backbone, pictures: Tensor, surgery: Surgery = "none") -> Tensor:
+    """Walk images through the vision tower: normed tokens, without gradients."""
+    return backbone.finish_vision(vision_blocks(backbone, backbone.embed_image(pictures), surgery))
+
+
+def vision_blocks(backbone: Backbone, tokens: Tensor, surgery: Surgery = "none") -> Tensor:
+    """Send tokens through every vision block, with surgery from `surgery_start` on."""
+    for block in range(backbone.vision.depth):
+        mode: Surgery = surgery if block >= backbone.surgery_start else "none"
+        tokens = backbone.vision_block(block, tokens, mode)
+    return tokens
+
+
+@torch.no_grad()
+def walk_text(backbone: Backbone, numbers: Tensor) -> Tensor:
+    """Walk prompts through the text tower: tokens after the last block, without gradients."""
+    return text_blocks(backbone, backbone.embed_text(numbers))
+
+
+def text_blocks(backbone: Backbone, tokens: Tensor) -> Tensor:
+    """Send tokens through every text block."""
+    for block in range(backbone.text.depth):
+        tokens = backbone.text_block(block, tokens)
+    return tokens
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """Measure the largest difference, as a part of the largest value; infinite where something is not finite."""
+    difference = float((one.float() - other.float()).abs().max() / other.float().abs().max().clamp(min=1e-6))
+    return inf if isnan(difference) else difference
+
+
+def must_agree(one: Tensor, other: Tensor, said: str) -> None:
+    """Raise `Found` where two results are more than rounding apart."""
+    if (difference := apart(one, other)) > NEAR:
+        raise Found(f"{said} by {difference:.2g} of the largest value")
+
+
+STATED = (
+    *("vision", "text", "embedding_width", "image_size", "grid", "context_length"),
+    *("image_mean", "image_std", "surgery_start"),
+)
+
+
+def says_its_sizes(subject: Subject) -> None:
+    """Every attribute is there and is plain."""
+    backbone = build(subject)
+    if missing := [name for name in STATED if not hasattr(backbone, name)]:
+        raise Found(f"it does not say {', '.join(missing)}")
+    for said, wrong in _faults(backbone):
+        if wrong:
+            raise Found(said)
+
+
+def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
+    for name in ("vision", "text"):
+        tower = getattr(backbone, name)
+        yield f"{name} is {tower!r}, which is no Tower of sizes above 0", not _is_tower(tower)
+    for name in ("embedding_width", "image_size", "grid", "context_length"):
+        value = getattr(backbone, name)
+        yield f"{name} is {value!r}, which is no size", not (isinstance(value, int) and value > 0)
+    for name in ("image_mean", "image_std"):
+        values = getattr(backbone, name)
+        yield f"{name} is {values!r}, not three finite numbers", not _are_numbers(values)
+        yield f"image_std is {values!r}", name == "image_std" and min(values) <= 0
+    start, depth = backbone.surgery_start, backbone.vision.depth
+    yield (
+        f"surgery_start is {start!r} in a tower of {depth} blocks",
+        not (isinstance(start, int) and 0 <= start <= depth),
+    )
+
+
+@torch.no_grad()
+def walk_gives_those_sizes(subject: Subject) -> None:
+    """Walk two images and two prompts."""
+    backbone = build(subject)
+    vision, text, joint = backbone.vision.width, backbone.text.width, backbone.embedding_width
+    tokens = walk_vision(backbone, images(backbone, 2))
+    _same("the vision tower", tokens, (2, 1 + backbone.grid**2, vision))
+    _same("project_image", backbone.project_image(tokens), (2, 1 + backbone.grid**2, joint))
+    numbers = backbone.tokenize(PROMPTS)
+    _same("tokenize", numbers, (2, backbone.context_length))
+    walked = walk_text(backbone, numbers)
+    _same("the text tower", walked, (2, backbone.context_length, text))
+    finished = backbone.finish_text(walked, backbone.end_of_text(numbers))
+    _same("finish_text", finished, (2, text))
+    _same("project_text", backbone.project_text(finished), (2, joint))
+
+
+def _same(said: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise Found(f"{said} gives {list(tensor.shape)}, where the sizes say {list(shape)}")
+
+
+def _is_tower(tower: Any) -> bool:
+    return isinstance(tower, Tower) and min(tower.width, tower.depth, tower.heads) > 0
+
+
+def _are_numbers(values: Any) -> bool:
+    numbers = isinstance(values, tuple | list) and len(values) == 3
+    return numbers and all(isinstance(value, float | int) and isfinite(value) for value in values)
+
+
+def tokenizer_pads_with_zeros(subject: Subject) -> None:
+    """Two prompts of different lengths, and one that is too long."""
+    backbone = build(subject)
+    numbers, ends = backbone.tokenize(PROMPTS), backbone.end_of_text(backbone.tokenize(PROMPTS))
+    if numbers.is_floating_point():
+        raise Found(f"tokenize gives numbers of type {numbers.dtype}")
+    if torch.equal(*numbers):
+        raise Found("two different prompts have the same tokens")
+    for prompt, row, end in zip(PROMPTS, numbers, ends.tolist(), strict=True):
+        if not 0 < end < len(row):
+            raise Found(f'end_of_text gives {end} for "{prompt}"')
+        if row[end + 1 :].any() or not row[: end + 1].any():
+            raise Found(f'"{prompt}" has tokens other than 0 after its end-of-text token, at {end}')
+        if row[end] == 0:
+            raise Found(f'end_of_text gives {end} for "{prompt}", where there is padding')
+    _refuses_long(backbone)
+
+
+def _refuses_long(backbone: Backbone) -> None:
+    # Every word is one token at least.
+    prompt = " ".join(["cloth"] * (backbone.context_length + 1))
+    try:
+        backbone.tokenize([prompt])
+    except UserError:
+        return
+    except Exception as error:
+        raise Found(f"a prompt that is too long raised {type(error).__name__}, not UserError: {error}") from error
+    raise Found(f"a prompt of {backbone.context_length + 1} words was accepted")
+
+
+def text_is_causal(subject: Subject) -> None:
+    """Cut after the last end-of-text token; replace a later token; leave a prompt out."""
+    backbone = build(subject)
+    numbers = backbone.tokenize(PROMPTS)
+    ends = backbone.end_of_text(numbers)
+    whole = walk_text(backbone, numbers)
+    length = int(ends.max()) + 1
+    cut = walk_text(backbone, numbers[:, :length])
+    must_agree(cut, whole[:, :length], f"cut after {length} tokens, their features change")
+    other = numbers.clone()
+    middle = int(ends.min()) - 1
+    other[:, middle] = numbers[:, 0]
+    before = walk_text(backbone, other)[:, :middle]
+    must_agree(before, whole[:, :middle], f"with another token {middle}, those before it change")
+    must_agree(walk_text(backbone, numbers[:1]), whole[:1], "without the second prompt, the first changes")
+
+
+def images_are_independent(subject: Subject) -> None:
+    """Replace the other images, and leave them out."""
+    backbone = build(subject)
+    pictures, others = images(backbone), images(backbone, seed=2)
+    replaced = torch.cat([pictures[:1], others[1:]])
+    modes: tuple[Surgery, ...] = ("none", "tokens")
+    for mode in modes:
+        first = walk_vision(backbone, pictures, mode)[:1]
+        for said, given in (("others in their place", replaced), ("the others left out", pictures[:1])):
+            alone = walk_vision(backbone, given, mode)[:1]
+            must_agree(alone, first, f"with surgery '{mode}' and {said}, image 0 changes")
+
+
+def surgery_acts(subject: Subject) -> None:
+    """Run each mode; they differ from one another where the tower has blocks of surgery."""
+    backbone = build(subject)
+    pictures = images(backbone)
+    found = {mode: walk_vision(backbone, pictures, mode) for mode in MODES}
+    for mode, tokens in found.items():
+        if tokens.shape != found["none"].shape:
+            raise Found(f"surgery '{mode}' gives {list(tokens.shape)}, '{MODES[0]}' {list(found['none'].shape)}")
+        if not tokens.isfinite().all():
+            raise Found(f"with surgery '{mode}' the tokens are not finite")
+    if backbone.surgery_start == backbone.vision.depth:
+        return
+    pairs: tuple[tuple[Surgery, Surgery], ...] = (("tokens", "none"), ("batch", "none"), ("batch", "tokens"))
+    for one, other in pairs:
+        if apart(found[one], found[other]) <= NEAR:
+            raise Found(f"surgery '{one}' gives the same as '{other}'")
+
+
+@torch.no_grad()
+def frozen_features_repeat(subject: Subject) -> None:
+    """Twice, under two seeds."""
+    backbone = build(subject)
+    pictures, numbers = images(backbone), backbone.tokenize(PROMPTS)
+    features = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        words = backbone.finish_text(walk_text(backbone, numbers), backbone.end_of_text(numbers))
+        features.append((backbone.project_image(walk_vision(backbone, pictures)), backbone.project_text(words)))
+    for name, one, two in zip(("image", "text"), *features, strict=True):
+        if not one.isfinite().all():
+            raise Found(f"{name} features are not finite")
+        if apart(one, two) > NEAR:
+            raise Found(f"{name} features under two torch seeds differ")
+
+
+def weights_are_all(subject: Subject) -> None:
+    """Change every weight, load the state into a backbone built under another seed, and compare."""
+    one, other = build(subject, seed=3), build(subject, seed=4)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.01)
+    other.load_state_dict(one.state_dict())
+    pictures, numbers = images(one), one.tokenize(PROMPTS)
+    for name, walk, given in (("image", walk_vision, pictures), ("text", walk_text, numbers)):
+        must_agree(walk(other, given), walk(one, given), f"after the state dict was loaded, {name} features differ")
+
+
+def gradients_pass_through(subject: Subject) -> None:
+    """From the end of each tower to the input of its block 0."""
+    backbone = build(subject)
+    numbers = backbone.tokenize(PROMPTS)
+    tokens = backbone.embed_image(images(backbone, 2)).detach().requires_grad_()
+    walked = vision_blocks(backbone, tokens)
+    _reaches("vision", backbone.project_image(backbone.finish_vision(walked)), tokens)
+    words = backbone.embed_text(numbers).detach().requires_grad_()
+    walked = text_blocks(backbone, words)
+    _reaches("text", backbone.project_text(backbone.finish_text(walked, backbone.end_of_text(numbers))), words)
+
+
+def _reaches(tower: str, features: Tensor, tokens: Tensor) -> None:
+    if features.requires_grad:
+        features.square().sum().backward()
+    if tokens.grad is None or not tokens.grad.any():
+        raise Found(f"no gradient comes through the {tower} tower")
+    if not tokens.grad.isfinite().all():
+        raise Found(f"the gradient that comes through the {tower} tower is not finite")
+
+
+def serves_a_run(subject: Subject) -> None:
+    """Adapters and cross-attention, two steps in each phase; every stage learns, the backbone does not."""
+    stages: dict[str, dict[str, Any]] = {
+        "text_to_image": {"use": "text_to_image", "heads": 1},
+        "image_to_text": {"use": "image_to_text", "heads": 1},
+        "text_adapter": {"use": "residual_adapter", "tower": "text", "after": [0]},
+        "vision_adapter": {"use": "residual_adapter", "tower": "vision", "after": [0]},
+    }
+    with run_tiny(subject, backbone=subject.chosen, stages=stages) as trial:
+        for name in stages:
+            if not any(change for key, change in trial.changes.items() if key.startswith(f"sites.stages.{name}.")):
+                raise Found(f"two steps of training changed no weight of the stage {name}")
+        after = trial.run.model.backbone.state_dict()
+        if moved := [name for name, value in trial.backbone.items() if not after[name].equal(value)]:
+            raise Found(f"the run changed weights of the backbone: {', '.join(moved[:3])}")
