@@ -1,6 +1,7 @@
 """Batches of training and test images, the same for any number of worker processes."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -159,19 +160,25 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
         # Its own, since it draws from it: a run's dropout must not depend on how many loaders there have been.
         generator=torch.Generator(),
     )
-    found: Iterator[Batch | UserError] = iter(loader)
-    while True:
-        try:
-            batch = next(found)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise _dead_worker() from error
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    found = None
+    try:
+        found = iter(loader)
+        for batch in found:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise _dead_worker() from error
+    finally:
+        _end_workers(found)
+
+
+def _end_workers(found: object) -> None:
+    # Left to the iterator's `__del__`, a worker that has died would be reported again, and to nobody.
+    with suppress(Exception):
+        getattr(found, "_shutdown_workers", lambda: None)()
 
 
 def _dead_worker() -> UserError:

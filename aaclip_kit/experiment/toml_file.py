@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from errno import ELOOP
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +16,20 @@ def expanded(path: Path) -> Path:
     """The path with its "~" replaced. Raises ValueError for text that no path can be, or the home of nobody."""
     try:
         whole = path.expanduser()
+        _follow(whole)
         whole.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"is no path ({error})") from None
     return whole
+
+
+def _follow(path: Path) -> None:
+    # From Python 3.13 on `Path.resolve` no longer raises for a link that leads to itself.
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise
 
 
 def unusable_paths(options: BaseModel) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import ELOOP
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,10 +20,23 @@ def is_path(text: str) -> bool:
 
 def _absolute(text: str) -> str:
     """Paths are made absolute at once, so that the resolved experiment finds them from anywhere."""
+    if not is_path(text):
+        return text
     try:
-        return str(Path(text).expanduser().resolve()) if is_path(text) else text
-    except RuntimeError as error:  # a link that leads to itself, or the home of nobody
+        path = Path(text).expanduser()
+        _follow(path)
+        return str(path.resolve())
+    except (OSError, RuntimeError) as error:  # a link that leads to itself, or the home of nobody
         raise ValueError(f"is no path ({error})") from None
+
+
+def _follow(path: Path) -> None:
+    # From Python 3.13 on `Path.resolve` no longer raises for a link that leads to itself.
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise
 
 
 NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
+from multiprocessing import active_children
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from aaclip_kit import Sample, UserError
 from aaclip_kit.data.decode import Decoded
@@ -149,6 +153,37 @@ def test_a_batch_moves_as_a_whole(samples: tuple[Sample, ...]) -> None:
     assert batch.samples == samples[:2]
 
 
+@pytest.fixture
+def complains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ending the workers raises, as it may where one of them was killed."""
+    end = _MultiProcessingDataLoaderIter._shutdown_workers
+
+    def ended_and_complained(iterator: Any) -> None:
+        if not iterator._shutdown:
+            end(iterator)
+            raise RuntimeError("DataLoader worker is killed by signal")
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_shutdown_workers", ended_and_complained)
+
+
+@pytest.mark.usefixtures("complains")
+def test_batches_that_nobody_wants_any_more_end_their_workers_in_silence(samples: tuple[Sample, ...]) -> None:
+    batches = scored_batches(samples, PIXELS, 4, workers=1)
+    next(batches)
+    assert len(active_children()) == 1
+    cast(Generator[Batch, None, None], batches).close()
+    assert active_children() == []
+
+
+@pytest.mark.usefixtures("complains")
+def test_workers_are_ended_in_silence_after_a_fault(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+    gone = Sample(tmp_path / "gone.png", "red_cloth", 0)
+    with pytest.raises(UserError, match="there is no such file"):
+        next(scored_batches((gone, *samples), PIXELS, 1, workers=1))
+    assert active_children() == []
+
+
+@pytest.mark.usefixtures("complains")
 def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     def dies(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
