@@ -1,19 +1,23 @@
-"""Assembled runs on the tiny random backbone, and inputs for them."""
+"""Assembled runs on the tiny random backbone, inputs for them, and doubles that watch them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from aaclip_kit import OptimizerPlan, PhasePlan, TowerName
+from aaclip_kit import Loss, OptimizerPlan, PhasePlan, TowerName
 from aaclip_kit.data.loader import TrainBatches
+from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import Run, assemble
+from aaclip_kit.run.loop import execute
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import Phase, train_phase
 from aaclip_kit.training.step import Step, StepCallback
@@ -79,3 +83,64 @@ def train(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None) -> li
 def values_of(model: AnomalyModel) -> dict[str, Tensor]:
     """A copy of every tensor, the frozen ones included."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def evaluator_of(run: Run) -> Evaluator:
+    """The evaluator that the run itself would score with."""
+    file = run.experiment.file
+    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
+
+
+class Watcher:
+    """Keeps what a run tells whoever watches it."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[int, str]] = []
+        self.steps: list[Step] = []
+        self.means: list[tuple[int, dict[str, float | None]]] = []
+        self.messages: list[str] = []
+
+    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
+        self.phases.append((loop, plan.train))
+
+    def step(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
+        self.means.append((loop, mean))
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def run_file(path: Path, out: Path, *overrides: str) -> tuple[dict[str, Any], Watcher]:
+    """Run an experiment file to its end; returns its metrics and what a watcher has seen."""
+    watcher = Watcher()
+    assembled = assemble(load(path, discover(), overrides))
+    return execute(assembled, RunFolder.create(out), watcher), watcher
+
+
+class Probe(Loss):
+    """Keeps what it is given; its one term pulls at whatever the phase trains."""
+
+    needs = ("level_probabilities", "text_features", "masks", "labels")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, Any]] = []
+
+    def forward(self, **named: Any) -> dict[str, Tensor]:
+        self.seen.append(named)
+        return {"pull": sum(found[:, 1].mean() for found in named["level_probabilities"].values())}
+
+
+class BreaksAtStep(Probe):
+    """The same, with a second term that is not a number at one step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, **named: Any) -> dict[str, Tensor]:
+        pull = super().forward(**named)["pull"]
+        return {"fine": pull, "broken": pull * (float("nan") if len(self.seen) == self.step else 1.0)}

@@ -27,7 +27,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """For a while, SIGINT and SIGTERM are noted in place of what they do; a second one does that at once.
+        """For a while, SIGINT and SIGTERM are noted in place of what they do; a second one of either does that at once.
 
         Signals reach the main thread alone; in another one nothing changes.
         """
@@ -45,4 +45,5 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

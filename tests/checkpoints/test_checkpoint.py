@@ -21,6 +21,7 @@ from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.run.assemble import Run
 
 from ..build import build, move_weights, values_of
+from ..helpers import Code
 from ..limits import files_of_at_most
 
 HEAD = "heads.text.linear.weight"
@@ -87,16 +88,6 @@ def test_a_failed_save_leaves_the_old_checkpoint(run: Run, tmp_path: Path, suffi
     assert path.read_bytes() != before[path]
 
 
-class Runs:
-    """What a hostile pickle would run when it is read."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (self.mark,)
-
-
 def missing(state: State, path: Path) -> str:
     del state[HEAD]
     save_file(state, path)
@@ -153,12 +144,12 @@ def truncated_pickle(state: State, path: Path) -> str:
 
 
 def pickle_with_code(state: State, path: Path) -> str:
-    torch.save({**state, "code": Runs(path.with_suffix(".ran"))}, path)
+    torch.save({**state, "code": Code(path.with_suffix(".ran"))}, path)
     return "cannot be read"
 
 
 def bare_pickle_with_code(state: State, path: Path) -> str:
-    path.write_bytes(pickle.dumps(Runs(path.with_suffix(".ran"))))
+    path.write_bytes(pickle.dumps(Code(path.with_suffix(".ran"))))
     return "cannot be read"
 
 

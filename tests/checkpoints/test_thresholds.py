@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
 from aaclip_kit.checkpoints.thresholds import SCORING, changed_keys, stored_thresholds
@@ -47,7 +50,27 @@ def test_another_experiment_of_the_same_kind_and_one_of_another(trained: Path, s
     assert "stages.image_to_text.scale is 0.4" in found.reasons["map"]
 
 
-def test_the_domain_matters_to_what_the_blur_acts_on(trained: Path) -> None:
-    own = find_trained(trained, discover())
-    assert stored_thresholds(own, "medical").reasons.keys() == {"image", "map"}
-    assert stored_thresholds(own, "industrial").reasons == {}
+@pytest.mark.parametrize(
+    ("override", "withheld"),
+    [
+        ("evaluation.image_score=mean", {"image", "map"}),
+        ("evaluation.image_score=map", {"image", "map"}),
+        ("evaluation.image_score=detection", {"map"}),
+        ("evaluation.blur=false", set()),
+    ],
+)
+def test_the_domain_matters_to_what_the_blur_acts_on(trained: Path, override: str, withheld: set[str]) -> None:
+    """As if the thresholds had been chosen for scores of this kind."""
+    found = find_trained(trained, discover(), overrides=[override])
+    own = replace(found, metadata=replace(found.metadata, experiment=resolved_toml(found.experiment)))
+    medical, industrial = stored_thresholds(own, "medical"), stored_thresholds(own, "industrial")
+    assert medical.reasons.keys() == withheld
+    assert {name for name in ("image", "map") if getattr(medical, name) is None} == withheld
+    assert industrial.reasons == {} and None not in (industrial.image, industrial.map)
+
+
+@pytest.mark.parametrize("score", ["map", "detection"])
+def test_thresholds_of_another_image_score_are_withheld(trained: Path, score: str) -> None:
+    found = stored_thresholds(find_trained(trained, discover(), overrides=[f"evaluation.image_score={score}"]))
+    assert (found.image, found.map) == (None, None)
+    assert found.reasons["image"].endswith(f"evaluation.image_score is {score}, and was mean")

@@ -13,18 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..command import Command, Ran
+from ..helpers import Code
 from .conftest import assert_plain, contents
 from .published import D_JOINT, D_VISION, SHAPES, State, imported, part, write_loop, write_two
-
-
-class Code:
-    """A pickle that makes a folder when it is loaded carelessly."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.mkdir, (self.folder,)
 
 
 def _loop(**changes: Any) -> Callable[[Path], list[Path]]:

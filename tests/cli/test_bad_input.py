@@ -7,7 +7,6 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 
 from ..command import Command, Ran
 from ..conftest import TINY
+from ..helpers import Code
 from .conftest import assert_plain, contents
 
 Refused = Callable[..., Ran]
@@ -51,49 +51,6 @@ ASSEMBLY = {
         ("backbone.image_size=36",),
         "backbone.image_size: 36 pixels are not a whole number of patches of 8",
         "the nearest size is 32",
-    ),
-    "block beyond the depth": (
-        ("stages.vision_adapter.after=[0, 8]",),
-        "stages.vision_adapter.after: there is no block 8: the vision tower has blocks 0 to 7",
-        "name blocks that the backbone has",
-    ),
-    "block beyond the other depth": (
-        ("stages.text_adapter.after=[4]",),
-        "the text tower has blocks 0 to 3",
-        "name blocks",
-    ),
-    "block named twice": (("stages.text_adapter.after=[1, 1]",), "names a block twice", "each block once"),
-    "level beyond the depth": (("model.levels=[2, 9]",), "model.levels: [2, 9] are no levels", "between 1 and 8"),
-    "level 0": (("model.levels=[0, 8]",), "model.levels: [0, 8] are no levels", "ascending numbers"),
-    "levels that descend": (("model.levels=[4, 2]",), "model.levels: [4, 2] are no levels", "ascending numbers"),
-    "levels without a block after them": (
-        ("model.levels=[8]", "switches.trained_context=one_block_more"),
-        "model.levels: there is no block after level 8",
-        "below the last block",
-    ),
-    "heads and width": (("stages.text_to_image.heads=3",), "3 heads do not divide the text width 16", "1, 2, 4, 8"),
-    "name of torch's own": (
-        ("stages.train.use=residual_adapter", "stages.train.tower=text", "stages.train.after=[0]"),
-        "stages.train: a stage cannot have this name",
-        "call it train_stage",
-    ),
-    "no losses": (("losses.text={}",), "losses.text: no loss here depends on", "level_probabilities"),
-    "loss of the other phase": (
-        ("losses.text.extra.use=image_cross_entropy",),
-        "losses.text.extra: needs detection_logits, which the text phase does not make",
-        "level_probabilities",
-    ),
-    "nothing to learn from": (
-        ('losses.vision={ only = { use = "orthogonality" } }',),
-        "losses.vision: no loss here depends on what the vision phase trains",
-        "detection_logits",
-    ),
-    "an empty class name": (("data.test.real_names={green_wood=''}",), "real name '', which no prompt", "real_names"),
-    "punctuation for a name": (("data.test.real_names={green_wood='?! -_'}",), "which no prompt can use", "real_names"),
-    "an endless class name": (
-        (f"data.test.real_names={{green_wood='{'very ' * 80}long'}}",),
-        "tokens; the model reads 75",
-        "shorter real name",
     ),
     "no such checkpoint": (("init.checkpoint=none.safetensors",), "there is no such checkpoint", "loop_N"),
     "no such model folder": (("backbone.model=no/such/model",), "backbone.model: there is no folder", "open_clip_conf"),
@@ -226,38 +183,6 @@ def test_every_faulty_image_is_one_message(aakit: Command, place: Path, data: Pa
     assert contents(place) == {}
 
 
-@pytest.mark.parametrize("role", ["test", "validation"])
-def test_train_and_test_data_that_share_an_image(refused: Refused, data: Path, role: str) -> None:
-    shutil.copy(data / "red_cloth" / "test" / "good" / "000.png", data / "green_wood" / "test" / "good" / "zzz.png")
-    more = sets(f"data.{role}.use=folder", f"data.{role}.root={data}", f"data.{role}.classes=[green_wood]")
-    ran = refused(*sets(f"data.train.root={data}"), *more, *sets() if role == "test" else _other_test(data))
-    assert f"data.train and data.{role} share 1 images by content" in ran.err
-    assert "zzz.png" in ran.err
-
-
-def _other_test(data: Path) -> list[str]:
-    other = data.parent / "third"
-    shutil.copytree(data / "green_wood", other / "third")
-    for number, image in enumerate(sorted((other / "third" / "test").rglob("*.png"))):
-        Image.new("RGB", (40, 40), (number, 0, 0)).save(image)
-    return sets(f"data.test.root={other}", "data.test.classes=[third]")
-
-
-def test_validation_and_test_data_that_share_images(refused: Refused, data: Path) -> None:
-    """Otherwise test data would steer the scheduler."""
-    same = (f"data.validation.root={data}", "data.validation.classes=[green_wood]")
-    ran = refused(*roots(data), *sets("data.validation.use=folder", *same))
-    assert "data.validation and data.test share 8 images by content" in ran.err
-
-
-def test_one_class_with_two_real_names(refused: Refused, data: Path) -> None:
-    other = _other_test(data)
-    (data.parent / "third" / "third").rename(data.parent / "third" / "red_cloth")
-    names = sets("data.test.classes=[red_cloth]", "data.test.real_names={red_cloth='scarlet rag'}")
-    ran = refused(*roots(data), *other, *names)
-    assert "class 'red_cloth' is 'red cloth' in data.train and 'scarlet rag' here" in ran.err
-
-
 # Weights.
 
 
@@ -265,16 +190,6 @@ def test_one_class_with_two_real_names(refused: Refused, data: Path) -> None:
 def weights() -> dict[str, torch.Tensor]:
     """Weights of the tiny model."""
     return {name: value.clone() for name, value in CLIP(**TINY).state_dict().items()}
-
-
-class Code:
-    """A pickle that runs something when it is loaded carelessly."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.mkdir, (self.folder,)
 
 
 def test_pretrained_weights_of_other_shapes(refused: Refused, tmp_path: Path, weights: dict) -> None:

@@ -130,6 +130,15 @@ def test_names_reach_the_prompts(predicted: Callable[..., list[dict[str, Any]]],
     assert line["score"] == pytest.approx(scores["red cloth"], abs=1e-6)
 
 
+def test_the_command_says_what_prompts_call_the_object(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    nameless = aakit("predict", trained, images / "2.bmp", "--out", place / "nameless")
+    assert "prompts     call the object 'object'; --class or --real-name names it\n" in nameless.out
+    named = aakit("predict", trained, images / "2.bmp", "--out", place / "named", "--class", "blue_felt")
+    assert "prompts     call the object 'blue felt'\n" in named.out
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_a_list_names_images_and_classes(
     predicted: Callable[..., list[dict[str, Any]]], images: Path, suffix: str

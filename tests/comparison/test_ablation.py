@@ -12,6 +12,7 @@ from aaclip_kit.comparison.ablation_plan import AblationRun, load_study
 from aaclip_kit.experiment import resolved_toml
 from aaclip_kit.plugin_host.discovery import discover
 
+from ..build import Watcher
 from ..conftest import EXPERIMENT
 from .made import write_run
 
@@ -45,15 +46,6 @@ def ablation(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -
     return Ablation(load_study(tmp_path / "study.toml", registry), tmp_path / "out", registry, said.append)
 
 
-class Silent:
-    """Nobody watches."""
-
-    def phase(self, *_: object) -> None: ...
-    def step(self, *_: object) -> None: ...
-    def evaluated(self, *_: object) -> None: ...
-    def message(self, *_: object) -> None: ...
-
-
 def states(ablation: Ablation) -> dict[str, str]:
     return {run.variant: state for run, state in ablation.states().items()}
 
@@ -63,20 +55,20 @@ def test_the_others_go_on_whatever_ends_a_run(
 ) -> None:
     plain = Ablation._run_here
 
-    def run_here(self: Ablation, run: AblationRun, progress: Silent) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: Watcher) -> None:
         if run.variant == "bad":
             raise RuntimeError("CUDA out of memory")
         plain(self, run, progress)
 
     monkeypatch.setattr(Ablation, "_run_here", run_here)
-    (fault,) = ablation.execute(1, Silent())
+    (fault,) = ablation.execute(1, Watcher())
     assert str(fault).startswith("bad/seed_3: RuntimeError: CUDA out of memory\n    fix: see aakit run ")
     assert said[0] == "bad/seed_3: failed, RuntimeError: CUDA out of memory"
     assert states(ablation) == {"bad": "free", "good": "finished", "again": "unfinished"}
 
 
 def test_what_scores_weights_again_is_finished_once_these_are(ablation: Ablation) -> None:
-    assert ablation.execute(1, Silent()) == []
+    assert ablation.execute(1, Watcher()) == []
     assert states(ablation) == {"bad": "finished", "good": "finished", "again": "finished"}
     (ablation.out / "bad" / "seed_3" / "metrics.json").write_text('{"loops": []}')
     assert states(ablation) == {"bad": "unfinished", "good": "finished", "again": "unfinished"}
@@ -87,7 +79,7 @@ def test_what_a_run_warns_of_stands_below_its_result(
 ) -> None:
     plain = Ablation._run_here
 
-    def run_here(self: Ablation, run: AblationRun, progress: Silent) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: Watcher) -> None:
         plain(self, run, progress)
         folder = self.out / run.place
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -97,7 +89,7 @@ def test_what_a_run_warns_of_stands_below_its_result(
         (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
     monkeypatch.setattr(Ablation, "_run_here", run_here)
-    ablation.execute(1, Silent())
+    ablation.execute(1, Watcher())
     assert said[:3] == [
         "bad/seed_3: pixel_auroc 0.5000, image_auroc 0.5000",
         "bad/seed_3: warning: data.test: 1 bad images are left out: x",

@@ -11,6 +11,8 @@ from torch import Tensor
 from aaclip_kit.data.augmentation import jitter_color, move
 from aaclip_kit.experiment.schema import AugmentationTable
 
+from ..helpers import assert_close
+
 SIDE = 48
 
 
@@ -136,6 +138,33 @@ def test_colours_change_with_their_probability_and_within_their_strength() -> No
     means = [np.asarray(one).mean() / np.asarray(given).mean() for one in changed]
     assert 0.45 < min(means) < 0.7
     assert 1.3 < max(means) < 1.55
+
+
+class OneActs(np.random.Generator):
+    """A generator by whose draws one of the three colour changes acts, by its factor."""
+
+    def __init__(self, place: int, factor: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.chances, self.part = [YES if one == place else NO for one in range(3)], 2 * (factor - 1)
+
+    def random(self) -> float:  # type: ignore[override]
+        return self.chances.pop(0)
+
+    def uniform(self, low: float, high: float) -> float:  # type: ignore[override]
+        return self.part
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.3])
+def test_the_three_changes_are_brightness_contrast_and_saturation(factor: float) -> None:
+    """Towards black, towards one grey of the picture's mean, and towards each pixel's own grey, or away from it."""
+    colours = np.random.default_rng(0).integers(60, 180, (20, 20, 3), dtype=np.uint8)
+    grey = (colours @ [0.299, 0.587, 0.114])[..., None]
+    away_from = (np.zeros(1), grey.mean(), grey)
+    for place, start in enumerate(away_from):
+        found = jitter_color(Image.fromarray(colours), AugmentationTable(jitter=0.5), OneActs(place, factor))
+        expected = np.clip(start + factor * (colours - start), 0, 255)
+        # Greys and results are whole numbers.
+        assert_close(np.asarray(found).astype(float), expected, rtol=0, atol=1.5)
 
 
 def test_the_stream_does_not_depend_on_what_acts() -> None:

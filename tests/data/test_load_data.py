@@ -15,8 +15,8 @@ from aaclip_kit.data.load_data import Data, load_data
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 
+from ..build import run_file
 from ..conftest import write_class
-from ..run.test_loop import run_file
 
 Loaded = Callable[..., Data]
 
@@ -172,6 +172,27 @@ def test_a_shared_image_is_refused_or_allowed_and_said(loaded: Loaded, data: Pat
     (note,) = found.notes
     assert note.startswith("data.test: allow_overlap is set: data.train and data.test share 1 images by content: ")
     assert "zzz.png" in note
+
+
+@pytest.mark.parametrize("role", ["validation", "calibration"])
+@pytest.mark.parametrize(("other", "name"), [("train", "red_cloth"), ("test", "green_wood")])
+def test_validation_and_calibration_are_looked_at_for_leakage_too(
+    loaded: Loaded, data: Path, role: str, other: str, name: str
+) -> None:
+    write_class(data, "third", 2, seed=7)
+    shutil.copy(data / name / "test/good/001.png", data / "third/test/good/zzz.png")
+    chosen = [f"data.{role}.use=folder", f"data.{role}.root={data}", f"data.{role}.classes=[third]"]
+    with pytest.raises(UserError, match="share 1 images by content") as caught:
+        loaded(*chosen)
+    assert {f"data.{role}", f"data.{other}"} == set(str(caught.value.where).split(" / "))
+
+
+def test_calibration_images_may_not_be_those_of_validation(loaded: Loaded, data: Path) -> None:
+    write_class(data, "third", 2, seed=7)
+    chosen = [f"data.{role}.{key}" for role in ("validation", "calibration") for key in (
+        "use=folder", f"root={data}", "classes=[third]")]  # fmt: skip
+    with pytest.raises(UserError, match=r"data\.validation and data\.calibration share 8 images by content"):
+        loaded(*chosen)
 
 
 def test_masks_may_be_shared(loaded: Loaded, data: Path) -> None:

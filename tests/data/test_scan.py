@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import threading
 import time
 import zlib
@@ -17,6 +16,7 @@ from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data import scan as survey_module
 from aaclip_kit.data.scan import LEAST_SIDE, scan_dataset
 
+from ..pictures import png
 from .given import data_set
 
 
@@ -50,7 +50,7 @@ def test_few_images_are_decoded_at_once(root: Path, monkeypatch: pytest.MonkeyPa
 def test_every_faulty_file_is_named_and_left_out(root: Path) -> None:
     (root / "test" / "good" / "000.png").write_text("a text file")
     Image.new("RGB", (1, 1)).save(root / "test" / "good" / "001.png")
-    (root / "test" / "good" / "002.png").write_bytes(huge_header(20000, 20000))
+    (root / "test" / "good" / "002.png").write_bytes(png((20000, 20000, 8, 0, 0, 0, 0), zlib.compress(b"")))
     whole = (root / "test" / "spot" / "001.png").read_bytes()
     (root / "test" / "spot" / "001.png").write_bytes(whole[:200])
     Image.new("L", (3, 3)).save(root / "ground_truth" / "spot" / "002_mask.png")
@@ -69,16 +69,6 @@ def test_every_faulty_file_is_named_and_left_out(root: Path) -> None:
     assert len(truncated) == 1 and truncated[0].startswith("cannot be read as an image: ")
     assert [sample.image.name for sample in found.data.samples] == ["003.png", "000.png"]
     assert len(found.facts) == 2
-
-
-def huge_header(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that says it is so large."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(("size", "sound"), [((LEAST_SIDE, 500), True), ((LEAST_SIDE - 1, 500), False)])

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from aaclip_kit import Loss, TowerName
-from aaclip_kit.distributed.collectives import BatchShard, all_gather_object, all_reduce, broadcast, sum_gradients
+from aaclip_kit.cli.evaluate import _evaluate as evaluated
+from aaclip_kit.distributed.collectives import (
+    BatchShard,
+    Lost,
+    all_gather_object,
+    all_reduce,
+    barrier,
+    broadcast,
+    sum_gradients,
+)
 from aaclip_kit.distributed.ranks import ALONE, Ranks
+from aaclip_kit.run.phases import build_phase, open_feature_store
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import Phase, train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import build, phase_for, plan_for
+from ..conftest import EXPERIMENT
 from ..helpers import assert_close
 from .two import in_two
 
@@ -48,8 +61,8 @@ def exchanged(ranks: Ranks) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_what_two_processes_tell_one_another(tmp_path: Path) -> None:
-    found = in_two(tmp_path, exchanged)
+def test_what_two_processes_tell_one_another(pair: Pair) -> None:
+    found = [rank["exchanged"] for rank in pair]
     expected = 3 * ROWS**2
     assert_close(torch.cat([found[0]["own"], found[1]["own"]]), expected)
     for rank in found:
@@ -104,15 +117,101 @@ def shared_phase(ranks: Ranks, path: Path, setting: str) -> tuple[list[Step], di
     return steps, {name: value.detach() for name, value in run.model.trained_parameters(tower).items()}
 
 
-def shared_phases(ranks: Ranks, path: Path) -> dict[str, tuple[list[Step], dict[str, Tensor]]]:
-    """All of them, in one pair of processes."""
-    return {setting: shared_phase(ranks, path, setting) for setting in SETTINGS}
+def scored(ranks: Ranks, trained: Path) -> dict[str, Any]:
+    """What `aakit evaluate` finds."""
+    return evaluated(trained, None, ["device=cpu", "evaluation.batch_size=3"], ranks)
 
 
-def test_two_processes_train_as_one_does(tmp_path: Path, small_experiment: Path) -> None:
-    first, second = in_two(tmp_path, shared_phases, small_experiment)
+def looked_up(ranks: Ranks, path: Path, folder: Path) -> list[int]:
+    """How many images a rank computes in two text phases of one view each, kept in a folder that ranks share."""
+    disk = ["cache.features=disk", f"cache.folder={folder}", "augmentation.views=1", "switches.dropout=false"]
+    run = replace(build(path, *disk), ranks=ranks)
+    store, computed, embed = open_feature_store(run), [0, 0], run.model.backbone.embed_image
+    for number in (0, 1):
+
+        def counting(images: Tensor, number: int = number) -> Tensor:
+            computed[number] += len(images)
+            made: Tensor = embed(images)
+            return made
+
+        run.model.backbone.embed_image = counting  # type: ignore[method-assign]
+        build_phase(run, plan_for("text"), 1, number, frozenset({"text", "vision"}), store).run(lambda step: None)
+        barrier(ranks)
+    return computed
+
+
+def everything(ranks: Ranks, path: Path, trained: Path, folder: Path) -> dict[str, Any]:
+    """All that two processes are asked here, in one pair of them."""
+    return {
+        "exchanged": exchanged(ranks),
+        "phases": {setting: shared_phase(ranks, path, setting) for setting in SETTINGS},
+        "scored": scored(ranks, trained),
+        "looked up": looked_up(ranks, path, folder),
+    }
+
+
+Pair = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Path:
+    """The small experiment, for all tests of this module."""
+    path = tmp_path_factory.mktemp("pair") / "small.toml"
+    path.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(file: Path, trained: Path) -> Pair:
+    return in_two(file.parent, everything, file, trained, file.parent / "features")
+
+
+def test_two_processes_evaluate_as_one_does(pair: Pair, trained: Path) -> None:
+    alone = scored(ALONE, trained)
+    assert pair[0]["scored"] == pair[1]["scored"]
+    assert {key: value for key, value in pair[0]["scored"].items() if key not in ("classes", "mean")} == {
+        key: value for key, value in alone.items() if key not in ("classes", "mean")
+    }
+    found, expected = pair[0]["scored"]["classes"]["green_wood"], alone["classes"]["green_wood"]
+    assert found.keys() == expected.keys()
+    assert_close(
+        list(found.values()), list(expected.values()), rtol=0, atol=1e-9
+    )  # weights are added up in another order
+
+
+def test_a_folder_of_features_is_shared_and_each_image_computed_once(pair: Pair) -> None:
+    first, second = (sum(rank["looked up"][number] for rank in pair) for number in (0, 1))
+    assert (first, second) == (8, 0)
+    assert all(rank["looked up"] == [4, 0] for rank in pair), "each computes its share"
+
+
+LATE = {
+    "merged": lambda ranks: all_gather_object(ranks, None),
+    "summed": lambda ranks: all_reduce(ranks, torch.ones(1)),
+    "copied": lambda ranks: broadcast(ranks, [torch.ones(1)]),
+    "gathered": lambda ranks: BatchShard(ranks, 4).gathered(torch.ones(2, 1)),
+}
+
+
+@pytest.mark.parametrize("ask", LATE.values(), ids=LATE)
+def test_a_process_whose_partners_have_died_says_that_it_cannot_reach_them(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[Ranks], object]
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise RuntimeError("Connection closed by peer\nand a long trace")
+
+    for name in ("all_gather_object", "all_reduce", "broadcast", "all_gather"):
+        monkeypatch.setattr(torch.distributed, name, gone)
+    with pytest.raises(Lost) as caught:
+        ask(Ranks(0, 2, 0))
+    problem = "the other processes of this run cannot be reached any more (Connection closed by peer)"
+    assert (caught.value.problem, caught.value.where) == (problem, "torchrun")
+
+
+def test_two_processes_train_as_one_does(pair: Pair, file: Path) -> None:
+    first, second = (rank["phases"] for rank in pair)
     for setting in SETTINGS:
-        steps, _ = shared_phase(ALONE, small_experiment, setting)
+        steps, _ = shared_phase(ALONE, file, setting)
         for step, other in zip(steps, first[setting][0], strict=True):
             assert_close(other.loss, step.loss, rtol=1e-5)
             assert other.terms.keys() == step.terms.keys()

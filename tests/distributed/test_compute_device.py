@@ -66,6 +66,7 @@ def test_autocast_and_loss_scaling_go_with_the_precision(precision: str, dtype: 
     assert place.gradient_scaler().is_enabled() == scales
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_cards_name_is_told() -> None:
-    assert torch.cuda.get_device_name() in str(ComputeDevice.choose("cuda", "fp32"))
+def test_the_cards_name_is_told(two_cards: pytest.MonkeyPatch) -> None:
+    two_cards.setattr(torch.cuda, "get_device_name", lambda device: f"Card of {device}")
+    assert str(ComputeDevice.choose("cuda:1", "fp16")) == "Card of cuda:1, fp16"
+    assert str(ComputeDevice.choose("cpu", "bf16")) == "CPU, bf16"

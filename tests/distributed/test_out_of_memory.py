@@ -17,7 +17,7 @@ from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.run.loop import execute
 
-from ..run.test_fit_memory import Listener
+from ..build import Watcher
 
 FAR_TOO_MUCH = 2**50
 
@@ -51,7 +51,7 @@ def test_a_run_says_where_memory_ran_out(
     run = assemble(load(small_experiment, discover(), ["device=cpu", *overrides]))
     greedy(run, training)
     with pytest.raises(UserError) as caught:
-        execute(run, RunFolder.create(tmp_path / "run"), Listener())
+        execute(run, RunFolder.create(tmp_path / "run"), Watcher())
     assert caught.value.where == "memory"
     assert caught.value.problem == f"memory ran out {problem}"
     assert str(caught.value.fix).startswith(fix)

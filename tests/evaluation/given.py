@@ -1,15 +1,18 @@
-"""Scores of a whole class at once, which the program itself never holds, and an evaluator of made-up ones."""
+"""Scores of a whole class at once, which the program itself never holds, made-up ones, and real images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from aaclip_kit import DataSet, TowerName
 from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
+from aaclip_kit.evaluation.rules import LabelledImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +41,14 @@ def whole_class(
 
 def _each(batch: ScoredBatch, change: Any) -> ScoredBatch:
     return ScoredBatch(*(change(getattr(batch, field.name)) for field in fields(ScoredBatch)))
+
+
+def real_images(folder: Path, every: int = 1) -> Iterator[LabelledImage]:
+    """Images of a class in the MVTec layout with their labels and masks; every so many, for time."""
+    for file in sorted((folder / "test").glob("*/*.png"))[::every]:
+        defect, mask = file.parent.name, None
+        if defect != "good":
+            with Image.open(folder / "ground_truth" / defect / f"{file.stem}_mask.png") as picture:
+                mask = np.array(picture.convert("L")) > 0
+        with Image.open(file) as picture:
+            yield LabelledImage(np.array(picture.convert("RGB")), int(defect != "good"), mask)

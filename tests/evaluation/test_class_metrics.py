@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -18,6 +15,7 @@ from aaclip_kit.evaluation.rules import RULES
 
 from ..conftest import SHARED
 from ..helpers import assert_close
+from .given import real_images
 
 Maps = list[np.ndarray]
 PIXEL = {metric for metric in METRICS if metric.startswith("pixel")}
@@ -228,10 +226,10 @@ REAL = SHARED / "realdata"
 @pytest.mark.parametrize("class_name", ["magnetic_tile", "pavement_crack"])
 def test_real_maps_differ_from_exact_values_by_less_than_1e4(class_name: str, rule: str) -> None:
     found, maps, masks = ClassMetrics(capacity=2**17), [], []
-    for image, mask in real_images(REAL / class_name):
-        maps.append(RULES[rule](image))
-        masks.append(mask)
-        found.update(maps[-1:], masks[-1:], np.array([maps[-1].max()]), np.array([int(mask.any())]))
+    for one in real_images(REAL / class_name, every=3):
+        maps.append(RULES[rule](one.image))
+        masks.append(np.zeros(maps[-1].shape, bool) if one.mask is None else one.mask)
+        found.update(maps[-1:], masks[-1:], np.array([maps[-1].max()]), np.array([int(masks[-1].any())]))
     assert found.pixels.state()["shift"] > 0, "each score had a bin of its own, so nothing is shown"
     scores, truth = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
     values = found.values()
@@ -239,15 +237,3 @@ def test_real_maps_differ_from_exact_values_by_less_than_1e4(class_name: str, ru
     assert_close(values["pixel_aupro"], direct_aupro(maps, masks), rtol=0, atol=1e-4)
     assert_close(values["pixel_ap"], float(average_precision_score(truth, scores)), rtol=0, atol=1e-4)
     assert_close(values["pixel_f1max"], exact_f1max(scores, truth), rtol=0, atol=1e-4)
-
-
-def real_images(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every third image with its mask, for time."""
-    for file in sorted((folder / "test").glob("*/*.png"))[::3]:
-        with Image.open(file) as picture:
-            image = np.array(picture.convert("RGB"))
-        mask = np.zeros(image.shape[:2], bool)
-        if file.parent.name != "good":
-            with Image.open(folder / "ground_truth" / file.parent.name / f"{file.stem}_mask.png") as picture:
-                mask = np.array(picture.convert("L")) > 0
-        yield image, mask

@@ -12,26 +12,21 @@ from sklearn.metrics import roc_auc_score
 
 from aaclip_kit import DataSet, Domain, TowerName
 from aaclip_kit.data.loader import test_batches as batches_in_order
+from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics
-from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
+from aaclip_kit.evaluation.evaluator import ScoredBatch
 from aaclip_kit.evaluation.histogram import Histogram
 from aaclip_kit.experiment.schema import EvaluationTable
-from aaclip_kit.model.anomaly_map import Scores, score, upsampled
+from aaclip_kit.model.anomaly_map import Scores, score
 from aaclip_kit.run.assemble import Run
 
-from ..build import build
+from ..build import build, evaluator_of, run_file
 from ..conftest import write_class
-from ..helpers import assert_close
-from ..run.test_loop import run_file
+from ..helpers import assert_close, bilinear, untested
 from .given import GivenScores, whole_class
 
 NAME = "green_wood"
 BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
-
-
-def evaluator_of(run: Run) -> Evaluator:
-    file = run.experiment.file
-    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
 
 
 def data_of(run: Run) -> DataSet:
@@ -140,7 +135,7 @@ def test_batch_size(small_experiment: Path) -> None:
 
 
 def test_no_option_is_left_out() -> None:
-    assert [name for name in EvaluationTable.model_fields if f"test_{name}" not in globals()] == []
+    assert untested(EvaluationTable.model_fields, __file__) == []
 
 
 def test_a_score_does_not_depend_on_the_other_images_of_the_class(small_experiment: Path) -> None:
@@ -184,6 +179,29 @@ def test_before_training_it_scores_the_frozen_backbone(small_experiment: Path) -
         text = run.model.text.frozen_features((NAME,))
         expected.append(score(frozen.levels, frozen.detection, text, 32, "industrial"))
     assert_scores(found, expected)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@torch.no_grad()
+def test_images_are_scored_in_the_precision_that_was_asked_for(small_experiment: Path, trained: bool) -> None:
+    run = build(small_experiment, "precision=bf16")
+    found = whole_class(evaluator_of(run), data_of(run), NAME, BOTH, trained)
+    (batch,) = batches_in_order(data_of(run).samples, run.pixels, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        if trained:
+            image = run.model.image_features(batch.images, batch.classes, attention=True)
+            text = run.model.text_features((NAME,), None)
+        else:
+            image = run.model.image.frozen(batch.images, run.model.levels)
+            text = run.model.text.frozen_features((NAME,))
+    expected = score(image.levels, image.detection, text.expand(8, -1, -1), 32, "industrial")
+    assert torch.equal(torch.from_numpy(found.maps), expected.maps)
+    assert torch.equal(torch.from_numpy(found.detection), expected.detection)
+    plain = replace(evaluator_of(run), place=ComputeDevice.choose("cpu", "fp32"))
+    exact = whole_class(plain, data_of(run), NAME, BOTH, trained)
+    # Eight bits a number, through eight blocks: other digits of the same scores.
+    assert 1e-3 < np.abs(found.maps - exact.maps).max() < 5
+    assert 0 < np.abs(found.detection - exact.detection).max() < 0.05
 
 
 def test_metrics_of_each_class_and_their_mean(small_experiment: Path, tmp_path: Path) -> None:
@@ -234,4 +252,5 @@ def test_a_class_is_scored_batch_by_batch_and_its_text_encoded_once(
 def test_maps_are_the_grids_at_the_image_size(small_experiment: Path) -> None:
     found = scored(small_experiment)[1]
     assert found.grid.shape == (8, 4, 4)
-    assert_close(found.maps, upsampled(torch.from_numpy(found.grid)[:, None], 32)[:, 0])
+    expected = np.stack([bilinear(grid, 32) for grid in found.grid])
+    assert_close(found.maps, expected.astype(np.float32), atol=1e-5)

@@ -70,6 +70,13 @@ def test_a_threshold_says_what_it_is_said_to(kind: str) -> None:
                 assert not lower.size or (scores[~LABELS] >= lower.max()).mean() > rate, "a lower one would do"
 
 
+def test_of_thresholds_that_reach_the_largest_f1_the_highest_is_taken() -> None:
+    """At 4 one of two is found and nothing else, at 1 both and two others: 2/3 either way, and less between."""
+    scores, labels = np.array([4, 3, 2, 1], np.float32), np.array([True, False, False, True])
+    assert_close([f1_score(labels, scores >= at) for at in (4, 3, 2, 1)], [2 / 3, 1 / 2, 2 / 5, 2 / 3])
+    assert histogram(scores, labels).f1max_threshold() == 4
+
+
 def test_scores_at_infinity_are_ranked() -> None:
     found = histogram(np.array([-np.inf, 0.0, np.inf], np.float32), np.array([False, False, True]))
     assert found.auroc() == 1.0

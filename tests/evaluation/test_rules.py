@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from aaclip_kit.evaluation.class_metrics import METRICS
 from aaclip_kit.evaluation.rules import RULES, LabelledImage, colour_distance, darkness, image_score, rule_metrics
 
 from ..helpers import assert_close
+from .given import real_images
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata"
 
@@ -42,6 +43,19 @@ def test_colour_distance_finds_a_spot_of_any_colour(colour: tuple[int, int, int]
 def test_darkness_is_negative_grey_where_the_image_is_flat() -> None:
     image = np.full((20, 30, 3), (10, 100, 200), np.uint8)
     assert_close(darkness(image), np.full((20, 30), -(2.99 + 58.7 + 22.8), np.float32), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("rule", "share"), [("darkness", 1 / 192), ("colour_distance", 1 / 48)])
+def test_the_maps_are_blurred_by_a_share_of_the_side(rule: str, share: float) -> None:
+    """One pixel that differs becomes a Gaussian: its standard deviation along a row is that of the blur."""
+    side = 384
+    image = np.full((side, side, 3), 200, np.uint8)
+    image[side // 2, side // 2] = 0
+    found = RULES[rule](image).astype(np.float64)
+    offsets = np.arange(-side // 8, side // 8 + 1)
+    row = found[side // 2, side // 2 + offsets] - found[0, 0]
+    # Samples of a Gaussian have its variance; one of 2 pixels and one of 8 are wide enough.
+    assert_close(math.sqrt(float((row * offsets**2).sum() / row.sum())), share * side, rtol=0.01)
 
 
 def test_colour_distance_counts_standard_deviations() -> None:
@@ -99,18 +113,6 @@ def test_one_label_is_undefined_or_zero_as_published() -> None:
     assert rule_metrics({"tile": bad}, undefined_as_zero=True)["darkness"]["mean"]["image_auroc"] == 0.0
 
 
-def real_images(class_name: str) -> list[LabelledImage]:
-    images = []
-    for file in sorted((REAL / class_name / "test").glob("*/*.png")):
-        defect, mask = file.parent.name, None
-        if defect != "good":
-            with Image.open(REAL / class_name / "ground_truth" / defect / f"{file.stem}_mask.png") as picture:
-                mask = np.asarray(picture.convert("L")) > 0
-        with Image.open(file) as picture:
-            images.append(LabelledImage(np.array(picture.convert("RGB")), int(defect != "good"), mask))
-    return images
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/realdata beside the project")
 @pytest.mark.parametrize(
     ("class_name", "rule", "image_auroc", "pixel_auroc"),
@@ -125,6 +127,6 @@ def test_the_figures_that_come_with_the_real_images(
     class_name: str, rule: str, image_auroc: float, pixel_auroc: float
 ) -> None:
     # Their own definition is stated in words only, hence the tolerance.
-    values = rule_metrics({class_name: real_images(class_name)})[rule]["mean"]
+    values = rule_metrics({class_name: list(real_images(REAL / class_name))})[rule]["mean"]
     assert values["image_auroc"] == pytest.approx(image_auroc, abs=0.025)
     assert values["pixel_auroc"] == pytest.approx(pixel_auroc, abs=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,8 @@ from aaclip_kit.training.loop_plans import attending_after, plan_ahead
 from aaclip_kit.training.phase import Phase, train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
+from ..build import run_file
 from ..conftest import write_class
-from ..run.test_loop import run_file
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 FILES = sorted(path.stem for path in FOLDER.glob("*.toml") if "variants" not in read_toml(path))
@@ -72,8 +73,18 @@ def test_a_small_experiment_runs_to_the_end(name: str, tmp_path: Path) -> None:
     for found in (metrics["before"], *metrics["loops"]):
         assert sorted(found["classes"]) == FEW["test"]
         assert all(0 <= value <= 1 for value in found["mean"].values())
+        assert found["mean"]["pixel_auroc"] == pytest.approx(_mean(found["classes"], "pixel_auroc"), abs=1e-12)
+    areas = [found["mean"]["pixel_auroc"] for found in (metrics["before"], *metrics["loops"])]
+    assert len(set(areas)) == len(areas), "every loop changes what is scored"
+    assert set(metrics["rules"]) == {"darkness", "colour_distance"}
+    assert {(step.loop, step.phase) for step in watcher.steps} == set(phases)
+    assert all(math.isfinite(step.loss) and step.loss > 0 for step in watcher.steps)
     checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert checkpoints == {f"loop_{loop}.safetensors" for loop in range(1, LOOPS[name] + 1)}
+
+
+def _mean(classes: dict[str, dict[str, float]], metric: str) -> float:
+    return sum(values[metric] for values in classes.values()) / len(classes)
 
 
 class LastBackbone:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,17 +60,43 @@ def test_a_faulty_switch_is_found_in_either_profile(checked: Load) -> None:
 def test_every_key_of_the_engine_is_read_by_the_engine() -> None:
     """An option that validates and does nothing would be worse than none."""
     folder = Path(aaclip_kit.__file__).parent
-    read = {
-        node.attr
-        for file in folder.rglob("*.py")
-        if "experiment" not in file.parts
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-    }
-    pending, by_experiment = [ExperimentFile], {"backbone", "stages", "losses", "scheduler", "data", "train", "test"}
+    read = {pair for file in folder.rglob("*.py") if "experiment" not in file.parts for pair in reads(file)}
+    pending: list[tuple[str, type[Any]]] = [("file", ExperimentFile)]
+    by_experiment = {"backbone", "stages", "losses", "scheduler", "text", "vision", "data"}
+    by_experiment |= {"train", "test", "validation", "calibration"}
+    unread = []
     while pending:
-        for name, info in pending.pop().model_fields.items():
+        table, model = pending.pop()
+        for name, info in model.model_fields.items():
             if isinstance(info.annotation, type) and hasattr(info.annotation, "model_fields"):
-                pending.append(info.annotation)
-            elif name not in by_experiment | {"text", "vision", "validation"}:
-                assert name in read, f"{name} is accepted and never read"
+                pending.append((name, info.annotation))
+            elif name not in by_experiment and not {(table, name), (model.__name__, name)} & read:
+                unread.append(f"{table}.{name}")
+    assert unread == [], "accepted and never read"
+
+
+def reads(file: Path) -> Iterator[tuple[str, str]]:
+    """What a module takes from where: `evaluation.blur` as (evaluation, blur), also by another name for a table.
+
+    Such names are those that an assignment gives, and `table` where the module names a table's class.
+    """
+    text = file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    tables = set(re.findall(r"\b(?:\w+Table|Switches)\b", text))
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
+            aliases.update({target.id: node.value.attr for target in node.targets if isinstance(target, ast.Name)})
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
+            yield from ((name, node.attr) for name in {owner, aliases.get(owner, owner)})
+            yield from ((name, node.attr) for name in tables if owner in ("table", "switches"))
+
+
+def test_the_reader_of_tables_tells_one_table_from_another(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "def f(file, other):\n    size = file.evaluation\n    return size.blur, other.seed\n"
+    )
+    assert {("evaluation", "blur"), ("other", "seed")} <= set(reads(tmp_path / "a.py"))
+    assert ("file", "seed") not in set(reads(tmp_path / "a.py"))

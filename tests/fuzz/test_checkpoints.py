@@ -17,15 +17,13 @@ from torch import Tensor
 
 from aaclip_kit import UserError
 from aaclip_kit.checkpoints.checkpoint import load_into, read, trained_state
-from aaclip_kit.checkpoints.provenance import Metadata, Provenance, read_metadata
+from aaclip_kit.checkpoints.provenance import Metadata, read_metadata
 from aaclip_kit.model.anomaly_model import AnomalyModel
 
 from ..build import build
 from ..hostile.given import safetensors_bytes
+from .build import METADATA, SMALL
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
-
-METADATA = Metadata(Provenance("small", 1, (), ("text",)), "seed = 3\n").as_strings()
-SMALL = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(4)}
 
 
 def pickled(content: Any, zipped: bool = True) -> bytes:
@@ -52,6 +50,12 @@ def outcome(content: bytes, name: str) -> Any:
         found = result_of(read, path)
         assert isinstance(found, UserError) or all(isinstance(value, Tensor) for value in found.values())
         return found
+
+
+@pytest.mark.parametrize(("content", "name"), [(save(SMALL, METADATA), "a.safetensors"), (pickled(SMALL), "a.pth")])
+def test_what_is_whole_is_read(content: bytes, name: str) -> None:
+    found = outcome(content, name)
+    assert found.keys() == SMALL.keys() and all(torch.equal(found[key], value) for key, value in SMALL.items())
 
 
 @given(damaged([save(SMALL, METADATA), save({"a": torch.zeros(0)})]))

@@ -18,10 +18,8 @@ from aaclip_kit.cli import main
 
 from ..cli.conftest import contents
 from ..hostile.given import within
+from .build import CSV, LINES, METADATA, SMALL, WHOLE
 from .cases import damaged, fuzzed
-from .test_checkpoints import METADATA, SMALL
-from .test_experiments import WHOLE
-from .test_lists import CSV, LINES
 
 COMMANDS: dict[str, tuple[bytes, list[str]]] = {
     "a.toml": (WHOLE.encode(), ["validate", "{}"]),

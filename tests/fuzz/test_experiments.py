@@ -14,10 +14,9 @@ from aaclip_kit.experiment.toml_file import parse_toml
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import Registry
 
-from ..conftest import EXPERIMENT
+from .build import WHOLE
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
-WHOLE = EXPERIMENT.format(model="./no/such/model", data="./no/such/data")
 TABLES = parse_toml(WHOLE, "here", "")
 KEYS = sorted({key for table in [TABLES, *TABLES.values()] if isinstance(table, dict) for key in table})
 WORDS = [
@@ -41,6 +40,10 @@ def outcome(content: bytes, *overrides: str) -> Any:
             finally:
                 again.unlink()
         return found
+
+
+def test_what_is_whole_is_read() -> None:
+    assert outcome(WHOLE.encode(), "seed=5").file.seed == 5
 
 
 @given(damaged([WHOLE.encode()]))

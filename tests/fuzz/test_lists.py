@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aaclip_kit_plugins.folder import FolderOptions, read_folder
 from aaclip_kit_plugins.manifest import ManifestOptions, read_manifest
 from hypothesis import given
@@ -18,14 +19,11 @@ from aaclip_kit.data.checks import remarks, unshowable
 from aaclip_kit.data.listing import list_images
 from aaclip_kit.data.scan import scan_dataset
 
+from .build import CSV, LINES, ROW
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
-ROW = {"image_path": "rows.jsonl", "label": 0, "class_name": "a"}
-LINES = "".join(json.dumps({**ROW, "label": label, "mask_path": "m.png"}) + "\n" for label in (0, 1, 0)).encode()
-CSV = b'image_path,label,class_name,mask_path\nrows.csv,0,a,\n"b,c.png",1,"d\ne",m.png\n'
 
-
-def outcome(content: bytes, name: str) -> None:
+def outcome(content: bytes, name: str) -> Any:
     with file_of(content, name) as path:
         result_of(list_images, [path])
         found = result_of(read_manifest, ManifestOptions(manifest=path))
@@ -34,6 +32,7 @@ def outcome(content: bytes, name: str) -> None:
             assert all(sample.image.resolve().is_relative_to(root) for sample in found.samples)
             assert all(sample.class_name.isprintable() for sample in found.samples)
             result_of(surveyed, found)
+        return found
 
 
 def surveyed(data: DataSet) -> None:
@@ -44,6 +43,13 @@ def surveyed(data: DataSet) -> None:
     if not unshowable(found.data, "data.test"):
         found.fingerprint()
         remarks(found)
+
+
+@pytest.mark.parametrize(("content", "name", "faults"), [(LINES, "rows.jsonl", 2), (CSV, "rows.csv", 1)])
+def test_of_what_is_whole_the_sound_row_is_read(content: bytes, name: str, faults: int) -> None:
+    """The others name a mask that is not there, an image again, and a class that cannot be shown."""
+    found = outcome(content, name)
+    assert [sample.image.name for sample in found.samples] == [name] and len(found.faults) == faults
 
 
 @given(damaged([LINES]))

@@ -44,16 +44,6 @@ def entry(shape: list[int], start: int, end: int, dtype: str = "F32") -> dict[st
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
 
 
-class Code:
-    """A pickle that makes a folder when it is loaded carelessly."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
-        return Path.mkdir, (self.folder,)
-
-
 def pipe(path: Path) -> None:
     """A pipe into which nobody writes: whoever opens it waits."""
     os.mkfifo(path)

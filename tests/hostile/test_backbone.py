@@ -17,7 +17,8 @@ from torch import Tensor
 from aaclip_kit import UserError
 
 from ..conftest import TINY
-from .given import NO_FILES, Code, within
+from ..helpers import Code
+from .given import NO_FILES, within
 
 NAME = "ln_final.bias"
 

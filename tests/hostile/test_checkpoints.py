@@ -23,7 +23,8 @@ from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run
 
 from ..build import build, values_of
-from .given import NO_FILES, Code, entry, safetensors_bytes, within
+from ..helpers import Code
+from .given import NO_FILES, entry, safetensors_bytes, within
 
 HEAD = "heads.text.linear.weight"
 
@@ -56,28 +57,28 @@ HEADERS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
-def test_a_header_that_lies_is_one_error(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_lies_is_one_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / "bad.safetensors"
-    path.write_bytes(content)
-    for reader in (read, read_metadata):
-        with within(10):
-            try:
-                reader(path)
-            except UserError as error:
-                assert error.where == str(path) and error.fix and "\n" not in error.problem
-            else:
-                assert reader is read_metadata, "its tensors have been read"
+    path.write_bytes(HEADERS[name])
+    # Newer versions of safetensors know numbers of six bits, and read what stands beside them.
+    for reader in (read,) if name == "six bits a number" else (read, read_metadata):
+        with within(10), pytest.raises(UserError, match="cannot be read: damaged, or no") as caught:
+            reader(path)
+        assert caught.value.where == str(path) and caught.value.fix and "\n" not in caught.value.problem
 
 
-def test_one_name_twice_is_one_tensor_or_an_error(tmp_path: Path) -> None:
+def test_headers_that_tell_the_truth_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "good.safetensors"
+    path.write_bytes(safetensors_bytes({"a": entry([1], 0, 4), "b": entry([2], 4, 12)}, bytes(12)))
+    assert {name: value.tolist() for name, value in read(path).items()} == {"a": [0.0], "b": [0.0, 0.0]}
+
+
+def test_one_name_twice_is_one_tensor(tmp_path: Path) -> None:
     one = json.dumps(entry([1], 0, 4)).encode()
     path = tmp_path / "twice.safetensors"
     path.write_bytes(safetensors_bytes(b'{"a": ' + one + b', "a": ' + one + b"}", FOUR))
-    try:
-        assert list(read(path)) == ["a"]
-    except UserError as error:
-        assert "cannot be read" in error.problem
+    assert {name: value.tolist() for name, value in read(path).items()} == {"a": [0.0]}
 
 
 def _first(value: Tensor, number: float) -> Tensor:
@@ -120,27 +121,40 @@ def test_other_precisions_are_weights_all_the_same(run: Run, tmp_path: Path, dty
     assert torch.equal(trained_state(run.model)[HEAD], state[HEAD].float())
 
 
-ODD: dict[str, Callable[[Tensor], Any]] = {
+REFUSED: dict[str, Callable[[Tensor], Any]] = {
     "sparse": lambda value: value.to_sparse(),
     "complex": lambda value: value.to(torch.complex64),
     "on no device": lambda value: value.to("meta"),
+}
+
+
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
+def test_tensors_of_a_pickle_that_hold_no_plain_numbers_are_refused(
+    run: Run, tmp_path: Path, change: Callable[[Tensor], Any]
+) -> None:
+    path, state, before = tmp_path / "odd.pth", trained_state(run.model), values_of(run.model)
+    torch.save({**state, HEAD: change(state[HEAD])}, path)
+    with pytest.raises(UserError) as caught:
+        load_into(run.model, path)
+    assert HEAD in caught.value.problem
+    assert all(torch.equal(value, before[name]) for name, value in values_of(run.model).items())
+
+
+VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "one number for all": lambda value: value[:1, :1].expand(value.shape),
     "a negative view": lambda value: torch._neg_view(value),
 }
 
 
-@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
-def test_odd_tensors_of_a_pickle_are_read_as_numbers_or_refused(
-    run: Run, tmp_path: Path, change: Callable[[Tensor], Any]
+@pytest.mark.parametrize("change", VIEWS.values(), ids=VIEWS)
+def test_views_in_a_pickle_are_read_as_their_numbers(
+    run: Run, tmp_path: Path, change: Callable[[Tensor], Tensor]
 ) -> None:
     path, state = tmp_path / "odd.pth", trained_state(run.model)
+    expected = change(state[HEAD]).clone()
     torch.save({**state, HEAD: change(state[HEAD])}, path)
-    try:
-        load_into(run.model, path)
-    except UserError as error:
-        assert HEAD in error.problem
-    else:
-        assert torch.isfinite(trained_state(run.model)[HEAD]).all()
+    load_into(run.model, path)
+    assert torch.equal(trained_state(run.model)[HEAD], expected)
 
 
 def _bare(folder: Path, path: Path) -> None:

@@ -18,24 +18,15 @@ from aaclip_kit.data.decode import MOST_BYTES, open_mask, open_picture
 from aaclip_kit.data.listing import list_images
 from aaclip_kit.data.scan import scan_dataset
 
+from ..pictures import chunk, encoded, noise, png
 from .given import NO_FILES, within
 
-NOISE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+NOISE = noise(16, 20)
 
 
-def encoded(kind: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(NOISE).save(out, kind, **options)
-    return out.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, pixels: bytes, *more: bytes) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+def rgb(width: int, height: int, pixels: bytes, *more: bytes) -> bytes:
+    """A PNG in three colours with these rows."""
+    return png((width, height, 8, 2, 0, 0, 0), zlib.compress(pixels), *more)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +35,7 @@ def png(width: int, height: int, pixels: bytes, *more: bytes) -> bytes:
     ids=["zip", "HTML", "zeros"],
 )
 def test_what_follows_a_picture_is_not_looked_at(tmp_path: Path, tail: bytes) -> None:
-    (tmp_path / "a.png").write_bytes(encoded("PNG") + tail)
+    (tmp_path / "a.png").write_bytes(encoded(NOISE, "PNG") + tail)
     np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.png")), NOISE)
 
 
@@ -63,10 +54,10 @@ def test_of_several_pictures_the_first_is_the_image(tmp_path: Path, kind: str) -
 
 OTHERS = {
     "a program in PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run showpage\n",
-    "GIF": encoded("GIF"),
-    "ICO": encoded("ICO"),
-    "PCX": encoded("PCX"),
-    "PPM": encoded("PPM"),
+    "GIF": encoded(NOISE, "GIF"),
+    "ICO": encoded(NOISE, "ICO"),
+    "PCX": encoded(NOISE, "PCX"),
+    "PPM": encoded(NOISE, "PPM"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
     "PDF": b"%PDF-1.4\n",
 }
@@ -100,14 +91,14 @@ def _tiles(count: int) -> bytes:
 HUGE: dict[str, Callable[[], bytes]] = {
     "a table of a million tiles": lambda: _tiles(10**6),
     "a table of more tiles than there are bytes": lambda: _tiles(2**32 - 1),
-    "no width": lambda: png(0, 10, b""),
-    "the largest sides": lambda: png(2**31 - 1, 2**31 - 1, b""),
-    "one endless row": lambda: png(2**31 - 1, 1, b""),
-    "pixels of another picture": lambda: png(9000, 9000, bytes(100)),
-    "a text that grows to 2 GB": lambda: png(
+    "no width": lambda: rgb(0, 10, b""),
+    "the largest sides": lambda: rgb(2**31 - 1, 2**31 - 1, b""),
+    "one endless row": lambda: rgb(2**31 - 1, 1, b""),
+    "pixels of another picture": lambda: rgb(9000, 9000, bytes(100)),
+    "a text that grows to 2 GB": lambda: rgb(
         8, 8, bytes(25) * 8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2 * 10**8)) * 10)
     ),
-    "a colour profile that grows": lambda: png(
+    "a colour profile that grows": lambda: rgb(
         8, 8, bytes(25) * 8, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(2 * 10**8)))
     ),
 }
@@ -128,22 +119,28 @@ def test_a_header_that_lies_costs_little(tmp_path: Path, make: Callable[[], byte
 
 def test_a_picture_unpacked_beyond_its_size_is_cut_there(tmp_path: Path) -> None:
     """200 MB of pixels in a file of 200 kB that says it is of 8 x 8."""
-    (tmp_path / "a.png").write_bytes(png(8, 8, bytes(2 * 10**8)))
+    (tmp_path / "a.png").write_bytes(rgb(8, 8, bytes(2 * 10**8)))
     with within(10):
         assert open_picture(tmp_path / "a.png").size == (8, 8)
 
 
-@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
-def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+OPENED = {"a link to itself": "cannot be read (Too many levels of symbolic links)"}
+LISTED = {"a link to itself": "there is no such file or folder", "a folder": "there is no image in this folder"}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.png"
-    make(path)
+    NO_FILES[name](path)
     with within(5):
         (fault,) = scan_dataset(DataSet((Sample(path, "a", 0),), {"a": "a"})).faults
         assert fault.where == str(path)
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as opened:
             open_picture(path)
-        with pytest.raises(UserError):
+        with pytest.raises(UserError) as listed:
             list_images([path])
+    assert opened.value.problem == fault.problem == OPENED.get(name, "is no plain file")
+    assert listed.value.problem == LISTED.get(name, "is no plain file")
 
 
 def test_a_file_of_a_terabyte_is_not_read(tmp_path: Path) -> None:

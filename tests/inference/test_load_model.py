@@ -137,8 +137,11 @@ def test_the_domain_sets_the_blur_and_keeps_thresholds_of_another(model: Trained
 
 
 def test_no_random_state_of_a_gpu_is_asked_for(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    load_model(trained, device="cpu")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", asked.append)
+    assert str(load_model(trained, device="cpu").compute_device.device) == "cpu"
+    assert asked == []
 
 
 def test_a_path_without_a_model(tmp_path: Path) -> None:

@@ -121,15 +121,23 @@ def test_scale_zero_changes_nothing() -> None:
     assert torch.equal(stage(tokens, context), tokens)
 
 
-def test_dropout_acts_in_training_only() -> None:
-    stage = stage_of(dropout=0.5)
-    tokens, context = inputs(stage)
-    evaluated = stage(tokens, context)
-    assert torch.equal(evaluated, stage(tokens, context))
-    stage.train()
-    assert (stage(tokens, context) - evaluated).abs().max() > 1e-3
-    stage.dropout = 0.0
-    assert_close(stage(tokens, context), evaluated)
+@pytest.mark.parametrize("kind", ["text_to_image", "image_to_text"])
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+def test_dropout_takes_away_the_share_that_the_option_says_and_in_training_only(kind: str, rate: float) -> None:
+    """One token of context has the whole weight: what is left of it shows, head by head, as 1 / (1 - rate) or 0."""
+    stage = stage_of(kind, dropout=rate, norm_matched=False, scale=1.0)
+    with torch.no_grad():
+        stage.out_proj.weight.copy_(torch.eye(*stage.out_proj.weight.shape))
+        stage.out_proj.bias.zero_()
+    tokens = torch.randn(500, 5, stage.q_proj.in_features)
+    context = Context(torch.randn(1, 1, stage.k_proj.in_features))
+    value = stage.v_proj(context.tokens[0, 0])
+    assert_close(stage.attend(tokens, context)[..., :TEXT], value.expand(500, 5, TEXT))
+    left = stage.train().attend(tokens, context)[..., :TEXT] / value
+    kept = left != 0
+    assert_close(left[kept], torch.full_like(left[kept], 1 / (1 - rate)))
+    # 7,500 draws: the share's standard error is 0.0035 and 0.0057.
+    assert abs(1 - float(kept.float().mean()) - rate) < 0.02
 
 
 def test_weights_start_xavier_uniform_and_biases_zero() -> None:

@@ -65,6 +65,23 @@ def test_dice_equals_the_formula_image_by_image(smooth: float) -> None:
         assert_close(terms[f"level_{level}_dice_abnormal"], torch.tensor(abnormal, dtype=torch.float32))
 
 
+def test_losses_left_to_their_defaults_are_those_of_the_method() -> None:
+    """Gamma 2 and a smoothing of 1 pixel, whichever of the three is asked for them."""
+    levels, masks = maps((6,))
+    p, m = levels[6].double().numpy(), masks[:, 0].double().numpy()
+    expected = {
+        "level_6_focal": naive_focal(p, masks.numpy(), gamma=2.0),
+        "level_6_dice_normal": naive_dice(p[:, 0], 1 - m, smooth=1.0),
+        "level_6_dice_abnormal": naive_dice(p[:, 1], m, smooth=1.0),
+    }
+    apart = loss_of("focal")(level_probabilities=levels, masks=masks)
+    apart |= loss_of("dice")(level_probabilities=levels, masks=masks)
+    for terms in (apart, loss_of("segmentation")(level_probabilities=levels, masks=masks)):
+        assert terms.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_close(terms[name], torch.tensor(value, dtype=torch.float32))
+
+
 def test_segmentation_is_focal_and_both_dice_losses_of_each_level() -> None:
     levels, masks = maps((6, 12, 24))
     options = {"gamma": 1.5, "smooth": 2.0}

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from aaclip_kit import UserError
 
-from ..helpers import assert_close
+from ..helpers import Code, assert_close
 
 POSITIONS = "visual.positional_embedding"
 
@@ -124,18 +124,8 @@ def test_a_damaged_file(tiny_clip: Path, tmp_path: Path, weights: dict[str, Tens
         refused(tiny_clip, file, match)
 
 
-class Runs:
-    """A pickle of this would create a file when loaded."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.file,)
-
-
 def test_a_pickle_that_holds_more_than_weights_is_refused(tiny_clip: Path, tmp_path: Path) -> None:
-    torch.save({"text_projection": torch.zeros(1), "more": Runs(tmp_path / "ran")}, tmp_path / "weights.pt")
+    torch.save({"text_projection": torch.zeros(1), "more": Code(tmp_path / "ran")}, tmp_path / "weights.pt")
     refused(tiny_clip, tmp_path / "weights.pt", "refused, since loading it could run its code")
     assert not (tmp_path / "ran").exists()
 

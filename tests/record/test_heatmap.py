@@ -11,7 +11,7 @@ from PIL import Image
 from aaclip_kit.model.anomaly_map import upsampled
 from aaclip_kit.record.heatmap import COLOURMAP, enlarged, save_heatmap
 
-from ..helpers import assert_close
+from ..helpers import assert_close, bilinear
 
 CAPTION, GAP = 24, 6
 
@@ -91,6 +91,7 @@ def test_a_scale_that_does_not_ascend_is_refused(tmp_path: Path, scale: tuple[fl
 @pytest.mark.parametrize(("side", "size"), [(4, 32), (14, 192), (1, 5), (37, 37)])
 def test_a_grid_is_enlarged_as_the_maps_of_the_evaluation_are(side: int, size: int) -> None:
     grid = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
-    expected = upsampled(torch.from_numpy(grid)[None, None], size)[0, 0]
-    # A value is a weighted sum of four, and both sum in float32 in an order of their own.
-    assert_close(enlarged(grid, size), expected.numpy(), atol=5e-6)
+    expected = bilinear(grid, size)
+    # A value is a weighted sum of four, in float32 in the program and in float64 here.
+    assert_close(enlarged(grid, size).astype(np.float64), expected, atol=5e-6)
+    assert_close(upsampled(torch.from_numpy(grid)[None, None], size)[0, 0].double(), expected, atol=5e-6)

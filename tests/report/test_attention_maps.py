@@ -85,7 +85,12 @@ def test_patches_look_at_words_and_those_of_the_defect_are_told_apart(run: Run) 
             at = [place for place, found in enumerate(words) if found == word]
             assert_close(look["words"][word], float(seen[at].mean()), rtol=0, atol=1e-4)
         assert set(look["words"]) == {word for word in words if word}
-        assert_close(sum(look["states"].values()) / 2, 1.0, atol=0.5)
+        # Of each prompt, the tokens that may be attended to: those of its words, marks and ends.
+        read = np.array([word is not None for word in words])
+        normal = np.arange(len(words)) < NORMAL_PROMPTS * (weights.shape[1] // 16)
+        for state, part in (("normal prompts", read & normal), ("abnormal prompts", read & ~normal)):
+            assert_close(look["states"][state], float(seen[torch.from_numpy(part)].mean()), rtol=0, atol=1e-4)
+        assert_close(float(seen.sum()) / int(read.sum()), 1.0, atol=1e-4)
 
 
 def test_without_a_defect_all_patches_are_one_group(run: Run) -> None:

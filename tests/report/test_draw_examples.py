@@ -12,7 +12,7 @@ from aaclip_kit.data.decode import open_picture, read_mask, resized
 from aaclip_kit.record.examples_file import ExamplesFile
 from aaclip_kit.record.heatmap import coloured, enlarged
 
-from ..run.test_loop import run_file
+from ..build import run_file
 
 
 def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(

@@ -30,53 +30,88 @@ def assembled(file: Path, *overrides: str) -> Run:
     return assemble(load(file, discover(), overrides))
 
 
-REFUSED: dict[str, tuple[list[str], str, str]] = {
+REFUSED: dict[str, tuple[list[str], str, str, str]] = {
     "a block that is not there": (
         ["stages.text_adapter.after=[0, 4]"],
         "stages.text_adapter.after",
         "no block 4: the text tower has blocks 0 to 3",
+        "name blocks that the backbone has",
     ),
     "a vision block that is not there": (
         ["stages.vision_adapter.after=[8]"],
         "stages.vision_adapter.after",
         "no block 8: the vision tower has blocks 0 to 7",
+        "name blocks that the backbone has",
     ),
-    "a block twice": (["stages.text_adapter.after=[1, 1]"], "stages.text_adapter.after", "names a block twice"),
-    "heads that do not divide": (["stages.text_to_image.heads=3"], "heads", "3 heads do not divide"),
+    "a block twice": (
+        ["stages.text_adapter.after=[1, 1]"],
+        "stages.text_adapter.after",
+        "names a block twice",
+        "each block once",
+    ),
+    "heads that do not divide": (
+        ["stages.text_to_image.heads=3"],
+        "heads",
+        "3 heads do not divide the text width 16",
+        "1, 2, 4, 8",
+    ),
     "a stage called as torch's own": (
         ["stages.values.use=residual_adapter", "stages.values.tower=text", "stages.values.after=[3]"],
         "stages.values",
         "cannot have this name",
+        "call it values_stage",
     ),
-    "level 0": (["model.levels=[0, 4]"], "model.levels", "are no levels of a vision tower of 8 blocks"),
-    "a level beyond the depth": (["model.levels=[4, 9]"], "model.levels", "are no levels"),
-    "levels that descend": (["model.levels=[4, 2]"], "model.levels", "are no levels"),
-    "a level twice": (["model.levels=[4, 4]"], "model.levels", "are no levels"),
+    "level 0": (
+        ["model.levels=[0, 4]"],
+        "model.levels",
+        "[0, 4] are no levels of a vision tower of 8 blocks",
+        "ascending numbers",
+    ),
+    "a level beyond the depth": (["model.levels=[4, 9]"], "model.levels", "[4, 9] are no levels", "between 1 and 8"),
+    "levels that descend": (["model.levels=[4, 2]"], "model.levels", "[4, 2] are no levels", "ascending numbers"),
+    "a level twice": (["model.levels=[4, 4]"], "model.levels", "[4, 4] are no levels", "ascending numbers"),
     "no block after the only level": (
         ["model.levels=[8]", "switches.trained_context=one_block_more"],
         "model.levels",
         "no block after level 8",
+        "below the last block",
     ),
+    "no losses": (["losses.text={}"], "losses.text", "no loss here depends on", "level_probabilities"),
     "a loss that a text phase cannot feed": (
         ["losses.text.extra.use=image_cross_entropy"],
         "losses.text.extra",
         "needs detection_logits, which the text phase does not make",
+        "level_probabilities",
     ),
     "losses that train nothing": (
         ["losses.vision.segmentation.use=orthogonality", "losses.vision.detection.use=orthogonality"],
         "losses.vision",
         "no loss here depends on what the vision phase trains",
+        "detection_logits",
     ),
-    "train and test data that share images": (['data.test.classes=["red_cloth"]'], "data.train / data.test", "share 8"),
+    "train and test data that share images": (
+        ['data.test.classes=["red_cloth"]'],
+        "data.train / data.test",
+        "share 8",
+        "allow_overlap",
+    ),
+    "no name": (
+        ["data.test.real_names={green_wood=''}"],
+        "real_names.green_wood",
+        "real name '', which no prompt can use",
+        "real_names",
+    ),
     "a name that no prompt can use": (
         ['data.test.real_names.green_wood="?!"'],
         "real_names.green_wood",
         "which no prompt can use",
+        "real_names",
     ),
     "a name beyond the context length": (
         [f'data.test.real_names.green_wood="{"very " * 80}long"'],
         "real_names.green_wood",
         "the model reads 75",
+        "shorter real name",
     ),
     "conditioning without a stage that conditions": (
         [
@@ -85,17 +120,19 @@ REFUSED: dict[str, tuple[list[str], str, str]] = {
         ],
         "evaluation.text_conditioning",
         "no stage of the text tower attends to the image",
+        "",
     ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_is_refused_with_its_place_and_a_way_out(file: Path, case: str) -> None:
-    overrides, where, problem = REFUSED[case]
+    overrides, where, problem, fix = REFUSED[case]
     with pytest.raises(UserError) as caught:
         assembled(file, *overrides)
     assert problem in caught.value.problem
-    assert where in (caught.value.where or "") and caught.value.fix
+    assert where in (caught.value.where or "")
+    assert caught.value.fix and fix in caught.value.fix
 
 
 def test_a_class_of_two_data_sets_has_one_real_name(file: Path, tmp_path: Path) -> None:

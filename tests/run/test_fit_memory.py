@@ -26,7 +26,7 @@ from aaclip_kit.run.loop import execute
 from aaclip_kit.run.memory_plan import MemoryPlan, StepNeed
 from aaclip_kit.training.losses import total
 
-from ..build import build, phase_for, plan_for, values_of
+from ..build import Watcher, build, phase_for, plan_for, values_of
 from ..command import Command
 from ..conftest import EXPERIMENT
 from ..helpers import assert_close
@@ -37,22 +37,6 @@ MIDDLE = {
     "vision_cfg": {"image_size": 224, "layers": 8, "width": 256, "head_width": 64, "patch_size": 14},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
 }
-
-
-class Listener:
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.said.append(text)
-
-    def phase(self, loop: int, plan: Any, steps: int) -> None: ...
-
-    def step(self, step: Any) -> None: ...
-
-    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None: ...
 
 
 @dataclass
@@ -200,7 +184,7 @@ def test_looking_leaves_no_trace(shared: Run) -> None:
 
 
 def test_a_run_has_the_same_metrics_whatever_was_decided(shared: Run, small_experiment: Path, tmp_path: Path) -> None:
-    need, listener, metrics = need_of(shared, plan_for("vision", batch_size=8)), Listener(), list[str]()
+    need, listener, metrics = need_of(shared, plan_for("vision", batch_size=8)), Watcher(), list[str]()
     sizes = ("scheduler.image_batch=8", "scheduler.text_batch=1")
     tight = f"compute.memory_gb={between(need)}"
     for name, run in {
@@ -211,7 +195,7 @@ def test_a_run_has_the_same_metrics_whatever_was_decided(shared: Run, small_expe
         execute(run, folder, listener)
         metrics.append((folder.path / "metrics.json").read_text())
     assert len({*metrics}) == 1
-    assert sum("recompute on" in text for text in listener.said) == 1
+    assert sum("recompute on" in text for text in listener.messages) == 1
     unasked, on = (json.loads((tmp_path / name / "manifest.json").read_text())["memory"] for name in ("unasked", "on"))
     assert unasked is None
     assert on["recompute"] is True
@@ -270,10 +254,25 @@ def test_kept_features_count_on_a_cpu(shared: Run, bound: float, kept: int) -> N
 def test_a_dry_run_shows_the_estimate(aakit: Command, small_experiment: Path) -> None:
     ran = aakit("run", small_experiment, "--dry-run", "--device", "cpu", "--set", "compute.memory_gb=2")
     assert ran.code == 0, ran.err
-    text, vision = (line for line in ran.out.splitlines() if line.startswith("memory "))
-    assert text.startswith("memory     text step of 4 images: about 0.0")
-    assert vision.startswith("memory     vision step of 4 images: about 0.0")
-    assert vision.endswith("with recompute), 2.0 free: recompute off")
+    shown = [line.removeprefix("memory     ") for line in ran.out.splitlines() if line.startswith("memory ")]
+    fitted = fit_memory(assembled(small_experiment, "compute.memory_gb=2"), show=True)
+    assert fitted.memory is not None and shown == list(fitted.memory.lines)
+    assert [line.partition(":")[0] for line in shown] == ["text step of 4 images", "vision step of 4 images"]
+    assert shown[1].endswith("with recompute), 2.0 free: recompute off")
+
+
+@pytest.mark.parametrize(
+    ("need", "line"),
+    [
+        (
+            StepNeed("vision", 16, 18_440_000_000, 7_460_000_000),
+            "vision step of 16 images: about 18.4 GB (7.5 with recompute)",
+        ),
+        (StepNeed("text", 4, 12_000_000, None), "text step of 4 images: about 0.012 GB"),
+    ],
+)
+def test_an_estimate_is_shown_in_gigabytes(need: StepNeed, line: str) -> None:
+    assert str(need) == line
 
 
 def test_a_run_that_does_not_fit_writes_nothing(aakit: Command, small_experiment: Path, tmp_path: Path) -> None:

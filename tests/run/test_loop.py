@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,35 +16,14 @@ from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import assemble
-from aaclip_kit.run.loop import execute
-from aaclip_kit.training.step import Step
+from aaclip_kit.run.loop import Execution
+from aaclip_kit.run.phases import build_phase
+from aaclip_kit.training.phase import Phase
 
+from ..build import Watcher, build, plan_for, run_file
 from ..helpers import assert_close
 
-
-class Watcher:
-    def __init__(self) -> None:
-        self.phases: list[tuple[int, str]] = []
-        self.steps: list[Step] = []
-        self.means: list[tuple[int, dict]] = []
-
-    def phase(self, loop, plan, steps) -> None:
-        self.phases.append((loop, plan.train))
-
-    def step(self, step: Step) -> None:
-        self.steps.append(step)
-
-    def evaluated(self, loop, mean) -> None:
-        self.means.append((loop, mean))
-
-    def message(self, text: str) -> None:
-        pass
-
-
-def run_file(path: Path, out: Path, *overrides: str) -> tuple[dict, Watcher]:
-    watcher = Watcher()
-    assembled = assemble(load(path, discover(), overrides))
-    return execute(assembled, RunFolder.create(out), watcher), watcher
+ONE_LOOP = ("scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]")
 
 
 def test_two_loops_leave_what_the_design_names(small_experiment: Path, tmp_path: Path) -> None:
@@ -97,6 +77,51 @@ def test_same_seed_same_metrics_and_another_seed_others(small_experiment: Path, 
     assert run_file(small_experiment, tmp_path / "b")[0] == first
     assert (tmp_path / "a" / "metrics.json").read_bytes() == (tmp_path / "b" / "metrics.json").read_bytes()
     assert run_file(small_experiment, tmp_path / "c", "seed=4")[0] != first
+
+
+def test_two_threads_give_the_same_bytes_twice(small_experiment: Path, tmp_path: Path) -> None:
+    # The whole job's tensors are split among threads from a size on that the tiny model's do not reach.
+    larger = ["backbone.image_size=96", "scheduler.text_batch=8", "scheduler.image_batch=8", "evaluation.heatmaps=0"]
+    torch.set_num_threads(2)
+    try:
+        for name in ("a", "b"):
+            run_file(small_experiment, tmp_path / name, *larger, *ONE_LOOP)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    for file in ("metrics.json", "events.jsonl", "curves.json", "calibration.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    one, other = (read(tmp_path / name / "checkpoints" / "loop_1.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_each_phase_of_each_loop_draws_a_random_stream_of_its_own(
+    small_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = list[float]()
+    monkeypatch.setattr(Phase, "run", lambda *_: first.append(float(torch.rand(()))))
+    run = Execution(build(small_experiment), RunFolder.create(tmp_path / "run"), Watcher())
+    for loop in (1, 2):
+        for number, tower in enumerate(("text", "vision")):
+            run._train(loop, number, plan_for(tower))
+    assert len(first) == len(set(first)) == 4
+
+
+def test_each_phase_of_each_loop_shuffles_and_augments_anew(small_experiment: Path) -> None:
+    run = build(small_experiment)
+
+    def drawn(loop: int, number: int) -> tuple[tuple[Path, ...], torch.Tensor]:
+        phase = build_phase(run, plan_for("text", batch_size=8), loop, number, frozenset())
+        (batch,) = phase.batches.epoch(1)
+        order = [sample.image for sample in batch.samples]
+        return tuple(order), batch.images[order.index(min(order))]
+
+    found = [drawn(loop, number) for loop in (1, 2) for number in (0, 1)]
+    assert len({order for order, _ in found}) == 4
+    for (_, one), (_, other) in combinations(found, 2):
+        assert not torch.equal(one, other), "the same image, in two phases"
+    again = drawn(1, 0)
+    assert again[0] == found[0][0] and torch.equal(again[1], found[0][1])
 
 
 def test_resolved_copy_runs_again_to_the_same_result(small_experiment: Path, tmp_path: Path) -> None:

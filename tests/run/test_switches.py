@@ -26,11 +26,10 @@ from aaclip_kit.run.loop import quoted
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import StepCallback
 
-from ..build import build, contexts_for, images_for, phase_for, plan_for
+from ..build import build, contexts_for, evaluator_of, images_for, phase_for, plan_for, run_file
 from ..conftest import EXPERIMENT
 from ..evaluation.given import GivenScores, whole_class
-from ..helpers import assert_close
-from .test_loop import run_file
+from ..helpers import assert_close, untested
 
 LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
 CLASSES = ("red_cloth", "green_wood", "green_wood", "red_cloth")
@@ -38,11 +37,6 @@ BOTH = frozenset({"text", "vision"})
 
 NOTHING: set[str] = set()
 TEXT_PHASE_SEES = {"patches that the text phase sees", "image context of the text phase"}
-
-
-def evaluator_of(run: Run) -> Evaluator:
-    file = run.experiment.file
-    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
 
 
 def observe(run: Run) -> dict[str, Any]:
@@ -268,4 +262,4 @@ def test_score_normalisation(small_experiment: Path) -> None:
 
 
 def test_no_switch_is_left_out() -> None:
-    assert [name for name in Switches.model_fields if f"test_{name}" not in globals()] == []
+    assert untested(Switches.model_fields, __file__) == []

@@ -230,8 +230,12 @@ def test_a_file_without_cross_attention_or_without_adapters_has_nothing_to_measu
 
 
 def test_no_random_state_of_a_gpu_is_asked_for(small_experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    measure_dilution(loaded(small_experiment, "device=cpu"), [1.0], batches=1, inits=1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", asked.append)
+    found = measure_dilution(loaded(small_experiment, "device=cpu"), [1.0], batches=1, inits=1)
+    assert found.openings.keys() == {"text", "vision"}
+    assert asked == []
 
 
 def test_progress_counts_every_gradient(small_experiment: Path) -> None:

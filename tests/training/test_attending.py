@@ -13,8 +13,7 @@ from aaclip_kit.training.loop_plans import attending_after
 from aaclip_kit.training.phase import Phase, train_phase
 from aaclip_kit.training.step import StepCallback
 
-from ..build import plan_for
-from ..run.test_loop import run_file
+from ..build import plan_for, run_file
 
 
 def test_a_phase_sets_its_own_tower_and_leaves_the_other_as_it_was() -> None:

@@ -22,9 +22,8 @@ from aaclip_kit.training.gradient_norms import norms
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
-from ..build import build, phase_for, plan_for, train
+from ..build import Watcher, build, phase_for, plan_for, train
 from ..helpers import assert_close
-from ..run.test_loop import Watcher
 
 GROUPS: dict[TowerName, list[str]] = {
     "text": ["text_to_image", "text_adapter", "text_head"],
@@ -115,23 +114,14 @@ def test_a_floor_of_zero_still_tells_of_no_gradient_at_all() -> None:
     assert watch.check(step_with(adapter=0.0)) is not None
 
 
-class Listener(Watcher):
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-
-def executed(path: Path, out: Path, *overrides: str, walled: bool = False) -> tuple[list[dict[str, Any]], Listener]:
+def executed(path: Path, out: Path, *overrides: str, walled: bool = False) -> tuple[list[dict[str, Any]], Watcher]:
     """Events and messages of a run, its stage `wall` letting no gradient through."""
     experiment = load(path, discover(), [*ONE_LOOP, *overrides, *(WALL if walled else ())])
     if walled:
         wall = experiment.stages["wall"]
         built = replace(wall.component, factory=lambda options, setting: Wall())
         experiment = replace(experiment, stages={**experiment.stages, "wall": replace(wall, component=built)})
-    listener = Listener()
+    listener = Watcher()
     execute(assemble(experiment), RunFolder.create(out), listener)
     lines = (out / "events.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines], listener

@@ -18,9 +18,8 @@ from aaclip_kit.training.optimizer import OptimizerStepper
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
-from ..build import build, phase_for, plan_for, values_of
+from ..build import BreaksAtStep, Probe, build, phase_for, plan_for, values_of
 from ..helpers import assert_close
-from .test_phase import BreaksAtStep, Probe
 
 KEY_BIAS = "k_proj.bias"
 """Adds the same to all of a query's similarities, which their softmax takes away again: its gradient is rounding alone,

@@ -16,7 +16,7 @@ from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
-from ..build import build, phase_for, plan_for, train, values_of
+from ..build import BreaksAtStep, Probe, build, phase_for, plan_for, train, values_of
 from ..helpers import assert_close
 
 TOWERS: tuple[TowerName, ...] = ("text", "vision")
@@ -31,20 +31,6 @@ def run(small_experiment: Path) -> Run:
 def still(small_experiment: Path) -> Run:
     """The same without dropout."""
     return build(small_experiment, "switches.dropout=false")
-
-
-class Probe(Loss):
-    """Keeps what it is given; its one term pulls at whatever the phase trains."""
-
-    needs = ("level_probabilities", "text_features", "masks", "labels")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[dict[str, Any]] = []
-
-    def forward(self, **named: Any) -> dict[str, Tensor]:
-        self.seen.append(named)
-        return {"pull": sum(found[:, 1].mean() for found in named["level_probabilities"].values())}
 
 
 class NormalProbe(Probe):
@@ -227,16 +213,6 @@ def test_maps_are_made_only_where_a_loss_asks_for_them(still: Run, monkeypatch: 
     monkeypatch.setattr("aaclip_kit.training.phase.probability_map", lambda *found: made.append(1))
     train(still, plan_for("text"), WeightedLosses({"orthogonality": still.losses["text"].losses["orthogonality"]}))
     assert not made
-
-
-class BreaksAtStep(Probe):
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(self, **named: Any) -> dict[str, Tensor]:
-        pull = super().forward(**named)["pull"]
-        return {"fine": pull, "broken": pull * (float("nan") if len(self.seen) == self.step else 1.0)}
 
 
 @pytest.mark.parametrize("tower", TOWERS)
