@@ -14,7 +14,7 @@ test: $(PYTHON)
 lint: $(PYTHON)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy aaclip_kit plugins
+	$(PYTHON) -m mypy aaclip_kit plugins tools
 	$(dir $(PYTHON))lint-imports
 
 # The generated pages, then the site in build/site; a link that leads nowhere is an error.
@@ -40,8 +40,9 @@ audit: $(PYTHON)
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
+# setuptools tells of every editable installation as a warning, and pip shows it.
 .venv/bin/python: pyproject.toml
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install --quiet --editable '.[dev]'
 	touch .venv/bin/python

@@ -25,10 +25,10 @@ Command = Callable[..., Ran]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """A function that runs `aakit` with its arguments. Whatever escapes as a traceback escapes here too."""
 
-    def run(*arguments: object) -> Ran:
+    def run(*arguments: object, columns: int = 200) -> Ran:
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["aakit", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("COLUMNS", str(columns))
         with pytest.raises(SystemExit) as left:
             main()
         captured = capsys.readouterr()

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
+INSTALLED = ("aaclip_kit", "plugins", "experiments", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+"""What of the repository an installation is made from."""
+
 LEFT_BY_BUILDS = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
 
 
@@ -31,13 +35,25 @@ class Fresh:
             script.write_text(f'#!/bin/sh\nexec "{self.python}" -m {module} "$@"\n')
             script.chmod(0o755)
 
-    def install(self, source: Path, *, editable: bool = False, copy_to: Path | None = None) -> None:
-        """Install a package with pip. With `copy_to` it is copied first, since a build leaves files in its source."""
+    def install(self, source: Path, *, editable: bool = False, copy_to: Path | None = None) -> str:
+        """Install a package with pip; returns what is said. With `copy_to` it is copied first: builds leave files."""
         if copy_to is not None:
             source = Path(shutil.copytree(source, copy_to / source.name, ignore=LEFT_BY_BUILDS))
         options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
         chosen = ["--editable", str(source)] if editable else [str(source)]
-        self.run("-m", "pip", "install", *options, *chosen, cwd=source).check_returncode()
+        ran = self.run("-m", "pip", "install", *options, *chosen, cwd=source)
+        ran.check_returncode()
+        return ran.stdout + ran.stderr
+
+    def install_toolkit(self, source: Path) -> str:
+        """Install this toolkit as from a wheel, from a copy of it in the new folder `source`; return what is said."""
+        source.mkdir()
+        for name in INSTALLED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, source / name, ignore=LEFT_BY_BUILDS)
+            else:
+                shutil.copy(ROOT / name, source)
+        return self.install(source)
 
     def run(self, *arguments: str | Path, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run this environment's Python on one thread; output is captured."""

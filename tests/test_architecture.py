@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -14,20 +15,20 @@ import pytest
 import aaclip_kit
 
 ROOT = Path(__file__).parents[1]
-CORE, PLUGINS = ROOT / "aaclip_kit", ROOT / "plugins"
+CORE, PLUGINS, EXPERIMENTS = ROOT / "aaclip_kit", ROOT / "plugins", ROOT / "experiments"
+TOOLS = sorted((ROOT / "tools").rglob("*.py"))
+IMPORTED_AS = {"plugins": "aaclip_kit_plugins", "experiments": "aaclip_kit_experiments"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 SHARED = {
     "synthetic": None,
-    "synthetic.fields": {"Generator"},
-    "synthetic.difficulty": {"auroc", "sample"},
     "folder": {"ClassOptions", "LAYOUTS", "read_classes", "unknown_classes"},
     "manifest": {"read_rows"},
     "embedded": {"CONFIG", "WEIGHTS"},
 }
 """What built-in plugins may take from one another: every public name (None), or those named."""
 
-SOURCES = sorted([*CORE.rglob("*.py"), *PLUGINS.rglob("*.py")])
+SOURCES = sorted([*CORE.rglob("*.py"), *PLUGINS.rglob("*.py"), *EXPERIMENTS.rglob("*.py")])
 
 
 def name_of(path: Path) -> str:
@@ -37,7 +38,7 @@ def name_of(path: Path) -> str:
 def module_of(path: Path) -> tuple[str, ...]:
     """Dotted name as a tuple; a package's own file counts as `PACKAGE.__init__`, so that relative imports resolve."""
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ("aaclip_kit_plugins", *parts[1:]) if parts[0] == "plugins" else parts
+    return (IMPORTED_AS.get(parts[0], parts[0]), *parts[1:])
 
 
 def imports(path: Path) -> Iterator[tuple[str, str | None, int]]:
@@ -147,7 +148,8 @@ def test_public_names_with_torch_are_not_loaded_by_the_package_itself() -> None:
 
 
 def test_files_and_functions_are_short_and_everything_public_is_documented() -> None:
-    found = [fault for path in SOURCES for fault in faults_of(name_of(path), path.read_text(encoding="utf-8"))]
+    files = [*SOURCES, *TOOLS]
+    found = [fault for path in files for fault in faults_of(name_of(path), path.read_text(encoding="utf-8"))]
     assert not found, "\n".join(found)
 
 
@@ -187,26 +189,55 @@ def walk_named(
                 yield from walk_named(node, seen)
 
 
-def test_every_package_is_installed() -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What setup.py tells setuptools."""
+    setuptools = pytest.importorskip("setuptools")
+    found: dict[str, object] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **given: found.update(given))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"))
+    return found
+
+
+def test_every_package_is_installed(told: dict[str, object]) -> None:
     """A folder that setuptools is not told about works in the repository and is missing from a wheel."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    listed = settings["tool"]["setuptools"]["packages"]
-    assert len(listed) == len(set(listed))
+    listed = told.pop("packages")
+    assert not told, "the rest stands in pyproject.toml"
+    assert isinstance(listed, list) and len(listed) == len(set(listed))
     folders = {".".join(module_of(path)[:-1]) for path in SOURCES if path.name == "__init__.py"}
     assert set(listed) == folders
     without = {name_of(path.parent) for path in SOURCES if not (path.parent / "__init__.py").exists()}
     assert not without, "folders with modules need an __init__.py"
 
 
+def test_pytest_is_asked_for_with_the_conformance_kit_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert [need.partition(">")[0] for need in extras["testing"]] == ["pytest"]
+    assert "aaclip-kit[testing]" in extras["dev"]
+    assert not [need for need in project["dependencies"] if "pytest" in need]
+    loading = {name_of(path) for path in SOURCES for module, _, _ in imports(path) if module == "pytest"}
+    assert loading == {"aaclip_kit/testing/parametrize.py", "aaclip_kit/testing/pytest_plugin.py"}
+
+
+def test_packages_are_told_where_their_folders_are() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    homes = {IMPORTED_AS.get(path.name, path.name): path.name for path in (CORE, PLUGINS, EXPERIMENTS)}
+    assert settings["tool"]["setuptools"]["package-dir"] == homes
+
+
 def test_files_that_are_no_python_are_installed_with_their_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = settings["tool"]["setuptools"]["package-data"]
-    for path in [*CORE.rglob("*"), *PLUGINS.rglob("*")]:
+    for path in [*CORE.rglob("*"), *PLUGINS.rglob("*"), *EXPERIMENTS.rglob("*")]:
         if path.is_dir() or path.suffix in (".py", ".pyc"):
             continue
         home = next(folder for folder in path.parents if (folder / "__init__.py").exists())
         package = ".".join(module_of(home / "__init__.py")[:-1])
-        assert any(path.match(pattern) for pattern in patterns.get(package, ())), f"{name_of(path)} is not installed"
+        own = [*patterns["*"], *patterns.get(package, ())]
+        matched = {found for pattern in own for found in home.glob(pattern)}
+        assert path in matched, f"{name_of(path)} is not installed"
 
 
 def test_every_entry_point_is_a_module_of_the_plugins() -> None:

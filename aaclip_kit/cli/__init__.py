@@ -2,10 +2,12 @@
 
 import errno
 import sys
+from collections.abc import Callable
 
 import typer
 
 from ..contracts.errors import UserError, not_writable
+from ..version import __version__
 from .ablate import ablate
 from .cache import cache
 from .checkpoints import export_checkpoint, import_checkpoint
@@ -15,36 +17,47 @@ from .debug import set_debugging
 from .doctor import doctor
 from .evaluate import evaluate
 from .gradients import gradients
+from .init import init
 from .inspect import list_plugins, show
 from .new_plugin import new_plugin
 from .predict import predict
 from .report import report
 from .run import run, validate
+from .terminal import say
 from .together import refuse_together, tell
 
 app = typer.Typer(
     help="Experiments on zero-shot anomaly detection with CLIP.",
+    epilog="Example: aakit init feedback; aakit run feedback.toml",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(run)
-app.command()(validate)
-app.command()(ablate)
-app.command()(evaluate)
-app.command()(predict)
-app.command()(compare)
-app.command()(gradients)
-app.command()(report)
+
+
+def _add(command: Callable[..., None], example: str) -> None:
+    """Add a command under the first word of its example, which ends its page of `--help` and fits into 80 columns."""
+    app.command(example.split()[0], epilog=f"Example: aakit {example}")(command)
+
+
+_add(init, "init feedback")
+_add(run, "run feedback.toml --out runs/first --set seed=7")
+_add(validate, "validate feedback.toml ablation.toml")
+_add(ablate, "ablate ablation.toml --out runs/ablation --seeds 2")
+_add(evaluate, "evaluate runs/first --out evaluation.json")
+_add(predict, "predict runs/first photos/ --out found --real-name bottle")
+_add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
+_add(gradients, "gradients feedback.toml --scales 1.0,0.1")
+_add(report, "report runs/first")
 app.add_typer(data, name="data")
-app.command("list-plugins")(list_plugins)
-app.command()(show)
-app.command("new-plugin")(new_plugin)
-app.command("import-checkpoint")(import_checkpoint)
-app.command("export-checkpoint")(export_checkpoint)
-app.command()(cache)
-app.command()(doctor)
+_add(list_plugins, "list-plugins | grep loss")
+_add(show, "show text_to_image")
+_add(new_plugin, "new-plugin my-attention --kind attention-stage")
+_add(import_checkpoint, "import-checkpoint loop_3_final.pth --out imported")
+_add(export_checkpoint, "export-checkpoint runs/first --out published")
+_add(cache, "cache --clear")
+_add(doctor, "doctor --json")
 
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -54,10 +67,20 @@ IN_MANY_PROCESSES = ("run", "evaluate", "predict")
 """Commands whose work torchrun's processes share."""
 
 
+def _print_version(wanted: bool) -> None:
+    """Print name and version and end the program, before a command is asked for."""
+    if wanted:
+        say(f"aakit {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+    ),
 ) -> None:
     """Experiments on zero-shot anomaly detection with CLIP."""
     set_debugging(debug)

@@ -18,7 +18,12 @@ from .terminal import say
 if TYPE_CHECKING:
     from ..data.roles import Role
 
-data = typer.Typer(help="Look at data sets, and list them.", no_args_is_help=True, rich_markup_mode=None)
+data = typer.Typer(
+    help="Look at data sets, and list them.",
+    epilog="Example: aakit data check my_images",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 LAYOUT_HELP = "Data set that reads it: folder (MVTec layout), mvtec, visa, ...; by default "
 SET_HELP = "Set a key: data.test.root=... of an experiment, classes=[a, b] of a folder or manifest; may be repeated."
@@ -26,7 +31,7 @@ IMAGES = "images"
 """The layout of images without labels."""
 
 
-@data.command()
+@data.command(epilog="Example: aakit data check my_images --layout folder")
 def check(
     target: Path = typer.Argument(help="Experiment file, folder of images, or manifest."),
     layout: str | None = typer.Option(None, "--layout", help=LAYOUT_HELP + "folder, or manifest for a file."),
@@ -46,7 +51,7 @@ def check(
         raise UserErrors(faults)
 
 
-@data.command()
+@data.command(epilog="Example: aakit data manifest photos --layout images --out photos.jsonl")
 def manifest(
     root: Path = typer.Argument(help="Folder of images."),
     out: Path = typer.Option(..., "--out", help="File to write: JSON lines (.jsonl) or CSV (.csv)."),

@@ -8,8 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..doctor.examine import examine
-from ..doctor.finding import Finding
+from ..doctor.examine import Finding, examine
 from .terminal import PlainConsole, say
 
 _STYLES = {"good": "green", "note": "yellow", "bad": "red"}

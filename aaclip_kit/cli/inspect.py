@@ -1,20 +1,21 @@
 """`aakit list-plugins` and `aakit show`: what is installed, and what its options mean."""
 
 import json
+import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from ..contracts.errors import UserError, nearest_hint
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import KINDS, Component, Registry
 from .debug import debugging
 from .describe import describe_option
-from .terminal import PlainConsole, say
+from .terminal import PlainConsole, say, say_line, say_table
 
 EXPERIMENT_HELP = "Experiment file whose plugin files are loaded too."
 
@@ -28,21 +29,31 @@ def list_plugins(
     if as_json:
         say(json.dumps(_as_record(registry), indent=2))
         return
-    console = PlainConsole()
-    table = Table("kind", "name", "package", "version", "what it is", box=None, header_style="bold", pad_edge=False)
-    for component in _sorted(registry):
-        owner = component.plugin
-        words = (component.kind, component.name, owner.package, owner.version, component.description)
-        table.add_row(*map(Text, words))
-    console.print(table)
+    _list_components(_sorted(registry))
+    console = PlainConsole(highlight=False)
     for problem in _problems(registry):
-        console.print(f"not usable: {problem}", markup=False, style="red")
+        console.print(f"not usable: {problem}", markup=False, style="red", soft_wrap=True)
     for plugin, seconds in registry.slow.items():
         fix = "a plugin's own module should not import torch"
-        console.print(f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}", markup=False, style="yellow")
+        told = f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}"
+        console.print(told, markup=False, style="yellow", soft_wrap=True)
     if debugging():
         for failure in registry.failures:
             traceback.print_exception(failure.error)
+
+
+def _list_components(components: Sequence[Component]) -> None:
+    """On a terminal a table for each package; else one line a component, for grep and its like."""
+    if not sys.stdout.isatty():
+        for one in components:
+            say_line(one.kind, one.name, one.plugin.package, one.plugin.version, one.description)
+        return
+    packages: dict[str, list[Component]] = {}
+    for one in components:
+        packages.setdefault(f"{one.plugin.package} {one.plugin.version}", []).append(one)
+    for package, of_it in packages.items():
+        say(package)
+        say_table(("kind", "name", "what it is"), [(one.kind, one.name, one.description) for one in of_it])
 
 
 def show(

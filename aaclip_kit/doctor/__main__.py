@@ -9,8 +9,7 @@ from dataclasses import asdict
 from importlib import import_module
 
 from ..contracts.errors import UserError
-from .examine import could_not
-from .finding import Finding
+from .examine import Finding, could_not
 
 
 def main(probe: str) -> None:

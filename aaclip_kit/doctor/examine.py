@@ -5,30 +5,46 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
-from .finding import Finding
+Status = Literal["good", "note", "bad"]
+
+GB: Final = 1e9
 
 PROBES: Final = tuple(
     f"{__package__}.{place}"
     for place in (
-        "packages:python",
-        "packages:packages",
-        "libraries:libraries",
+        "installation:python",
+        "installation:packages",
+        "installation:libraries",
         "machine:processor",
         "machine:memory",
-        "cuda:cuda",
-        "disk:disk",
-        "disk:cache",
-        "plugins:plugins",
-        "weights:weights",
-        "variables:variables",
+        "machine:cuda",
+        "machine:disk",
+        "machine:cache",
+        "installation:plugins",
+        "installation:weights",
+        "installation:variables",
     )
 )
 """Functions without arguments that give findings, as "module:function"."""
 
 PATIENCE: Final = 120.0
 """Seconds after which a probe is stopped. Importing torch from a slow disk takes most of a minute."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: how it is, in words, and what to do about it.
+
+    "bad" makes something fail that should work; "note" is worth knowing, and costs speed or a feature at most.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str | None = None
 
 
 def examine(probes: Iterable[str] = PROBES, patience: float = PATIENCE) -> Iterator[Finding]:

@@ -1,8 +1,9 @@
-"""Which names a new package may have: those that are nobody's yet."""
+"""The package that is to be written: its kind and names, where its author begins, and which names are free."""
 
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from keyword import iskeyword
@@ -10,8 +11,15 @@ from keyword import iskeyword
 import aaclip_kit
 
 from ..contracts.errors import UserError
-from ..plugin_host.registry import Registry
-from .package import Package
+from ..plugin_host.registry import Kind, Registry
+
+_FIRST: dict[Kind, str] = {
+    "attention-stage": "stage.py",
+    "backbone": "towers.py",
+    "loss": "loss.py",
+    "scheduler": "schedule.py",
+    "data-set": "read.py",
+}
 
 _DISTRIBUTION = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _OWN_FOLDERS = frozenset({"build", "dist", "runs", "sample_data", "tests"})
@@ -22,6 +30,29 @@ IMPORTED = frozenset(aaclip_kit.__all__).union(
     ("Path", "Sequence", "SimpleTokenizer", "Tensor"),
 )
 """Names that files of a new package import or define, so that its class cannot be called like one of them."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A new package of one component. `name` is the distribution's, as the user gave it."""
+
+    name: str
+    kind: Kind
+
+    @property
+    def module(self) -> str:
+        """Name of the import package, and of the component: lower case, with underscores."""
+        return re.sub(r"[-_.]+", "_", self.name).lower()
+
+    @property
+    def class_name(self) -> str:
+        """Name of the component's class; that of its options has Options behind it."""
+        return "".join(part[:1].upper() + part[1:] for part in self.module.split("_"))
+
+    @property
+    def first(self) -> str:
+        """The file that does the work, which its author edits first."""
+        return f"{self.module}/{_FIRST[self.kind]}"
 
 
 def name_faults(package: Package, registry: Registry) -> Iterator[UserError]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.doctor.finding import Finding
+from aaclip_kit.doctor.examine import Finding
 
 from ..command import Command
 from ..fresh import Fresh
@@ -91,7 +91,7 @@ def test_it_looks_where_it_is_installed_far_from_the_repository(tmp_path: Path) 
     fresh.install(Path(__file__).parents[2], copy_to=tmp_path / "source")
     place = tmp_path / "place"
     place.mkdir()
-    quick = [f"aaclip_kit.doctor.{name}" for name in ("packages:python", "disk:disk", "plugins:plugins")]
+    quick = [f"aaclip_kit.doctor.{name}" for name in ("installation:python", "machine:disk", "installation:plugins")]
     code = f"""import sys
 from aaclip_kit.cli import main
 from aaclip_kit.doctor.examine import examine

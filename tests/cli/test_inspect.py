@@ -1,14 +1,24 @@
-"""`aakit list-plugins` and `aakit show`."""
+"""`aakit list-plugins` and `aakit show`, `--version` and the pages of `--help`."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
 
 import pytest
+import typer
 
+from aaclip_kit.cli import app
 from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.plugin_host.registry import Component
 
 from ..command import Command
+from ..strangers import Strangers
 from .conftest import assert_plain
 
 
@@ -18,14 +28,53 @@ def lines(text: str) -> dict[str, str]:
     return {words[0]: " ".join(words[1].split()) if len(words) > 1 else "" for words in split}
 
 
-def test_list_plugins_names_every_component_with_its_package(aakit: Command) -> None:
-    ran = aakit("list-plugins")
+def row(component: Component) -> str:
+    owner = component.plugin
+    return f"{component.kind} {component.name} {owner.package} {owner.version} {component.description}"
+
+
+def test_list_plugins_prints_one_line_for_each_component_where_no_terminal_is(aakit: Command) -> None:
+    ran = aakit("list-plugins", columns=80)
     assert (ran.code, ran.err) == (0, "")
-    listed = [" ".join(line.split()) for line in ran.out.splitlines()]
-    for component in discover().components.values():
-        start = f"{component.kind} {component.name} {component.plugin.package} {component.plugin.version} "
-        (line,) = [line for line in listed if line.startswith(start)]
-        assert component.description.startswith(line.removeprefix(start)[:40])
+    assert sorted(ran.out.splitlines()) == sorted(map(row, discover().components.values()))
+
+
+BROKEN = "raise RuntimeError('the words of a long reason ' * 9 + '\\n\\n  to their end')"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_reason_of_a_failed_plugin_is_one_unbroken_line(
+    aakit: Command, strangers: Strangers, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    strangers.add("snapped", BROKEN)
+    if terminal:
+        pretend_a_terminal(monkeypatch)
+    ran = aakit("list-plugins", columns=80)
+    (line,) = [line for line in ran.out.splitlines() if "snapped" in line]
+    assert line.startswith("not usable: plugin ")
+    assert f"RuntimeError: {'the words of a long reason ' * 9}to their end" in line
+
+
+def pretend_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let standard output, as it is captured within a test, be a terminal without colours."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def test_on_a_terminal_of_80_columns_list_plugins_makes_no_strips(
+    aakit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_a_terminal(monkeypatch)
+    ran = aakit("list-plugins", columns=80)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", ran.out)
+    assert not [line for line in plain.splitlines() if len(line) > 80]
+    components = discover().components.values()
+    assert plain.startswith("aaclip-kit ")
+    assert len(plain.splitlines()) < 2 * len(components)
+    for component in components:
+        (first,) = re.findall(rf"^{component.kind} +{component.name} +(\S.*)$", plain, re.MULTILINE)
+        assert component.description.startswith(first.strip())
 
 
 def test_list_plugins_as_json_holds_the_same(aakit: Command) -> None:
@@ -91,3 +140,43 @@ def test_help_names_what_there_is(aakit: Command, arguments: list[str]) -> None:
         assert all(command in text for command in ("run", "validate", "list-plugins", "show", "--debug"))
     if arguments[:1] == ["run"]:
         assert all(option in text for option in ("--out", "--set", "--device", "--seed", "--dry-run"))
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every command by its words behind `aakit`, those of groups too, and the groups themselves."""
+    found = {path: group}
+    for name, command in getattr(group, "commands", {}).items():
+        found |= commands(command, (*path, name))
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_page_of_help_ends_with_one_line_to_copy(aakit: Command, path: tuple[str, ...]) -> None:
+    ran = aakit(*path, "--help")  # typer wraps at 80 columns on wider terminals too
+    *others, last = [line.strip() for line in ran.out.splitlines() if line.strip()]
+    assert not [line for line in others if "Example:" in line]
+    assert last == COMMANDS[path].epilog, "it wrapped"
+    assert last.startswith(f"Example: {' '.join(('aakit', *path))} ")
+
+
+@pytest.mark.parametrize("path", [path for path, one in COMMANDS.items() if not hasattr(one, "commands")], ids=" ".join)
+def test_the_example_of_a_command_is_one_that_it_takes(path: tuple[str, ...]) -> None:
+    words = shlex.split(COMMANDS[path].epilog.removeprefix("Example: aakit ").partition(" | ")[0])
+    assert tuple(words[: len(path)]) == path
+    COMMANDS[path].make_context(path[-1], words[len(path) :])  # ends the program where it cannot be parsed
+
+
+def test_the_version_is_that_of_the_package(aakit: Command) -> None:
+    assert aakit("--version") == (0, f"aakit {version('aaclip-kit')}\n", "")
+
+
+def test_the_version_is_told_without_torch() -> None:
+    code = (
+        "import sys; from aaclip_kit.cli import main; sys.argv = ['aakit', '--version']\n"
+        "try: main()\nfinally: print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stdout.splitlines()[1:] == ["False"], ran.stderr

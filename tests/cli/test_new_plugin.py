@@ -101,5 +101,5 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
-    assert "aaclip_kit.scaffold.render" in imported
+    assert "aaclip_kit.scaffold.write" in imported
     assert not imported & {"torch", "open_clip", "numpy", "scipy", "matplotlib", "jaxtyping"}

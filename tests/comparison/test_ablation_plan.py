@@ -181,7 +181,8 @@ def test_each_variant_of_the_switches_changes_its_own_switch_only() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "realdata").is_dir(), reason="needs shared/realdata")
-def test_real_data_beside_the_repository_are_found() -> None:
+def test_real_data_are_found_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAKIT_REALDATA", str(SHARED / "realdata"))
     assert "tiles_to_cracks" in loaded(EXPERIMENTS / "ablation.toml", seeds=1).data
 
 

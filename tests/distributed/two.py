@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from aaclip_kit_plugins.embedded.workers import run_workers
 from torch import distributed
 
 from aaclip_kit.distributed.ranks import Ranks
+from tools.pretraining.workers import run_workers
 
 
 def in_two(folder: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:

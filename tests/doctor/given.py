@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from aaclip_kit import UserError
-from aaclip_kit.doctor.finding import Finding
+from aaclip_kit.doctor.examine import Finding
 
 FIRST = Finding("first", "good", "fine: ü")
 

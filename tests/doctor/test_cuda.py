@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from aaclip_kit.doctor import cuda as module
-from aaclip_kit.doctor.cuda import cuda, driver_version
+from aaclip_kit.doctor import machine as module
+from aaclip_kit.doctor.machine import cuda, driver_version
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aaclip_kit.doctor.disk import cache, disk, place
+from aaclip_kit.doctor.machine import cache, disk, place
 
 from ..cache.given import MINE, OTHER, features, key, path_of, store
 

@@ -7,8 +7,7 @@ from time import monotonic
 import pytest
 
 from aaclip_kit.doctor import examine as module
-from aaclip_kit.doctor.examine import PROBES, examine
-from aaclip_kit.doctor.finding import Finding
+from aaclip_kit.doctor.examine import PROBES, Finding, examine
 
 from .given import FIRST
 

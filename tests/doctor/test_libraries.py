@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from aaclip_kit.doctor import libraries as module
-from aaclip_kit.doctor.libraries import libraries, pairing
+from aaclip_kit.doctor import installation as module
+from aaclip_kit.doctor.installation import libraries, pairing
 
 
 def test_libraries_that_fit_are_good() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.doctor import packages as module
-from aaclip_kit.doctor.packages import packages, python
+from aaclip_kit.doctor import installation as module
+from aaclip_kit.doctor.installation import packages, python
 
 
 @pytest.fixture

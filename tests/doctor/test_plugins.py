@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from aaclip_kit.doctor import plugins as module
-from aaclip_kit.doctor.plugins import plugins
+from aaclip_kit.doctor import installation as module
+from aaclip_kit.doctor.installation import plugins
 from aaclip_kit.plugin_host import discovery
 from aaclip_kit.plugin_host.registry import Registry
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.doctor.variables import TELLING, variables
+from aaclip_kit.doctor.installation import TELLING, variables
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import aaclip_kit_plugins.open_clip
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.doctor import weights as module
-from aaclip_kit.doctor.weights import weights
+from aaclip_kit.doctor import installation as module
+from aaclip_kit.doctor.installation import weights
 from aaclip_kit.plugin_host.registry import Registry
 
 

@@ -25,7 +25,9 @@ from aaclip_kit.training.step import Step, StepCallback
 from ..build import run_file
 from ..conftest import write_class
 
-FOLDER = Path(__file__).parents[2] / "experiments"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "experiments"
+SHIPPED = sorted([*FOLDER.glob("*.toml"), *(ROOT / "benchmarks").glob("*.toml")])
 FILES = sorted(path.stem for path in FOLDER.glob("*.toml") if "variants" not in read_toml(path))
 LARGE = [name for name in FILES if "vitl" in name]
 SINGLE_EPOCHS = {
@@ -43,6 +45,21 @@ LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3}
 
 def test_every_file_is_small_or_large() -> None:
     assert sorted([*SINGLE_EPOCHS, *LARGE]) == FILES
+
+
+def strings(value: object) -> Iterator[str]:
+    """Every text in a TOML table, and what stands behind the first = of each."""
+    if isinstance(value, str):
+        yield from (value, value.partition("=")[2])
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from strings(one)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_shipped_file_names_nothing_outside_the_clone(path: Path) -> None:
+    outside = [text for text in strings(read_toml(path)) if not (path.parent / text).resolve().is_relative_to(ROOT)]
+    assert not outside
 
 
 @pytest.mark.parametrize("name", FILES)

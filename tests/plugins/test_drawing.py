@@ -17,7 +17,6 @@ from aaclip_kit_plugins.synthetic import (
     defects_of,
     draw,
 )
-from aaclip_kit_plugins.synthetic.difficulty import auroc, difficulty, sample
 from aaclip_kit_plugins.synthetic.drawing import AREA
 
 
@@ -81,18 +80,6 @@ def test_normal_drawings_have_empty_masks() -> None:
 def test_wrong_arguments_are_named(arguments: tuple[str, int, str | None, int], said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}$"):
         draw(*arguments)
-
-
-def test_auroc_counts_ties_half() -> None:
-    scores, labels = np.array([0.1, 0.5, 0.5, 0.9]), np.array([False, True, False, True])
-    assert auroc(scores, labels) == pytest.approx(0.875)
-    assert np.isnan(auroc(scores, np.ones(4, bool)))
-
-
-def test_rules_that_know_nothing_do_not_solve_the_drawings() -> None:
-    assert [d.defect is None for d in sample("wood", 4)] == [True, False, True, False]
-    for pixel, image in difficulty(TEST_SURFACES[:3], count=20).values():
-        assert pixel < 0.8 and image < 0.85
 
 
 def test_drawing_does_not_import_torch() -> None:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 
 import pytest
 
 from aaclip_kit.plugin_host.registry import KINDS, Kind
 
-from ..fresh import LEFT_BY_BUILDS, Fresh
-
-ROOT = Path(__file__).parents[2]
+from ..fresh import Fresh
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     """The toolkit is installed as from a wheel, so that its templates and type information are those of its package."""
     place = tmp_path_factory.mktemp("fresh")
-    fresh, source = Fresh(place / "environment"), place / "source"
-    for name in ("aaclip_kit", "plugins"):
-        shutil.copytree(ROOT / name, source / name, ignore=LEFT_BY_BUILDS)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    fresh.install(source)
+    fresh = Fresh(place / "environment")
+    fresh.install_toolkit(place / "source")
     return fresh
 
 

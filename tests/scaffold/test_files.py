@@ -22,7 +22,7 @@ from aaclip_kit.plugin_host.discovery import GROUP, discover
 from aaclip_kit.plugin_host.registry import KINDS, Kind, Registry
 from aaclip_kit.scaffold import Package
 from aaclip_kit.scaffold.names import IMPORTED
-from aaclip_kit.scaffold.sample_images import EACH, SIDE
+from aaclip_kit.scaffold.write import EACH, SIDE
 
 from .conftest import Made
 

@@ -1,4 +1,4 @@
-"""How hard the drawn defects are for two rules that know nothing: `python -m aaclip_kit_plugins.synthetic.difficulty`.
+"""How hard the drawn defects are for two rules that know nothing: `python -m tools.pretraining.difficulty`.
 
 Darkness scores a pixel by its negative grey level; distance by how far its colour lies from the image's mean colour, in
 standard deviations of each channel. Both maps are smoothed; an image scores its map's maximum.
@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from aaclip_kit_plugins.synthetic import TEST_SURFACES, VALIDATION_SURFACES, Drawing, defects_of, draw
+from aaclip_kit_plugins.synthetic.fields import Field
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
-
-from .drawing import Drawing, defects_of, draw
-from .fields import Field
-from .surfaces import TEST_SURFACES, VALIDATION_SURFACES
 
 SMOOTHING = 2.0  # pixels at 112
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from aaclip_kit_plugins.synthetic import PRETRAIN_SURFACES, Drawing, defects_of, draw
+from aaclip_kit_plugins.synthetic.fields import Generator
 from numpy.typing import NDArray
 
-from ..synthetic import PRETRAIN_SURFACES, Drawing, defects_of, draw
-from ..synthetic.fields import Generator
 from .captions import KINDS, Caption, agreement, caption
 from .recipe import Recipe
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from aaclip_kit_plugins.synthetic import DEFECTS, SURFACES
+from aaclip_kit_plugins.synthetic.fields import Generator
 from numpy.typing import NDArray
-
-from ..synthetic import DEFECTS, SURFACES
-from ..synthetic.fields import Generator
 
 KINDS: tuple[str, ...] = tuple(DEFECTS)
 

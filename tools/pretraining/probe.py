@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from aaclip_kit_plugins.synthetic import SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES, Drawing
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..synthetic import SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES, Drawing
-from ..synthetic.difficulty import auroc, sample
+from .difficulty import auroc, sample
 from .heads import mean_token
 from .towers import pixels, text_features, tokens_by_level
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from aaclip_kit_plugins.embedded import CONFIG
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from . import CONFIG
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

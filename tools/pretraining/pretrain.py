@@ -1,4 +1,4 @@
-"""Pretrain the embedded model: `python -m aaclip_kit_plugins.embedded.pretrain [--out DIR] [--resume]`.
+"""Pretrain the embedded model: `python -m tools.pretraining [--out DIR] [--resume]`, in a clone.
 
 Drawn surfaces with captions, CLIP's contrastive loss with several fitting captions, and throw-away heads for the
 caption's surface and defect words. The same recipe on the same machine gives the same weights, with or without
@@ -17,10 +17,11 @@ from typing import Any
 
 import open_clip
 import torch
+from aaclip_kit_plugins.embedded import WEIGHTS
+from aaclip_kit_plugins.synthetic import PRETRAIN_SURFACES
 from torch import Tensor
 
-from ..synthetic import PRETRAIN_SURFACES
-from . import WEIGHTS, storage
+from . import storage
 from .averaging import EVERY, Average
 from .captions import KINDS
 from .crops import SIZE, Batch, Pool, generator
@@ -167,7 +168,3 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     recipe = dataclasses.replace(Recipe(), steps=given.steps)
     run_workers(recipe.workers, given.out, train, recipe, given.out, given.weights, given.minutes, given.resume)
-
-
-if __name__ == "__main__":
-    main()
