@@ -2,14 +2,31 @@
 PYTHON ?= .venv/bin/python
 AAKIT = $(PYTHON) -m aaclip_kit
 
-.PHONY: run test lint docs bench fuzz audit clean
+.PHONY: run check test test-all lint docs bench fuzz audit clean
 
 run: $(PYTHON)
 	$(AAKIT) run experiments/feedback.toml
 
-# As many processes as there are cores, up to four, with a thread each: most of the time is one core's anyway.
+# Three tiers of tests. Each uses as many processes as there are cores, up to four, with a thread each: most of the time
+# is one core's anyway. What a tier leaves out bears a marker (`pytest --markers`), and still runs when it is named.
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --maxprocesses 4 $(OPTIONS)
+EVERY_DAY = -m "not slow"
+CHECKED = tests/experiment tests/evaluation tests/data tests/plugins tests/plugin_host/test_plugins.py tests/test_architecture.py
+
+# While you work: at most two minutes on two cores.
+check: lint
+	$(PYTEST) -q $(EVERY_DAY) $(CHECKED)
+
+# Before you hand something in: at most six minutes.
 test: $(PYTHON)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --maxprocesses 4
+	$(PYTEST) $(EVERY_DAY)
+
+# Everything, with more kills and new cases of the fuzz, and with the lowest and the newest versions.
+KILLS ?= 50
+test-all: $(PYTHON)
+	AAKIT_KILLS=$(KILLS) AAKIT_FUZZ_CASES=$(or $(CASES),6000) $(PYTEST)
+	.ci/lowest
+	.ci/newest
 
 lint: $(PYTHON)
 	$(PYTHON) -m ruff check .
@@ -25,10 +42,9 @@ docs: $(PYTHON)
 bench: $(PYTHON)
 	$(PYTHON) benchmarks/bench.py
 
-# The nightly-sized run; `make fuzz CASES=1000` draws fewer.
-CASES ?= 24000
+# The long run; `make fuzz CASES=1000` draws fewer.
 fuzz: $(PYTHON)
-	AAKIT_FUZZ_CASES=$(CASES) $(PYTHON) -m pytest --timeout 0 tests/fuzz
+	AAKIT_FUZZ_CASES=$(or $(CASES),24000) $(PYTHON) -m pytest --timeout 0 tests/fuzz
 
 # Known weaknesses of what is installed. Needs the network; --strict, or it is content where it has found out nothing.
 audit: $(PYTHON)

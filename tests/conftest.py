@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
-from xdist.scheduler import LoadScopeScheduling
 
 TENSOR_ROOMS = (
     *("contracts", "data", "model", "evaluation", "training", "checkpoints"),
@@ -26,6 +25,8 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from .command import Command, command  # noqa: E402
+from .once import once  # noqa: E402
+from .order import LongestFirst  # noqa: E402
 from .strangers import Strangers, strangers_in  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -39,16 +40,9 @@ TINY = {
 """Widths that all differ, so that a mix-up cannot pass."""
 
 
-class OneTestAtATime(LoadScopeScheduling):
-    """Gives a process that has time the next test; those of parity, which share a model and a count, go to one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "parity" if nodeid.startswith("tests/parity/") else nodeid
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneTestAtATime:
-    """How `make test` shares the tests between its processes."""
-    return OneTestAtATime(config, log)
+def pytest_configure(config: pytest.Config) -> None:
+    """The longest tests come first, also where several processes share them."""
+    config.pluginmanager.register(LongestFirst(config))
 
 
 @pytest.fixture(autouse=True)
@@ -74,19 +68,20 @@ def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stran
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in open_clip's format that holds a configuration and no weights."""
-    folder = tmp_path_factory.mktemp("tiny_clip")
     config = {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    return folder
+    text = json.dumps(config)
+    return once(tmp_path_factory, "tiny_clip", lambda folder: (folder / "open_clip_config.json").write_text(text))
 
 
 @pytest.fixture(scope="session")
 def defects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes in the MVTec layout, `red_cloth` and `green_wood`, 40 px, 4 normal and 4 anomalous images each."""
-    root = tmp_path_factory.mktemp("defects")
-    for number, (name, channel) in enumerate((("red_cloth", 0), ("green_wood", 1))):
-        write_class(root, name, channel, seed=number)
-    return root
+
+    def draw(root: Path) -> None:
+        for number, (name, channel) in enumerate((("red_cloth", 0), ("green_wood", 1))):
+            write_class(root, name, channel, seed=number)
+
+    return once(tmp_path_factory, "defects", draw)
 
 
 def write_class(root: Path, name: str, channel: int, seed: int, side: int = 40) -> None:
@@ -106,9 +101,12 @@ def write_class(root: Path, name: str, channel: int, seed: int, side: int = 40) 
             Image.fromarray(image).save(root / name / "test" / kind / f"{index:03}.png")
 
 
+# What a step needs of memory is not looked at, which costs more than so small a run; the tests of that plan look.
 EXPERIMENT = """
 name = "small"
 seed = 3
+[compute]
+recompute = "off"
 [backbone]
 use = "open_clip"
 model = "{model}"
@@ -161,7 +159,7 @@ def small_experiment(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Iterator[Path]:
     """The folder of a finished run of the small experiment, with thresholds. Tests change a copy, never this one."""
     from aaclip_kit.cli.screen import QuietScreen
     from aaclip_kit.experiment import load
@@ -170,9 +168,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: 
     from aaclip_kit.run.assemble import assemble
     from aaclip_kit.run.loop import execute
 
-    folder = tmp_path_factory.mktemp("trained")
-    file = folder / "small.toml"
-    file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
-    run = assemble(load(file, discover(), ["calibration.held_out=0.5", "device=cpu"]))
-    execute(run, RunFolder.create(folder / "run"), QuietScreen())
-    return folder / "run"
+    def train(folder: Path) -> None:
+        file = folder / "small.toml"
+        file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+        run = assemble(load(file, discover(), ["calibration.held_out=0.5", "device=cpu"]))
+        execute(run, RunFolder.create(folder / "run"), QuietScreen())
+
+    run = once(tmp_path_factory, "trained", train) / "run"
+    before = _stamps(run)
+    yield run
+    assert _stamps(run) == before, "a test changed what the others look at"
+
+
+def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of the last change of every file."""
+    found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {path: (one.st_size, one.st_mtime_ns) for path, one in found.items()}
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No curve is drawn, which is half of what so small a run costs: for tests whose subject is not the report."""
+
+    def blank(drawing: object, out: io.BytesIO | io.StringIO, **options: object) -> None:
+        drawn = "<svg xmlns='http://www.w3.org/2000/svg'/>"
+        out.write(drawn) if isinstance(out, io.StringIO) else out.write(drawn.encode())
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)

@@ -60,6 +60,7 @@ class Mine(Loss):
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_tells_a_plugin_what_breaks_the_contract(tmp_path: Path) -> None:
     """That plugins without a fault pass is shown by the packages of tests/third_party and of `aakit new-plugin`."""
     file = tmp_path / "wrong.py"

@@ -57,6 +57,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     return Fresh(tmp_path_factory.mktemp("fresh") / "environment")
 
 
+@pytest.mark.slow
 def test_every_block_does_what_the_page_says(fresh: Fresh, tmp_path: Path) -> None:
     folder, output, seen = tmp_path, "", set[str]()
     for kind, words, body in blocks():

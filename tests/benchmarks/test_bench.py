@@ -14,6 +14,7 @@ from ..helpers import assert_close
 from .conftest import FOLDER
 
 
+@pytest.mark.slow
 def test_a_quick_part_measures_both_ways_and_writes_its_section(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     out.write_text(json.dumps({"cuda": {"stage2_ratio": 3.0}}))

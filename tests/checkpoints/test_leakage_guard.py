@@ -19,6 +19,8 @@ from aaclip_kit.run.loop import execute
 
 from ..conftest import write_class
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 BESIDE = "scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]"
 
 

@@ -19,6 +19,8 @@ from ..conftest import TINY
 from ..helpers import Code
 from .conftest import assert_plain, contents
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Refused = Callable[..., Ran]
 
 

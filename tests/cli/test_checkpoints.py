@@ -18,6 +18,8 @@ from ..strangers import SHIFT, Strangers, strangers_in
 from .conftest import assert_plain, contents
 from .published import OURS, SHAPES, assert_equal, imported, part, write_loop, write_two
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize("bare", [None, "", "{}."], ids=["dict of dicts", "bare", "bare, prefixed"])
 def test_two_files(importing: Callable[..., Ran], place: Path, tmp_path: Path, bare: str | None) -> None:

@@ -64,6 +64,7 @@ def test_a_finding_is_long_in_a_narrow_window(aakit: Command, monkeypatch: pytes
     assert "".join(out.split()) == f"goodruns{long.found}"
 
 
+@pytest.mark.slow
 def test_the_command_really_looks_and_a_broken_plugin_shows(aakit: Command, strangers: Strangers) -> None:
     strangers.add("broken", "raise ValueError('no luck')")
     ran = aakit("doctor", "--json")
@@ -86,6 +87,7 @@ print("torch" in sys.modules)"""
     assert ran.stdout.splitlines()[-1] == "False", ran.stderr
 
 
+@pytest.mark.slow
 def test_it_looks_where_it_is_installed_far_from_the_repository(tmp_path: Path) -> None:
     fresh = Fresh(tmp_path / "venv")
     fresh.install(Path(__file__).parents[2], copy_to=tmp_path / "source")

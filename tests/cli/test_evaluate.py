@@ -15,6 +15,8 @@ from ..command import Command
 from ..conftest import write_class
 from .conftest import assert_plain, contents
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from ..command import Command
 from ..strangers import Strangers
 from .conftest import assert_plain
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def lines(text: str) -> dict[str, str]:
     """First word of each line to the rest, blanks collapsed."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from ..command import Command
 from ..helpers import assert_close
@@ -109,6 +110,7 @@ def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, small_experiment:
     assert json.loads((two / "manifest.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_two_processes_that_die_go_on_as_if_they_had_not(tmp_path: Path, small_experiment: Path) -> None:
     chosen = [part for key in LONGER for part in ("--set", key)]
     whole = in_two("run", small_experiment, "--out", "whole", *chosen, cwd=tmp_path)
@@ -122,6 +124,7 @@ def test_two_processes_that_die_go_on_as_if_they_had_not(tmp_path: Path, small_e
     assert results_of(run) == results_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_predictions_of_two_processes_are_those_of_one(
     tmp_path: Path, trained: Path, defects: Path, aakit: Command
 ) -> None:

@@ -14,6 +14,8 @@ from aaclip_kit.record.run_folder import FAULT, RUN_NAMES, SNAPSHOTS
 from ..command import Command
 from .conftest import contents
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PLAN = (
     "experiment small, profile corrected, seed 3, on CPU, fp32",
     "32 px, 4 x 4 patches, levels 2, 4, 6, 8",
@@ -98,7 +100,9 @@ def test_a_new_data_set_by_two_overrides_alone(
         assert "4 normal and 4 anomalous images: green_wood" in ran.out
 
 
-@pytest.mark.parametrize("name", ["metal/nut", "[/red]nut", "../a b", "[bold]x"])
+@pytest.mark.parametrize(
+    "name", ["[/red]nut", "../a b", *(pytest.param(name, marks=pytest.mark.slow) for name in ("metal/nut", "[bold]x"))]
+)
 def test_a_class_may_be_called_anything_that_prompts_can_use(
     aakit: Command, place: Path, small_experiment: Path, defects: Path, name: str
 ) -> None:

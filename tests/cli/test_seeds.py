@@ -18,6 +18,8 @@ from ..command import Command
 from ..comparison.made import result, write_run
 from .conftest import assert_plain, contents
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SHORT = [
     word
     for one in (

@@ -16,6 +16,8 @@ from ..build import Watcher
 from ..conftest import EXPERIMENT
 from .made import write_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STUDY = """
 base = "small.toml"
 seeds = 1

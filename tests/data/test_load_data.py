@@ -18,6 +18,8 @@ from aaclip_kit.plugin_host.discovery import discover
 from ..build import run_file
 from ..conftest import write_class
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Loaded = Callable[..., Data]
 
 

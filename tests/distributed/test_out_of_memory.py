@@ -19,6 +19,8 @@ from aaclip_kit.run.loop import execute
 
 from ..build import Watcher
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FAR_TOO_MUCH = 2**50
 
 

@@ -25,6 +25,8 @@ from ..conftest import write_class
 from ..helpers import assert_close, bilinear, untested
 from .given import GivenScores, whole_class
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAME = "green_wood"
 BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
 

@@ -25,6 +25,8 @@ from aaclip_kit.training.step import Step, StepCallback
 from ..build import run_file
 from ..conftest import write_class
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments"
 SHIPPED = sorted([*FOLDER.glob("*.toml"), *(ROOT / "benchmarks").glob("*.toml")])
@@ -143,6 +145,7 @@ def large(name: str, folders: Path, backbones: LastBackbone) -> Run:
 
 
 # Sorted, so that files with the same backbone follow one another.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path, backbones: LastBackbone) -> None:
     run = large(name, folders, backbones)

@@ -21,6 +21,8 @@ from aaclip_kit.data.scan import scan_dataset
 from ..pictures import chunk, encoded, noise, png
 from .given import NO_FILES, within
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NOISE = noise(16, 20)
 
 

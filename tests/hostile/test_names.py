@@ -155,7 +155,10 @@ def test_a_class_whose_name_cannot_be_shown_is_refused(
     assert_no_commands(ran.err)
 
 
-@pytest.mark.parametrize("name", ["../../away", "/away", "a/../../b"])
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "name", ["../../away", *(pytest.param(name, marks=pytest.mark.slow) for name in ("/away", "a/../../b"))]
+)
 def test_a_class_cannot_name_a_place(
     aakit: Command, place: Path, defects: Path, small_experiment: Path, tmp_path: Path, name: str
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -31,18 +34,40 @@ socket.socket = Socket
 socket.create_connection = socket.getaddrinfo = socket.gethostbyname = forbidden
 import _socket
 _socket.getaddrinfo = forbidden
-sys.argv = ["aakit", *sys.argv[1:]]
+"""
+COMMANDS = """
+import json
 from aaclip_kit.cli import main
-main()
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["aakit", *arguments]
+    try:
+        main()
+    except SystemExit as left:
+        print(f"\\nCODE {left.code or 0}", file=sys.stderr, flush=True)
 """
 
 
-def offline(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+class Ended(NamedTuple):
+    """Exit code and standard error."""
+
+    code: int
+    err: str
+
+
+def offline(folder: Path, *commands: list[object]) -> Iterator[tuple[list[object], Ended]]:
+    """Run these commands one after the other in one process that is on its guard."""
     # Neither told to stay offline, nor with what an earlier download has left.
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hub"), "XDG_CACHE_HOME": str(folder / "cache")}
-    command = [sys.executable, "-c", FORBIDDEN, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
+    given = json.dumps([[str(argument) for argument in arguments] for arguments in commands])
+    command = [sys.executable, "-c", FORBIDDEN + COMMANDS, given]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=800)
+    assert ran.returncode == 0, ran.stderr
+    said = re.split(r"\nCODE (\d+)\n", ran.stderr)
+    assert len(said) == 2 * len(commands) + 1, ran.stderr
+    for arguments, err, code in zip(commands, said[::2], said[1::2], strict=False):
+        yield arguments, Ended(int(code), err)
 
 
 SHORT = (
@@ -52,7 +77,7 @@ SHORT = (
 
 
 def test_the_guard_sees_a_connection(tmp_path: Path) -> None:
-    code = FORBIDDEN.partition("sys.argv =")[0] + "import urllib.request as u; u.urlopen('http://localhost:9')"
+    code = FORBIDDEN + "import urllib.request as u; u.urlopen('http://localhost:9')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert ran.returncode and "NETWORK:" in ran.stderr
 
@@ -62,25 +87,22 @@ def test_a_run_and_what_follows_it_ask_for_no_network(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     Image.new("RGB", (64, 64), (90, 120, 60)).save(images / "a.png")
-    for arguments in (
+    commands: tuple[list[object], ...] = (
         ["list-plugins"],
         ["validate", EXPERIMENT],
         ["run", EXPERIMENT, "--out", "out", *overrides],
         ["report", "out"],
         ["predict", "out", images, "--uncalibrated", "--out", "scores"],
         ["evaluate", "out", *overrides[6:8]],
-    ):
-        ran = offline(tmp_path, *arguments)
-        assert "NETWORK" not in ran.stderr, arguments
-        assert ran.returncode == 0, (arguments, ran.stderr)
+    )
+    for arguments, ran in offline(tmp_path, *commands):
+        assert "NETWORK" not in ran.err, arguments
+        assert ran.code == 0, (arguments, ran.err)
 
 
-@pytest.mark.parametrize("command", [["run", "--dry-run"], ["validate"]])
-def test_only_named_weights_are_asked_for(tmp_path: Path, command: list[str]) -> None:
+def test_only_named_weights_are_asked_for(tmp_path: Path) -> None:
     """A published tag is fetched where a run needs it, and only there."""
     tag = ["--set", "backbone.model=ViT-B-32", "--set", "backbone.pretrained=laion2b_s34b_b79k"]
-    ran = offline(tmp_path, command[0], EXPERIMENT, *command[1:], *tag)
-    if command[0] == "validate":
-        assert ran.returncode == 0 and "NETWORK" not in ran.stderr
-    else:
-        assert ran.returncode == 2 and "error: " in ran.stderr and "Traceback" not in ran.stderr
+    (_, validated), (_, run) = offline(tmp_path, ["validate", EXPERIMENT, *tag], ["run", EXPERIMENT, "--dry-run", *tag])
+    assert validated.code == 0 and "NETWORK" not in validated.err
+    assert run.code == 2 and "NETWORK" in run.err and "error: " in run.err and "Traceback" not in run.err

@@ -16,6 +16,7 @@ from aaclip_kit.kernels.closed_form import formula
 
 from ..conftest import EXPERIMENT
 from ..helpers import assert_close
+from ..once import once
 from .cases import CASES, UNREAD, Case
 
 ROOT = Path(__file__).parents[2]
@@ -27,14 +28,16 @@ ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-7, torch.float16: 2**-10}
 def found(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> dict[str, Any]:
     """What the interpreter gives. It is chosen when Triton is imported, so it has a process of its own."""
     pytest.importorskip("triton")
-    folder = tmp_path_factory.mktemp("interpreted")
-    file, out = folder / "small.toml", folder / "found.pt"
-    file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
-    command = [sys.executable, "-m", "tests.kernels.interpreted", str(file), str(out)]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr
-    loaded: dict[str, Any] = torch.load(out)
+
+    def interpret(folder: Path) -> None:
+        file, out = folder / "small.toml", folder / "found.pt"
+        file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+        command = [sys.executable, "-m", "tests.kernels.interpreted", str(file), str(out)]
+        environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+        assert ran.returncode == 0, ran.stderr
+
+    loaded: dict[str, Any] = torch.load(once(tmp_path_factory, "interpreted", interpret) / "found.pt")
     return loaded
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from ..command import Command
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STAGE = """
 import torch
 from aaclip_kit import AttentionStage, StageOptions, hookimpl

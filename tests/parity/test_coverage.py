@@ -41,6 +41,7 @@ def test_every_key_is_claimed_by_a_test(goldens: Goldens) -> None:
     assert goldens.arrays and not unclaimed, f"compared by no test: {', '.join(unclaimed)}"
 
 
+@pytest.mark.slow
 def test_every_key_was_compared(goldens: Goldens, compared: set[str]) -> None:
     passed_over = [key for key in goldens.arrays if key not in compared]
     assert not passed_over, f"compared by no test: {', '.join(passed_over)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from aaclip_kit import TowerName
 from aaclip_kit.training.step import Step
 
@@ -59,6 +61,7 @@ def test_stage_1(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     )
 
 
+@pytest.mark.slow
 def test_stage_2(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     found = VARIANT.fullmatch(group.name)
     assert found is not None
@@ -76,10 +79,12 @@ def test_stage_2(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     )
 
 
+@pytest.mark.slow
 def test_stage_2_without_cross_attention(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     trained = rebuilt.train("vision", attention=False)
     goldens.compare(group, {"adapter_grad_norm": adapter_gradient_norm(trained)})
 
 
+@pytest.mark.slow
 def test_stage_2_trajectory(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     goldens.compare(group, trajectories(group, rebuilt, goldens, "vision"))

@@ -19,6 +19,8 @@ from aaclip_kit.plugin_host.registry import Registry
 from ..command import Command
 from ..strangers import SHIFT as STAGE
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TABLES = '\n[stages.mine]\nuse = "shift"\ntower = "vision"\nafter = [0]\n'
 
 

@@ -23,6 +23,8 @@ from aaclip_kit.plugin_host.registry import KINDS
 from ..command import Command
 from ..strangers import GOOD_LOSS, Strangers
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 DOCS = Path(__file__).parents[2] / "docs" / "plugins" / "index.md"
 HEAD = "from aaclip_kit import Options, StageOptions, hookimpl\nclass Some(Options):\n    'Some.'\n"
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from aaclip_kit.data.decode import open_picture, read_mask, resized
@@ -13,13 +14,22 @@ from aaclip_kit.record.examples_file import ExamplesFile
 from aaclip_kit.record.heatmap import coloured, enlarged
 
 from ..build import run_file
+from ..conftest import EXPERIMENT
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
-def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(
-    small_experiment: Path, tmp_path: Path, defects: Path
-) -> None:
-    run_file(small_experiment, tmp_path / "run", "evaluation.heatmaps=2")
-    found = ExamplesFile.read(tmp_path / "run" / "cases.npz")
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Path:
+    """The folder of a finished run with two heatmaps, for looking at only."""
+    folder = tmp_path_factory.mktemp("pictured")
+    (folder / "small.toml").write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    run_file(folder / "small.toml", folder / "run", "evaluation.heatmaps=2")
+    return folder / "run"
+
+
+def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(pictured: Path, defects: Path) -> None:
+    found = ExamplesFile.read(pictured / "cases.npz")
     assert found.loops == (1, 2)
     assert found.grids.shape == (len(found.examples), 2, 4, 4)
     assert np.abs(found.grids[:, 0] - found.grids[:, 1]).max() > 0
@@ -36,19 +46,16 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(
         file = folder / "ground_truth" / "spot" / case.image.replace(".", "_mask.") if case.label else None
         np.testing.assert_array_equal(mask, read_mask(file, image.size, 32))
         assert case.masked
-    attention = json.loads((tmp_path / "run" / "attention.json").read_text())
+    attention = json.loads((pictured / "attention.json").read_text())
     assert [entry["stage"] for entry in attention["stages"]] == ["text_to_image", "image_to_text"]
     ranked = {place for place, case in enumerate(found.examples) if case.label and case.chosen != ("even",)}
     for entry in attention["stages"]:
         assert {case["case"] for case in entry["cases"]} == ranked
 
 
-def test_heatmaps_are_of_the_evenly_spaced_cases_on_the_cases_colour_scale(
-    small_experiment: Path, tmp_path: Path
-) -> None:
-    run_file(small_experiment, tmp_path / "run", "evaluation.heatmaps=2")
-    found = ExamplesFile.read(tmp_path / "run" / "cases.npz")
-    files = sorted((tmp_path / "run" / "heatmaps").glob("*.png"))
+def test_heatmaps_are_of_the_evenly_spaced_cases_on_the_cases_colour_scale(pictured: Path) -> None:
+    found = ExamplesFile.read(pictured / "cases.npz")
+    files = sorted((pictured / "heatmaps").glob("*.png"))
     assert len(files) == 2
     for file, case, grids in zip(files, found.examples, found.grids, strict=False):
         assert Path(case.image).stem in file.name

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,24 @@ class Nursery:
         *arguments: object,
         kill_after: float | None = None,
         at_work: Path | None = None,
+        signal_when: Callable[[], bool] | None = None,
         number: int = signal.SIGKILL,
     ) -> int:
-        """Run a command, or end it by a signal after some seconds. Returns its exit code, negative for a signal.
+        """Run a command, or end it by a signal. Returns its exit code, negative for a signal that ended it.
 
-        With `at_work` the seconds begin when the command has locked that folder, which is when it is done with loading.
+        The signal comes as soon as `signal_when` is true, or `kill_after` so many seconds; with `at_work` these begin
+        when the command has locked that folder, which is when it is done with loading.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
-        if kill_after is not None:
-            while at_work is not None and not _is_locked(at_work) and _lives(child):
+        if at_work is not None:
+            signal_when = partial(_is_locked, at_work)
+        if kill_after is not None or signal_when is not None:
+            while signal_when is not None and not signal_when() and _lives(child):
                 time.sleep(0.005)
-            time.sleep(kill_after)
+            time.sleep(kill_after or 0.0)
             with suppress(ProcessLookupError):
                 os.kill(child, number)
         return int(self.process.stdout.readline())

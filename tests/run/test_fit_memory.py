@@ -31,6 +31,8 @@ from ..command import Command
 from ..conftest import EXPERIMENT
 from ..helpers import assert_close
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CHILD = Path(__file__).with_name("peak.py")
 MIDDLE = {
     "embed_dim": 64,
@@ -53,11 +55,22 @@ def assembled(file: Path, *overrides: str) -> Run:
     return assemble(load(file, discover(), ["device=cpu", *overrides]))
 
 
+LOOKS = EXPERIMENT.replace('recompute = "off"', 'recompute = "auto"')
+
+
+@pytest.fixture
+def small_experiment(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
+    """The small experiment, which looks at memory before it begins."""
+    path = tmp_path / "small.toml"
+    path.write_text(LOOKS.format(model=tiny_clip, data=defects))
+    return path
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Run:
     """The small experiment, for looking at only."""
     file = tmp_path_factory.mktemp("memory") / "small.toml"
-    file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    file.write_text(LOOKS.format(model=tiny_clip, data=defects))
     return assembled(file)
 
 
@@ -119,6 +132,7 @@ def test_live_bytes_are_those_that_somebody_holds() -> None:
     assert view.numel() == 990
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the most that a process had is read from Linux")
 def test_the_estimate_is_what_a_phase_really_takes(small_experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": MIDDLE}))
@@ -226,7 +240,7 @@ def test_too_little_memory_names_the_batch_that_fits(shared: Run) -> None:
     assert caught.value.where == "compute"
     assert "at most 2 fits" in str(caught.value.fix)
     with pytest.raises(UserError, match=r"and 0\.001 GB are free") as caught:
-        fit_memory(given(shared, plan, memory_gb=0.001))
+        fit_memory(given(shared, plan_for("vision", batch_size=1), memory_gb=0.001))
     assert "backbone.image_size" in str(caught.value.fix)
 
 
@@ -277,9 +291,11 @@ def test_an_estimate_is_shown_in_gigabytes(need: StepNeed, line: str) -> None:
 
 def test_a_run_that_does_not_fit_writes_nothing(aakit: Command, small_experiment: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ran = aakit("run", small_experiment, "--out", out, "--device", "cpu", "--set", "compute.memory_gb=0.001")
+    keys = ("compute.memory_gb=0.001", "scheduler.text_batch=1", "scheduler.image_batch=1")
+    sets = [word for key in keys for word in ("--set", key)]
+    ran = aakit("run", small_experiment, "--out", out, "--device", "cpu", *sets)
     assert (ran.code, out.exists()) == (2, False)
-    assert "error: compute: too little memory: text step of 4 images" in ran.err
+    assert "error: compute: too little memory: text step of 1 images" in ran.err
 
 
 def test_a_stage_that_reads_its_values_is_no_obstacle(small_experiment: Path) -> None:

@@ -22,6 +22,8 @@ from ..command import Command
 from ..conftest import EXPERIMENT
 from ..limits import files_of_at_most
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def small(experiment: Path) -> Run:
     return assemble(load(experiment, discover(), ["checkpoint.every=1 step"]))
@@ -63,6 +65,23 @@ def never_stopped(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, def
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def last_phase(tmp_path_factory: pytest.TempPathFactory, tiny_clip: Path, defects: Path) -> Path:
+    """The folder of a run that was stopped where its last phase begins: all but its first checkpoint is yet to come."""
+    folder = tmp_path_factory.mktemp("stopped")
+    file = folder / "small.toml"
+    file.write_text(EXPERIMENT.format(model=tiny_clip, data=defects))
+    with pytest.raises(KeyboardInterrupt):
+        execute(small(file), RunFolder.create(folder / "run"), StopsInLastPhase())
+    return folder / "run"
+
+
+class StopsInLastPhase(QuietScreen):
+    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
+        if (loop, plan.train) == (2, "vision"):
+            raise KeyboardInterrupt
+
+
 class Obstructs(QuietScreen):
     """From the first phase on, a file or folder of the run has its place taken by something else."""
 
@@ -96,12 +115,17 @@ class Obstructs(QuietScreen):
     ],
 )  # fmt: skip
 def test_whatever_cannot_be_written_the_run_says_so_and_goes_on_when_it_can(
-    tmp_path: Path, small_experiment: Path, never_stopped: Path, name: str
+    tmp_path: Path, small_experiment: Path, never_stopped: Path, last_phase: Path, name: str
 ) -> None:
     out = tmp_path / "run"
+    if name == "checkpoints/loop_1.safetensors":
+        folder, begun = RunFolder.create(out), None
+    else:
+        folder, begun = RunFolder(Path(shutil.copytree(last_phase, out))), newest(last_phase / "snapshots")[0]
+        assert begun is not None
     obstacle = Obstructs(out / name)
     with pytest.raises(UserError, match="cannot be written") as caught:
-        execute(small(small_experiment), RunFolder.create(out), obstacle)
+        execute(small(small_experiment), folder, obstacle, begun)
     assert caught.value.where == str(out)
     assert caught.value.fix == "make room or make the folder writable; what was saved before is whole"
     assert not list(out.rglob("*.part"))

@@ -1,6 +1,6 @@
 """A run that dies at any moment, however often, ends as one that never did: bit for bit.
 
-`AAKIT_KILLS` sets how many times it is killed; a death is counted by what the run was doing.
+`AAKIT_KILLS` sets how many times it is killed, 50 in `make test-all`; a death is counted by what the run was doing.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ import json
 import os
 import random
 import shutil
+import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ..command import Command
 from .lives import nursery, results_of
 
-KILLS = int(os.environ.get("AAKIT_KILLS", "50"))
+KILLS = int(os.environ.get("AAKIT_KILLS", "3"))
 SETTINGS = [
     "checkpoint.every=1 step", "augmentation.views=1", "evaluation.heatmaps=2",
     "scheduler.text_epochs=[3,2]", "scheduler.image_epochs=[4,3]",
@@ -80,27 +83,28 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(tmp_path: Path,
     assert KILLS < 50 or all(deaths[kind] for kind in ("training", "evaluating", "reporting")), deaths
 
 
-def test_resuming_what_is_finished_or_is_no_run_is_refused(tmp_path: Path, small_experiment: Path) -> None:
-    with nursery(tmp_path) as home:
-        assert home.live("run", small_experiment, "--out", tmp_path / "run") == 0
-        assert home.live("run", "--resume", tmp_path / "run") == 2, home.log.read_text()[-3000:]
-        assert "is finished" in home.log.read_text()
-        assert home.live("run", "--resume", tmp_path) == 2
-        assert "holds no run" in home.log.read_text()
+def test_resuming_what_is_finished_or_is_no_run_is_refused(aakit: Command, tmp_path: Path, trained: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    for folder, said in ((tmp_path / "run", "is finished"), (tmp_path, "holds no run")):
+        ran = aakit("run", "--resume", folder)
+        assert ran.code == 2 and said in ran.err
 
 
-@pytest.mark.parametrize("number", [2, 15])
-def test_a_signal_ends_it_with_its_state_saved(tmp_path: Path, small_experiment: Path, number: int) -> None:
+def test_a_signal_ends_it_with_its_state_saved(tmp_path: Path, small_experiment: Path) -> None:
     sets = ["--set", "scheduler.image_epochs=[40,1]", "--set", "checkpoint.every=never"]
     with nursery(tmp_path) as home:
         assert home.live("run", small_experiment, "--out", tmp_path / "whole", *sets) == 0, home.log.read_text()
-        run, code, after = tmp_path / "run", 0, 1.0
-        while code != 128 + number:
-            shutil.rmtree(run, ignore_errors=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            run = tmp_path / f"run{number}"
             command = ("run", small_experiment, "--out", run, *sets)
-            code = home.live(*command, kill_after=after, at_work=run, number=number)
-            after *= 0.5  # it was over before the signal came
-            assert code in (0, 128 + number), home.log.read_text()[-3000:]
-        assert f"go on with: aakit run --resume {run}" in home.log.read_text()
-        assert home.live("run", "--resume", run) == 0, home.log.read_text()[-3000:]
-        assert results_of(run) == results_of(tmp_path / "whole")
+            code = home.live(*command, signal_when=partial(_trains_the_image_tower, run), number=number)
+            assert code == 128 + number, home.log.read_text()[-3000:]
+            assert f"go on with: aakit run --resume {run}" in home.log.read_text()
+            assert home.live("run", "--resume", run) == 0, home.log.read_text()[-3000:]
+            assert results_of(run) == results_of(tmp_path / "whole")
+
+
+def _trains_the_image_tower(run: Path) -> bool:
+    """Whether the run has begun its longest phase, of 80 steps."""
+    events = run / "events.jsonl"
+    return events.exists() and '"vision"' in events.read_text()

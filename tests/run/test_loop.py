@@ -23,6 +23,8 @@ from aaclip_kit.training.phase import Phase
 from ..build import Watcher, build, plan_for, run_file
 from ..helpers import assert_close
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ONE_LOOP = ("scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]")
 
 

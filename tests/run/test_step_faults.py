@@ -24,6 +24,8 @@ from aaclip_kit.training.losses import WeightedLosses
 
 from ..command import Command
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MANY = ["scheduler.image_epochs=[6,1]", "checkpoint.every=1 step"]
 
 

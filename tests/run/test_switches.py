@@ -31,6 +31,8 @@ from ..conftest import EXPERIMENT
 from ..evaluation.given import GivenScores, whole_class
 from ..helpers import assert_close, untested
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
 CLASSES = ("red_cloth", "green_wood", "green_wood", "red_cloth")
 BOTH = frozenset({"text", "vision"})

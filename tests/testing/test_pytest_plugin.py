@@ -2,59 +2,64 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import importlib
+import pkgutil
 from pathlib import Path
 
+import aaclip_kit_plugins.losses
 import pytest
+
+import aaclip_kit.testing
 
 from .broken import losses
 
+pytest_plugins = "pytester"
 LOSSES = Path(losses.__file__)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """What they use is imported: modules that an inner session is the first to import would leave with it."""
+    for package in (aaclip_kit.testing, aaclip_kit_plugins.losses):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
+def other(pytester: pytest.Pytester) -> Path:
     """A test beside it that fails."""
-    file = tmp_path / "test_other.py"
-    file.write_text("def test_other():\n    raise RuntimeError('the other test ran')\n")
-    return file
+    return pytester.makepyfile(test_other="def test_other():\n    raise RuntimeError('the other test ran')\n")
 
 
-def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-rs", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=300, env={**environment, "OMP_NUM_THREADS": "1"}
-    )
+def run(pytester: pytest.Pytester, *arguments: str | Path) -> pytest.RunResult:
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-v", "-rs", *map(str, arguments))
 
 
-def test_the_checks_of_a_component_are_all_that_runs(other: Path) -> None:
-    ran = run("--aakit", "loss:dice", "--aakit-options", "smooth = 2.0", cwd=other.parent)
-    assert ran.returncode == 0, ran.stdout
-    assert "loss:dice[L4-finite-at-the-edges] PASSED" in ran.stdout
-    assert "11 passed" in ran.stdout and "test_other" not in ran.stdout
+def test_the_checks_of_a_component_are_all_that_runs(pytester: pytest.Pytester, other: Path) -> None:
+    ran = run(pytester, "--aakit", "loss:dice", "--aakit-options", "smooth = 2.0")
+    assert ran.ret == 0, str(ran.stdout)
+    assert "loss:dice[L4-finite-at-the-edges] PASSED" in str(ran.stdout)
+    assert "11 passed" in str(ran.stdout) and "test_other" not in str(ran.stdout)
 
 
-def test_a_broken_promise_is_told_in_four_lines(other: Path) -> None:
-    ran = run("--aakit", "loss:thresholds", "--aakit-file", LOSSES, "--maxfail=1", cwd=other.parent)
-    assert ran.returncode == 1
-    start = ran.stdout.index("loss 'thresholds' breaks its contract: L6 gradient reaches what is trained")
-    assert [line.split(":")[0].strip() for line in ran.stdout[start:].splitlines()[1:4]] == [
+def test_a_broken_promise_is_told_in_four_lines(pytester: pytest.Pytester, other: Path) -> None:
+    ran = run(pytester, "--aakit", "loss:thresholds", "--aakit-file", LOSSES, "--maxfail=1")
+    assert ran.ret == 1
+    start = str(ran.stdout).index("loss 'thresholds' breaks its contract: L6 gradient reaches what is trained")
+    assert [line.split(":")[0].strip() for line in str(ran.stdout)[start:].splitlines()[1:4]] == [
         "found",
         "contract",
         "mend",
     ]
-    assert "Traceback" not in ran.stdout and "check.py" not in ran.stdout
+    assert "Traceback" not in str(ran.stdout) and "check.py" not in str(ran.stdout)
 
 
-def test_tests_that_the_command_line_names_run_too(other: Path) -> None:
-    ran = run("--aakit", "loss:knows_its_side", "--aakit-file", LOSSES, other, cwd=other.parent)
-    assert ran.returncode == 1
-    assert "the other test ran" in ran.stdout
-    assert "loss 'knows_its_side' breaks its contract: L10" in ran.stdout
-    assert "found.reshape(len(found), 1, 16, 16)" in ran.stdout, "an exception is shown where it was raised"
+def test_tests_that_the_command_line_names_run_too(pytester: pytest.Pytester, other: Path) -> None:
+    ran = run(pytester, "--aakit", "loss:knows_its_side", "--aakit-file", LOSSES, other)
+    assert ran.ret == 1
+    assert "the other test ran" in str(ran.stdout)
+    assert "loss 'knows_its_side' breaks its contract: L10" in str(ran.stdout)
+    assert "found.reshape(len(found), 1, 16, 16)" in str(ran.stdout), "an exception is shown where it was raised"
 
 
 @pytest.mark.parametrize(
@@ -68,13 +73,13 @@ def test_tests_that_the_command_line_names_run_too(other: Path) -> None:
         (["--aakit-options", "smooth = 1"], "--aakit-options and --aakit-file need --aakit KIND:NAME"),
     ],
 )
-def test_wrong_use_is_a_plain_message(arguments: list[str], said: str, tmp_path: Path) -> None:
-    ran = run(*arguments, cwd=tmp_path)
-    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
-    assert said in ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
+def test_wrong_use_is_a_plain_message(pytester: pytest.Pytester, arguments: list[str], said: str) -> None:
+    ran = run(pytester, *arguments)
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in str(ran.stderr)
+    assert "Traceback" not in f"{ran.stdout}{ran.stderr}"
 
 
-def test_a_session_without_it_is_as_before(other: Path) -> None:
-    ran = run(cwd=other.parent)
-    assert "1 failed" in ran.stdout
+def test_a_session_without_it_is_as_before(pytester: pytest.Pytester, other: Path) -> None:
+    ran = run(pytester)
+    assert "1 failed" in str(ran.stdout)

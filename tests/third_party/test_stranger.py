@@ -39,6 +39,7 @@ def test_their_options_are_shown_with_their_bounds(fresh: Fresh, tmp_path: Path)
         assert said in " ".join(shown.stdout.split())
 
 
+@pytest.mark.slow
 @each_example
 def test_an_experiment_trains_it_in_the_place_of_both_built_in_stages(runs: Runs, example: Example) -> None:
     run = runs(example)
@@ -53,11 +54,13 @@ def test_an_experiment_trains_it_in_the_place_of_both_built_in_stages(runs: Runs
     assert all(math.isfinite(step["loss"]) for step in steps(run))
 
 
+@pytest.mark.slow
 def test_a_gate_begins_where_the_file_says(runs: Runs) -> None:
     checkpoint = load_file(runs(GATED, "stages.text_to_image.gate=0.25") / "checkpoints" / "loop_1.safetensors")
     assert 0 < abs(checkpoint["sites.stages.text_to_image.0.gate"] - 0.25) < 0.1
 
 
+@pytest.mark.slow
 def test_a_stage_that_starts_at_zero_starts_as_the_run_without_it(runs: Runs) -> None:
     """Switched off, the stage is drawn all the same, and so are the other weights. It acts from the second step on."""
     (first, second, *_), (first_off, second_off, *_) = steps(runs(ZERO_INIT)), steps(runs(ZERO_INIT, OFF))
@@ -68,6 +71,7 @@ def test_a_stage_that_starts_at_zero_starts_as_the_run_without_it(runs: Runs) ->
     assert abs(second["loss"] - second_off["loss"]) > 1e-4 * second_off["loss"]
 
 
+@pytest.mark.slow
 def test_the_study_that_compares_them_is_valid(fresh: Fresh) -> None:
     root = Path(__file__).parents[2]
     checked = fresh.aakit("validate", root / "benchmarks" / "attention_stages.toml", cwd=root)
@@ -84,6 +88,7 @@ def test_the_study_that_compares_them_is_valid(fresh: Fresh) -> None:
         (PERCEIVER, "heads=5", "5 heads do not divide 16"),
     ],
 )
+@pytest.mark.slow
 def test_their_faults_are_plain_messages(
     fresh: Fresh, small_experiment: Path, tmp_path: Path, example: Example, override: str, said: str
 ) -> None:
@@ -95,7 +100,11 @@ def test_their_faults_are_plain_messages(
     assert not (tmp_path / "run").exists()
 
 
-@each_example
+@pytest.mark.parametrize(
+    "example",
+    [GATED, *(pytest.param(example, marks=pytest.mark.slow) for example in (ZERO_INIT, PERCEIVER))],
+    ids=lambda example: example.stage,
+)
 def test_without_the_package_the_experiment_is_refused(
     small_experiment: Path, tmp_path: Path, example: Example
 ) -> None:
@@ -105,6 +114,7 @@ def test_without_the_package_the_experiment_is_refused(
     assert f"no attention-stage called '{example.stage}'" in ran.stderr
 
 
+@pytest.mark.slow
 @each_example
 def test_its_own_tests_pass(fresh: Fresh, copies: Path, example: Example) -> None:
     ran = fresh.run("-m", "pytest", "-v", "-p", "no:cacheprovider", cwd=copies / example.package)
@@ -113,6 +123,7 @@ def test_its_own_tests_pass(fresh: Fresh, copies: Path, example: Example) -> Non
         assert f"::test_in_the_{tower}_tower[S1-" in ran.stdout
 
 
+@pytest.mark.slow
 def test_their_types_are_strict(copies: Path, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mypy", reason="types are checked by mypy")
     # A type checker does not follow the hook of an editable install, so it is told where the toolkit lies.

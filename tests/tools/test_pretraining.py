@@ -105,6 +105,7 @@ def _sum_of_ranks(rank, folder):
     (folder / f"{rank}.txt").write_text(f"{float(weight.grad)} {stopping}")
 
 
+@pytest.mark.slow
 def test_workers_average_their_gradients(tmp_path):
     run_workers(2, tmp_path, _sum_of_ranks, tmp_path)
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["1.5 True", "1.5 True"]
@@ -116,6 +117,7 @@ def _fails_on_the_second(rank, folder):
     (folder / "never.txt").write_text(str(Gradients([torch.zeros(1, requires_grad=True)]).exchange()))
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_ends_the_others(tmp_path, capfd):
     with pytest.raises(ProcessExitedException):
         run_workers(2, tmp_path, _fails_on_the_second, tmp_path)

@@ -15,6 +15,8 @@ from aaclip_kit.training.step import StepCallback
 
 from ..build import plan_for, run_file
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_phase_sets_its_own_tower_and_leaves_the_other_as_it_was() -> None:
     attending: frozenset[TowerName] = frozenset()

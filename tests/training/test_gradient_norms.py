@@ -25,6 +25,8 @@ from aaclip_kit.training.step import Step, StepCallback
 from ..build import Watcher, build, phase_for, plan_for, train
 from ..helpers import assert_close
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 GROUPS: dict[TowerName, list[str]] = {
     "text": ["text_to_image", "text_adapter", "text_head"],
     "vision": ["image_to_text", "vision_adapter", "vision_heads"],
