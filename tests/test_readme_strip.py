@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.record.examples_file import Case, ExamplesFile
+from aaclip_kit.record.examples_file import Example, ExamplesFile
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "readme_strip.py"
 SIDE = 16
@@ -25,11 +25,11 @@ def script() -> ModuleType:
     return module
 
 
-def case(name: str, label: int, chosen: str, masked: bool = True) -> Case:
-    return Case(name, f"{name}.png", label, None, masked, (chosen,), (None,), (0.0,))
+def case(name: str, label: int, chosen: str, masked: bool = True) -> Example:
+    return Example(name, f"{name}.png", label, None, masked, (chosen,), (None,), (0.0,))
 
 
-def case_file(*cases: Case) -> ExamplesFile:
+def case_file(*cases: Example) -> ExamplesFile:
     count = len(cases)
     pictures = np.full((count, SIDE, SIDE, 3), 90, np.uint8)
     return ExamplesFile(

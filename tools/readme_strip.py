@@ -57,14 +57,14 @@ def strip(file: ExamplesFile) -> Image.Image:
         for row, panel in enumerate(_panels(file, index)):
             picture = Image.fromarray(panel).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
             sheet.paste(picture, (MARGIN + column * (SIDE + GAP), HEAD + row * (SIDE + GAP)))
-    _write_words(sheet, [file.cases[index].class_name.replace("_", " ") for index in columns])
+    _write_words(sheet, [file.examples[index].class_name.replace("_", " ") for index in columns])
     return sheet
 
 
 def chosen(file: ExamplesFile) -> list[int]:
     """The first evenly spaced anomalous image of each class whose mask is known, in the order of the file."""
     found: dict[str, int] = {}
-    for index, case in enumerate(file.cases):
+    for index, case in enumerate(file.examples):
         if case.label == 1 and case.masked and "even" in case.chosen:
             found.setdefault(case.class_name, index)
     return list(found.values())

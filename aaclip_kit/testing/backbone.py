@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..contracts.backbone import Backbone, Surgery, Tower
 from ..contracts.errors import UserError
-from .check import Found
-from .subject import Subject
+from .subject import Found, Subject
 from .trial import run_tiny
 
 PROMPTS = ("a cloth.", "a photo of a damaged metal nut.")

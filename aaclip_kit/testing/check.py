@@ -5,24 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError
 from ..plugin_host.registry import Kind
-
-if TYPE_CHECKING:
-    from .subject import Subject
+from .subject import Found, NotApplicable, Subject
 
 LONGEST = 600
 """Characters of what was found: an exception's own text may go on for pages."""
-
-
-class Found(Exception):
-    """Raised inside a check: what was found, in words, where the contract is broken."""
-
-
-class NotApplicable(Exception):
-    """Raised inside a check that cannot be made of this component, or on this machine; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError
 from ..data.checks import class_counts
 from ..data.scan import scan_dataset
-from .check import Found, NotApplicable
-from .subject import Subject
+from .subject import Found, NotApplicable, Subject
 from .trial import run_tiny
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TOWERS, TowerName
 from ..training.losses import MADE, TRAINED
-from .check import Found
-from .subject import Subject
+from .subject import Found, Subject
 from .trial import run_tiny
 
 IMAGES, WIDTH, SIDE = 4, 24, 16

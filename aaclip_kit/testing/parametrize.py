@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts.errors import UserError
 from ..plugin_host.registry import Kind
-from .check import Check, NotApplicable
+from .check import Check
 from .contract import checks_of
-from .subject import Subject, find_subject
+from .subject import NotApplicable, Subject, find_subject
 
 if TYPE_CHECKING:
     import pytest

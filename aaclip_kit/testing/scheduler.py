@@ -14,8 +14,7 @@ from typing import Any
 from ..contracts.options import TOWERS
 from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from ..training.loop_plans import MOST_LOOPS
-from .check import Found, NotApplicable
-from .subject import Subject
+from .subject import Found, NotApplicable, Subject
 from .trial import run_tiny
 
 FIGURES: tuple[dict[str, float | None], ...] = (

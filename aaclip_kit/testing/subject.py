@@ -15,9 +15,16 @@ from ..experiment.faults import explain
 from ..plugin_host.discovery import discover
 from ..plugin_host.plugin_files import with_plugin_files
 from ..plugin_host.registry import Component, Kind, Registry
-from .check import Found
 
 UNKNOWN = "no_such_option"
+
+
+class Found(Exception):
+    """Raised inside a check: what was found, in words, where the contract is broken."""
+
+
+class NotApplicable(Exception):
+    """Raised inside a check that cannot be made of this component, or on this machine; the text says why."""
 
 
 @dataclass(frozen=True)

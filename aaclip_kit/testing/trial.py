@@ -22,8 +22,7 @@ from ..run.assemble import Run, assemble
 from ..run.loop import execute
 from ..run.state import Metrics
 from ..training.step import Step
-from .check import Found
-from .subject import Subject
+from .subject import Found, Subject
 from .tiny import tiny_experiment
 
 Lead = Callable[[LoopScheduler], LoopScheduler]

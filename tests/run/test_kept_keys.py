@@ -13,7 +13,7 @@ from aaclip_kit.cache.store import MemoryStore
 from aaclip_kit.data.loader import View
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.run.phases import open_feature_store
-from aaclip_kit.training.feature_cache import KeptFeatures, What
+from aaclip_kit.training.feature_cache import CachedFeatures, What
 
 from ..build import build
 
@@ -26,7 +26,7 @@ def test_a_key_depends_on_all_that_makes_a_view_and_on_nothing_else(small_experi
     def key(sample: Sample = SAMPLE, view: View = (3, 1), what: What = "patches", **changes: float) -> str:
         table = AugmentationTable(**changes)
         contents = {SAMPLE.image: "11", OTHER.image: "22"}
-        return KeptFeatures(image, MemoryStore(1), contents, table, lambda *_: torch.zeros(3, 8, 8)).key(
+        return CachedFeatures(image, MemoryStore(1), contents, table, lambda *_: torch.zeros(3, 8, 8)).key(
             sample, view, what
         )
 

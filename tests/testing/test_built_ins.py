@@ -12,8 +12,7 @@ import pytest
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.testing import checks_of, conformance, tiny_experiment
-from aaclip_kit.testing.check import NotApplicable
-from aaclip_kit.testing.subject import find_subject
+from aaclip_kit.testing.subject import NotApplicable, find_subject
 
 from ..plugins.miniature import miniature
 

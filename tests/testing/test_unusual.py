@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.testing import checks_of
-from aaclip_kit.testing.check import NotApplicable
-from aaclip_kit.testing.subject import find_subject
+from aaclip_kit.testing.subject import NotApplicable, find_subject
 
 from . import unusual
 

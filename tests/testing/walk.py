@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from aaclip_kit.testing import Broken, checks_of
-from aaclip_kit.testing.check import NotApplicable
-from aaclip_kit.testing.subject import Subject
+from aaclip_kit.testing.subject import NotApplicable, Subject
 
 
 def first_broken(subject: Subject, last: str | None = None) -> Broken | None:

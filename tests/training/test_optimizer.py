@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aaclip_kit import OptimizerPlan, RatePlan
-from aaclip_kit.training.lr_schedule import build_rate, rate_factor
+from aaclip_kit.training.lr_schedule import build_schedule, rate_factor
 from aaclip_kit.training.optimizer import build_optimizer
 
 from ..helpers import assert_close
@@ -57,7 +57,7 @@ def test_a_cosine_ends_at_zero_and_stays() -> None:
 def test_the_optimisers_rate_follows_the_plan() -> None:
     weight = nn.Parameter(torch.ones(2))
     optimizer = build_optimizer(OptimizerPlan(rate=0.2), [weight])
-    rate = build_rate(RatePlan("warmup_cosine", warmup_epochs=1), optimizer, epochs=3, steps_per_epoch=2)
+    rate = build_schedule(RatePlan("warmup_cosine", warmup_epochs=1), optimizer, epochs=3, steps_per_epoch=2)
     seen = []
     for _ in range(6):
         seen.append(optimizer.param_groups[0]["lr"])

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from ...contracts.errors import UserError
 from ...contracts.options import TOWERS, StageOptions, TowerName
 from ...contracts.stage import AttentionStage, Context, ContextKind, StageSetting
-from ..check import Found, NotApplicable
-from ..subject import Subject
+from ..subject import Found, NotApplicable, Subject
 
 WIDTHS = ((64, 96, 32), (96, 64, 128), (32, 128, 160))
 """Text, vision and joint width, all different: multiples of 32, so that usual numbers of heads divide them."""

@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...contracts.stage import Context, StageSetting
-from ..check import Found, NotApplicable
-from ..subject import Subject
+from ..subject import Found, NotApplicable, Subject
 from . import inputs, must_agree, result, settings, stirred
 
 READS_VALUES = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique")

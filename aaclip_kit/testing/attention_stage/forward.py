@@ -7,8 +7,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ...contracts.stage import AttentionStage, ShowsAttention
-from ..check import Found, NotApplicable
-from ..subject import Subject
+from ..subject import Found, NotApplicable, Subject
 from . import (
     WIDTHS,
     Given,

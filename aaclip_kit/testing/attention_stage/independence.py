@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ...contracts.stage import Context
-from ..check import Found, NotApplicable
-from ..subject import Subject
+from ..subject import Found, NotApplicable, Subject
 from . import Given, direction, inputs, must_agree, needs_context, result, settings, stirred, stirred_with_inputs
 
 NEAR = 1e-4

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ...contracts.options import StageOptions
 from ...contracts.stage import AttentionStage, StageSetting
-from ..check import Found
-from ..subject import Subject
+from ..subject import Found, Subject
 from ..tiny import MODEL
 from ..trial import differences, run_tiny
 from . import Given, build, direction, inputs, must_agree, result, settings, stir, stirred_with_inputs
