@@ -112,7 +112,7 @@ def curves_section(run: RunFiles) -> dict[str, Any]:
     """What `detection_curves.html` shows."""
     found = run.curves or {}
     classes = found.get("classes") or {}
-    whole = Axes("false-positive rate", "true-positive rate", (0, 1), (0, 1.01))
+    whole = Axes("false-positive rate", "true-positive rate", (0.0, 1.0), (0.0, 1.01))
     figures = [
         _figure("Pixel ROC", classes, "roc", whole),
         _figure("PRO", classes, "pro", Axes("false-positive rate", "overlap per region", (0, PRO_LIMIT), (0, 1.01))),
