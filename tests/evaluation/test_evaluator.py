@@ -199,7 +199,7 @@ def test_images_are_scored_in_the_precision_that_was_asked_for(small_experiment:
     expected = score(image.levels, image.detection, text.expand(8, -1, -1), 32, "industrial")
     assert torch.equal(torch.from_numpy(found.maps), expected.maps)
     assert torch.equal(torch.from_numpy(found.detection), expected.detection)
-    plain = replace(evaluator_of(run), place=ComputeDevice.choose("cpu", "fp32"))
+    plain = replace(evaluator_of(run), compute_device=ComputeDevice.choose("cpu", "fp32"))
     exact = whole_class(plain, data_of(run), NAME, BOTH, trained)
     # Eight bits a number, through eight blocks: other digits of the same scores.
     assert 1e-3 < np.abs(found.maps - exact.maps).max() < 5
