@@ -17,8 +17,7 @@ from machine import describe
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from aaclip_kit.kernels.closed_form import ClosedForm, formula
-from aaclip_kit.kernels.norm_matched import fused, why_not_fused
+from aaclip_kit.kernels.norm_matched import ClosedForm, formula, fused, why_not_fused
 
 Form = Callable[[Tensor, Tensor], Tensor]
 

@@ -8,15 +8,17 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import aaclip_kit
-from aaclip_kit.plugin_host.deprecation import DEPRECATED, Deprecated
+from aaclip_kit import OptimizerPlan, Prediction, RatePlan, StageSetting
+from aaclip_kit.contracts.deprecation import DEPRECATED, Deprecated
 
 
 def test_a_deprecated_name_works_and_warns_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DEPRECATED, "OldName", Deprecated(lambda: aaclip_kit.Options, "Options", "2.0"))
-    with pytest.warns(DeprecationWarning, match=r"aaclip_kit\.OldName will be gone in API 2\.0; use Options") as caught:
+    monkeypatch.setitem(DEPRECATED, "OldName", Deprecated("Options", "3.0", lambda: aaclip_kit.Options))
+    with pytest.warns(DeprecationWarning, match=r"aaclip_kit\.OldName will be gone in API 3\.0; use Options") as caught:
         assert aaclip_kit.OldName is aaclip_kit.Options
     assert caught[0].filename == __file__
     with pytest.warns(DeprecationWarning):
@@ -35,6 +37,36 @@ def test_deprecated_names_are_none_of_the_listed_ones_and_go_in_a_later_major_ve
     major = int(aaclip_kit.API_VERSION.partition(".")[0])
     for name, found in DEPRECATED.items():
         assert int(found.gone_in.partition(".")[0]) > major, name
+
+
+def test_arguments_and_attributes_that_were_renamed_work_and_warn_where_they_are_used() -> None:
+    with pytest.warns(DeprecationWarning, match=r"^OptimizerPlan\.rate will be gone in API 3\.0") as caught:
+        plan = OptimizerPlan("adamw", rate=0.5)  # type: ignore[call-arg]
+    assert caught[0].filename == __file__ and plan == OptimizerPlan("adamw", learning_rate=0.5)
+    with pytest.warns(DeprecationWarning, match="use OptimizerPlan.learning_rate") as caught:
+        assert plan.rate == 0.5
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="use RatePlan.at_fractions or RatePlan.at_steps"):
+        milestones = RatePlan("milestones", at=(0.5, 1.0, 30.0))  # type: ignore[call-arg]
+    assert (milestones.at_fractions, milestones.at_steps) == ((0.5, 1.0), (30,))
+    with pytest.warns(DeprecationWarning):
+        assert milestones.at == (0.5, 1.0, 30)
+    widths = {"width": 4, "text_width": 6, "vision_width": 4, "image_context_width": 5}
+    with pytest.warns(DeprecationWarning, match=r"use StageSetting\.text_width"):
+        setting = StageSetting(tower="vision", after=0, text_context_width=6, **widths)  # type: ignore[call-arg]
+    with pytest.warns(DeprecationWarning):
+        assert setting.text_context_width == setting.text_width == 6
+
+
+def test_the_fields_of_a_prediction_are_there_under_their_old_names() -> None:
+    found = Prediction(
+        path=Path("a.png"), pred_score=0.5, threshold=0.5, max_value=2.0,
+        anomaly_map=np.array([[1.0, 2.0]], np.float32), map_threshold=1.5,
+    )  # fmt: skip
+    assert (found.decision, found.mask is not None and found.mask.tolist()) == ("anomalous", [[False, True]])
+    for old, new in (("score", "pred_score"), ("map", "anomaly_map"), ("largest", "max_value")):
+        with pytest.warns(DeprecationWarning, match=rf"Prediction\.{old} .* use Prediction\.{new}"):
+            assert getattr(found, old) is getattr(found, new)
 
 
 WRONG = """

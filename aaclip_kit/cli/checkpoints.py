@@ -38,8 +38,7 @@ def import_checkpoint(
     target = _target(out)
     from ..checkpoints.checkpoint import wanted_by
     from ..checkpoints.provenance import Metadata, Provenance
-    from ..checkpoints.published_files import read_published
-    from ..checkpoints.published_layout import attending_towers, model_without_weights, to_ours
+    from ..checkpoints.published_layout import attending_towers, model_without_weights, read_published, to_ours
     from ..experiment import resolved_toml
 
     found = read_published(files)
@@ -77,8 +76,7 @@ def export_checkpoint(
 
     trained = find_trained(file, discover(), experiment, overrides)
     from ..checkpoints.checkpoint import read
-    from ..checkpoints.published_files import number_of, write_published
-    from ..checkpoints.published_layout import model_without_weights, to_published
+    from ..checkpoints.published_layout import model_without_weights, number_of, to_published, write_published
 
     source = trained.checkpoint
     tensors = to_published(read(source), model_without_weights(trained.experiment), str(source))

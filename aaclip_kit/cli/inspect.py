@@ -78,7 +78,7 @@ def _registry(experiment: Path | None) -> Registry:
         return registry
     from ..experiment import read
     from ..experiment.toml_file import plugin_files
-    from ..plugin_host.plugin_files import with_plugin_files
+    from ..plugin_host.discovery import with_plugin_files
 
     return with_plugin_files(registry, plugin_files(read(experiment)), f"{experiment}: plugins")
 

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ..contracts.plain_text import plain_lines
+from ..contracts.errors import plain_lines
 
 
 def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:

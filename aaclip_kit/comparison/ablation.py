@@ -21,7 +21,7 @@ from .finished_runs import ORDER, read_run, warnings_of
 from .series import State, has_begun, open_run, state_of
 
 if TYPE_CHECKING:
-    from ..run.progress import Progress
+    from ..run.loop import Progress
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..contracts.errors import not_writable
-from ..contracts.plain_text import plain, shortened
+from ..contracts.errors import not_writable, plain, shortened
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from . import tables

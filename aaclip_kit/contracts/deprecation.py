@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any, TypeVar
 
 _Owner = TypeVar("_Owner")
@@ -61,7 +60,6 @@ def renamed_argument(name: str, arguments: Callable[[Any], dict[str, Any]]) -> C
     def decorate(kind: type[_Owner]) -> type[_Owner]:
         construct: Callable[..., None] = kind.__init__
 
-        @wraps(construct)
         def init(self: Any, *args: Any, **named: Any) -> None:
             if old in named:
                 warn_deprecated(name)

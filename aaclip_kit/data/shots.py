@@ -2,8 +2,8 @@
 
 import hashlib
 
+from ..contracts.data import Shots
 from ..contracts.errors import UserError, UserErrors
-from ..contracts.selection import Shots
 from .scan import DatasetScan
 
 _KINDS = ("normal", "anomalous")

@@ -39,6 +39,6 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Exper
 def check_with_plugin_files(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:
     """Check tables that come from a file which the user has named: the plugin files that they name are run."""
     # Here, because loading plugins needs this package's schema.
-    from ..plugin_host.plugin_files import with_plugin_files
+    from ..plugin_host.discovery import with_plugin_files
 
     return check(tables, with_plugin_files(registry, plugin_files(tables), f"{source}: plugins"), source)

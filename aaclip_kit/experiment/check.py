@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..contracts.data import Selection
+from ..contracts.deprecation import DEPRECATED, warn_deprecated
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, Options, StageOptions
-from ..contracts.selection import Selection
 from ..plugin_host.registry import Component, Kind, Registry
 from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
@@ -122,6 +123,7 @@ def check_data_table(table: dict[str, Any], registry: Registry, source: str) -> 
 
 def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:
     """Check `tables` (of file `source`) against the engine's schema and the plugins' options. Raises `UserErrors`."""
+    tables = _with_new_names(tables)
     checker = _Checker(registry, source, published=tables.get("profile") == "published")
     file = _engine_tables(tables, checker)
     backbone = checker.group("backbone", {"backbone": tables.get("backbone")}).get("backbone")
@@ -137,6 +139,17 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     if checker.faults or file is None or backbone is None or scheduler is None:
         raise UserErrors(checker.faults)
     return Experiment(file, backbone, stages, losses, scheduler, data)
+
+
+def _with_new_names(tables: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables with deprecated keys under their new names, and warn of each that is there."""
+    for old, entry in DEPRECATED.items():
+        (table, key), new = old.split("."), entry.instead.partition(".")[2]
+        keys = tables.get(table)
+        if isinstance(keys, dict) and key in keys and new not in keys:
+            warn_deprecated(old, category=FutureWarning, level=4)
+            tables = {**tables, table: {new if name == key else name: value for name, value in keys.items()}}
+    return tables
 
 
 def _engine_tables(tables: dict[str, Any], checker: _Checker) -> ExperimentFile | None:

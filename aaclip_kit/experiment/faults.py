@@ -5,8 +5,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ..contracts.errors import UserError, nearest_hint
-from ..contracts.plain_text import shortened
+from ..contracts.errors import UserError, nearest_hint, shortened
 
 _MOST: Final = 100
 """Faults of one table that are explained: a file can have a hundred thousand unknown keys."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..contracts.data import OWN_KEYS
 from ..contracts.errors import UserError
-from ..contracts.selection import OWN_KEYS
 from .toml_file import MOST_KEY_PARTS, anchored, parse_toml, read_toml
 
 

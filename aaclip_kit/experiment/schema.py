@@ -81,9 +81,9 @@ class Switches(Options):
         description="image metrics of a class that has one label only",
         json_schema_extra=effect("metrics"),
     )
-    quoted_loop: Literal["last", "best_on_test"] = Field(
+    reported_loop: Literal["last", "best_on_test"] = Field(
         "last",
-        description="which loop's result is quoted: the last, or the best on the test data",
+        description="which loop's result is reported: the last, or the best on the test data",
         json_schema_extra=effect("record"),
     )
     score_normalisation: Literal["none", "test_set"] = Field(
@@ -105,7 +105,7 @@ PUBLISHED_SWITCHES: dict[str, Any] = {
     "checkpoint_mismatch": "ignore",
     "checkpoint_format": "pickle",
     "one_label_auroc": "zero",
-    "quoted_loop": "best_on_test",
+    "reported_loop": "best_on_test",
     "score_normalisation": "test_set",
 }
 

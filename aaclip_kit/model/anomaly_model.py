@@ -11,9 +11,8 @@ from ..contracts.backbone import Backbone
 from ..contracts.options import TowerName
 from ..contracts.stage import Context, ContextKind
 from ..experiment.schema import Switches, TextContextForm
-from .frozen_features import Computed, Frozen
 from .heads import Heads
-from .image_tower import ImageFeatures, ImageSide, Levels
+from .image_tower import Computed, Frozen, ImageFeatures, ImageSide, Levels
 from .prompts import PromptBook
 from .stage_slots import NO_CONTEXT, Contexts, StageSlots
 from .text_tower import TextSide

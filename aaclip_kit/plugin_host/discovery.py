@@ -1,15 +1,20 @@
-"""Finding plugins: each entry point is loaded on its own, so that a broken one harms only those who name it."""
+"""Finding plugins: entry points and plugin files, each loaded alone, so that a broken one harms only who names it."""
 
+import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from threading import Thread
 from time import monotonic
+from types import ModuleType
 from typing import Final
 
+from ..contracts.errors import UserError, UserErrors
 from .registration import collect
-from .registry import Component, Failure, Plugin, Registry
+from .registry import TRACEBACK, Component, Failure, Plugin, Registry
 
 GROUP: Final = "aaclip_kit"
 
@@ -25,7 +30,7 @@ def discover(found: Iterable[EntryPoint] | None = None, patience: float = PATIEN
     registry = Registry()
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=lambda entry: entry.name):
         plugin, began = _describe(entry), monotonic()
-        staged, error = _load(entry, plugin, patience)
+        staged, error = _load_entry_point(entry, plugin, patience)
         if (seconds := monotonic() - began) > SLOW:
             registry.slow[plugin] = seconds
         if error is not None:
@@ -37,7 +42,9 @@ def discover(found: Iterable[EntryPoint] | None = None, patience: float = PATIEN
     return registry
 
 
-def _load(entry: EntryPoint, plugin: Plugin, patience: float) -> tuple[list[Component], BaseException | None]:
+def _load_entry_point(
+    entry: EntryPoint, plugin: Plugin, patience: float
+) -> tuple[list[Component], BaseException | None]:
     """What a plugin registers, and what went wrong.
 
     In a thread of its own, for a thread can be left behind, while an import that is interrupted may leave half-imported
@@ -68,3 +75,57 @@ def _describe(entry: EntryPoint) -> Plugin:
     except Exception:
         package, version = "unknown", "unknown"
     return Plugin(entry.name, module, package, version)
+
+
+def with_plugin_files(registry: Registry, files: Sequence[Path], where: str) -> Registry:
+    """The registry with what these files register beside its own; without files, the same one.
+
+    Raises `UserErrors`: a file that is not there, or whatever is wrong with it as a plugin. `where` names the key.
+    """
+    if not files:
+        return registry
+    extended, faults = registry.copy(), list[UserError]()
+    for file in files:
+        try:
+            for component in _components_of_file(file, where):
+                extended.add(component)
+        except UserError as fault:
+            faults.append(fault)
+    if faults:
+        raise UserErrors(faults)
+    return extended
+
+
+def _components_of_file(file: Path, where: str) -> list[Component]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        fix = "give the path of a Python file; it starts from the experiment file's folder"
+        raise UserError(f"{file} cannot be read ({error.strerror})", where=where, fix=fix) from None
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    module = f"aakit_file_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{digest}"
+    plugin = Plugin(file.stem, module, file.name, f"sha256:{digest}")
+    staged: list[Component] = []
+    try:
+        collect(staged, plugin, _module_of_file(file, module))
+    except (Exception, SystemExit) as error:
+        problem = f"plugin file {file} failed to load: {Failure(plugin, error).reason}"
+        raise UserError(problem, where=where, fix=f"mend it; {TRACEBACK}") from error
+    return staged
+
+
+def _module_of_file(file: Path, name: str) -> ModuleType:
+    """The file as a module, run once for each content that it has."""
+    if name in sys.modules:
+        return sys.modules[name]
+    specification = spec_from_file_location(name, file)
+    if specification is None or specification.loader is None:
+        raise ImportError("is no Python file: its name must end in .py")
+    module = module_from_spec(specification)
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -6,8 +6,8 @@ from typing import Any
 
 import pluggy
 
+from ..contracts.data import OWN_KEYS
 from ..contracts.options import Options
-from ..contracts.selection import OWN_KEYS
 from . import hookspecs
 from .api_version import check_api
 from .registry import KINDS, Component, Kind, Plugin

@@ -4,12 +4,10 @@ import sys
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
-from ..contracts.errors import UserError
-from ..contracts.plain_text import plain_lines
+from ..contracts.errors import UserError, plain_lines
 from ..record.run_folder import RunFolder
 from .assemble import Run
-from .loop import execute
-from .progress import Progress
+from .loop import Progress, execute
 from .snapshot import Snapshot, snapshots
 from .state import Metrics
 from .stop import Stopped, StopRequest

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -33,7 +33,6 @@ from ..training.phase import train_phase
 from ..training.step import Step
 from .assemble import Run
 from .phases import build_phase, open_feature_store
-from .progress import Progress
 from .saving import Saving
 from .snapshot import Snapshot
 from .state import Metrics, RunState
@@ -120,7 +119,7 @@ class Execution:
         else:
             self.saving.restore(snapshot)
         self._loops()
-        choice = reported(self.state.metrics["loops"], run.experiment.switches.quoted_loop)
+        choice = reported(self.state.metrics["loops"], run.experiment.switches.reported_loop)
         if run.ranks.is_first:
             self._finish(choice, started)
         return self.state.metrics
@@ -298,3 +297,20 @@ def reported(loops: list[Metrics], rule: str) -> Metrics:
 def _phase_seed(seed: int, loop: int, number: int, rank: int = 0) -> int:
     """A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length."""
     return (seed * 1000 + loop * 10 + number + (rank << 48)) % 2**63
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
+        """A phase of `steps` steps begins."""
+
+    def step(self, step: Step) -> None:
+        """A training step is done."""
+
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
+        """The test classes have been scored after `loop`, or before training (0)."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""

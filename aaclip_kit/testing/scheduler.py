@@ -151,7 +151,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.plugin_host.plugin_files import with_plugin_files
+from aaclip_kit.plugin_host.discovery import with_plugin_files
 name, options, file = json.loads(sys.argv[1])
 registry = discover() if file is None else with_plugin_files(discover(), [Path(file)], "plugin_file")
 before = "torch" in sys.modules

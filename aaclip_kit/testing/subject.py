@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from ..contracts.errors import UserErrors
 from ..contracts.options import TOWERS, Options, StageOptions
 from ..experiment.faults import explain
-from ..plugin_host.discovery import discover
-from ..plugin_host.plugin_files import with_plugin_files
+from ..plugin_host.discovery import discover, with_plugin_files
 from ..plugin_host.registry import Component, Kind, Registry
 
 UNKNOWN = "no_such_option"

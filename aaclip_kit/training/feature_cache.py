@@ -14,8 +14,7 @@ from ..cache.store import FeatureStore
 from ..contracts.data import Sample
 from ..data.loader import Batch, View
 from ..experiment.schema import AugmentationTable
-from ..model.frozen_features import frozen_embedding, frozen_features
-from ..model.image_tower import ImageSide, Levels
+from ..model.image_tower import ImageSide, Levels, frozen_embedding, frozen_features
 
 What = Literal["patches", "class"]
 

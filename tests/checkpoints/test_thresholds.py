@@ -9,19 +9,21 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
-from aaclip_kit.checkpoints.thresholds import SCORING, changed_keys, stored_thresholds
+from aaclip_kit.checkpoints.thresholds import changed_keys, stored_thresholds
 from aaclip_kit.experiment import load, resolved_toml
-from aaclip_kit.experiment.schema import Switches
+from aaclip_kit.experiment.effects import keys_acting_on
 from aaclip_kit.plugin_host.discovery import discover
 
-NOT_SCORING = {
-    *("text_loss_levels", "dropout", "checkpoint_mismatch", "checkpoint_format"),
-    *("one_label_auroc", "quoted_loop", "score_normalisation"),
-}
 
-
-def test_every_switch_acts_on_raw_scores_or_not() -> None:
-    assert {*SCORING["switches"], *NOT_SCORING} == set(Switches.model_fields)
+def test_the_keys_that_withhold_thresholds_are_those_that_act_on_scores() -> None:
+    scoring = {key for key in keys_acting_on("scoring") if key.startswith("switches.")}
+    assert scoring == {
+        f"switches.{name}"
+        for name in (
+            *("surgery_attention", "image_context", "text_context_padding"),
+            *("trained_context", "evaluation_attention"),
+        )
+    }
 
 
 def test_what_does_not_act_on_scores_and_a_moved_backbone_are_no_change(trained: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_run_whose_attention_begins_in_the_second_loop(aakit: Command, place: 
     for loop in (1, 2):
         found = evaluated(aakit, place / f"out/checkpoints/loop_{loop}.safetensors")
         assert found["classes"] == metrics["loops"][loop - 1]["classes"]
-    pickles = ["--set", "switches.checkpoint_format=pickle", "--set", "switches.quoted_loop=best_on_test"]
+    pickles = ["--set", "switches.checkpoint_format=pickle", "--set", "switches.reported_loop=best_on_test"]
     assert aakit("run", small_experiment, "--out", "pickled", "--device", "cpu", *strong, *pickles).code == 0
     for file in (place / "pickled" / "checkpoints").glob("*.json"):
         file.unlink()

@@ -220,7 +220,7 @@ def test_a_run_folder_of_the_same_experiment_is_told_from_others(write: Write, t
 def test_training_differs_by_what_it_sees_alone(write: Write, tmp_path: Path) -> None:
     write(TWO)
     first = load(tmp_path / "small.toml", REGISTRY)
-    silent = ["name=x", "workers=2", "evaluation.blur=false", "data.test.root=x", "switches.quoted_loop=best_on_test",
+    silent = ["name=x", "workers=2", "evaluation.blur=false", "data.test.root=x", "switches.reported_loop=best_on_test",
               "calibration.rule=fpr", "calibration.fpr=0.1", "cache.features=off"]  # fmt: skip
     assert training_differences(first, load(tmp_path / "small.toml", REGISTRY, silent)) == []
     loud = ["seed=4", "data.train.root=x", "switches.dropout=false", "scheduler.text_batch=2",

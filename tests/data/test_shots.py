@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import DataSet, UserErrors
-from aaclip_kit.contracts.selection import Shots
+from aaclip_kit.contracts.data import Shots
 from aaclip_kit.data.scan import scan_dataset
 from aaclip_kit.data.shots import draw_shots, shots_record
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aaclip_kit import Options, UserError
-from aaclip_kit.contracts.selection import Selection, Shots
+from aaclip_kit.contracts.data import Selection, Shots
 from aaclip_kit.experiment import Experiment, check, resolved_toml
 from aaclip_kit.experiment.overrides import read
 from aaclip_kit.plugin_host.registration import RESERVED

@@ -15,7 +15,7 @@ import pytest
 import aaclip_kit
 from aaclip_kit import UserError, UserErrors
 from aaclip_kit.cli.terminal import PlainConsole, say
-from aaclip_kit.contracts.plain_text import plain, plain_lines, shortened
+from aaclip_kit.contracts.errors import plain, plain_lines, shortened
 
 from ..command import Command, Ran
 from ..strangers import Strangers

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from aaclip_kit import norm_matched_residual
-from aaclip_kit.kernels.closed_form import ClosedForm, formula
-from aaclip_kit.kernels.norm_matched import norm_matched
+from aaclip_kit.kernels.norm_matched import ClosedForm, formula, norm_matched
 
 from ..helpers import assert_close
 from .cases import CASES, UNREAD, Case, compiles_choices

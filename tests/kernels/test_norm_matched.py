@@ -14,8 +14,7 @@ from aaclip_kit.checkpoints.find_checkpoint import find_trained
 from aaclip_kit.experiment import load
 from aaclip_kit.inference.load_model import TrainedModel
 from aaclip_kit.kernels import norm_matched
-from aaclip_kit.kernels.closed_form import formula
-from aaclip_kit.kernels.norm_matched import fused_is_on, fused_residual
+from aaclip_kit.kernels.norm_matched import formula, fused_is_on, fused_residual
 from aaclip_kit.model.stage_slots import NO_CONTEXT, StageSlots
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import assemble

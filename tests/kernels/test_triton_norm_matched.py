@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaclip_kit.kernels.closed_form import formula
+from aaclip_kit.kernels.norm_matched import formula
 
 from ..conftest import EXPERIMENT
 from ..helpers import assert_close

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 
 from aaclip_kit import UserError, load_model
 from aaclip_kit.experiment import load
-from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.plugin_host.plugin_files import with_plugin_files
+from aaclip_kit.plugin_host.discovery import discover, with_plugin_files
 from aaclip_kit.plugin_host.registry import Registry
 
 from ..command import Command

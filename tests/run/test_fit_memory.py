@@ -20,8 +20,7 @@ from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import Run, assemble
-from aaclip_kit.run.fit_memory import fit_memory
-from aaclip_kit.run.footprint import LiveBytes
+from aaclip_kit.run.fit_memory import LiveBytes, fit_memory
 from aaclip_kit.run.loop import execute
 from aaclip_kit.run.memory_plan import MemoryPlan, StepNeed
 from aaclip_kit.training.losses import total

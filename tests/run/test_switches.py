@@ -22,7 +22,7 @@ from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import Switches
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble
-from aaclip_kit.run.loop import quoted
+from aaclip_kit.run.loop import reported
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import StepCallback
 
@@ -240,22 +240,22 @@ def test_one_label_auroc(small_experiment: Path) -> None:
     assert zero == {metric: 0.0 if metric.startswith("image") else None for metric in METRICS}
 
 
-def test_quoted_loop(small_experiment: Path, tmp_path: Path, corrected: tuple[Path, dict[str, Any]]) -> None:
-    assert changed(small_experiment, "quoted_loop", "best_on_test") == NOTHING
+def test_reported_loop(small_experiment: Path, tmp_path: Path, corrected: tuple[Path, dict[str, Any]]) -> None:
+    assert changed(small_experiment, "reported_loop", "best_on_test") == NOTHING
     _, metrics = corrected
-    found = run_file(small_experiment, tmp_path / "run", "switches.quoted_loop=best_on_test")[0]
+    found = run_file(small_experiment, tmp_path / "run", "switches.reported_loop=best_on_test")[0]
     best = max(metrics["loops"], key=lambda loop: loop["mean"]["pixel_auroc"])["loop"]
     assert found.pop("quoted") == {"loop": best, "rule": "best_on_test"}
     assert metrics["quoted"] == {"loop": 2, "rule": "last"}
     assert found == {key: value for key, value in metrics.items() if key != "quoted"}
     loops = [{"loop": n, "mean": {"pixel_auroc": value}} for n, value in ((1, 0.7), (2, 0.9), (3, None))]
-    assert quoted(loops, "best_on_test")["loop"] == 2
-    assert quoted(loops, "last")["loop"] == 3
+    assert reported(loops, "best_on_test")["loop"] == 2
+    assert reported(loops, "last")["loop"] == 3
     bare = [{"loop": n, "mean": {"pixel_auroc": None, "image_auroc": value}} for n, value in ((1, 0.6), (2, 0.8))]
     bare.append({"loop": 3, "mean": {"pixel_auroc": None, "image_auroc": 0.7}})
-    assert quoted(bare, "best_on_test") == {"loop": 2, "rule": "best_on_test"}
+    assert reported(bare, "best_on_test") == {"loop": 2, "rule": "best_on_test"}
     nothing = [{"loop": n, "mean": {"pixel_auroc": None, "image_auroc": None}} for n in (1, 2)]
-    assert quoted(nothing, "best_on_test") == {"loop": 2, "rule": "last"}
+    assert reported(nothing, "best_on_test") == {"loop": 2, "rule": "last"}
 
 
 def test_score_normalisation(small_experiment: Path) -> None:

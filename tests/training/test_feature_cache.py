@@ -13,7 +13,7 @@ from aaclip_kit.cache.disk_store import DiskStore
 from aaclip_kit.cache.store import MemoryStore
 from aaclip_kit.data.loader import Batch, TrainBatches
 from aaclip_kit.experiment.schema import AugmentationTable
-from aaclip_kit.model.frozen_features import FIXED_BATCH, frozen_embedding, frozen_features
+from aaclip_kit.model.image_tower import FIXED_BATCH, frozen_embedding, frozen_features
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.run.phases import build_phase
 from aaclip_kit.training.feature_cache import CachedFeatures
