@@ -19,7 +19,7 @@ def available_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min([psutil.virtual_memory().available_memory, *_left_in_cgroups()])
+    return min([psutil.virtual_memory().available, *_left_in_cgroups()])
 
 
 def give_back_at_once() -> None:

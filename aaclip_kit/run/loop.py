@@ -39,6 +39,23 @@ from .state import Metrics, RunState
 from .stop import StopRequest
 
 
+@runtime_checkable
+class Progress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
+        """A phase of `steps` steps begins."""
+
+    def step(self, step: Step) -> None:
+        """A training step is done."""
+
+    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
+        """The test classes have been scored after `loop`, or before training (0)."""
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+
+
 def execute(
     run: Run,
     folder: RunFolder,
@@ -297,20 +314,3 @@ def reported(loops: list[Metrics], rule: str) -> Metrics:
 def _phase_seed(seed: int, loop: int, number: int, rank: int = 0) -> int:
     """A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length."""
     return (seed * 1000 + loop * 10 + number + (rank << 48)) % 2**63
-
-
-@runtime_checkable
-class Progress(Protocol):
-    """What a run tells whoever watches it."""
-
-    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
-        """A phase of `steps` steps begins."""
-
-    def step(self, step: Step) -> None:
-        """A training step is done."""
-
-    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
-        """The test classes have been scored after `loop`, or before training (0)."""
-
-    def message(self, text: str) -> None:
-        """Something worth a line."""
