@@ -79,10 +79,10 @@ def memory() -> Iterator[Finding]:
 
     whole = psutil.virtual_memory()
     free = _free_within_limits()
-    found = f"{whole.available_memory / GB:.1f} of {whole.total / GB:.1f} GB free"
-    if free is not None and free < whole.available_memory:
+    found = f"{whole.available / GB:.1f} of {whole.total / GB:.1f} GB free"
+    if free is not None and free < whole.available:
         found += f", and {free / GB:.1f} GB left within this process's limit"
-    if (whole.available_memory if free is None else free) < LITTLE:
+    if (whole.available if free is None else free) < LITTLE:
         advice = "end other programs, or raise the limit; a run tells beforehand when a step does not fit"
         yield Finding("memory", "note", found, advice)
     else:

@@ -36,7 +36,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_a_limit_it_is_the_machine_s(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit(groups / "outer" / "inner", "max", 10, 0)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available_memory=123_456, total=999_999))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=123_456, total=999_999))
     assert room.available_memory(CPU) == 123_456
     limit(groups / "outer" / "inner", "200000", 0, 0)
     assert room.available_memory(CPU) == 123_456, "a group may be allowed more than there is"
