@@ -70,40 +70,42 @@ def load_into(model: AnomalyModel, path: Path) -> list[str]:
     Raises `UserError`, and changes nothing, where a tensor is missing, is left over, has another shape, or holds
     anything but finite floating-point numbers.
     """
-    found = read(path)
-    wanted, fresh = wanted_by(model, found)
-    check_fit(found, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with")
-    check_numbers(found, str(path))
+    tensors = read(path)
+    wanted, fresh = wanted_by(model, tensors)
+    check_fit(
+        tensors, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with"
+    )
+    check_numbers(tensors, str(path))
     with torch.no_grad():
         for name, parameter in wanted.items():
-            parameter.copy_(found[name])
+            parameter.copy_(tensors[name])
     return fresh
 
 
-def wanted_by(model: AnomalyModel, found: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
-    """Parameters that a checkpoint with the names `found` must give, and the stages that it lacks entirely."""
+def wanted_by(model: AnomalyModel, names: Iterable[str]) -> tuple[dict[str, nn.Parameter], list[str]]:
+    """Parameters that a checkpoint with the names `names` must give, and the stages that it lacks entirely."""
     parameters = model.all_trained_parameters()
-    fresh = {stage for name in parameters if (stage := _stage_of(name))} - {_stage_of(name) for name in found}
+    fresh = {stage for name in parameters if (stage := _stage_of(name))} - {_stage_of(name) for name in names}
     return {name: value for name, value in parameters.items() if _stage_of(name) not in fresh}, sorted(fresh)
 
 
-def check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, fix: str) -> None:
-    """Raise `UserError` unless `found` has the names and shapes of `wanted`, and no others."""
-    faults = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
-    faults += [f"{name} has no place in this experiment" for name in sorted(found.keys() - wanted.keys())]
+def check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, fix: str) -> None:
+    """Raise `UserError` unless `tensors` has the names and shapes of `wanted`, and no others."""
+    faults = [f"{name} is missing" for name in sorted(wanted.keys() - tensors.keys())]
+    faults += [f"{name} has no place in this experiment" for name in sorted(tensors.keys() - wanted.keys())]
     faults += [
-        f"{name} is {tuple(found[name].shape)}, this experiment needs {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & found.keys())
-        if found[name].shape != wanted[name].shape
+        f"{name} is {tuple(tensors[name].shape)}, this experiment needs {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if tensors[name].shape != wanted[name].shape
     ]
     if faults:
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=where, fix=fix)
 
 
-def check_numbers(found: Mapping[str, Tensor], where: str) -> None:
+def check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise `UserError` for a tensor that no weights can be: of whole or complex numbers, sparse, not finite."""
-    for name, value in found.items():
+    for name, value in tensors.items():
         if not is_weight(value):
             problem = f"{name} is no tensor of weights: it is {value.dtype}, {value.layout}, on {value.device}"
             raise UserError(problem, where=where, fix="give weights in 16 or 32 bits")

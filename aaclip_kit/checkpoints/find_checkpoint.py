@@ -56,10 +56,10 @@ def checkpoint_in(folder: Path) -> Path:
     if runs := sorted(path.parent for path in [*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")]):
         fix = f"name one of them, such as {runs[0]}"
         raise UserError(f"holds {len(runs)} runs and is none itself", where=str(folder), fix=fix)
-    found = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
-    if len(found) == 1:
-        return found[0]
-    problem = f"holds {len(found)} checkpoints" if found else "holds no finished run and no checkpoint"
+    checkpoints = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    problem = f"holds {len(checkpoints)} checkpoints" if checkpoints else "holds no finished run and no checkpoint"
     fix = "name a run's folder, or a checkpoint such as checkpoints/loop_3.safetensors"
     raise UserError(problem, where=str(folder), fix=fix)
 
@@ -74,11 +74,11 @@ def _quoted(folder: Path) -> Path:
         problem = "the run quotes no loop: it is not finished, or has trained none"
         raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
     place = (_scored_again(folder) or folder) / CHECKPOINTS
-    found = checkpoint_of(place, loop)
-    if found is None:
+    checkpoint = checkpoint_of(place, loop)
+    if checkpoint is None:
         problem = f"the checkpoint of loop {loop}, which the run quotes, is not there"
         raise UserError(problem, where=str(place), fix="restore it, or name another checkpoint itself")
-    return found
+    return checkpoint
 
 
 def checkpoint_of(folder: Path, loop: int) -> Path | None:

@@ -65,14 +65,14 @@ class Metadata:
     def as_strings(self) -> dict[str, str]:
         """The form in a file; what is unknown is left out."""
         about = {key: value for key, value in asdict(self.about).items() if value is not None}
-        found = {"format": FORMAT, "about": json.dumps(about)}
+        strings = {"format": FORMAT, "about": json.dumps(about)}
         if self.experiment is not None:
-            found["experiment"] = self.experiment
+            strings["experiment"] = self.experiment
         if self.calibration is not None:
-            found["calibration"] = json.dumps(asdict(self.calibration))
+            strings["calibration"] = json.dumps(asdict(self.calibration))
         if self.training_images:
-            found["training_images"] = " ".join(self.training_images)
-        return found
+            strings["training_images"] = " ".join(self.training_images)
+        return strings
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":

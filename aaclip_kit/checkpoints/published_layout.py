@@ -115,20 +115,20 @@ def attending_towers(parts: Iterable[str]) -> tuple[TowerName, ...]:
 def _stage_for(model: AnomalyModel, part: str) -> tuple[str | None, int]:
     """Name and number of blocks of the stage that stands for a part; the blocks are 0, 1, ..."""
     wanted = PARTS[part]
-    found: dict[str, list[int]] = {}
+    stages: dict[str, list[int]] = {}
     for block, name, stage in model.slots.of(wanted.tower):
         if (
             stage.context_kind == wanted.context_kind
             and {key for key, _ in stage.named_parameters()} == wanted.parameters
         ):
-            found.setdefault(name, []).append(block)
-    if not found:
+            stages.setdefault(name, []).append(block)
+    if not stages:
         return None, 0
-    if len(found) > 1:
+    if len(stages) > 1:
         problem = f"each of these could be the published {part}, of which there is one"
-        where = ", ".join(f"stages.{name}" for name in sorted(found))
+        where = ", ".join(f"stages.{name}" for name in sorted(stages))
         raise UserError(problem, where=where, fix="name an experiment with one of them")
-    ((name, blocks),) = found.items()
+    ((name, blocks),) = stages.items()
     published = range(len(blocks)) if part in ALWAYS else range(1)
     if sorted(blocks) != list(published):
         first = "blocks 0, 1 and so on, none left out" if part in ALWAYS else "block 0 alone"
@@ -178,19 +178,19 @@ def read_published(paths: Sequence[Path]) -> PublishedFiles:
     Raises `UserError` for a file that cannot be read as weights only, for tensors of no known part, and for a part that
     two files hold.
     """
-    found = PublishedFiles()
+    files = PublishedFiles()
     for path in paths:
-        for part, key, value in _entries(path, found.ignored):
-            if found.sources.setdefault(part, path) != path:
-                problem = f"holds {part}, as {found.sources[part]} does"
+        for part, key, value in _entries(path, files.ignored):
+            if files.sources.setdefault(part, path) != path:
+                problem = f"holds {part}, as {files.sources[part]} does"
                 raise UserError(problem, where=str(path), fix="give the files of one checkpoint alone")
             name = f"{part}.{key.removeprefix(f'{part}.')}"
-            if name in found.tensors:
+            if name in files.tensors:
                 raise UserError(f"holds {name} twice", where=str(path), fix="give a file that holds each tensor once")
             if not is_weight(value):
                 raise UserError(f"{name} is no tensor of weights", where=str(path), fix="give a published checkpoint")
-            found.tensors[name] = value
-    return found
+            files.tensors[name] = value
+    return files
 
 
 def write_published(tensors: Mapping[str, Tensor], folder: Path, number: int) -> list[Path]:
@@ -212,8 +212,8 @@ def write_published(tensors: Mapping[str, Tensor], folder: Path, number: int) ->
 
 def number_of(checkpoint: Path) -> int:
     """The number at the end of a checkpoint's name, as in loop_3.safetensors; else 1."""
-    found = _NUMBER.search(checkpoint.stem)
-    return int(found[1]) if found else 1
+    match = _NUMBER.search(checkpoint.stem)
+    return int(match[1]) if match else 1
 
 
 def _layout(tensors: Mapping[str, Tensor], number: int) -> dict[str, dict[str, Any]]:

@@ -26,21 +26,21 @@ class Thresholds:
 
 def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresholds:
     """Those of the checkpoint that are for such scores; `domain` is the images' own, by default that of training."""
-    found, metadata = trained.metadata.calibration, trained.metadata
+    calibration, metadata = trained.metadata.calibration, trained.metadata
     evaluation = trained.experiment.file.evaluation
-    if found is None:
+    if calibration is None:
         return _none("it was never calibrated")
     if metadata.experiment is None:
         return _none("it does not say which experiment its thresholds were chosen with")
     if changed := changed_keys(metadata.experiment, trained.experiment):
         return _none(f"not chosen for scores made in this way: {'; '.join(changed)}")
-    reasons = {key.removesuffix("_threshold"): reason for key, reason in found.reasons.items()}
+    reasons = {key.removesuffix("_threshold"): reason for key, reason in calibration.reasons.items()}
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
         reasons |= {"map": problem} if evaluation.image_score == "detection" else {"image": problem, "map": problem}
     return Thresholds(
-        None if "image" in reasons else found.image_threshold,
-        None if "map" in reasons else found.map_threshold,
+        None if "image" in reasons else calibration.image_threshold,
+        None if "map" in reasons else calibration.map_threshold,
         reasons,
     )
 
@@ -74,10 +74,10 @@ def _place_free(value: Any) -> Any:
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in tables.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _none(reason: str) -> Thresholds:

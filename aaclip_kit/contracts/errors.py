@@ -16,7 +16,7 @@ def plain(text: str, longest: int | None = None) -> str:
     What is longer than `longest` loses its middle.
     """
     text = text if longest is None else shortened(text, longest)
-    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def shortened(text: str, longest: int) -> str:

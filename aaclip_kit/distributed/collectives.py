@@ -32,13 +32,13 @@ def _reaching_all() -> Iterator[None]:
         raise Lost(problem, where="torchrun", fix="look at what they said, and at the network") from error
 
 
-def all_gather_object(ranks: Ranks, found: Found) -> list[Found]:
+def all_gather_object(ranks: Ranks, value: Found) -> list[Found]:
     """What each rank has found, plain data in the order of the ranks: the same list on every rank."""
     if not ranks.is_distributed:
-        return [found]
+        return [value]
     everyone: list[Any] = [None] * ranks.size
     with _reaching_all():
-        distributed.all_gather_object(everyone, found)
+        distributed.all_gather_object(everyone, value)
     return everyone
 
 
@@ -109,8 +109,8 @@ class BatchShard:
         """The rows of all ranks, in the order of the batch; a gradient flows back into this rank's own."""
         if not self.shared:
             return own
-        found: Tensor = _Gathered.apply(own, self.ranks, self.sizes)
-        return found
+        rows: Tensor = _Gathered.apply(own, self.ranks, self.sizes)
+        return rows
 
 
 WHOLE_BATCH = BatchShard(ALONE, 0)

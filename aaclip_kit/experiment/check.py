@@ -60,8 +60,10 @@ class _Checker:
     def group(self, kind: Kind, tables: Any, prefix: str = "") -> dict[str, ComponentConfig]:
         """Check each table of a group. What is no table at all is a fault that the engine's schema reports."""
         named = tables.items() if isinstance(tables, dict) else ()
-        found = {name: self.component(kind, table, prefix + name) for name, table in named if isinstance(table, dict)}
-        return {name: chosen for name, chosen in found.items() if chosen is not None}
+        components = {
+            name: self.component(kind, table, prefix + name) for name, table in named if isinstance(table, dict)
+        }
+        return {name: chosen for name, chosen in components.items() if chosen is not None}
 
     def component(self, kind: Kind, table: dict[str, Any], where: str) -> ComponentConfig | None:
         """Check one component's table; faults are kept, not raised."""

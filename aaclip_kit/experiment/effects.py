@@ -24,7 +24,7 @@ def acts_on(key: str, *kinds: ActsOn) -> bool:
 
 def keys_acting_on(*kinds: ActsOn) -> list[str]:
     """Return the keys that act on any of these, in the order of the schema."""
-    return [key for key, found in effects().items() if found & set(kinds)]
+    return [key for key, acted_on in effects().items() if acted_on & set(kinds)]
 
 
 def check_overrides(overrides: Sequence[str], *kinds: ActsOn) -> None:

@@ -21,35 +21,35 @@ def explain(
 
     `also` names keys of the table that belong to another model.
     """
-    found = _own(error.errors())
-    faults = [_explain_one(one, model, file, table, also) for one in found[:_MOST]]
-    if len(found) > _MOST:
+    findings = _own(error.errors())
+    faults = [_explain_one(one, model, file, table, also) for one in findings[:_MOST]]
+    if len(findings) > _MOST:
         where = f"{file}: {table or 'the file'}"
-        faults.append(UserError(f"and {len(found) - _MOST} more faults", where=where, fix="mend these first"))
+        faults.append(UserError(f"and {len(findings) - _MOST} more faults", where=where, fix="mend these first"))
     return faults
 
 
 def _own(errors: list[Any]) -> list[Any]:
     """Without lists that are too short only because their entries are faulty and were taken out."""
-    inside = {found["loc"][:end] for found in errors for end in range(len(found["loc"]))}
-    return [found for found in errors if not (found["type"] == "too_short" and found["loc"] in inside)]
+    inside = {finding["loc"][:end] for finding in errors for end in range(len(finding["loc"]))}
+    return [finding for finding in errors if not (finding["type"] == "too_short" and finding["loc"] in inside)]
 
 
-def _explain_one(found: Any, model: type[BaseModel], file: str, table: str, also: tuple[str, ...]) -> UserError:
-    keys = [str(part) for part in found["loc"]]
+def _explain_one(finding: Any, model: type[BaseModel], file: str, table: str, also: tuple[str, ...]) -> UserError:
+    keys = [str(part) for part in finding["loc"]]
     where = f"{file}: {'.'.join([*([table] if table else []), *keys]) or 'the file'}"
-    if found["type"] == "extra_forbidden":
+    if finding["type"] == "extra_forbidden":
         known = sorted([*_known_keys(model, keys[:-1]), *(also if len(keys) == 1 else ())])
         hint = nearest_hint(keys[-1], known) or "remove it; "
         return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
-    if found["type"] == "missing":
+    if finding["type"] == "missing":
         return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))
-    message = found["msg"].removeprefix("Value error, ")
+    message = finding["msg"].removeprefix("Value error, ")
     for python, toml in (("tuple", "an array"), ("list", "an array"), ("dictionary", "a table")):
         message = message.replace(f"a valid {python}", toml)
-    if found["type"] == "too_short":
-        message = f"needs at least {found['ctx']['min_length']} entries"
-    given = f" (given: {_shown(found['input'])})" if not isinstance(found["input"], dict) else ""
+    if finding["type"] == "too_short":
+        message = f"needs at least {finding['ctx']['min_length']} entries"
+    given = f" (given: {_shown(finding['input'])})" if not isinstance(finding["input"], dict) else ""
     return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=_describe(model, keys) or None)
 
 

@@ -57,8 +57,8 @@ def _parts(override: str) -> list[str]:
 def _value(text: str) -> Any:
     """A TOML value, or, where it is none, the text itself, so that plain words need no quotes."""
     try:
-        found = parse_toml(f"value = {text}", "--set", "")
-        return found["value"] if len(found) == 1 else text
+        tables = parse_toml(f"value = {text}", "--set", "")
+        return tables["value"] if len(tables) == 1 else text
     except UserError:
         return _bare_array(text) or text
 

@@ -117,8 +117,8 @@ class TrainedModel:
 
         Raises `UserError` for a bad image, or no domain.
         """
-        (found,) = self.predict_all([image], name, domain)
-        return found
+        (prediction,) = self.predict_all([image], name, domain)
+        return prediction
 
     def predict_all(
         self, images: Sequence[str | Path], name: str = UNNAMED, domain: str | None = None
@@ -126,11 +126,11 @@ class TrainedModel:
         """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
         chosen = self.domain(domain)
         samples = tuple(Sample(Path(image), name, 0) for image in images)
-        found = scan_dataset(DataSet(samples, {name: name}, chosen))
-        if found.faults:
-            raise UserErrors(found.faults)
+        scan = scan_dataset(DataSet(samples, {name: name}, chosen))
+        if scan.faults:
+            raise UserErrors(scan.faults)
         thresholds = stored_thresholds(self.trained, chosen)
-        return self.predictions(found.data, [facts.size for facts in found.facts], thresholds)
+        return self.predictions(scan.data, [facts.size for facts in scan.facts], thresholds)
 
     def predictions(
         self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds
@@ -166,8 +166,8 @@ def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Floa
     """A map at an image's own size (width, height): bilinear, corners not aligned, as pictures are resized."""
     width, height = size
     tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
-    found: np.ndarray = functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
-    return found
+    resized: np.ndarray = functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
+    return resized
 
 
 def _attending(trained: Trained) -> frozenset[TowerName]:

@@ -55,8 +55,8 @@ def as_data(
     """
     ranks = model.evaluator.ranks
     samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in ranks.own(listed))
-    found = scan_dataset(DataSet(samples, {}, domain))
-    pairs, faults = zip(*all_gather_object(ranks, (found.pairs, found.faults)), strict=True)
+    scan = scan_dataset(DataSet(samples, {}, domain))
+    pairs, faults = zip(*all_gather_object(ranks, (scan.pairs, scan.faults)), strict=True)
     sound = [pair for part in pairs for pair in part]
     data = DataSet(tuple(sample for sample, _ in sound), {}, domain)
     names = {name: real_name or model.real_name(name) for name in data.classes}
@@ -157,8 +157,8 @@ def _draw(
     lines: dict[Path, dict[str, Any]] = {}
     waiting: deque[tuple[Path, Future[dict[str, Any]]]] = deque()
     with ThreadPoolExecutor(_WRITERS) as pool:
-        for found in predictions:
-            waiting.append((found.path, pool.submit(_line, found, names[found.path], levels, folder)))
+        for prediction in predictions:
+            waiting.append((prediction.path, pool.submit(_line, prediction, names[prediction.path], levels, folder)))
             while len(waiting) > _MOST_WAITING:
                 image, line = waiting.popleft()
                 lines[image] = line.result()
@@ -173,24 +173,24 @@ def _write_lists(data: DataSet, lines: dict[Path, dict[str, Any]], faults: Seque
         _write_lines(folder / SKIPPED, ({"path": fault.where, "problem": fault.problem} for fault in faults))
 
 
-def _line(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str, Any]:
+def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict[str, Any]:
     """Write an image's pictures; its line."""
     return {
-        "path": str(found.path),
-        "score": found.pred_score,
-        "threshold": found.threshold,
-        "decision": found.decision,
-        "largest_map_value": found.max_value,
-        "map_threshold": found.map_threshold,
-        **_pictures(found, name, levels, folder),
+        "path": str(prediction.path),
+        "score": prediction.pred_score,
+        "threshold": prediction.threshold,
+        "decision": prediction.decision,
+        "largest_map_value": prediction.max_value,
+        "map_threshold": prediction.map_threshold,
+        **_pictures(prediction, name, levels, folder),
     }
 
 
-def _pictures(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str, str]:
+def _pictures(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict[str, str]:
     """Write the heatmap and, with a threshold, the mask; returns where they are."""
-    pictures = {"heatmap": (HEATMAPS, heat_colours(found.anomaly_map, found.map_threshold, levels))}
-    if found.mask is not None:
-        pictures["mask"] = (MASKS, found.mask.astype(np.uint8) * 255)
+    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, levels))}
+    if prediction.mask is not None:
+        pictures["mask"] = (MASKS, prediction.mask.astype(np.uint8) * 255)
     for place, pixels in pictures.values():
         Image.fromarray(pixels).save(folder / place / name)
     return {what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()}

@@ -212,9 +212,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 def _differentiate(ctx: Any, gradient: Tensor, *others: Any) -> tuple[Tensor | None, ...]:
     *tensors, scale = ctx.saved_tensors
-    found = _backward_operator(gradient, *tensors, scale, ctx.factor, ctx.keep, ctx.eps)
-    for_scale = None if scale is None else found[2].sum().to(scale.dtype)
-    return found[0], found[1], for_scale, None, None, None, None
+    gradients = _backward_operator(gradient, *tensors, scale, ctx.factor, ctx.keep, ctx.eps)
+    for_scale = None if scale is None else gradients[2].sum().to(scale.dtype)
+    return gradients[0], gradients[1], for_scale, None, None, None, None
 
 
 _operator.register_autograd(_differentiate, setup_context=_save)

@@ -46,13 +46,13 @@ class AnomalyModel(nn.Module):
 
     def trained_parameters(self, tower: TowerName) -> dict[str, nn.Parameter]:
         """Parameters that a phase of `tower` trains, by the name that they have in checkpoints."""
-        found = {}
+        of_stages = {}
         for block, name, stage in self.slots.of(tower):
             prefix = f"sites.stages.{name}.{block}."
-            found.update({prefix + key: parameter for key, parameter in stage.named_parameters()})
+            of_stages.update({prefix + key: parameter for key, parameter in stage.named_parameters()})
         heads = self.heads.named_parameters()
         text_head = {key: parameter for key, parameter in heads if key.startswith("text.") == (tower == "text")}
-        return {**found, **{f"heads.{key}": parameter for key, parameter in text_head.items()}}
+        return {**of_stages, **{f"heads.{key}": parameter for key, parameter in text_head.items()}}
 
     def all_trained_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters of both towers' phases: what a checkpoint holds."""

@@ -48,13 +48,13 @@ class ImageSide:
         The plain pass and the surgery pass share the blocks before the surgery.
         """
         backbone, start = self.backbone, self.backbone.surgery_start
-        found, x = self._blocks(backbone.embed_image(images), 0, start, levels)
+        before_surgery, x = self._blocks(backbone.embed_image(images), 0, start, levels)
         operated, _ = self._blocks(x, start, max(levels), levels, surgery=self.surgery)
         _, plain = self._blocks(x, start, backbone.vision.depth)
         embedding = self._class_embedding(plain)
         patches = {
             level: unit(backbone.project_image(self._patches(tokens))) + embedding[:, None]
-            for level, tokens in {**found, **operated}.items()
+            for level, tokens in {**before_surgery, **operated}.items()
         }
         return ImageFeatures(patches, embedding)
 
@@ -93,8 +93,8 @@ class ImageSide:
         self, images: Float[Tensor, "B 3 S S"], levels: tuple[int, ...], contexts: Contexts
     ) -> dict[int, Tensor]:
         """Normed patch tokens of each level, all stages acting."""
-        found, _ = self._blocks(self.backbone.embed_image(images), 0, max(levels), levels, contexts)
-        return {level: self._patches(tokens) for level, tokens in found.items()}
+        levels_tokens, _ = self._blocks(self.backbone.embed_image(images), 0, max(levels), levels, contexts)
+        return {level: self._patches(tokens) for level, tokens in levels_tokens.items()}
 
     def _blocks(
         self,
@@ -109,7 +109,7 @@ class ImageSide:
 
         Without `contexts` no stage acts.
         """
-        found = {}
+        at_levels = {}
         for block in range(start, stop):
             if self.recompute and x.requires_grad:
                 x = checkpoint(self.backbone.vision_block, block, x, surgery, use_reentrant=False)
@@ -118,8 +118,8 @@ class ImageSide:
             if contexts is not None:
                 x = self.slots.apply_after("vision", block, x, contexts)
             if block + 1 in levels:
-                found[block + 1] = x
-        return found, x
+                at_levels[block + 1] = x
+        return at_levels, x
 
 
 FIXED_BATCH: Final = 4

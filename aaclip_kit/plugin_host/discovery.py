@@ -25,10 +25,10 @@ SLOW: Final = 1.0
 """Seconds of loading above which `aakit list-plugins` remarks on a plugin."""
 
 
-def discover(found: Iterable[EntryPoint] | None = None, patience: float = PATIENCE) -> Registry:
+def discover(entries: Iterable[EntryPoint] | None = None, patience: float = PATIENCE) -> Registry:
     """Load every plugin of the entry-point group (or those given) into a new registry."""
     registry = Registry()
-    for entry in sorted(entry_points(group=GROUP) if found is None else found, key=lambda entry: entry.name):
+    for entry in sorted(entry_points(group=GROUP) if entries is None else entries, key=lambda entry: entry.name):
         plugin, began = _describe(entry), monotonic()
         staged, error = _load_entry_point(entry, plugin, patience)
         if (seconds := monotonic() - began) > SLOW:

@@ -61,7 +61,7 @@ def _collector(staged: list[Component], kind: Kind, plugin: Plugin) -> hookspecs
     def register(name: str, factory: Any, options: type[Options]) -> None:
         if not (isinstance(name, str) and name):
             raise TypeError(f"the name of a {kind} must be a text, not {name!r}")
-        if any((found.kind, found.name) == (kind, name) for found in staged):
+        if any((component.kind, component.name) == (kind, name) for component in staged):
             raise ValueError(f"{kind} '{name}' is registered twice by the same plugin")
         if not (isinstance(options, type) and issubclass(options, Options)):
             raise TypeError(f"options of {kind} '{name}' must be a subclass of aaclip_kit.Options, not {options!r}")

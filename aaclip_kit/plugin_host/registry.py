@@ -141,4 +141,4 @@ class Registry:
 
     def names(self, kind: Kind) -> list[str]:
         """Usable names of one kind, sorted."""
-        return sorted(name for found, name in self.components if found == kind)
+        return sorted(name for own, name in self.components if own == kind)

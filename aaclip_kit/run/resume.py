@@ -50,8 +50,8 @@ def check_same(path: Path, plugins: Mapping[str, str], data: Mapping[str, Mappin
     manifest = _json(path / MANIFEST)
     if not manifest:
         return
-    here = {role: found.get("sha256") for role, found in data.items()}
-    there = {role: found.get("sha256") for role, found in manifest.get("data", {}).items()}
+    here = {role: record.get("sha256") for role, record in data.items()}
+    there = {role: record.get("sha256") for role, record in manifest.get("data", {}).items()}
     if changed := [f"data.{role}" for role in sorted(here | there) if here.get(role) != there.get(role)]:
         fix = "restore the files, or start again in another folder"
         raise UserError(f"its images have changed since it began: {', '.join(changed)}", where=str(path), fix=fix)
@@ -65,7 +65,7 @@ def check_same(path: Path, plugins: Mapping[str, str], data: Mapping[str, Mappin
 def _json(path: Path) -> dict[str, Any]:
     """A JSON file's table; empty where there is none that is whole."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -61,13 +61,13 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
     Raises `UserError` where there are snapshots and all are damaged.
     """
     lines: list[str] = []
-    found = snapshots(folder)
-    for path in reversed(found):
+    paths = snapshots(folder)
+    for path in reversed(paths):
         try:
             return read_snapshot(path), lines
         except DamagedError as error:
             lines.append(f"{path} is damaged ({error}) and is not used; the one before it is")
-    if found:
+    if paths:
         fix = "start the run again in another folder; what it has evaluated so far stays here"
         raise UserError("none of its snapshots is whole", where=str(folder), fix=fix)
     return None, []
@@ -96,11 +96,11 @@ def _packed(snapshot: Snapshot) -> bytes:
 
 
 def _checksum(tensors: Mapping[str, Tensor], state: str) -> str:
-    found = zlib.crc32(state.encode())
+    checksum = zlib.crc32(state.encode())
     for name in sorted(tensors):
-        found = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), found)
-        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, found)
-    return f"{found:08x}"
+        checksum = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return f"{checksum:08x}"
 
 
 def _number(path: Path) -> int:

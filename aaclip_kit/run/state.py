@@ -48,7 +48,7 @@ class RunState:
         return {
             "metrics": self.metrics,
             "curves": list(self.curves.items()),
-            "calibrations": [(loop, asdict(found)) for loop, found in self.calibrations.items()],
+            "calibrations": [(loop, asdict(calibration)) for loop, calibration in self.calibrations.items()],
             "validations": self.validations,
             "attending": sorted(self.attending),
             "warned": self.watch.warned,
@@ -66,7 +66,7 @@ class RunState:
         """Take up what `plain` and `arrays` gave."""
         self.metrics, self.validations = dict(plain["metrics"]), list(plain["validations"])
         self.curves = dict(plain["curves"])
-        self.calibrations = {loop: Calibration(**found) for loop, found in plain["calibrations"]}
+        self.calibrations = {loop: Calibration(**calibration) for loop, calibration in plain["calibrations"]}
         self.attending = frozenset(plain["attending"])
         self.watch.warned, self.skipped = plain["warned"], plain["skipped"]
         self.stand(*plain["at"])

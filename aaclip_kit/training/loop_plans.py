@@ -49,13 +49,13 @@ def _phase_faults(phase: object) -> list[str]:
     if not isinstance(phase, PhasePlan):
         return [f"it is a {type(phase).__name__}, not a PhasePlan"]
     rate = phase.optimizer.learning_rate
-    found = {
+    faulty = {
         f"it trains {phase.train!r}, which is neither 'text' nor 'vision'": phase.train in TOWERS,
         f"it has {phase.epochs!r} epochs": phase.epochs >= 1,
         f"its batches are of {phase.batch_size!r} images": phase.batch_size >= 1,
         f"its learning rate is {rate!r}": isfinite(rate) and rate > 0,
     }
-    return [fault for fault, good in found.items() if not good]
+    return [fault for fault, good in faulty.items() if not good]
 
 
 def build_scheduler(experiment: Experiment) -> LoopScheduler:

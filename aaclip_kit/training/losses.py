@@ -37,8 +37,8 @@ class WeightedLosses:
                 weight *= shard.weight
             else:
                 given = {key: _gathered(value, shard) for key, value in given.items()}
-            found = run_loss(loss, given, where)
-            terms.update({f"{name}/{term}": weight * value for term, value in found.items()})
+            of_loss = run_loss(loss, given, where)
+            terms.update({f"{name}/{term}": weight * value for term, value in of_loss.items()})
         return terms
 
     def addends(self, terms: dict[str, Tensor], shard: BatchShard) -> dict[str, Tensor]:
