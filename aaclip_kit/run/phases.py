@@ -2,9 +2,8 @@
 
 import PIL
 
+from ..cache.feature_store import FeatureStore, open_store
 from ..cache.keys import backbone_identity
-from ..cache.open_store import open_store
-from ..cache.store import FeatureStore
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import TrainBatches

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaclip_kit.cache.disk_store import DiskStore
-from aaclip_kit.cache.store import MemoryStore
+from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import Batch, TrainBatches
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.model.frozen_features import FIXED_BATCH, frozen_embedding, frozen_features
