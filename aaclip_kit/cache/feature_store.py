@@ -154,9 +154,9 @@ class Room:
         self._free = min(bound - _size(entries(folder)), self.step)
 
     def take(self, size: int, in_use: Collection[Path]) -> bool:
-        """Return whether `size` bytes may be written, after removing entries used longest ago where need be.
+        """Return whether `size` bytes may be written, after removing entries used longest ago, of any backbone.
 
-        Those `in_use` are never removed, those of any other backbone are; none is, where that would not be enough.
+        Those `in_use` are never removed; nothing is, where that would not be enough.
         """
         if self._free < size:
             self._free = self._make(max(size, self.step), size, in_use)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.overlap import ALLOWED, NOT_ZERO_SHOT
+from ..data.checks import ALLOWED, NOT_ZERO_SHOT
 from .run_files import RunFiles
 
 Pairs = list[tuple[str, str]]

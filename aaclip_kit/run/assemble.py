@@ -13,8 +13,7 @@ from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopScheduler, PhasePlan
-from ..data.held_out import HeldOut, held_out
-from ..data.load_data import Data, load_data
+from ..data.load_data import Data, HeldOut, held_out, load_data
 from ..data.loader import Pixels
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks

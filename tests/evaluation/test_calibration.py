@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aaclip_kit import DataSet, Sample
-from aaclip_kit.data.held_out import split
+from aaclip_kit.data.splits import split
 from aaclip_kit.evaluation.calibration import Calibration, Calibrator, one_by_one
 from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
 from aaclip_kit.experiment.schema import CalibrationTable, EvaluationTable
