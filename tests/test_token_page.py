@@ -96,7 +96,9 @@ def pixels_of(model: AnomalyModel) -> Pixels:
 def step(model: AnomalyModel, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
     """One step of a phase, the attention of both towers on; with `learn` its gradients are left in the parameters."""
     loss, table = Watch(tower), AugmentationTable()
-    batches = TrainBatches(batch.samples, pixels_of(model), table, "none", len(batch.samples), (0,))
+    batches = TrainBatches(
+        batch.samples, pixels_of(model), table, augment="none", batch_size=len(batch.samples), key=(0,)
+    )
     losses, place = WeightedLosses({"watch": (loss, 1.0)}), ComputeDevice.choose("cpu", "fp32")
     phase = Phase(
         model=model, losses=losses, plan=plan_for(tower, features=features), batches=batches,

@@ -18,6 +18,7 @@ from ..checkpoints.thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, TowerName
+from ..data.decode import Decoded
 from ..data.loader import Pixels
 from ..data.scan import scan_dataset
 from ..distributed.compute_device import ComputeDevice
@@ -134,7 +135,9 @@ class TrainedModel:
 
         `sizes` are those of all samples, (width, height), in their order.
         """
-        evaluator = one_by_one(self.evaluator_for(data))
+        # Each image is scored once, and need not be held for another time.
+        once = replace(self.evaluator.pixels, decoded=Decoded(most=0))
+        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=once)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, self.attending, trained=True):

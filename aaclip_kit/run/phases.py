@@ -27,8 +27,8 @@ def build_phase(
     file = run.experiment.file
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, file.augmentation,
-        "geometry" if plan.train == "text" else "geometry_and_color",
-        plan.batch_size, (file.seed, loop, number), file.workers, run.ranks,
+        augment="geometry" if plan.train == "text" else "geometry_and_color",
+        batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
     )  # fmt: skip
     cached = None
     if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):

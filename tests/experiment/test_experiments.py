@@ -160,7 +160,8 @@ def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path,
     for number, plan in enumerate((*plans[0].phases, plans[1].phases[0])):
         attending = attending_after(plan, attending)
         batches = TrainBatches(
-            (train[0], train[-1]), run.pixels, run.experiment.file.augmentation, "geometry", plan.batch_size, (number,)
+            (train[0], train[-1]), run.pixels, run.experiment.file.augmentation,
+            augment="geometry", batch_size=plan.batch_size, key=(number,),
         )
         phase = Phase(
             model=run.model, losses=run.losses[plan.train], plan=replace(plan, epochs=1), batches=batches,
