@@ -173,7 +173,14 @@ def _operations(run: Run) -> Operations:
 
 def _evaluator(run: Run) -> Evaluator:
     file = run.experiment.file
-    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, run.experiment.switches, file.workers)
+    return Evaluator(
+        run.model,
+        run.compute_device,
+        run.pixels,
+        table=file.evaluation,
+        switches=run.experiment.switches,
+        workers=file.workers,
+    )
 
 
 def main() -> None:

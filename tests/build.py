@@ -90,7 +90,7 @@ def values_of(model: AnomalyModel) -> dict[str, Tensor]:
 def evaluator_of(run: Run) -> Evaluator:
     """The evaluator that the run itself would score with."""
     file = run.experiment.file
-    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
+    return Evaluator(run.model, run.compute_device, run.pixels, table=file.evaluation, switches=file.switches)
 
 
 class Watcher:

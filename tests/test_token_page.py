@@ -221,7 +221,7 @@ def test_the_stages_that_act_are_those_of_the_page(model: AnomalyModel, few: Bat
     sample = Sample(tmp_path / "grey.png", "canvas", 0)
     Image.new("RGB", (40, 40), "grey").save(sample.image)
     place, pixels = ComputeDevice.choose("cpu", "fp32"), pixels_of(model)
-    evaluator = Evaluator(model, place, pixels, EvaluationTable(), model.switches)
+    evaluator = Evaluator(model, place, pixels, table=EvaluationTable(), switches=model.switches)
     conditioned = replace(evaluator, table=EvaluationTable(text_conditioning="image"))
 
     def scored(by: Evaluator, trained: bool = True) -> Any:

@@ -82,7 +82,13 @@ class TrainedModel:
         backbone = self.model.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
         self.evaluator = Evaluator(
-            self.model, self.compute_device, pixels, file.evaluation, file.switches, file.workers, ranks
+            self.model,
+            self.compute_device,
+            pixels,
+            table=file.evaluation,
+            switches=file.switches,
+            workers=file.workers,
+            ranks=ranks,
         )
 
     def metrics(self, data: DataSet) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_scored_shares_are_whole_batches_and_cover_every_image_once(small_experi
     run = build(small_experiment, "evaluation.batch_size=3", 'data.test.classes=["red_cloth", "green_wood"]',
                 "data.allow_overlap=true")  # fmt: skip
     data, file = run.data.sets["test"], run.experiment.file
-    whole = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
+    whole = Evaluator(run.model, run.compute_device, run.pixels, table=file.evaluation, switches=file.switches)
     assert set(whole.shares(data).values()) == {range(8)}
     shares = [replace(whole, ranks=Ranks(rank, 4)).shares(data) for rank in range(4)]
     for name in data.classes:
