@@ -22,8 +22,7 @@ from ..experiment import resolved_toml
 from ..files.lock import locked
 from ..record.manifest import collect_manifest
 from ..record.run_folder import RunFolder
-from ..report.draw_examples import save_pictures
-from ..report.examples import Examples
+from ..report.examples import Examples, save_pictures
 from ..report.page import write_report
 from ..training.adapter_watch import AdapterWatch, adapter_names
 from ..training.loop_plans import attending_after
