@@ -23,7 +23,7 @@ from operations import Operations
 from workload import SCORED, Load, Workload, first_batch, phase_of, scored_data
 
 from aaclip_kit import TowerName
-from aaclip_kit.cache.store import FeatureStore
+from aaclip_kit.cache.feature_store import FeatureStore
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.run.phases import open_feature_store
@@ -173,7 +173,14 @@ def _operations(run: Run) -> Operations:
 
 def _evaluator(run: Run) -> Evaluator:
     file = run.experiment.file
-    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, run.experiment.switches, file.workers)
+    return Evaluator(
+        run.model,
+        run.compute_device,
+        run.pixels,
+        table=file.evaluation,
+        switches=run.experiment.switches,
+        workers=file.workers,
+    )
 
 
 def main() -> None:

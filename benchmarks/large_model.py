@@ -40,7 +40,11 @@ def main() -> None:
     backbone = model.backbone
     pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
     evaluator = Evaluator(
-        model, ComputeDevice.choose("cpu", "fp32"), pixels, experiment.file.evaluation, experiment.switches
+        model,
+        ComputeDevice.choose("cpu", "fp32"),
+        pixels,
+        table=experiment.file.evaluation,
+        switches=experiment.switches,
     )
     (found,) = evaluator.scored_batches(data, "object", {"vision"}, trained=True)
     scored = time.perf_counter()

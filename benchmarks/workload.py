@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from aaclip_kit import Backbone, DataSet, PhasePlan, TowerName
-from aaclip_kit.cache.store import FeatureStore
+from aaclip_kit.cache.feature_store import FeatureStore
 from aaclip_kit.data.loader import Batch
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover

@@ -66,7 +66,9 @@ def plan_for(train: TowerName, **changes: object) -> PhasePlan:
 def phase_for(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None, loop: int = 1) -> Phase:
     """A phase on the training images, without augmentation."""
     attending: set[TowerName] = {"text", "vision"} if plan.attention else set()
-    batches = TrainBatches(run.data.sets["train"].samples, run.pixels, STILL, "none", plan.batch_size, (0, 0, 0))
+    batches = TrainBatches(
+        run.data.sets["train"].samples, run.pixels, STILL, augment="none", batch_size=plan.batch_size, key=(0, 0, 0)
+    )
     return Phase(
         model=run.model, losses=losses or run.losses[plan.train], plan=plan, batches=batches,
         compute_device=run.compute_device, loop=loop, attending=attending,
@@ -88,7 +90,7 @@ def values_of(model: AnomalyModel) -> dict[str, Tensor]:
 def evaluator_of(run: Run) -> Evaluator:
     """The evaluator that the run itself would score with."""
     file = run.experiment.file
-    return Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
+    return Evaluator(run.model, run.compute_device, run.pixels, table=file.evaluation, switches=file.switches)
 
 
 class Watcher:

@@ -26,20 +26,20 @@ def script() -> ModuleType:
 
 
 def case(name: str, label: int, chosen: str, masked: bool = True) -> Example:
-    return Example(name, f"{name}.png", label, None, masked, (chosen,), (None,), (0.0,))
+    return Example(name, f"{name}.png", label, None, masked=masked, chosen=(chosen,), quality=(None,), scores=(0.0,))
 
 
 def case_file(*cases: Example) -> ExamplesFile:
     count = len(cases)
     pictures = np.full((count, SIDE, SIDE, 3), 90, np.uint8)
     return ExamplesFile(
-        cases,
-        (1,),
-        (0.0, 1.0),
-        "",
-        pictures,
-        np.ones((count, SIDE, SIDE), bool),
-        np.zeros((count, 1, 2, 2), np.float32),
+        examples=cases,
+        loops=(1,),
+        scale=(0.0, 1.0),
+        rule="",
+        pictures=pictures,
+        masks=np.ones((count, SIDE, SIDE), bool),
+        grids=np.zeros((count, 1, 2, 2), np.float32),
     )
 
 

@@ -96,7 +96,9 @@ def pixels_of(model: AnomalyModel) -> Pixels:
 def step(model: AnomalyModel, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
     """One step of a phase, the attention of both towers on; with `learn` its gradients are left in the parameters."""
     loss, table = Watch(tower), AugmentationTable()
-    batches = TrainBatches(batch.samples, pixels_of(model), table, "none", len(batch.samples), (0,))
+    batches = TrainBatches(
+        batch.samples, pixels_of(model), table, augment="none", batch_size=len(batch.samples), key=(0,)
+    )
     losses, place = WeightedLosses({"watch": (loss, 1.0)}), ComputeDevice.choose("cpu", "fp32")
     phase = Phase(
         model=model, losses=losses, plan=plan_for(tower, features=features), batches=batches,
@@ -219,7 +221,7 @@ def test_the_stages_that_act_are_those_of_the_page(model: AnomalyModel, few: Bat
     sample = Sample(tmp_path / "grey.png", "canvas", 0)
     Image.new("RGB", (40, 40), "grey").save(sample.image)
     place, pixels = ComputeDevice.choose("cpu", "fp32"), pixels_of(model)
-    evaluator = Evaluator(model, place, pixels, EvaluationTable(), model.switches)
+    evaluator = Evaluator(model, place, pixels, table=EvaluationTable(), switches=model.switches)
     conditioned = replace(evaluator, table=EvaluationTable(text_conditioning="image"))
 
     def scored(by: Evaluator, trained: bool = True) -> Any:

@@ -74,7 +74,7 @@ def remove(files: Iterable[Entry]) -> list[OSError]:
 def clear(folder: Path) -> list[OSError]:
     """Delete every file of the store, and its folders that are empty then. Returns what went wrong."""
     faults = remove([*entries(folder), *_files(folder, _PART)])
-    for shelf in [found for _, found in _shelves(folder)]:
+    for shelf in [path for _, path in _shelves(folder)]:
         for empty in (shelf, shelf.parent):
             with suppress(OSError):
                 empty.rmdir()
@@ -83,13 +83,13 @@ def clear(folder: Path) -> list[OSError]:
 
 def _files(folder: Path, name: re.Pattern[str]) -> Iterator[Entry]:
     for identity, shelf in _shelves(folder):
-        for found in _listed(shelf):
-            if not name.fullmatch(found.name):
+        for file in _listed(shelf):
+            if not name.fullmatch(file.name):
                 continue
             with suppress(FileNotFoundError):
-                if found.is_file(follow_symlinks=False):
-                    facts = found.stat(follow_symlinks=False)
-                    yield Entry(Path(found.path), identity, facts.st_size, facts.st_mtime)
+                if file.is_file(follow_symlinks=False):
+                    facts = file.stat(follow_symlinks=False)
+                    yield Entry(Path(file.path), identity, facts.st_size, facts.st_mtime)
 
 
 def _shelves(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -103,7 +103,7 @@ def _shelves(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        with os.scandir(folder) as listed:
+            return list(listed)
     except FileNotFoundError:
         return []

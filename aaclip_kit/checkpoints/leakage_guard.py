@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ..contracts.errors import UserError
+from ..data.checks import ALLOWED
 from ..data.load_data import Data
-from ..data.overlap import ALLOWED
 from .provenance import Metadata, short_digests
 
 _FIX = "use images that it has not seen, or set data.allow_overlap = true"

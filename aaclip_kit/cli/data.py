@@ -16,7 +16,7 @@ from ..plugin_host.discovery import discover
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..data.roles import Role
+    from ..data.checks import Role
 
 data = typer.Typer(
     help="Look at data sets, and list them.",
@@ -68,7 +68,7 @@ def manifest(
     if layout == IMAGES:
         # Nothing that reads a list without labels can be told a root, so paths lead there from the list.
         prefix = prefix or Path(relpath(root.resolve(), out.parent.resolve()))
-        from ..data.listing import list_images
+        from ..data.manifests import list_images
 
         images, _ = list_images([root])
         rows = unlabelled_rows([item.image for item in images], root, prefix or Path())
@@ -81,8 +81,7 @@ def manifest(
 
 def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[list[Role], list[UserError]]":
     """Every role of an experiment, or the one data set that the target is, and faults that lie between roles."""
-    from ..data.load_data import read_roles
-    from ..data.roles import read_role
+    from ..data.load_data import read_role, read_roles
 
     if target.suffix == ".toml":
         return read_roles(load(target, discover(), overrides))

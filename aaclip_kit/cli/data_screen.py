@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contracts.errors import UserError
-from ..data.roles import Role
+from ..data.checks import Role
 from ..data.scan import summary
 from .terminal import PlainConsole
 

@@ -72,7 +72,7 @@ def predict(
 
         check_free(out)
         from ..checkpoints.find_checkpoint import find_trained
-        from ..data.listing import list_images
+        from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
 
         trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])

@@ -2,8 +2,10 @@
 
 import warnings
 from collections import OrderedDict
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -23,11 +25,36 @@ MOST_BYTES: Final = 1 << 30
 FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Formats that are decoded, whatever a file's name. Among Pillow's others is one that starts a program."""
 
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-# What Pillow warns of in a damaged file, it raises as well or can do without.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+Picture = UInt8[np.ndarray, "S S 3"]
+Mask = Bool[np.ndarray, "S S"]
+Pair = tuple[Picture, Mask]
+"""An image before normalisation, and its mask: all False without a file. They are shared, and not to be changed."""
 
-_TOO_LARGE = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+
+class _Decoding:
+    """Bounds the images of Pillow by `MOST_PIXELS` and silences it while a thread decodes, for all of them at once."""
+
+    def __init__(self) -> None:
+        self._lock, self._threads, self._before = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._threads:
+                self._before.enter_context(warnings.catch_warnings())
+                # What Pillow warns of in a damaged file, it raises as well or can do without.
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+            self._threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._before.close()
+
+
+_DECODING: Final = _Decoding()
 
 
 def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
@@ -37,14 +64,13 @@ def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
     damaged, no image, of floating-point numbers, or of more than `MOST_PIXELS` pixels.
     """
     try:
-        upright = _upright(path, content)
-        if upright.mode.startswith("I;16") or upright.mode == "I":
-            upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-        if upright.mode == "F":
-            raise ValueError("its pixels are floating-point numbers, which have no agreed scale")
-        # Pillow would warn of a palette's transparency, which is dropped like any alpha.
-        upright.info.pop("transparency", None)
-        return upright.convert("RGB")
+        with _DECODING:
+            upright = _upright(path, content)
+            if upright.mode.startswith("I;16") or upright.mode == "I":
+                upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+            if upright.mode == "F":
+                raise ValueError("its pixels are floating-point numbers, which have no agreed scale")
+            return upright.convert("RGB")
     # A decoder may raise anything: Pillow's raise TypeError or struct.error over a damaged EXIF block.
     except Exception as error:
         raise _unreadable(path, error) from None
@@ -56,11 +82,11 @@ def open_mask(path: Path, size: tuple[int, int] | None, content: bytes | None = 
     Raises `UserError` as `open_picture` does, and for a mask of another size.
     """
     try:
-        upright = _upright(path, content)
-        upright.info.pop("transparency", None)
-        # A palette's numbers say nothing: its first colour may be white. Nor do those of CMYK: 0 is white.
-        coloured = upright.mode in ("P", "PA", "LA", "CMYK")
-        values = np.asarray(upright.convert("RGB") if coloured else upright)
+        with _DECODING:
+            upright = _upright(path, content)
+            # A palette's numbers say nothing: its first colour may be white. Nor do those of CMYK: 0 is white.
+            coloured = upright.mode in ("P", "PA", "LA", "CMYK")
+            values = np.asarray(upright.convert("RGB") if coloured else upright)
     except Exception as error:
         raise _unreadable(path, error) from None
     values = values[..., :3].max(axis=-1) if values.ndim == 3 else values
@@ -78,7 +104,10 @@ def _upright(path: Path, content: bytes | None) -> Image.Image:
         if len(picture.tile) > 8 * (picture.height + picture.width * picture.height // 256 + 1):
             raise ValueError("its table of tiles has more entries than the image has room for")
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        upright = ImageOps.exif_transpose(picture)
+        # Converting would blend it in or warn of it, and alpha is dropped.
+        upright.info.pop("transparency", None)
+        return upright
 
 
 def read_content(path: Path) -> bytes:
@@ -110,7 +139,7 @@ def resized(picture: Image.Image, size: int) -> Image.Image:
     return picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def read_mask(path: Path | None, image_size: tuple[int, int] | None, size: int) -> Bool[np.ndarray, "S S"]:
+def read_mask(path: Path | None, image_size: tuple[int, int] | None, size: int) -> Mask:
     """A mask resized with nearest neighbours; all False without a file. Its own size is not looked at without one."""
     if path is None:
         return np.zeros((size, size), bool)
@@ -120,7 +149,7 @@ def read_mask(path: Path | None, image_size: tuple[int, int] | None, size: int) 
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return error
-    if isinstance(error, _TOO_LARGE):
+    if isinstance(error, Image.DecompressionBombError):
         problem = f"is too large: it has more than {MOST_PIXELS:,} pixels"
         return UserError(problem, where=str(path), fix="scale it down, or cut it into tiles")
     if isinstance(error, UnidentifiedImageError):
@@ -135,16 +164,16 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 MOST_KEPT: Final = 256 << 20
 """Bytes. What does not fit is decoded again, as is everything in a process that decodes for another."""
 
-Pair = tuple[UInt8[np.ndarray, "S S 3"], Bool[np.ndarray, "S S"]]
-"""An image before normalisation, and its mask: all False without a file. They are shared, and not to be changed."""
-
 
 class Decoded:
-    """The pairs read last, as many as fit."""
+    """The pairs read last, as many as fit in `most` bytes; a copy in another process begins without any."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self.most, self._bytes = most, 0
         self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type["Decoded"], tuple[int]]:
+        return Decoded, (self.most,)
 
     def read(self, image: Path, mask: Path | None, size: int) -> Pair:
         """Image and mask resized to `size` x `size`. Raises `UserError` for a file that cannot be read."""
@@ -165,10 +194,6 @@ class Decoded:
             self._bytes -= _bytes(self._pairs.popitem(last=False)[1])
 
 
-DECODED: Final = Decoded()
-"""Those of this process."""
-
-
 def _bytes(pair: Pair) -> int:
     return pair[0].nbytes + pair[1].nbytes
 
@@ -176,14 +201,10 @@ def _bytes(pair: Pair) -> int:
 def _version(file: Path) -> tuple[object, ...]:
     """Tells a file from every other, and from what it was before it was written again."""
     try:
-        found = file.stat()
+        facts = file.stat()
     except OSError:  # reading it says what is the matter
         return (file,)
-    return (file, found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-Picture = UInt8[np.ndarray, "S S 3"]
-Mask = Bool[np.ndarray, "S S"]
+    return (file, facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
 
 def read_picture_and_mask(sample: Sample, size: int) -> tuple[Picture, Mask | None]:

@@ -1,16 +1,15 @@
 """The data sets of a run: built by their plugins, read once, and compared, before anything else happens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
-from ..experiment import Experiment
-from .checks import shown
-from .overlap import compare
-from .roles import Role, read_role
-from .scan import Fingerprint
+from ..experiment import ComponentConfig, Experiment
+from .checks import MOST_SHOWN, Role, compare, remarks, shown, unnamed, unshowable, untrainable
+from .scan import DatasetScan, Fingerprint, scan_dataset
+from .splits import draw_shots, shots_record, split
 
 ROLES = ("train", "validation", "calibration", "test")
 
@@ -60,3 +59,62 @@ def read_roles(experiment: Experiment, roles: Sequence[str] = ROLES) -> tuple[li
     chosen = {name: experiment.data[name] for name in ROLES if name in roles and name in experiment.data}
     read = [read_role(name, table, file.seed) for name, table in chosen.items()]
     return read, compare(read, file.data.allow_overlap)
+
+
+def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
+    """Build one role's data set, read all of its files, draw its shots. Raises nothing: faults are kept."""
+    role, shots = Role(name, chosen), chosen.selection.shots
+    try:
+        data: DataSet = chosen.component.build(chosen.options)
+        role.faults += unshowable(data, role.where)
+        role.found = scan_dataset(data)
+        _sort_out(role, role.found)
+        if shots and not role.faults:
+            role.found = draw_shots(role.found, shots, seed, role.where)
+            role.record["shots"] = shots_record(role.found, shots)
+    except UserError as error:
+        role.faults += error.faults
+    if role.found:
+        role.faults += unnamed(role.found.data, role.where)
+        role.faults += untrainable(role.found.data, role.where) if name == "train" else []
+        role.notes += remarks(role.found)
+    return role
+
+
+def _sort_out(role: Role, found: DatasetScan) -> None:
+    """Bad images become faults of the role, or are left out and told of."""
+    if role.chosen.selection.on_bad_image == "error":
+        role.faults += found.faults
+    elif found.faults:
+        bad = [f"{fault.where} ({fault.problem})" for fault in found.faults]
+        more = f"; and {len(bad) - MOST_SHOWN} more" if len(bad) > MOST_SHOWN else ""
+        role.notes.append(f"{len(bad)} bad images are left out: {'; '.join(bad[:MOST_SHOWN])}{more}")
+        role.record["skipped"] = [{"file": fault.where, "problem": fault.problem} for fault in found.faults]
+    if not found.data.samples and not role.faults:
+        fix = "point it at a folder that holds images"
+        raise UserError("the data set has no images", where=role.where, fix=fix)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images for calibration, perhaps none, and where they are from, in words."""
+
+    source: str
+    data: DataSet
+
+
+def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
+    """The data that a run goes on with, and the calibration images.
+
+    They are role `calibration` if there is one, else role `validation`, else a share of the training images, which
+    role `train` then lacks and the manifest names.
+    """
+    for role in ("calibration", "validation"):
+        if role in data.sets:
+            return data, HeldOut(f"data.{role}", data.sets[role])
+    kept, drawn = split(data.sets["train"], data.fingerprints["train"].images, share, seed)
+    if not drawn.samples:
+        return data, HeldOut(f"no image, since {share:g} of data.train comes to none", drawn)
+    record = {**data.records["train"], "held_out": [str(sample.image) for sample in drawn.samples]}
+    rest = replace(data, sets={**data.sets, "train": kept}, records={**data.records, "train": record})
+    return rest, HeldOut(f"{share:g} of data.train, kept out of training", drawn)

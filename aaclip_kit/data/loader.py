@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..contracts.errors import UserError
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import AugmentationTable
 from .augmentation import jitter_color, move
-from .decode import DECODED, open_picture, read_mask, resized
+from .decode import Decoded, open_picture, read_mask, resized
 
 _VIEWS = 2**31
 """Sets the streams of a finite set of views apart from those of an epoch: no loop has this number."""
@@ -24,11 +24,12 @@ _VIEWS = 2**31
 
 @dataclass(frozen=True)
 class Pixels:
-    """How pictures become tensors: side, and the backbone's image statistics."""
+    """How pictures become tensors: side, the backbone's image statistics, and the pictures kept for the next epoch."""
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    decoded: Decoded = field(default_factory=Decoded, compare=False, repr=False)
 
 
 View = tuple[int, ...]
@@ -47,6 +48,7 @@ class Batch:
     masks: Float[Tensor, "B 1 S S"]
     labels: Int[Tensor, " B"]
     samples: tuple[Sample, ...]
+    _: KW_ONLY
     views: tuple[View, ...] = ()
     whole: int = 0
 
@@ -68,16 +70,17 @@ class Batch:
 
 Augment = Literal["none", "geometry", "geometry_and_color"]
 Item = tuple[Tensor, Tensor, Sample, View]
-Found = Item | UserError
+Decodable = Item | UserError
 """A fault is handed over like an item: raised in a worker process it would arrive as the text of a traceback."""
 
 
 @dataclass(frozen=True)
-class _Items(Dataset[Found]):
+class _Items(Dataset[Decodable]):
     """Decodes one sample; the random stream of an image depends on `key` and its place, not on who decodes it."""
 
     samples: tuple[Sample, ...]
     pixels: Pixels
+    _: KW_ONLY
     augment: Augment = "none"
     table: AugmentationTable | None = None
     key: tuple[int, ...] = ()
@@ -87,7 +90,7 @@ class _Items(Dataset[Found]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Found:
+    def __getitem__(self, index: int) -> Decodable:
         try:
             return self._item(index)
         except UserError as fault:
@@ -122,7 +125,7 @@ class _Items(Dataset[Found]):
             mask = read_mask(sample.mask, picture.size, size)
             values = np.asarray(resized(jitter_color(picture, self.table, random), size))
         else:
-            values, mask = DECODED.read(sample.image, sample.mask, size)
+            values, mask = self.pixels.decoded.read(sample.image, sample.mask, size)
         return self._normalised(values), torch.from_numpy(mask).float()[None]
 
     def _mask_alone(self, sample: Sample) -> tuple[Tensor, Tensor]:
@@ -138,15 +141,15 @@ class _Items(Dataset[Found]):
         return torch.from_numpy(scaled)
 
 
-def _collate(found: list[Found]) -> Batch | UserError:
+def _collate(decoded: list[Decodable]) -> Batch | UserError:
     items = []
-    for item in found:
+    for item in decoded:
         if isinstance(item, UserError):
             return item
         items.append(item)
     images, masks, samples, views = zip(*items, strict=True)
     labels = torch.tensor([sample.label for sample in samples])
-    return Batch(torch.stack(images), torch.stack(masks), labels, samples, views)
+    return Batch(torch.stack(images), torch.stack(masks), labels, samples, views=views)
 
 
 def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[Batch]:
@@ -160,10 +163,10 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
         # Its own, since it draws from it: a run's dropout must not depend on how many loaders there have been.
         generator=torch.Generator(),
     )
-    found = None
+    batches = None
     try:
-        found = iter(loader)
-        for batch in found:
+        batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, UserError):
                 raise batch
             yield batch
@@ -172,13 +175,13 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
             raise
         raise _dead_worker() from error
     finally:
-        _end_workers(found)
+        _end_workers(batches)
 
 
-def _end_workers(found: object) -> None:
+def _end_workers(batches: object) -> None:
     # Left to the iterator's `__del__`, a worker that has died would be reported again, and to nobody.
     with suppress(Exception):
-        getattr(found, "_shutdown_workers", lambda: None)()
+        getattr(batches, "_shutdown_workers", lambda: None)()
 
 
 def _dead_worker() -> UserError:
@@ -205,6 +208,7 @@ class TrainBatches:
     samples: tuple[Sample, ...]
     pixels: Pixels
     table: AugmentationTable
+    _: KW_ONLY
     augment: Augment
     batch_size: int
     key: tuple[int, ...]
@@ -240,4 +244,5 @@ class TrainBatches:
         return self._items(1).view(0) == self._items(1 + max(1, self.table.views)).view(0)
 
     def _items(self, epoch: int) -> _Items:
-        return _Items(self.samples, self.pixels, self.augment, self.table, (*self.key, epoch))
+        key = (*self.key, epoch)
+        return _Items(self.samples, self.pixels, augment=self.augment, table=self.table, key=key)

@@ -1,24 +1,152 @@
-"""Writing a list of images in the published form, which data set `manifest` reads."""
+"""Lists of image files: images to score are found and read, and data sets are written in the published form.
+
+Data set `manifest` reads what is written here.
+"""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
-from ..contracts.data import DataSet
+from ..contracts.data import IMAGE_SUFFIXES, DataSet, is_image_file
 from ..contracts.errors import UserError, not_writable
+
+LIST_SUFFIXES = (".jsonl", ".csv")
+"""Endings, in lower case, of the files that are read and written as lists of images."""
+
+_MOST_BYTES: Final = 256 << 20
+"""Size of the largest list that is read, some two million rows."""
+
+_MOST_FAULTS: Final = 10_000
+"""Faulty rows after which a file is no list of images."""
+
+MASKS = "ground_truth"
+"""The folder of masks in the MVTec layout."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image file, and its class where a list names one."""
+
+    image: Path
+    class_name: str | None = None
+
+
+def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
+    """Every image once, in the order of the paths, and a fault for each row of a list that names none.
+
+    Folders are searched to any depth, without hidden files and the masks below `ground_truth`. A list has the keys or
+    columns "image_path", from the list's own folder, and, if wanted, "class_name"; others are passed over. Raises
+    `UserError` for a path that is not there, a folder without images, and a list that cannot be read.
+    """
+    found: dict[Path, Listed] = {}
+    faults: list[UserError] = []
+    for path in paths:
+        for item in _listed(path):
+            if isinstance(item, UserError):
+                faults.append(item)
+                if len(faults) > _MOST_FAULTS:
+                    problem = f"more than {_MOST_FAULTS:,} rows are faulty"
+                    raise UserError(problem, where=str(path), fix=f"mend its first rows: {faults[0].problem}")
+            else:
+                found.setdefault(item.image.resolve(), item)
+    return list(found.values()), faults
+
+
+def _listed(path: Path) -> Iterator[Listed | UserError]:
+    if path.is_dir():
+        yield from _in_folder(path)
+    elif not path.exists():
+        raise UserError("there is no such file or folder", where=str(path), fix="name images, a folder or a list")
+    elif not path.is_file():
+        raise UserError("is no plain file", where=str(path), fix="name images, a folder or a list")
+    elif path.suffix.lower() in LIST_SUFFIXES:
+        yield from _in_list(path)
+    else:
+        yield Listed(path)
+
+
+def _in_folder(folder: Path) -> Iterator[Listed]:
+    images = [path for path in sorted(folder.rglob("*")) if is_image_file(path) and _is_shown(path.relative_to(folder))]
+    if not images:
+        fix = f"images end in {', '.join(IMAGE_SUFFIXES)}"
+        raise UserError("there is no image in this folder", where=str(folder), fix=fix)
+    yield from map(Listed, images)
+
+
+def _is_shown(path: Path) -> bool:
+    """Neither hidden nor among the masks of the MVTec layout."""
+    return not any(part.startswith(".") or part == MASKS for part in path.parts)
+
+
+def _in_list(file: Path) -> Iterator[Listed | UserError]:
+    number = 0
+    for number, row in _rows(file):
+        image, name = row.get("image_path"), row.get("class_name") or None
+        where = f"{file}, line {number}"
+        if isinstance(image, str) and image and (name is None or (isinstance(name, str) and name.isprintable())):
+            yield _as_path(file.parent / image, name, where)
+        else:
+            fix = 'give "image_path" and, if wanted, "class_name", both texts that can be shown'
+            yield UserError("names no image", where=where, fix=fix)
+    if not number:
+        raise UserError("names no image", where=str(file), fix='write one image a line, with "image_path"')
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    is_csv = file.suffix.lower() == ".csv"
+    try:
+        # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
+        with file.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as text:
+            if file.stat().st_size > _MOST_BYTES:
+                raise UserError(f"has more than {_MOST_BYTES:,} bytes", where=str(file), fix="make several of it")
+            yield from _csv_rows(file, text) if is_csv else _json_rows(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text in UTF-8"
+        raise UserError(f"cannot be read ({reason})", where=str(file), fix="save it as text in UTF-8") from None
+
+
+def _as_path(image: Path, name: str | None, where: str) -> Listed | UserError:
+    try:
+        if image.resolve().is_file():
+            return Listed(image, name)
+    except (OSError, RuntimeError, ValueError) as error:
+        return UserError(f'"image_path" is no path ({error})', where=where, fix="correct it")
+    return UserError(f"there is no file {image}", where=where, fix="correct it: paths start from the list's own folder")
+
+
+def _json_rows(text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and content of each line; of a line that is no JSON object, nothing."""
+    for number, line in enumerate(text, start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            yield number, row if isinstance(row, dict) else {}
+
+
+def _csv_rows(file: Path, text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(text)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        where = f"{file}, line {reader.reader.line_num}"
+        raise UserError(f"is no CSV ({error})", where=where, fix="mend it there") from None
+
 
 Row = Mapping[str, Any]
 KEYS = ("image_path", "label", "class_name", "mask_path")
 """The published keys, in the order of CSV columns."""
-_SUFFIXES = (".jsonl", ".csv")
 
 
 def check_target(out: Path) -> None:
     """Raise `UserError` for a file that exists or ends in neither .jsonl nor .csv. Writes nothing."""
-    if out.suffix.lower() not in _SUFFIXES:
+    if out.suffix.lower() not in LIST_SUFFIXES:
         raise UserError("is no name for a manifest", where=str(out), fix="end it in .jsonl or .csv")
     if out.exists():
         raise UserError("exists already", where=str(out), fix="name another file with --out")

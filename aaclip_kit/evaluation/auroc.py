@@ -1,4 +1,4 @@
-"""Curves of a hit rate over the false positive rate: their area, their beginning, and few points for a drawing."""
+"""ROC curve, AUROC and average precision of counted scores; each is None where one of the labels does not occur."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
+
+from .histogram import Histogram
 
 
 class Curve(NamedTuple):
@@ -32,3 +34,27 @@ class Curve(NamedTuple):
         along = self.fpr / self.fpr[-1] + self.hits
         chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], most)))
         return np.stack([self.fpr[chosen], self.hits[chosen]], axis=1).round(6).tolist()
+
+
+def roc(scores: Histogram, weighted: bool = False) -> Curve | None:
+    """Return true over false positive rate, a point for each bin; `weighted`: by the positives' weights."""
+    if not scores.has_both_labels:
+        return None
+    negatives, *hits = scores.from_the_top()
+    chosen = hits[weighted]
+    return Curve(np.append(0.0, negatives / negatives[-1]), np.append(0.0, chosen / chosen[-1]))
+
+
+def auroc(scores: Histogram) -> float | None:
+    """Return the chance that a positive scores above a negative, ties counting one half."""
+    curve = roc(scores)
+    return None if curve is None else curve.area()
+
+
+def average_precision(scores: Histogram) -> float | None:
+    """Return the precision at each threshold, weighted with the recall that it adds; nothing is interpolated."""
+    if not scores.has_both_labels:
+        return None
+    negatives, positives, _ = scores.from_the_top()
+    gained = np.diff(positives, prepend=0.0)
+    return float(np.dot(positives / (negatives + positives), gained) / positives[-1])

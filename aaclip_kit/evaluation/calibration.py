@@ -10,12 +10,13 @@ from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
 from ..experiment.schema import CalibrationTable
 from .evaluator import Evaluator, ScoredBatch
+from .f1_max import f1_max_threshold, rates_at, threshold_at_fpr
 from .histogram import Histogram
 
 Rates = dict[str, float | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """A score at or above its threshold counts as anomalous; a threshold that could not be chosen is None.
 
@@ -50,7 +51,7 @@ class Calibrator:
         self.table = table
         self.images, self.pixels = Histogram(), Histogram()
 
-    def keep(self, name: str, batch: ScoredBatch) -> None:
+    def on_batch(self, name: str, batch: ScoredBatch) -> None:
         """Count a batch; the pixels of an anomalous image without a mask are left out."""
         self.images.add(batch.image_scores, batch.labels != 0)
         for anomaly_map, mask in zip(batch.maps, batch.known_masks, strict=True):
@@ -68,7 +69,7 @@ class Calibrator:
         """Score and count every image, of several ranks this one's share."""
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, attending, trained=True):
-                self.keep(name, batch)
+                self.on_batch(name, batch)
 
     def result(self, source: str) -> Calibration:
         """The thresholds by the rule."""
@@ -79,25 +80,27 @@ class Calibrator:
             if chosen[what] is None
         }
         return Calibration(
-            self.table.rule,
-            self.table.fpr if self.table.rule == "fpr" else None,
-            source,
-            {"normal": self.images.negatives, "anomalous": self.images.positives},
-            chosen["image"],
-            chosen["map"],
-            {"image": _rates(self.images, chosen["image"]), "map": _rates(self.pixels, chosen["map"])},
-            reasons,
+            rule=self.table.rule,
+            fpr=self.table.fpr if self.table.rule == "fpr" else None,
+            source=source,
+            counts={"normal": self.images.negatives, "anomalous": self.images.positives},
+            image_threshold=chosen["image"],
+            map_threshold=chosen["map"],
+            achieved={"image": _rates(self.images, chosen["image"]), "map": _rates(self.pixels, chosen["map"])},
+            reasons=reasons,
         )
 
     def _threshold(self, scores: Histogram) -> float | None:
-        return scores.f1max_threshold() if self.table.rule == "f1max" else scores.threshold_at_fpr(self.table.fpr)
+        if self.table.rule == "f1max":
+            return f1_max_threshold(scores)
+        return threshold_at_fpr(scores, self.table.fpr)
 
 
 def _rates(scores: Histogram, threshold: float | None) -> Rates:
     """False-positive rate and F1 of a threshold; None where they are not defined."""
     if threshold is None:
         return {"fpr": None, "f1": None}
-    fpr, f1 = scores.rates_at(threshold)
+    fpr, f1 = rates_at(scores, threshold)
     return {"fpr": fpr, "f1": f1}
 
 

@@ -6,16 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
-from scipy.ndimage import label as connected_regions
+from jaxtyping import Bool, Float, Int
 
-from .auroc import Curve
+from .aupro import aupro, pro_curve, region_weights
+from .auroc import auroc, average_precision, roc
+from .f1_max import f1_max
 from .histogram import CAPACITY, Histogram
-
-FPR_LIMIT: Final = 0.3
-"""AUPRO's largest false positive rate."""
-
-_EIGHT_NEIGHBOURS: Final = np.ones((3, 3), int)
 
 Map = Float[np.ndarray, "_ _"]
 Mask = Bool[np.ndarray, "_ _"]
@@ -88,13 +84,13 @@ class ClassMetrics:
     def from_state(cls, state: Mapping[str, np.ndarray]) -> ClassMetrics:
         """The counts that `state` came from."""
         masked, unmasked, zero = (int(number) for number in state["masks"])
-        found = cls(bool(zero))
-        found.masked, found.unmasked = masked, unmasked
-        found.pixels, found.images = (
+        metrics = cls(bool(zero))
+        metrics.masked, metrics.unmasked = masked, unmasked
+        metrics.pixels, metrics.images = (
             Histogram.from_state({name: state[f"{part}.{name}"] for name in ("capacity", "shift", "keys", "sums")})
             for part in ("pixels", "images")
         )
-        return found
+        return metrics
 
     def result(self) -> ClassResult:
         """Everything that is written down about the class."""
@@ -103,14 +99,12 @@ class ClassMetrics:
 
     def values(self) -> Values:
         """Every one of `METRICS`, as fractions between 0 and 1; None where it is undefined."""
-        pro = self._pro()
         values: Values = dict.fromkeys(METRICS)
         if not self.unmasked:
-            values["pixel_auroc"] = self.pixels.auroc()
-            values["pixel_aupro"] = None if pro is None else pro.area() / FPR_LIMIT
-            values["pixel_ap"], values["pixel_f1max"] = self.pixels.average_precision(), self.pixels.f1max()
-        values["image_auroc"] = self.images.auroc()
-        values["image_ap"], values["image_f1max"] = self.images.average_precision(), self.images.f1max()
+            values["pixel_auroc"], values["pixel_aupro"] = auroc(self.pixels), aupro(self.pixels)
+            values["pixel_ap"], values["pixel_f1max"] = average_precision(self.pixels), f1_max(self.pixels)
+        values["image_auroc"] = auroc(self.images)
+        values["image_ap"], values["image_f1max"] = average_precision(self.images), f1_max(self.images)
         if self.undefined_as_zero:
             values.update({name: values[name] or 0.0 for name in METRICS if name.startswith("image")})
         return values
@@ -120,16 +114,12 @@ class ClassMetrics:
 
         They are the pixels' "roc" and "pro", and the images' "image_roc".
         """
-        found = {
-            "roc": None if self.unmasked else self.pixels.roc(),
-            "pro": self._pro(),
-            "image_roc": self.images.roc(),
+        curves = {
+            "roc": None if self.unmasked else roc(self.pixels),
+            "pro": None if self.unmasked else pro_curve(self.pixels),
+            "image_roc": roc(self.images),
         }
-        return {name: curve.points() if curve else [] for name, curve in found.items()}
-
-    def _pro(self) -> Curve | None:
-        curve = None if self.unmasked else self.pixels.roc(weighted=True)
-        return None if curve is None else curve.up_to(FPR_LIMIT)
+        return {name: curve.points() if curve else [] for name, curve in curves.items()}
 
     def _undefined(self, values: Values) -> dict[str, str]:
         """Why each undefined metric is so."""
@@ -142,14 +132,6 @@ class ClassMetrics:
         if not self.masked:
             return "no masks"
         return f"no mask for {self.unmasked} of {self.masked + self.unmasked} anomalous images"
-
-
-def region_weights(mask: Mask) -> Float64[np.ndarray, " P"]:
-    """For each anomalous pixel, row after row, one over the area of its 8-connected region: each region weighs 1."""
-    if not mask.any():
-        return np.zeros(0)
-    regions = connected_regions(mask, structure=_EIGHT_NEIGHBOURS)[0][mask]
-    return 1.0 / np.bincount(regions)[regions]
 
 
 def _one_label(histogram: Histogram, what: str) -> str:
@@ -192,8 +174,8 @@ def results(classes: Mapping[str, ClassResult]) -> dict[str, Any]:
 
     A class whose metrics all have a value is not among the undefined ones.
     """
-    values = {name: found.values for name, found in classes.items()}
-    undefined = {name: found.undefined for name, found in classes.items() if found.undefined}
+    values = {name: result.values for name, result in classes.items()}
+    undefined = {name: result.undefined for name, result in classes.items() if result.undefined}
     return {"classes": values, "mean": mean_metrics(values), "undefined": undefined}
 
 

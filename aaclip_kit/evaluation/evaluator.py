@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from ..contracts.data import DataSet, Domain, Sample
@@ -25,10 +26,9 @@ from ..model.image_tower import Levels
 from ..model.plugin_faults import PluginFault, naming_batch
 from ..model.stage_slots import NO_CONTEXT, Contexts
 from .class_metrics import ClassMetrics, ClassResult, results
-from .min_max import MinMaxScores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoredBatch:
     """Raw scores of some images of one class, beside their samples and masks.
 
@@ -56,7 +56,7 @@ class ScoredBatch:
         return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
 
 
-Keep = Callable[[str, ScoredBatch], None]
+BatchCallback = Callable[[str, ScoredBatch], None]
 """Called with a class's name and one batch of its images after another."""
 
 
@@ -86,49 +86,60 @@ class Evaluator:
     model: AnomalyModel
     compute_device: ComputeDevice
     pixels: Pixels
+    _: KW_ONLY
     table: EvaluationTable
     switches: Switches
     workers: int = 0
     ranks: Ranks = ALONE
 
     def metrics(
-        self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+        self, data: DataSet, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
     ) -> dict[str, Any]:
-        """The record that `results` makes of all classes; `keep` sees every batch that this rank scores."""
-        return results(self.evaluate(data, attending, trained, keep))
+        """The record that `results` makes of all classes; `on_batch` sees every batch that this rank scores."""
+        return results(self.evaluate(data, attending, trained, on_batch))
 
     def evaluate(
-        self, data: DataSet, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+        self, data: DataSet, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
     ) -> dict[str, ClassResult]:
-        """Metrics and curves of each class; `keep` sees every batch that this rank scores on the way."""
+        """Metrics and curves of each class; `on_batch` sees every batch that this rank scores on the way."""
         if not self.ranks.is_distributed:
-            return {name: self.class_metrics(data, name, attending, trained, keep).result() for name in data.classes}
+            measure = partial(self.class_metrics, data, attending=attending, trained=trained, on_batch=on_batch)
+            return {name: measure(name).result() for name in data.classes}
         # All are scored before anything is merged: ranks then wait for one another once, and not for each class.
-        counts = {name: self._counts(data, name, attending, trained, keep) for name in data.classes}
-        return {name: _whole(all_gather_object(self.ranks, found)).result() for name, found in counts.items()}
+        count = partial(self._counts, data, attending=attending, trained=trained, on_batch=on_batch)
+        counts = {name: count(name) for name in data.classes}
+        return {name: _whole(all_gather_object(self.ranks, own)).result() for name, own in counts.items()}
 
     def class_metrics(
-        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None = None
+        self,
+        data: DataSet,
+        name: str,
+        attending: Set[TowerName],
+        *,
+        trained: bool,
+        on_batch: BatchCallback | None = None,
     ) -> ClassMetrics:
         """Counts of one class, which can be saved and added to those of other images of it."""
-        return _whole(all_gather_object(self.ranks, self._counts(data, name, attending, trained, keep)))
+        return _whole(
+            all_gather_object(self.ranks, self._counts(data, name, attending, trained=trained, on_batch=on_batch))
+        )
 
     def _counts(
-        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, keep: Keep | None
+        self, data: DataSet, name: str, attending: Set[TowerName], *, trained: bool, on_batch: BatchCallback | None
     ) -> "_Counts":
-        found = ClassMetrics(undefined_as_zero=self.switches.one_label_auroc == "zero")
+        metrics = ClassMetrics(undefined_as_zero=self.switches.one_label_auroc == "zero")
         published = MinMaxScores(data.domain) if self.switches.score_normalisation == "test_set" else None
         labels = []
         for batch in self.scored_batches(data, name, attending, trained):
-            if keep:
-                keep(name, batch)
-            found.update_pixels(batch.maps, batch.known_masks, batch.labels)
+            if on_batch:
+                on_batch(name, batch)
+            metrics.update_pixels(batch.maps, batch.known_masks, batch.labels)
             if published is None:
-                found.update_images(batch.image_scores, batch.labels)
+                metrics.update_images(batch.image_scores, batch.labels)
             else:
                 published.add(batch.maps, batch.detection)
                 labels.append(batch.labels)
-        return _Counts(found, published, labels)
+        return _Counts(metrics, published, labels)
 
     def scored_batches(
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool
@@ -151,8 +162,7 @@ class Evaluator:
         for name, first in self.ranks.own(batches):
             firsts[name].append(first)
         return {
-            name: range(found[0], min(found[-1] + size, images[name])) if found else range(0)
-            for name, found in firsts.items()
+            name: range(own[0], min(own[-1] + size, images[name])) if own else range(0) for name, own in firsts.items()
         }
 
     def image_scores(self, scores: Scores) -> Tensor:
@@ -171,11 +181,12 @@ class Evaluator:
                 levels, detection, features = self._features(batch, known)
             scores = score(levels, detection, features, batch.images.shape[-1], domain, self.table.blur)
             on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
-            found = [part.cpu().numpy() for part in on_device]
-            if not all(np.isfinite(part).all() for part in found):
+            arrays = [part.cpu().numpy() for part in on_device]
+            if not all(np.isfinite(array).all() for array in arrays):
                 raise self._not_finite(batch, known)
+        names = ("grid", "maps", "detection", "peaks", "image_scores")
         masks = batch.masks[:, 0].cpu().numpy() > 0
-        return ScoredBatch(batch.samples, masks, *found)
+        return ScoredBatch(samples=batch.samples, masks=masks, **dict(zip(names, arrays, strict=True)))
 
     def _naming_shortage(self, batch: Batch) -> AbstractContextManager[None]:
         fix = f"lower evaluation.batch_size, or use a smaller {SIDE}"
@@ -204,21 +215,62 @@ class Evaluator:
     def _features(self, batch: Batch, known: _OfClass) -> tuple[Levels, Tensor, Tensor]:
         model = self.model
         if not known.trained:
-            found = model.image.frozen(batch.images, model.levels)
+            image = model.image.frozen(batch.images, model.levels)
         else:
             contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention)}
-            found = model.image.features(batch.images, contexts)
+            image = model.image.features(batch.images, contexts)
         if known.text is not None:
-            return found.levels, found.detection, known.text.expand(len(batch.classes), -1, -1)
+            return image.levels, image.detection, known.text.expand(len(batch.classes), -1, -1)
         context = model.text_phase_inputs(batch.images, batch.classes, True, known.attending)[1]
-        return found.levels, found.detection, model.text_features(batch.classes, context)
+        return image.levels, image.detection, model.text_features(batch.classes, context)
+
+
+class MinMaxScores:
+    """Collects map peaks and detection scores of a class, whose image scores are published as min-max over all of it.
+
+    The one place where scores are normalised by the test set, and where something is kept of every image: two numbers
+    (method: section 8).
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self._peaks: list[np.ndarray] = []
+        self._detection: list[np.ndarray] = []
+        self._lowest = np.float32(np.inf)
+
+    def add(self, maps: Float[np.ndarray, "B S S"], detection: Float[np.ndarray, " B"]) -> None:
+        """Note the images of a batch."""
+        self._peaks.append(maps.max(axis=(1, 2)))
+        self._detection.append(detection)
+        self._lowest = min(self._lowest, maps.min())
+
+    def merge(self, other: "MinMaxScores") -> None:
+        """Add the images that another has noted, after those noted here."""
+        self._peaks += other._peaks
+        self._detection += other._detection
+        self._lowest = min(self._lowest, other._lowest)
+
+    def image_scores(self) -> Float[np.ndarray, " n"]:
+        """One score for each image seen: half the normalised peak and half the normalised detection score.
+
+        For medical data the normalised peak alone. A class whose values are all equal has 0 for them.
+        """
+        peaks, detection = np.concatenate(self._peaks), np.concatenate(self._detection)
+        peaks = _scaled(peaks, self._lowest, peaks.max())
+        if self.domain == "medical":
+            return peaks
+        return 0.5 * peaks + 0.5 * _scaled(detection, detection.min(), detection.max())
+
+
+def _scaled(values: np.ndarray, low: np.floating, high: np.floating) -> np.ndarray:
+    return (values - low) / ((high - low) or 1.0)
 
 
 @dataclass(frozen=True)
 class _Counts:
     """What one rank has counted of a class; with the published scores, these and the labels of its images."""
 
-    found: ClassMetrics
+    metrics: ClassMetrics
     published: MinMaxScores | None
     labels: list[np.ndarray]
 
@@ -227,11 +279,11 @@ def _whole(parts: Sequence[_Counts]) -> ClassMetrics:
     """The counts of all ranks."""
     first, *others = parts
     for other in others:
-        first.found.merge(other.found)
+        first.metrics.merge(other.metrics)
     if first.published is not None:
         for other in others:
             if other.published is not None:
                 first.published.merge(other.published)
         labels = np.concatenate([labels for part in parts for labels in part.labels])
-        first.found.update_images(first.published.image_scores(), labels)
-    return first.found
+        first.metrics.update_images(first.published.image_scores(), labels)
+    return first.metrics

@@ -1,4 +1,4 @@
-"""float32 as unsigned integers that sort alike, so that the bits of a score can be its bin."""
+"""Counting scores by label in few bins: float32 as unsigned integers that sort alike, whose bits name the bin."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt32
-
-from .auroc import Curve
 
 _SIGN: Final = np.uint32(1 << 31)
 _INFINITIES: Final = 0x007FFFFF, 0xFF800000
@@ -49,11 +47,7 @@ class _Bins(NamedTuple):
 
 
 class Histogram:
-    """Counts of negative and positive scores, and the ranking metrics of them.
-
-    A score at or above a threshold counts as positive; every threshold named here is the lower edge of a bin. Each
-    metric is None where one of the two labels does not occur.
-    """
+    """Counts of negative and positive scores, from which `auroc`, `aupro` and `f1_max` compute their metrics."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity, self.shift = capacity, 0
@@ -77,10 +71,10 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Add another's counts, which stays as it is."""
-        found = other._bins()
+        bins = other._bins()
         if other.shift > self.shift:
             self._coarsen(other.shift - self.shift)
-        self._take(_Bins(found.keys >> np.uint32(self.shift - other.shift), found.sums))
+        self._take(_Bins(bins.keys >> np.uint32(self.shift - other.shift), bins.sums))
 
     def state(self) -> dict[str, np.ndarray]:
         """All of it as arrays, for `numpy.savez` or another process."""
@@ -90,10 +84,10 @@ class Histogram:
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> Histogram:
         """The histogram that `state` came from."""
-        found = cls(int(state["capacity"]))
-        found.shift = int(state["shift"])
-        found._runs = [_Bins(state["keys"], state["sums"])]
-        return found
+        histogram = cls(int(state["capacity"]))
+        histogram.shift = int(state["shift"])
+        histogram._runs = [_Bins(state["keys"], state["sums"])]
+        return histogram
 
     @property
     def negatives(self) -> int:
@@ -105,73 +99,28 @@ class Histogram:
         """How many positive scores were added."""
         return int(sum(run.sums[1].sum() for run in self._runs))
 
-    def roc(self, weighted: bool = False) -> Curve | None:
-        """True over false positive rate, a point for each bin; `weighted`: the weights' share in the counts' place."""
-        if not (self.negatives and self.positives):
-            return None
-        negatives, *hits = self._from_the_top()
-        chosen = hits[weighted]
-        return Curve(np.append(0.0, negatives / negatives[-1]), np.append(0.0, chosen / chosen[-1]))
+    @property
+    def has_both_labels(self) -> bool:
+        """Whether a negative and a positive score were added."""
+        return bool(self.negatives and self.positives)
 
-    def auroc(self) -> float | None:
-        """The chance that a positive scores above a negative, ties counting one half."""
-        curve = self.roc()
-        return None if curve is None else curve.area()
+    def sums(self) -> Float64[np.ndarray, "3 N"]:
+        """Negatives, positives and weights of the positives in each bin, the lowest bin first."""
+        return self._bins().sums
 
-    def average_precision(self) -> float | None:
-        """Precision at each threshold, weighted with the recall that it adds; nothing is interpolated."""
-        if not (self.negatives and self.positives):
-            return None
-        negatives, positives, _ = self._from_the_top()
-        gained = np.diff(positives, prepend=0.0)
-        return float(np.dot(positives / (negatives + positives), gained) / positives[-1])
+    def edges(self) -> Float[np.ndarray, " N"]:
+        """The lower edge of each bin."""
+        return lowest_values(self._bins().keys, self.shift)
 
-    def f1max(self) -> float | None:
-        """The largest F1 that a threshold reaches."""
-        found = self._f1()
-        return None if found is None else float(found.max())
-
-    def f1max_threshold(self) -> float | None:
-        """The threshold of the largest F1; the highest one where several reach it."""
-        found = self._f1()
-        return None if found is None else float(self._edges()[::-1][found.argmax()])
-
-    def threshold_at_fpr(self, rate: float) -> float | None:
-        """The lowest threshold with at most this share of the negatives at or above it; None without negatives.
-
-        Where even the highest bin holds more of them, the threshold is the next number above that bin.
-        """
-        if not self.negatives:
-            return None
-        negatives = self._from_the_top()[0]
-        allowed = int(np.searchsorted(negatives / negatives[-1], rate, side="right"))
-        if allowed:
-            return float(self._edges()[::-1][allowed - 1])
+    def above_all(self) -> float:
+        """The next number above the highest bin."""
         return float(lowest_values(self._bins().keys[-1:] + np.uint32(1), self.shift)[0])
 
-    def rates_at(self, threshold: float) -> tuple[float | None, float | None]:
-        """False positive rate and F1 of a threshold; each None where it is undefined."""
-        above = self._edges() >= threshold
-        negatives, positives, _ = (float(row[above].sum()) for row in self._bins().sums)
-        return (
-            negatives / self.negatives if self.negatives else None,
-            2 * positives / (negatives + positives + self.positives) if self.positives else None,
-        )
-
-    def _f1(self) -> Float64[np.ndarray, " N"] | None:
-        if not (self.negatives and self.positives):
-            return None
-        negatives, positives, _ = self._from_the_top()
-        return 2 * positives / (negatives + positives + positives[-1])
-
-    def _from_the_top(self) -> Float64[np.ndarray, "3 N"]:
+    def from_the_top(self) -> Float64[np.ndarray, "3 N"]:
         """What lies at or above each bin, the highest bin first; every metric asks for it."""
         if self._top is None:
             self._top = np.cumsum(self._bins().sums[:, ::-1], axis=1)
         return self._top
-
-    def _edges(self) -> Float[np.ndarray, " N"]:
-        return lowest_values(self._bins().keys, self.shift)
 
     def _take(self, *runs: _Bins) -> None:
         # Runs wait until they are worth a merge: one merge an image would move every bin for each image.

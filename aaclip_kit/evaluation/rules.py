@@ -70,17 +70,17 @@ def rule_metrics(
     at its share of the classes.
     """
     own = {name: _class_results(classes[name], undefined_as_zero) for name in ranks.own(tuple(classes))}
-    found = {name: per_rule for part in all_gather_object(ranks, own) for name, per_rule in part.items()}
-    return {rule: results({name: per_rule[rule] for name, per_rule in found.items()}) for rule in RULES}
+    whole = {name: per_rule for part in all_gather_object(ranks, own) for name, per_rule in part.items()}
+    return {rule: results({name: per_rule[rule] for name, per_rule in whole.items()}) for rule in RULES}
 
 
 def _class_results(images: Iterable[LabelledImage], undefined_as_zero: bool) -> dict[str, ClassResult]:
     per_rule = {rule: ClassMetrics(undefined_as_zero) for rule in RULES}
     for image, label, mask in images:
-        for rule, found in per_rule.items():
+        for rule, metrics in per_rule.items():
             anomaly_map = RULES[rule](image)
-            found.update([anomaly_map], [mask], np.array([image_score(anomaly_map)]), np.array([label]))
-    return {rule: found.result() for rule, found in per_rule.items()}
+            metrics.update([anomaly_map], [mask], np.array([image_score(anomaly_map)]), np.array([label]))
+    return {rule: metrics.result() for rule, metrics in per_rule.items()}
 
 
 def _blurred(values: Map, fraction: float) -> Map:

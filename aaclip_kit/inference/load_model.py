@@ -19,6 +19,7 @@ from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.deprecation import renamed_attribute
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, TowerName
+from ..data.decode import Decoded
 from ..data.loader import Pixels
 from ..data.scan import scan_dataset
 from ..distributed.compute_device import ComputeDevice
@@ -86,7 +87,13 @@ class TrainedModel:
         backbone = self.model.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
         self.evaluator = Evaluator(
-            self.model, self.compute_device, pixels, file.evaluation, file.switches, file.workers, ranks
+            self.model,
+            self.compute_device,
+            pixels,
+            table=file.evaluation,
+            switches=file.switches,
+            workers=file.workers,
+            ranks=ranks,
         )
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
@@ -139,7 +146,9 @@ class TrainedModel:
 
         `sizes` are those of all samples, (width, height), in their order.
         """
-        evaluator = one_by_one(self.evaluator_for(data))
+        # Each image is scored once, and need not be held for another time.
+        once = replace(self.evaluator.pixels, decoded=Decoded(most=0))
+        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=once)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, self.attending, trained=True):

@@ -18,7 +18,7 @@ from PIL import Image
 from ..checkpoints.thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, not_writable
-from ..data.listing import Listed
+from ..data.manifests import Listed
 from ..data.scan import scan_dataset
 from ..distributed.collectives import Lost, all_gather_object, barrier
 from ..record.heatmap import coloured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,16 @@ class Example:
     image: str
     label: int
     defect: str | None
+    _: KW_ONLY
     masked: bool
     chosen: tuple[str, ...]
     quality: tuple[float | None, ...]
     scores: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExamplesFile:
-    """All cases of a run with their pictures, and the colour scale (lowest, highest value) that they share.
+    """All examples of a run with their pictures, and the colour scale (lowest, highest value) that they share.
 
     `masks` is False everywhere for an image whose mask is not known; `loops` numbers the maps.
     """
@@ -48,13 +49,9 @@ class ExamplesFile:
     grids: Float32[np.ndarray, "n loops G G"]
 
     def write(self, path: Path) -> None:
-        """Write the file; equal cases are equal bytes."""
-        about = {
-            "loops": self.loops,
-            "scale": self.scale,
-            "rule": self.rule,
-            "cases": [asdict(c) for c in self.examples],
-        }
+        """Write the file; equal examples are equal bytes."""
+        cases = [asdict(example) for example in self.examples]
+        about = {"loops": self.loops, "scale": self.scale, "rule": self.rule, "cases": cases}
         with path.open("wb") as file:
             np.savez_compressed(
                 file, about=np.array(json.dumps(about)), pictures=self.pictures, masks=self.masks, grids=self.grids
@@ -69,7 +66,13 @@ class ExamplesFile:
                 arrays = {name: stored[name] for name in ("pictures", "masks", "grids")}
             examples = tuple(_example(record) for record in about["cases"])
             low, high = about["scale"]
-            return cls(examples, tuple(about["loops"]), (float(low), float(high)), str(about["rule"]), **arrays)
+            return cls(
+                examples=examples,
+                loops=tuple(about["loops"]),
+                scale=(float(low), float(high)),
+                rule=str(about["rule"]),
+                **arrays,
+            )
         # zipfile and numpy report damage with exceptions of many kinds.
         except Exception as error:
             raise UserError(f"is damaged ({error})", where=str(path), fix="remove it") from error

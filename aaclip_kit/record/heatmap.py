@@ -27,6 +27,7 @@ def save_heatmap(
     image: UInt8[np.ndarray, "H W 3"],
     mask: Bool[np.ndarray, "H W"] | None,
     anomaly_map: Float[np.ndarray, "h w"],
+    *,
     scale: tuple[float, float],
 ) -> None:
     """Write one PNG with three panels: the image, the image with its mask's outline, the anomaly map in colours.
@@ -91,8 +92,8 @@ def enlarged(grid: Float[np.ndarray, "G G"], size: int) -> Float[np.ndarray, "si
     weights = np.zeros((size, len(grid)), np.float32)
     weights[np.arange(size), low] = 1 - (places - low)
     weights[np.arange(size), np.minimum(low + 1, len(grid) - 1)] += places - low
-    found: np.ndarray = weights @ grid @ weights.T
-    return found
+    larger: np.ndarray = weights @ grid @ weights.T
+    return larger
 
 
 @cache

@@ -43,11 +43,11 @@ Groups = dict[str, Float[Tensor, " M"]]
 """What a group of queries looks at: the weight of each context token, 1 being an even share."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A test image as the model sees it, its number among the cases of the run, and its mask."""
+    """A test image as the model sees it, its number among the examples of the run, and its mask."""
 
-    case: int
+    example: int
     image: Float[Tensor, "1 3 S S"]
     class_name: str
     real_name: str
@@ -61,8 +61,10 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
     `attending` names the towers whose stages with a context acted when they last trained. A text stage is shown with
     the context that it has where the text is conditioned on the image, whether or not scoring does that.
     """
-    placed = [(tower, *found) for tower in TOWERS for found in model.slots.of(tower)]
-    placed = [found for found in placed if found[-1].context_kind != "none"]
+    placed = [
+        (tower, block, name, stage)
+        for tower in TOWERS for block, name, stage in model.slots.of(tower) if stage.context_kind != "none"
+    ]  # fmt: skip
     entries: list[dict[str, Any]] = [
         {"stage": name, "block": block, "tower": tower, "context": stage.context_kind, "cases": [],
          "reason": _reason(stage, tower, attending)}
@@ -90,8 +92,8 @@ def _add(
         entry["reason"] = "it was never called, as no stage behind the last level is"
         return
     try:
-        found = _text_groups if tower == "text" else _vision_groups
-        groups = found(model, picture, stage, calls[stage])
+        groups_of = _text_groups if tower == "text" else _vision_groups
+        groups = groups_of(model, picture, stage, calls[stage])
         describe = _grid if stage.context_kind == "image" else _words
         looks = {name: describe(model, picture, weights) for name, weights in groups.items()}
     # A picture is not worth a run: whatever a plugin's method does wrong stands in the report instead.
@@ -99,7 +101,7 @@ def _add(
         entry["reason"] = f"its attention_weights could not be used: {type(error).__name__}: {error}"
         entry["cases"] = []
     else:
-        entry["cases"].append({"case": picture.case, "looks": looks})
+        entry["cases"].append({"case": picture.example, "looks": looks})
 
 
 def _calls(model: AnomalyModel, picture: Shown, attending: Set[TowerName]) -> Calls:
@@ -118,8 +120,8 @@ def _watched(model: AnomalyModel, tower: TowerName) -> Iterator[Calls]:
     stages = [stage for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"]
     calls: Calls = {stage: [] for stage in stages}
 
-    def note(stage: Any, given: tuple[Tensor, Context]) -> None:
-        calls[stage].append(given)
+    def note(stage: Any, inputs: tuple[Tensor, Context]) -> None:
+        calls[stage].append(inputs)
 
     handles = [stage.register_forward_pre_hook(note) for stage in stages]
     try:
@@ -177,17 +179,17 @@ def _words(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " M"]) ->
     """The mean over the tokens of each word, whatever prompt they stand in, and over those of each state."""
     prompts = class_prompts(picture.real_name)
     rows = weights.reshape(len(prompts), -1).cpu()
-    found: dict[str, list[float]] = {}
+    words: dict[str, list[float]] = {}
     states: Mapping[str, list[float]] = {"normal prompts": [], "abnormal prompts": []}
     for number, (prompt, row) in enumerate(zip(prompts, rows.tolist(), strict=True)):
         state = states["normal prompts" if number < NORMAL_PROMPTS else "abnormal prompts"]
         for word, weight in zip(prompt_words(model.backbone, prompt, len(row)), row, strict=True):
             # Padding that is masked has no weight, and is no word.
             if word is not None or weight > 0:
-                found.setdefault(word.lower() if word else PADDING, []).append(weight)
+                words.setdefault(word.lower() if word else PADDING, []).append(weight)
                 state.append(weight)
     return {kind: {name: round(float(np.mean(of)), 4) for name, of in groups.items()}
-            for kind, groups in (("words", found), ("states", states))}  # fmt: skip
+            for kind, groups in (("words", words), ("states", states))}  # fmt: skip
 
 
 def _rounded(values: Tensor) -> list[list[float]]:

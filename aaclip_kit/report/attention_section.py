@@ -10,7 +10,7 @@ import numpy as np
 
 from ..record.examples_file import ExamplesFile
 from ..record.heatmap import coloured, enlarged
-from .examples_section import SIDE, Panel, mask_panel, picture_of, ranked_cases, reason_of, title_of
+from .examples_section import SIDE, Panel, mask_panel, picture_of, ranked_examples, reason_of, title_of
 from .figures import Budget
 from .run_files import RunFiles
 
@@ -26,9 +26,9 @@ class Bar:
     values: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a stage does with one case: overlays of the image, or bars of prompts and words, 1 being at `even`."""
+    """What a stage does with one example: overlays of the image, or bars of prompts and words, 1 being at `even`."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -39,9 +39,9 @@ class Look:
     left_out: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StageView:
-    """A stage after one block: what looks at what, its cases, or why there are none; `scale` of the overlays."""
+    """A stage after one block: what looks at what, its examples, or why there are none; `scale` of the overlays."""
 
     name: str
     text: str
@@ -64,11 +64,12 @@ def _stage(entry: Mapping[str, Any], file: ExamplesFile, budget: Budget) -> Stag
     looked_at = "the patches of the image" if entry["context"] == "image" else "the words of the prompts"
     grids = [np.array(look["grid"]) for case in entry["cases"] for look in case["looks"].values() if "grid" in look]
     scale = (float(np.min(grids)), float(np.max(grids))) if grids else None
-    order = {place: rank for rank, (place, _) in enumerate(ranked_cases(file))}
+    order = {place: rank for rank, (place, _) in enumerate(ranked_examples(file))}
     examples = sorted(entry["cases"], key=lambda case: order[case["case"]])
     looks = tuple(_look(case, file, scale, budget) for case in examples)
     ends = (f"{scale[0]:.2f}", f"{scale[1]:.2f}") if scale else None
-    return StageView(name, f"{queries} look at {looked_at}.", entry["reason"], looks, ends)
+    text = f"{queries} look at {looked_at}."
+    return StageView(name=name, text=text, reason=entry["reason"], looks=looks, scale=ends)
 
 
 def _look(case: Mapping[str, Any], file: ExamplesFile, scale: tuple[float, float] | None, budget: Budget) -> Look:
@@ -78,13 +79,15 @@ def _look(case: Mapping[str, Any], file: ExamplesFile, scale: tuple[float, float
     if scale is not None:
         grids = {group: np.array(look["grid"], np.float32) for group, look in looks.items()}
         overlays = (_overlay(file, place, group, grid, scale, budget) for group, grid in grids.items())
-        return Look(title, (outline, *overlays))
+        return Look(title=title, panels=(outline, *overlays))
     words = {group: look["words"] for group, look in looks.items()}
     longest = max(1.0, *(weight for of in words.values() for weight in of.values()))
     states = word_bars({group: look["states"] for group, look in looks.items()}, longest)
     bars = word_bars(words, longest)
-    left_out = max(0, len(bars) - MOST_WORDS)
-    return Look(title, (outline,), tuple(words), states, bars[:MOST_WORDS], 1 / longest, left_out)
+    return Look(
+        title=title, panels=(outline,), groups=tuple(words), states=states, bars=bars[:MOST_WORDS],
+        even=1 / longest, left_out=max(0, len(bars) - MOST_WORDS),
+    )  # fmt: skip
 
 
 def word_bars(groups: Mapping[str, Mapping[str, float]], longest: float) -> tuple[Bar, ...]:

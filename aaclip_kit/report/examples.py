@@ -1,18 +1,29 @@
-"""Test images that the report shows: what each loop said about them, and which of them are chosen by what rule."""
+"""Test images that a report shows: what each loop said about them, which are chosen by what rule, and their pictures."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32
 
 from ..contracts.data import DataSet, Sample
+from ..contracts.options import TowerName
+from ..data.decode import read_picture_and_mask
+from ..data.loader import Pixels, test_batches
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
-from ..evaluation.evaluator import Keep, ScoredBatch
+from ..evaluation.evaluator import BatchCallback, ScoredBatch
+from ..model.anomaly_model import AnomalyModel
+from ..record.examples_file import Example, ExamplesFile
+from ..record.heatmap import enlarged, save_heatmap
+from ..record.run_folder import RunFolder
+from .attention_maps import Shown, attention_record
 
 MOST_OF_A_CLASS: Final = 2000
 MOST_OF_ALL: Final = 10_000
@@ -41,7 +52,7 @@ class LoopOutcome:
         mask = batch.known_masks[place]
         self.grids.append(batch.grid[place].copy())
         self.scores.append(float(batch.image_scores[place]))
-        self.quality.append(None if mask is None else average_precision(batch.maps[place], mask))
+        self.quality.append(None if mask is None else pixel_ap(batch.maps[place], mask))
 
 
 class Examples:
@@ -58,7 +69,7 @@ class Examples:
             self._places[name] = set(places)
             self.samples += [samples[place] for place in places]
 
-    def keeper(self, loop: int, shares: Mapping[str, range] | None = None) -> Keep:
+    def keeper(self, loop: int, shares: Mapping[str, range] | None = None) -> BatchCallback:
         """What the evaluation of a loop calls with each class's batches, in the order of the data.
 
         `shares` has the images of each class that are scored here, where that is not all of them; `merge` then adds
@@ -68,13 +79,13 @@ class Examples:
         seen = Counter({name: share.start for name, share in (shares or {}).items()})
         self.loops.append(outcome)
 
-        def keep(name: str, batch: ScoredBatch) -> None:
+        def on_batch(name: str, batch: ScoredBatch) -> None:
             for place in range(len(batch.samples)):
                 if seen[name] in self._places[name]:
                     outcome.add(batch, place)
                 seen[name] += 1
 
-        return keep
+        return on_batch
 
     def merge(self, ranks: Ranks) -> None:
         """Make the last loop's outcome that of all ranks' images, whose shares stand in the order of the data."""
@@ -92,7 +103,9 @@ class Examples:
         of_classes: list[list[int]] = []
         for each in range(1, self.most + 1):
             shifts = ((2 * number + 1) / (2 * len(self._places)) for number in range(len(self._places)))
-            of_classes = [list(self._alternating(*found, each)) for found in zip(self._places, shifts, strict=True)]
+            of_classes = [
+                list(self._alternating(name, shift, each)) for name, shift in zip(self._places, shifts, strict=True)
+            ]
             if sum(map(len, of_classes)) >= self.most:
                 break
         in_turn = [place for turn in zip_longest(*of_classes) for place in turn if place is not None]
@@ -100,7 +113,7 @@ class Examples:
 
     def ranked(self, loop: int) -> dict[str, int]:
         """Best, median and worst image of each label by what a loop said, as `RULE` states; first come, first kept."""
-        (outcome,) = (found for found in self.loops if found.loop == loop)
+        (outcome,) = (outcome for outcome in self.loops if outcome.loop == loop)
         places = range(len(self.samples))
         anomalous = [place for place in places if self.samples[place].label]
         with_mask = [place for place in anomalous if outcome.quality[place] is not None]
@@ -135,7 +148,7 @@ def spread(places: Sequence[int], most: int, shift: float = 0.5) -> list[int]:
     return [places[int((stretch + shift) * len(places) / count)] for stretch in range(count)]
 
 
-def average_precision(anomaly_map: Float32[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> float | None:
+def pixel_ap(anomaly_map: Float32[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> float | None:
     """The pixel AP of one image; None without marked pixels, or without others.
 
     Two sorts of values are several times quicker than the counts that add up over images.
@@ -143,7 +156,96 @@ def average_precision(anomaly_map: Float32[np.ndarray, "S S"], mask: Bool[np.nda
     if mask.all() or not mask.any():
         return None
     positives, counts = np.unique(anomaly_map[mask], return_counts=True)
-    found = np.cumsum(counts[::-1])[::-1]
+    true = np.cumsum(counts[::-1])[::-1]
     negatives = np.sort(anomaly_map[~mask])
     false = len(negatives) - np.searchsorted(negatives, positives)
-    return float(np.dot(found / (found + false), counts) / counts.sum())
+    return float(np.dot(true / (true + false), counts) / counts.sum())
+
+
+EXAMPLE_SIDE: Final = 256
+"""Largest side of an example's picture in the run folder, in pixels."""
+
+
+def save_pictures(
+    examples: Examples,
+    quoted: int,
+    folder: RunFolder,
+    *,
+    model: AnomalyModel,
+    pixels: Pixels,
+    real_names: Mapping[str, str],
+    attending: Set[TowerName],
+) -> None:
+    """Write heatmaps, examples and where the stages look; nothing where no loop was scored or nothing is to be drawn."""
+    if not examples.loops or not examples.samples:
+        return
+    places = _chosen(examples, quoted)
+    scale = examples.scale()
+    _save_heatmaps(examples, examples.even(), scale, pixels.size, folder.heatmaps)
+    _examples_file(examples, places, quoted, scale, min(EXAMPLE_SIDE, pixels.size)).write(folder.examples)
+    shown = [
+        _shown(examples.samples[place], number, pixels, real_names, model.device)
+        for number, (place, chosen) in enumerate(places.items())
+        if any(reason.endswith("anomalous") for reason in chosen)
+    ]
+    folder.write_attention(attention_record(model, shown, attending))
+
+
+def _chosen(examples: Examples, quoted: int) -> dict[int, list[str]]:
+    """Each image that is shown, and why: the evenly spread ones first, then those that the ranking adds."""
+    chosen: dict[int, list[str]] = {place: ["even"] for place in examples.even()}
+    for reason, place in examples.ranked(quoted).items():
+        chosen.setdefault(place, []).append(reason)
+    return chosen
+
+
+def _examples_file(
+    examples: Examples, places: dict[int, list[str]], quoted: int, scale: tuple[float, float], side: int
+) -> ExamplesFile:
+    pictures, masks = zip(*(read_picture_and_mask(examples.samples[place], side) for place in places), strict=True)
+    return ExamplesFile(
+        examples=tuple(_example(examples, place, chosen) for place, chosen in places.items()),
+        loops=tuple(outcome.loop for outcome in examples.loops),
+        scale=scale,
+        rule=f"on loop {quoted}, {RULE}",
+        pictures=np.stack(pictures),
+        masks=np.stack([np.zeros((side, side), bool) if mask is None else mask for mask in masks]),
+        grids=np.stack([[outcome.grids[place] for outcome in examples.loops] for place in places]),
+    )
+
+
+def _example(examples: Examples, place: int, chosen: list[str]) -> Example:
+    sample = examples.samples[place]
+    return Example(
+        class_name=sample.class_name,
+        image=sample.image.name,
+        label=sample.label,
+        defect=sample.defect,
+        masked=sample.mask is not None or not sample.label,
+        chosen=tuple(chosen),
+        quality=tuple(outcome.quality[place] for outcome in examples.loops),
+        scores=tuple(outcome.scores[place] for outcome in examples.loops),
+    )
+
+
+def _save_heatmaps(examples: Examples, places: list[int], scale: tuple[float, float], size: int, folder: Path) -> None:
+    """Draw the last loop's map of each image."""
+    for number, place in enumerate(places):
+        sample = examples.samples[place]
+        kind = sample.defect or ("anomalous" if sample.label else "normal")
+        name = "_".join(_plain(part) for part in (sample.class_name, kind, sample.image.stem))
+        picture, mask = read_picture_and_mask(sample, size)
+        values = enlarged(examples.loops[-1].grids[place], size)
+        save_heatmap(folder / f"{number:02d}_{name}.png", picture, mask if sample.mask else None, values, scale=scale)
+
+
+def _shown(sample: Sample, number: int, pixels: Pixels, real_names: Mapping[str, str], device: torch.device) -> Shown:
+    batch = next(test_batches((sample,), pixels, 1)).to(device)
+    mask = batch.masks[0, 0].cpu().numpy() > 0
+    real_name = real_names[sample.class_name]
+    return Shown(example=number, image=batch.images, class_name=sample.class_name, real_name=real_name, mask=mask)
+
+
+def _plain(name: str) -> str:
+    """A class of a manifest may be called anything; a file may not."""
+    return re.sub(r"[^\w.-]+", "-", name)[:60]

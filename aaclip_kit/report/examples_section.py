@@ -25,7 +25,7 @@ SCALE_STEPS: Final = 256
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a case with the words under it; without a picture the words stand in its place."""
+    """One picture of an example with the words under it; without a picture the words stand in its place."""
 
     caption: str
     picture: Picture | None
@@ -33,8 +33,8 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class CaseRow:
-    """A case: why it is shown, what it is, and its pictures."""
+class ExampleRow:
+    """A example: why it is shown, what it is, and its pictures."""
 
     reason: str
     title: str
@@ -42,14 +42,14 @@ class CaseRow:
 
 
 def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
-    """What `cases.html` shows: of an older run, whose folder has no cases, the heatmap pictures as they are."""
+    """What `examples.html` shows: of an older run, whose folder has no examples, the heatmap pictures as they are."""
     if run.examples is None:
         pictures, left_out = embedded_pictures(run.heatmaps, budget.left)
         return {"rows": None, "pictures": pictures, "left_out": left_out}
     file, loops = run.examples, shown_loops(run.examples.loops, run.quoted_loop)
-    # The ranked cases are few, and the first to have room in the file.
-    ranked = [_row(file, place, reason_of(case), loops, budget) for place, case in ranked_cases(file)]
-    even = [place for place, case in enumerate(file.examples) if "even" in case.chosen]
+    # The ranked examples are few, and the first to have room in the file.
+    ranked = [_row(file, place, reason_of(example), loops, budget) for place, example in ranked_examples(file)]
+    even = [place for place, example in enumerate(file.examples) if "even" in example.chosen]
     rows = []
     for place in even:
         if budget.left <= 0:
@@ -77,15 +77,15 @@ def shown_loops(loops: tuple[int, ...], quoted: int | None, most: int = MOST_LOO
     return sorted(chosen)
 
 
-def title_of(case: Example) -> str:
+def title_of(example: Example) -> str:
     """What the image is."""
-    kind = case.defect or ("anomalous" if case.label else "normal")
-    return f"{case.class_name}, {kind}, {case.image}"
+    kind = example.defect or ("anomalous" if example.label else "normal")
+    return f"{example.class_name}, {kind}, {example.image}"
 
 
-def reason_of(case: Example) -> str:
-    """What the ranking made of a case, such as "best anomalous image"."""
-    return f"{' and '.join(_ranks(case))} {'anomalous' if case.label else 'normal'} image"
+def reason_of(example: Example) -> str:
+    """What the ranking made of a example, such as "best anomalous image"."""
+    return f"{' and '.join(_ranks(example))} {'anomalous' if example.label else 'normal'} image"
 
 
 def picture_of(file: ExamplesFile, place: int) -> Image.Image:
@@ -95,37 +95,37 @@ def picture_of(file: ExamplesFile, place: int) -> Image.Image:
 
 def mask_panel(file: ExamplesFile, place: int, budget: Budget) -> Panel:
     """The image with the outline of its mask, where it has one and that is known."""
-    case = file.examples[place]
-    if not (case.label and case.masked):
-        return Panel("mask not known" if case.label else "normal", None)
+    example = file.examples[place]
+    if not (example.label and example.masked):
+        return Panel("mask not known" if example.label else "normal", None)
     pixels = outlined(picture_of(file, place), file.masks[place])
-    return Panel("mask", budget.embed(f"Outline of the mask: {title_of(case)}", np.asarray(pixels)))
+    return Panel("mask", budget.embed(f"Outline of the mask: {title_of(example)}", np.asarray(pixels)))
 
 
-def ranked_cases(file: ExamplesFile) -> list[tuple[int, Example]]:
-    """Anomalous cases before normal ones, each from best to worst."""
-    found = [(place, case) for place, case in enumerate(file.examples) if _ranks(case)]
-    return sorted(found, key=lambda pair: (-pair[1].label, RANKS.index(_ranks(pair[1])[0])))
+def ranked_examples(file: ExamplesFile) -> list[tuple[int, Example]]:
+    """Anomalous examples before normal ones, each from best to worst."""
+    ranked = [(place, example) for place, example in enumerate(file.examples) if _ranks(example)]
+    return sorted(ranked, key=lambda pair: (-pair[1].label, RANKS.index(_ranks(pair[1])[0])))
 
 
-def _ranks(case: Example) -> list[str]:
-    """What the ranking made of a case; of a class with few images one may be several things at once."""
-    return [reason.split()[0] for reason in case.chosen if reason != "even"]
+def _ranks(example: Example) -> list[str]:
+    """What the ranking made of an example; of a class with few images one may be several things at once."""
+    return [reason.split()[0] for reason in example.chosen if reason != "even"]
 
 
-def _row(file: ExamplesFile, place: int, reason: str, loops: list[int], budget: Budget) -> CaseRow:
-    case = file.examples[place]
-    image = Panel("image", budget.embed(f"Image: {title_of(case)}", np.asarray(picture_of(file, place))))
+def _row(file: ExamplesFile, place: int, reason: str, loops: list[int], budget: Budget) -> ExampleRow:
+    example = file.examples[place]
+    image = Panel("image", budget.embed(f"Image: {title_of(example)}", np.asarray(picture_of(file, place))))
     maps = (_map_panel(file, place, loop, budget) for loop in loops)
-    return CaseRow(reason, title_of(case), (image, mask_panel(file, place, budget), *maps))
+    return ExampleRow(reason, title_of(example), (image, mask_panel(file, place, budget), *maps))
 
 
 def _map_panel(file: ExamplesFile, place: int, loop: int, budget: Budget) -> Panel:
-    case, name = file.examples[place], f"loop {file.loops[loop]}"
-    quality = case.quality[loop]
-    figures = f"score\u00a0{case.scores[loop]:.3f}" + (f", AP\u00a0{quality:.2f}" if quality is not None else "")
+    example, name = file.examples[place], f"loop {file.loops[loop]}"
+    quality = example.quality[loop]
+    figures = f"score\u00a0{example.scores[loop]:.3f}" + (f", AP\u00a0{quality:.2f}" if quality is not None else "")
     pixels = coloured(enlarged(file.grids[place, loop], SIDE), file.scale)
-    return Panel(name, budget.embed(f"Anomaly map of {name}: {title_of(case)}; {figures}", pixels), figures)
+    return Panel(name, budget.embed(f"Anomaly map of {name}: {title_of(example)}; {figures}", pixels), figures)
 
 
 def _scale(file: ExamplesFile, budget: Budget) -> dict[str, Any]:

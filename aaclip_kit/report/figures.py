@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-Points = Sequence[tuple[float, float]]
+Points = Sequence[Sequence[float]]
+"""Pairs of x and y."""
 
 COLOURS: Final = ("#0072b2", "#c44e00", "#00775a", "#a8437f", "#8a6a00")
 """Okabe and Ito's colours, darkened to a contrast of 3 or more on white; told apart with any colour vision."""
@@ -33,6 +34,7 @@ class Line:
     name: str
     points: Points
     colour: str
+    _: KW_ONLY
     dash: str = "solid"
     width: float = 1.4
 
@@ -53,6 +55,7 @@ class Axes:
 
     x: str
     y: str
+    _: KW_ONLY
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
     logarithmic: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
@@ -49,13 +49,14 @@ class MetricTable:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line before its numbers are text: name, kind, values by metric, reasons by metric for what is null."""
+class MetricLine:
+    """A line of a table before its numbers are text: name, kind, values by metric, reasons by metric for what is null."""
 
     name: str
     kind: str
     values: Mapping[str, float | None]
     reasons: Mapping[str, str]
+    _: KW_ONLY
     detail: str = ""
 
 
@@ -69,7 +70,7 @@ def section(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def metric_table(first: str, lines: Iterable[Line], metrics: tuple[str, ...] = tuple(COLUMNS)) -> MetricTable:
+def metric_table(first: str, lines: Iterable[MetricLine], metrics: tuple[str, ...] = tuple(COLUMNS)) -> MetricTable:
     """Turn lines into rows of text; each reason is a note once, however many cells it explains."""
     notes: list[str] = []
     rows = [
@@ -79,16 +80,16 @@ def metric_table(first: str, lines: Iterable[Line], metrics: tuple[str, ...] = t
     return MetricTable(first, tuple(COLUMNS[metric] for metric in metrics), tuple(rows), tuple(notes))
 
 
-def mean_line(name: str, kind: str, result: Mapping[str, Any]) -> Line:
+def mean_line(name: str, kind: str, result: Mapping[str, Any]) -> MetricLine:
     """The mean of a result over its classes; where it is null, the classes' common reason if they have one."""
     reasons = {}
     for metric in COLUMNS:
         of_classes = {of[metric] for of in (result.get("undefined") or {}).values() if metric in of}
         reasons[metric] = of_classes.pop() if len(of_classes) == 1 else NO_CLASS
-    return Line(name, kind, result["mean"], reasons)
+    return MetricLine(name, kind, result["mean"], reasons)
 
 
-def _loop_lines(run: RunFiles) -> Iterable[Line]:
+def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
     metrics = run.metrics
     for rule, result in (metrics.get("rules") or {}).items():
         yield mean_line(f"rule: {rule.replace('_', ' ')}", "rule", result)
@@ -98,14 +99,14 @@ def _loop_lines(run: RunFiles) -> Iterable[Line]:
         yield mean_line(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.quoted_loop else "loop", loop)
 
 
-def _class_lines(run: RunFiles) -> Iterable[Line]:
+def _class_lines(run: RunFiles) -> Iterable[MetricLine]:
     if result := run.quoted:
         for name, values in result["classes"].items():
-            yield Line(name, "class", values, (result.get("undefined") or {}).get(name, {}))
+            yield MetricLine(name, "class", values, (result.get("undefined") or {}).get(name, {}))
         yield mean_line("mean", "quoted", result)
 
 
-def _cell(line: Line, metric: str, notes: list[str]) -> Cell:
+def _cell(line: MetricLine, metric: str, notes: list[str]) -> Cell:
     value = line.values.get(metric)
     if value is not None:
         return Cell(f"{value:.3f}")
@@ -123,7 +124,7 @@ PUBLISHED_METRICS: Final = ("pixel_auroc", "pixel_aupro", "pixel_ap", "pixel_f1m
 NOT_GIVEN: Final = "not given by the source"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """One method on one data set: figures by metric as fractions, None where none is published."""
 
@@ -144,10 +145,10 @@ def published_section(run: RunFiles) -> dict[str, Any]:
     return {"dataset": dataset, "classes": classes, "table": metric_table("method", lines, PUBLISHED_METRICS)}
 
 
-def _line(reference: Reference) -> Line:
+def _line(reference: Reference) -> MetricLine:
     reasons = dict.fromkeys(PUBLISHED_METRICS, NOT_GIVEN)
     name = f"{reference.method} ({reference.kind})"
-    return Line(name, "published", reference.values, reasons, reference.source)
+    return MetricLine(name, "published", reference.values, reasons, detail=reference.source)
 
 
 @cache
@@ -156,8 +157,8 @@ def references() -> tuple[Reference, ...]:
     text = files("aaclip_kit.report").joinpath(FILE).read_text(encoding="utf-8")
     return tuple(
         Reference(
-            line["method"], line["dataset"], {metric: _fraction(line[metric]) for metric in PUBLISHED_METRICS},
-            line["source"], line["kind"],
+            method=line["method"], dataset=line["dataset"], source=line["source"], kind=line["kind"],
+            values={metric: _fraction(line[metric]) for metric in PUBLISHED_METRICS},
         )
         for line in csv.DictReader(text.splitlines())
     )  # fmt: skip

@@ -15,7 +15,7 @@ from ..record.run_folder import ATTENTION, CALIBRATION, CASES, CURVES, EVENTS, E
 Table = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunFiles:
     """The contents of a run folder; what a run has not written is empty or None."""
 
@@ -65,8 +65,7 @@ class RunFiles:
     @property
     def quoted(self) -> Table | None:
         """The results of the quoted loop."""
-        found = [loop for loop in self.metrics.get("loops", []) if loop["loop"] == self.quoted_loop]
-        return found[0] if found else None
+        return next((loop for loop in self.metrics.get("loops", []) if loop["loop"] == self.quoted_loop), None)
 
     @property
     def heatmaps(self) -> list[Path]:

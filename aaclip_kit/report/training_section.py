@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ..evaluation.aupro import FPR_LIMIT
 from .figures import INK, Axes, Figure, Line, Points, line_figure, shades, styles, thinned
 from .results_section import MetricTable, mean_line, metric_table
 from .run_files import RunFiles
@@ -43,7 +44,7 @@ def loss_curves(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, list
         for count, event in enumerate(steps, start=1):
             curve = curves.setdefault(phase, {}).setdefault(int(event["loop"]), [])
             if event.get("loss") is not None:
-                curve.append((count, float(event["loss"])))
+                curve.append((float(count), float(event["loss"])))
     return curves
 
 
@@ -55,7 +56,7 @@ def norm_figures(events: Iterable[Mapping[str, Any]]) -> list[Figure]:
         if not groups:
             continue
         lines = [
-            Line(name, thinned(points), colour, dash)
+            Line(name, thinned(points), colour, dash=dash)
             for (name, points), (colour, dash) in zip(groups.items(), styles(), strict=False)
         ]
         axes = Axes("step", "gradient norm", logarithmic=True, borders=_borders(steps))
@@ -82,7 +83,7 @@ def _norms(steps: Iterable[Mapping[str, Any]]) -> Series:
         for name, norm in (event.get("gradient_norms") or {}).items():
             points = groups.setdefault(name, [])
             if norm:
-                points.append((count, float(norm)))
+                points.append((float(count), float(norm)))
     return groups
 
 
@@ -104,23 +105,23 @@ def _validation(run: RunFiles) -> MetricTable:
 
 
 MEAN: Final = "mean of the classes"
-PRO_LIMIT: Final = 0.3
-"""AUPRO is taken up to this false-positive rate, so the figure ends there."""
 
 
 def curves_section(run: RunFiles) -> dict[str, Any]:
     """What `detection_curves.html` shows."""
-    found = run.curves or {}
-    classes = found.get("classes") or {}
-    whole = Axes("false-positive rate", "true-positive rate", (0.0, 1.0), (0.0, 1.01))
+    curves = run.curves or {}
+    classes = curves.get("classes") or {}
+    whole = _axes("true-positive rate", 1.0)
     figures = [
         _figure("Pixel ROC", classes, "roc", whole),
-        _figure(
-            "PRO", classes, "pro", Axes("false-positive rate", "overlap per region", (0.0, PRO_LIMIT), (0.0, 1.01))
-        ),
+        _figure("PRO", classes, "pro", _axes("overlap per region", FPR_LIMIT)),
         _figure("Image ROC", classes, "image_roc", whole),
     ]
-    return {"loop": found.get("loop"), "figures": [figure for figure in figures if figure], "measured": bool(classes)}
+    return {"loop": curves.get("loop"), "figures": [figure for figure in figures if figure], "measured": bool(classes)}
+
+
+def _axes(y: str, largest_fpr: float) -> Axes:
+    return Axes("false-positive rate", y, x_limits=(0.0, largest_fpr), y_limits=(0.0, 1.01))
 
 
 def mean_curve(curves: list[Points]) -> list[tuple[float, float]]:
@@ -135,7 +136,7 @@ def _figure(title: str, classes: Mapping[str, Any], kind: str, axes: Axes) -> Fi
     if not curves:
         return None
     lines = [
-        Line(name, points, colour, dash, 1.1)
+        Line(name, points, colour, dash=dash, width=1.1)
         for (name, points), (colour, dash) in zip(curves.items(), styles(), strict=False)
     ]
     if len(curves) > 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -13,8 +14,7 @@ from ..contracts.errors import UserError
 from ..contracts.loss import Loss
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopScheduler, PhasePlan
-from ..data.held_out import HeldOut, held_out
-from ..data.load_data import Data, load_data
+from ..data.load_data import Data, HeldOut, held_out, load_data
 from ..data.loader import Pixels
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
@@ -49,9 +49,9 @@ class Run:
     memory: MemoryPlan | None = None
     """What the run needs of memory; None where nobody has asked."""
 
-    @property
+    @cached_property
     def pixels(self) -> Pixels:
-        """How pictures become tensors for this backbone."""
+        """How pictures become tensors for this backbone; the run decodes them once for all its epochs."""
         backbone = self.model.backbone
         return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
 

@@ -18,14 +18,13 @@ from ..distributed.collectives import broadcast
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..evaluation.calibration import Calibrator, one_by_one
 from ..evaluation.class_metrics import ClassResult, results
-from ..evaluation.evaluator import Evaluator, Keep, ScoredBatch
+from ..evaluation.evaluator import BatchCallback, Evaluator, ScoredBatch
 from ..evaluation.rules import rule_images, rule_metrics
 from ..experiment import resolved_toml
 from ..files.lock import locked
 from ..record.manifest import collect_manifest
 from ..record.run_folder import RunFolder
-from ..report.draw_examples import save_pictures
-from ..report.examples import Examples
+from ..report.examples import Examples, save_pictures
 from ..report.page import write_report
 from ..training.adapter_watch import AdapterWatch, adapter_names
 from ..training.loop_plans import attending_after
@@ -108,7 +107,13 @@ class Execution:
         self.assembled, self.folder, self.progress = run, folder, progress
         self.stop, self.stored, file = stop or StopRequest(), stored, run.experiment.file
         self.evaluator = Evaluator(
-            run.model, run.compute_device, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
+            run.model,
+            run.compute_device,
+            run.pixels,
+            table=file.evaluation,
+            switches=file.switches,
+            workers=file.workers,
+            ranks=run.ranks,
         )
         watch = AdapterWatch(adapter_names(run.model), file.training.adapter_gradient_floor)
         self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
@@ -145,7 +150,7 @@ class Execution:
         """Score the test images with the frozen model, and with the two rules."""
         self.progress.message("scoring the test images before training, and with the two rules")
         run, test = self.assembled, self.assembled.data.sets["test"]
-        before = results(self.evaluator.evaluate(test, frozenset(), trained=False, keep=self._between_batches))
+        before = results(self.evaluator.evaluate(test, frozenset(), trained=False, on_batch=self._between_batches))
         zero = run.experiment.switches.one_label_auroc == "zero"
         rules = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero, ranks=run.ranks)
         self.state.metrics = {"before": before, "loops": [], "rules": rules}
@@ -238,14 +243,14 @@ class Execution:
         metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], images)
         save(run.model, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
-    def _evaluate(self, role: str, keep: Keep | None = None) -> dict[str, ClassResult]:
+    def _evaluate(self, role: str, on_batch: BatchCallback | None = None) -> dict[str, ClassResult]:
         def noted(name: str, batch: ScoredBatch) -> None:
             self._between_batches(name, batch)
-            if keep:
-                keep(name, batch)
+            if on_batch:
+                on_batch(name, batch)
 
         data, attending = self.assembled.data.sets[role], self.state.attending
-        return self.evaluator.evaluate(data, attending, trained=True, keep=noted)
+        return self.evaluator.evaluate(data, attending, trained=True, on_batch=noted)
 
     def _between_batches(self, name: str, batch: ScoredBatch) -> None:
         # Of several ranks, none may leave the others waiting: they end together at the next step.
@@ -259,7 +264,7 @@ class Execution:
         evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
-            mean = results(self._evaluate("validation", calibrator.keep if both else None))["mean"]
+            mean = results(self._evaluate("validation", calibrator.on_batch if both else None))["mean"]
             self._event({"event": "validation", "loop": loop, "mean": mean})
         if not both:
             calibrator.collect(evaluator, source.data, self.state.attending)

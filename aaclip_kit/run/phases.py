@@ -2,9 +2,8 @@
 
 import PIL
 
+from ..cache.feature_store import FeatureStore, open_store
 from ..cache.keys import backbone_identity
-from ..cache.open_store import open_store
-from ..cache.store import FeatureStore
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import TrainBatches
@@ -28,8 +27,8 @@ def build_phase(
     file = run.experiment.file
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, file.augmentation,
-        "geometry" if plan.train == "text" else "geometry_and_color",
-        plan.batch_size, (file.seed, loop, number), file.workers, run.ranks,
+        augment="geometry" if plan.train == "text" else "geometry_and_color",
+        batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
     )  # fmt: skip
     cached = None
     if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):

@@ -64,7 +64,8 @@ def test_frozen_weights_take_gradients_in_a_step_and_lose_them_after_it(script: 
 def test_scores_are_the_evaluators(script: Any, run: Run) -> None:
     workload = script("workload")
     data, file = workload.scored_data(run), run.experiment.file
-    evaluator = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, run.experiment.switches)
+    switches = run.experiment.switches
+    evaluator = Evaluator(run.model, run.compute_device, run.pixels, table=file.evaluation, switches=switches)
     found = next(iter(evaluator.scored_batches(data, workload.SCORED, {"text", "vision"}, trained=True)))
     images = next(iter(batches.test_batches(found.samples, run.pixels, len(found.samples)))).images
     naive = script("naive").Naive(run)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aaclip_kit.cache.disk_store import DiskStore
+from aaclip_kit.cache.feature_store import DiskStore
 from aaclip_kit.cache.folder import entry_path
 
 MINE, OTHER = "a" * 64, "b" * 64

@@ -84,7 +84,7 @@ def test_a_run_sees_what_others_have_added(tmp_path: Path, one: int) -> None:
 
 
 def test_the_folder_is_not_listed_for_every_entry(tmp_path: Path, one: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aaclip_kit.cache import disk_store as room
+    from aaclip_kit.cache import feature_store as room
 
     listings: list[Path] = []
     monkeypatch.setattr(room, "entries", lambda folder: listings.append(folder) or entries(folder))

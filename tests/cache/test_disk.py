@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aaclip_kit.cache import disk_store as entry
+from aaclip_kit.cache import feature_store as entry
 from aaclip_kit.contracts.errors import UserError
 
 from .given import MINE, OTHER, features, key, path_of, store

@@ -90,7 +90,7 @@ def test_a_folder_that_is_deleted_while_an_entry_is_written_costs_that_entry(
 def test_an_entry_that_cannot_be_read_is_made_again_and_left_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aaclip_kit.cache import disk_store as entry
+    from aaclip_kit.cache import feature_store as entry
 
     disk = store(tmp_path)
     disk.put(key(1), features(1))

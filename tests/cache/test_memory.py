@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from aaclip_kit.cache.store import MemoryStore
+from aaclip_kit.cache.feature_store import MemoryStore
 
 from .given import features, key
 

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.cache.disk_store import DiskStore
-from aaclip_kit.cache.open_store import open_store
-from aaclip_kit.cache.store import MemoryStore
+from aaclip_kit.cache.feature_store import DiskStore, MemoryStore, open_store
 from aaclip_kit.experiment.schema import CacheTable
 
 from .given import MINE, features, key

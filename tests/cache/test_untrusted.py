@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from aaclip_kit.cache import disk_store as disk_module
+from aaclip_kit.cache import feature_store as disk_module
 
 from .given import MINE, OTHER, features, key, path_of, store
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aaclip_kit.data.listing import list_images
+from aaclip_kit.data.manifests import list_images
 
 from ..command import Command, Ran
 from ..conftest import write_class

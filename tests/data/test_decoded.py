@@ -1,14 +1,23 @@
 import os
+import pickle
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from aaclip_kit import UserError
+from aaclip_kit import Sample, UserError
 from aaclip_kit.data import decode as decoded
-from aaclip_kit.data.decode import Decoded
+from aaclip_kit.data.decode import MOST_PIXELS, Decoded, open_picture
+from aaclip_kit.data.loader import Pixels, TrainBatches
+from aaclip_kit.data.loader import test_batches as scored_batches
+from aaclip_kit.experiment.schema import AugmentationTable
 
 
 @pytest.fixture
@@ -72,3 +81,58 @@ def test_a_mask_of_another_size_is_refused_every_time(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="the mask is 6 x 8 pixels, its image 8 x 6"):
             kept.read(file, tmp_path / "m.png", 4)
+
+
+def test_epochs_and_evaluations_of_one_owner_decode_an_image_once(tmp_path: Path, opened: list[Path]) -> None:
+    samples = tuple(Sample(picture(tmp_path / f"{n}.png", n), "thing", 0) for n in range(2))
+    pixels = Pixels(4, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
+    batches = TrainBatches(samples, pixels, AugmentationTable(), augment="geometry", batch_size=2, key=(1,))
+    for epoch in (1, 2):
+        list(batches.epoch(epoch))
+    list(scored_batches(samples, pixels, 2))
+    assert len(opened) == 2
+    list(scored_batches(samples, replace(pixels, decoded=Decoded()), 2))
+    assert len(opened) == 4
+
+
+def test_nothing_is_stored_without_room(tmp_path: Path, opened: list[Path]) -> None:
+    decoder, file = Decoded(most=0), picture(tmp_path / "a.png", 1)
+    for _ in range(2):
+        assert decoder.read(file, None, 4)[0].max() == 1
+    assert len(opened) == 2
+
+
+def test_a_copy_for_another_process_begins_without_pictures(tmp_path: Path, opened: list[Path]) -> None:
+    decoder, file = Decoded(most=10_000), picture(tmp_path / "a.png", 1)
+    decoder.read(file, None, 4)
+    copy = pickle.loads(pickle.dumps(decoder))
+    assert copy.most == 10_000
+    copy.read(file, None, 4)
+    assert len(opened) == 2
+
+
+def test_importing_changes_no_setting_of_other_libraries() -> None:
+    settings = "(PIL.Image.MAX_IMAGE_PIXELS, [entry for entry in warnings.filters if 'PIL' in str(entry[3])])"
+    code = (
+        f"import warnings, PIL.Image; before = {settings}; import aaclip_kit.data.decode; assert {settings} == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_decoding_bounds_and_silences_pillow_and_puts_both_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, filters, during = Image.MAX_IMAGE_PIXELS, list(warnings.filters), list[int | None]()
+    convert = Image.Image.convert
+
+    def noted(self: Image.Image, mode: str) -> Image.Image:
+        during.append(Image.MAX_IMAGE_PIXELS)
+        return convert(self, mode)
+
+    monkeypatch.setattr(Image.Image, "convert", noted)
+    files = [picture(tmp_path / f"{n}.png", n) for n in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(open_picture, files))
+    assert during == [MOST_PIXELS] * 8
+    assert Image.MAX_IMAGE_PIXELS == before != MOST_PIXELS
+    assert list(warnings.filters) == filters

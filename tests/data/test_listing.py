@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.data.listing import list_images
+from aaclip_kit.data.manifests import list_images
 
 
 def _touch(root: Path, *names: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
+from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +44,9 @@ def training(
 ) -> TrainBatches:
     table = options.pop("table", AugmentationTable())
     augment: Augment = options.pop("augment", "geometry_and_color")
-    return TrainBatches(samples, PIXELS, table, augment, options.pop("batch_size", 6), key, workers)
+    return TrainBatches(
+        samples, PIXELS, table, augment=augment, batch_size=options.pop("batch_size", 6), key=key, workers=workers
+    )
 
 
 def same(first: list[Batch], second: list[Batch]) -> bool:
@@ -188,8 +191,7 @@ def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monk
     def dies(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("aaclip_kit.data.loader.DECODED", Decoded())
     monkeypatch.setattr("aaclip_kit.data.decode.open_picture", dies)
     with pytest.raises(UserError, match="a process that decodes images has died") as caught:
-        list(scored_batches(samples, PIXELS, 4, workers=1))
+        list(scored_batches(samples, replace(PIXELS, decoded=Decoded()), 4, workers=1))
     assert caught.value.where == "workers"

@@ -11,7 +11,7 @@ import pytest
 from aaclip_kit import DataSet, UserErrors
 from aaclip_kit.contracts.data import Shots
 from aaclip_kit.data.scan import scan_dataset
-from aaclip_kit.data.shots import draw_shots, shots_record
+from aaclip_kit.data.splits import draw_shots, shots_record
 
 from ..conftest import write_class
 from .given import data_set

@@ -75,7 +75,7 @@ def test_what_several_processes_would_do_otherwise_is_refused(
 def test_shared_batches_are_those_of_one_process(small_experiment: Path) -> None:
     run = build(small_experiment)
     samples = run.data.sets["train"].samples
-    whole = TrainBatches(samples, run.pixels, STILL, "geometry_and_color", 7, (1, 2, 3))
+    whole = TrainBatches(samples, run.pixels, STILL, augment="geometry_and_color", batch_size=7, key=(1, 2, 3))
     first, second = (list(replace(whole, ranks=Ranks(rank, 2)).epoch(1)) for rank in range(2))
     full, rest = whole.epoch(1)
     assert torch.equal(torch.cat([first[0].images, second[0].images]), full.images)
@@ -88,7 +88,7 @@ def test_scored_shares_are_whole_batches_and_cover_every_image_once(small_experi
     run = build(small_experiment, "evaluation.batch_size=3", 'data.test.classes=["red_cloth", "green_wood"]',
                 "data.allow_overlap=true")  # fmt: skip
     data, file = run.data.sets["test"], run.experiment.file
-    whole = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
+    whole = Evaluator(run.model, run.compute_device, run.pixels, table=file.evaluation, switches=file.switches)
     assert set(whole.shares(data).values()) == {range(8)}
     shares = [replace(whole, ranks=Ranks(rank, 4)).shares(data) for rank in range(4)]
     for name in data.classes:

@@ -36,11 +36,13 @@ def whole_class(
     batches = list(evaluator.scored_batches(data, name, attending, trained))
     samples = tuple(sample for batch in batches for sample in batch.samples)
     arrays = [field.name for field in fields(ScoredBatch) if field.name != "samples"]
-    return ScoredBatch(samples, **{key: np.concatenate([getattr(batch, key) for batch in batches]) for key in arrays})
+    return ScoredBatch(
+        samples=samples, **{key: np.concatenate([getattr(batch, key) for batch in batches]) for key in arrays}
+    )
 
 
 def _each(batch: ScoredBatch, change: Any) -> ScoredBatch:
-    return ScoredBatch(*(change(getattr(batch, field.name)) for field in fields(ScoredBatch)))
+    return ScoredBatch(**{field.name: change(getattr(batch, field.name)) for field in fields(ScoredBatch)})
 
 
 def real_images(folder: Path, every: int = 1) -> Iterator[LabelledImage]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aaclip_kit import DataSet, Sample
-from aaclip_kit.data.held_out import split
+from aaclip_kit.data.splits import split
 from aaclip_kit.evaluation.calibration import Calibration, Calibrator, one_by_one
 from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
 from aaclip_kit.experiment.schema import CalibrationTable, EvaluationTable
@@ -41,13 +41,15 @@ def batch(labels: list[int], seed: int = 0, masked: bool = True) -> ScoredBatch:
     if not masked:
         masks = np.zeros_like(masks)
     peaks = maps.reshape(count, -1).max(axis=1)
-    return ScoredBatch(samples, masks, maps, maps, scores, peaks, scores)
+    return ScoredBatch(
+        samples=samples, masks=masks, grid=maps, maps=maps, detection=scores, peaks=peaks, image_scores=scores
+    )
 
 
 def calibrated(*batches: ScoredBatch, rule: str = "f1max", fpr: float = 0.1) -> Calibration:
     calibrator = Calibrator(CalibrationTable(rule=rule, fpr=fpr))
     for found in batches:
-        calibrator.keep("thing", found)
+        calibrator.on_batch("thing", found)
     return calibrator.result("data.validation")
 
 
@@ -196,5 +198,5 @@ def test_published_switches_that_mix_a_batch_score_images_one_by_one(small_exper
     table = EvaluationTable(batch_size=4, text_conditioning="image")
     for switches, size in (("own", 4), ("batch_mean", 1)):
         chosen = run.experiment.switches.model_copy(update={"image_context": switches})
-        evaluator = one_by_one(Evaluator(run.model, run.compute_device, run.pixels, table, chosen))
+        evaluator = one_by_one(Evaluator(run.model, run.compute_device, run.pixels, table=table, switches=chosen))
         assert evaluator.table.batch_size == size

@@ -10,7 +10,8 @@ import pytest
 from scipy.ndimage import gaussian_filter, label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics, region_weights
+from aaclip_kit.evaluation.aupro import region_weights
+from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics
 from aaclip_kit.evaluation.rules import RULES
 
 from ..conftest import SHARED

@@ -212,7 +212,7 @@ def test_metrics_of_each_class_and_their_mean(small_experiment: Path, tmp_path: 
     both = DataSet((*run.data.sets["train"].samples, *data_of(run).samples), run.data.real_names, "industrial")
     kept: dict[str, ScoredBatch] = {}
     evaluator = evaluator_of(run)
-    metrics = evaluator.metrics(both, BOTH, trained=True, keep=kept.__setitem__)
+    metrics = evaluator.metrics(both, BOTH, trained=True, on_batch=kept.__setitem__)
     assert list(metrics["classes"]) == list(kept) == ["red_cloth", "blue_tile"]
     for name, found in kept.items():
         values = metrics["classes"][name]
@@ -246,7 +246,9 @@ def test_a_class_is_scored_batch_by_batch_and_its_text_encoded_once(
 
     monkeypatch.setattr(run.model, "text_features", watched)
     sizes: list[tuple[int, ...]] = []
-    evaluator_of(run).metrics(data_of(run), BOTH, trained=True, keep=lambda _, batch: sizes.append(batch.maps.shape))
+    evaluator_of(run).metrics(
+        data_of(run), BOTH, trained=True, on_batch=lambda _, batch: sizes.append(batch.maps.shape)
+    )
     assert sizes == [(3, 32, 32), (3, 32, 32), (2, 32, 32)]
     assert encoded == [(NAME,)]
 

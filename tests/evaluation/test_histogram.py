@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from aaclip_kit.evaluation.auroc import auroc, average_precision, roc
+from aaclip_kit.evaluation.f1_max import f1_max, f1_max_threshold, rates_at, threshold_at_fpr
 from aaclip_kit.evaluation.histogram import Histogram
 
 from ..helpers import assert_close
@@ -45,7 +47,7 @@ def exact(scores: np.ndarray, labels: np.ndarray) -> list[float]:
 
 
 def measured(found: Histogram) -> list[float | None]:
-    return [found.auroc(), found.average_precision(), found.f1max()]
+    return [auroc(found), average_precision(found), f1_max(found)]
 
 
 @pytest.mark.parametrize("kind", SCORES)
@@ -61,9 +63,9 @@ def test_a_threshold_says_what_it_is_said_to(kind: str) -> None:
     scores = SCORES[kind].astype(np.float32)
     for capacity in (2**19, 500):
         found = histogram(scores, LABELS, capacity)
-        assert_close(f1_score(LABELS, scores >= found.f1max_threshold()), found.f1max(), rtol=1e-12, atol=0)
+        assert_close(f1_score(LABELS, scores >= f1_max_threshold(found)), f1_max(found), rtol=1e-12, atol=0)
         for rate in (0.001, 0.05, 0.5, 1.0):
-            threshold = found.threshold_at_fpr(rate)
+            threshold = threshold_at_fpr(found, rate)
             assert (scores[~LABELS] >= threshold).mean() <= rate
             if capacity > len(scores):
                 lower = scores[scores < threshold]
@@ -74,13 +76,13 @@ def test_of_thresholds_that_reach_the_largest_f1_the_highest_is_taken() -> None:
     """At 4 one of two is found and nothing else, at 1 both and two others: 2/3 either way, and less between."""
     scores, labels = np.array([4, 3, 2, 1], np.float32), np.array([True, False, False, True])
     assert_close([f1_score(labels, scores >= at) for at in (4, 3, 2, 1)], [2 / 3, 1 / 2, 2 / 5, 2 / 3])
-    assert histogram(scores, labels).f1max_threshold() == 4
+    assert f1_max_threshold(histogram(scores, labels)) == 4
 
 
 def test_scores_at_infinity_are_ranked() -> None:
     found = histogram(np.array([-np.inf, 0.0, np.inf], np.float32), np.array([False, False, True]))
-    assert found.auroc() == 1.0
-    assert found.f1max_threshold() == np.inf
+    assert auroc(found) == 1.0
+    assert f1_max_threshold(found) == np.inf
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -100,7 +102,7 @@ def test_auroc_is_off_by_half_the_pairs_within_a_bin_at_most(capacity: int) -> N
     negatives, positives, _ = found.state()["sums"]
     bound = float(np.dot(negatives, positives)) / (2 * negatives.sum() * positives.sum())
     assert len(found.state()["keys"]) <= capacity
-    assert abs(found.auroc() - exact(scores, LABELS)[0]) <= bound < 10 / capacity
+    assert abs(auroc(found) - exact(scores, LABELS)[0]) <= bound < 10 / capacity
 
 
 @pytest.mark.parametrize("capacity", [64, 1000, 2**19])
@@ -130,9 +132,9 @@ def test_metrics_that_were_asked_for_before_are_of_all_scores() -> None:
     for half in halves:
         added.add(scores[half], LABELS[half])
         merged.merge(histogram(scores[half], LABELS[half], 2**19))
-        assert (added.auroc(), added.f1max()) == (merged.auroc(), merged.f1max())
+        assert (auroc(added), f1_max(added)) == (auroc(merged), f1_max(merged))
     whole = histogram(scores, LABELS, 2**19)
-    assert added.auroc() == whole.auroc() == merged.auroc()
+    assert auroc(added) == auroc(whole) == auroc(merged)
 
 
 def test_merging_leaves_the_other_as_it_is() -> None:
@@ -165,23 +167,23 @@ def test_weights_count_in_the_weighted_curve_only() -> None:
     scores = np.array([4, 3, 2, 1, 0], np.float32)
     found = Histogram()
     found.add(scores, np.array([True, False, True, False, False]), np.array([0.75, 0.25]))
-    assert found.roc().hits.tolist() == [0, 0.5, 0.5, 1, 1, 1]
-    assert found.roc(weighted=True).hits.tolist() == [0, 0.75, 0.75, 1, 1, 1]
-    assert found.roc().fpr.tolist() == [0, 0, 1 / 3, 1 / 3, 2 / 3, 1]
+    assert roc(found).hits.tolist() == [0, 0.5, 0.5, 1, 1, 1]
+    assert roc(found, weighted=True).hits.tolist() == [0, 0.75, 0.75, 1, 1, 1]
+    assert roc(found).fpr.tolist() == [0, 0, 1 / 3, 1 / 3, 2 / 3, 1]
 
 
 def test_the_curve_passes_through_scikit_learns() -> None:
     scores = SCORES["few levels"].astype(np.float32)
     fpr, tpr, _ = roc_curve(LABELS, scores, drop_intermediate=False)
-    found = histogram(scores, LABELS).roc()
+    found = roc(histogram(scores, LABELS))
     assert_close(np.stack(found), np.stack([fpr, tpr]), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("labels", [[False, False], [True, True], []])
 def test_one_label_is_undefined(labels: list[bool]) -> None:
     found = histogram(np.arange(len(labels), dtype=np.float32), np.array(labels, bool))
-    assert [*measured(found), found.f1max_threshold(), found.roc()] == [None] * 5
-    assert (found.threshold_at_fpr(0.5) is None) == (False not in labels)
+    assert [*measured(found), f1_max_threshold(found), roc(found)] == [None] * 5
+    assert (threshold_at_fpr(found, 0.5) is None) == (False not in labels)
 
 
 def test_not_a_number_is_refused_and_nothing_is_counted() -> None:
@@ -210,8 +212,8 @@ def test_memory_does_not_grow_with_the_number_of_scores() -> None:
 def test_rates_at_a_threshold() -> None:
     histogram = Histogram()
     histogram.add(np.array([0.1, 0.2, 0.3, 0.4], np.float32), np.array([False, False, True, True]))
-    assert histogram.rates_at(float(np.float32(0.2))) == (0.5, 0.8)
-    assert histogram.rates_at(1.0) == (0.0, 0.0)
+    assert rates_at(histogram, float(np.float32(0.2))) == (0.5, 0.8)
+    assert rates_at(histogram, 1.0) == (0.0, 0.0)
     lone = Histogram()
     lone.add(np.array([0.1], np.float32), np.array([False]))
-    assert lone.rates_at(0.0) == (1.0, None)
+    assert rates_at(lone, 0.0) == (1.0, None)

@@ -160,7 +160,12 @@ def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path,
     for number, plan in enumerate((*plans[0].phases, plans[1].phases[0])):
         attending = attending_after(plan, attending)
         batches = TrainBatches(
-            (train[0], train[-1]), run.pixels, run.experiment.file.augmentation, "geometry", plan.batch_size, (number,)
+            (train[0], train[-1]),
+            run.pixels,
+            run.experiment.file.augmentation,
+            augment="geometry",
+            batch_size=plan.batch_size,
+            key=(number,),
         )
         phase = Phase(
             model=run.model, losses=run.losses[plan.train], plan=replace(plan, epochs=1), batches=batches,
@@ -179,7 +184,7 @@ def _levels(step: Step) -> set[int]:
 
 def _score_one(run: Run, attending: frozenset[TowerName]) -> None:
     file, data = run.experiment.file, run.data.sets["test"]
-    evaluator = Evaluator(run.model, run.compute_device, run.pixels, file.evaluation, file.switches)
+    evaluator = Evaluator(run.model, run.compute_device, run.pixels, table=file.evaluation, switches=file.switches)
     one = replace(data, samples=data.samples[:1])
     (found,) = evaluator.scored_batches(one, "test_cloth", attending, trained=True)
     assert found.maps.shape == (1, 70, 70)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from aaclip_kit import DataSet, UserError
 from aaclip_kit.data.checks import remarks, unshowable
-from aaclip_kit.data.listing import list_images
+from aaclip_kit.data.manifests import list_images
 from aaclip_kit.data.scan import scan_dataset
 
 from .build import CSV, LINES, ROW

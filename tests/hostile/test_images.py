@@ -15,7 +15,7 @@ from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data.decode import MOST_BYTES, open_mask, open_picture
-from aaclip_kit.data.listing import list_images
+from aaclip_kit.data.manifests import list_images
 from aaclip_kit.data.scan import scan_dataset
 
 from ..pictures import chunk, encoded, noise, png

@@ -13,7 +13,7 @@ from aaclip_kit_plugins.manifest import register_data_sets
 from PIL import Image
 
 from aaclip_kit import DataSet, UserError
-from aaclip_kit.data.listing import list_images
+from aaclip_kit.data.manifests import list_images
 
 from ..plugins.registered import registered
 from .given import NO_FILES, within

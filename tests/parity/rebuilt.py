@@ -140,7 +140,7 @@ class Rebuilt:
         batch = Batch(self.images, masks, torch.tensor(labels), samples)
         pixels = Pixels(size, self.backbone.image_mean, self.backbone.image_std)
         table = self.experiment().file.augmentation
-        return SameBatch(samples, pixels, table, "none", len(samples), (0,), batch=batch)
+        return SameBatch(samples, pixels, table, augment="none", batch_size=len(samples), key=(0,), batch=batch)
 
     @torch.no_grad()
     def _fill(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:

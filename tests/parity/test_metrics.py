@@ -34,7 +34,10 @@ def recipe_scores(goldens: Goldens) -> ScoredBatch:
     )
     peaks = maps.max(axis=(1, 2))
     maps, detection, peaks = (part.astype(np.float32) for part in (maps, detection, peaks))
-    return ScoredBatch(samples, masks > 0, maps, maps, detection, peaks, image_scores=detection)
+    return ScoredBatch(
+        samples=samples, masks=masks > 0, grid=maps, maps=maps,
+        detection=detection, peaks=peaks, image_scores=detection,
+    )  # fmt: skip
 
 
 def test_published_evaluation(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:

@@ -41,12 +41,12 @@ def panels(path: Path) -> list[np.ndarray]:
 def test_small_images_are_enlarged_and_large_ones_bounded(
     tmp_path: Path, size: tuple[int, int], panel: tuple[int, int]
 ) -> None:
-    save_heatmap(tmp_path / "a.png", image(*size), None, np.zeros(size, np.float32), (0, 1))
+    save_heatmap(tmp_path / "a.png", image(*size), None, np.zeros(size, np.float32), scale=(0, 1))
     assert [part.shape for part in panels(tmp_path / "a.png")] == [(*panel, 3)] * 3
 
 
 def test_the_outline_runs_around_the_mask_and_hides_nothing_of_it(tmp_path: Path) -> None:
-    save_heatmap(tmp_path / "a.png", image(), square_mask(), np.zeros((112, 112), np.float32), (0, 1))
+    save_heatmap(tmp_path / "a.png", image(), square_mask(), np.zeros((112, 112), np.float32), scale=(0, 1))
     first, second, _ = panels(tmp_path / "a.png")
     changed = (first != second).any(axis=-1)
     inside = square_mask().repeat(2, axis=0).repeat(2, axis=1)
@@ -57,7 +57,7 @@ def test_the_outline_runs_around_the_mask_and_hides_nothing_of_it(tmp_path: Path
 
 
 def test_a_picture_without_a_mask_says_so(tmp_path: Path) -> None:
-    save_heatmap(tmp_path / "a.png", image(), None, np.zeros((112, 112), np.float32), (0, 1))
+    save_heatmap(tmp_path / "a.png", image(), None, np.zeros((112, 112), np.float32), scale=(0, 1))
     first, second, _ = panels(tmp_path / "a.png")
     rows, _ = np.nonzero((first != second).any(axis=-1))
     assert 0 < rows.max() < 30
@@ -67,8 +67,8 @@ def test_the_colours_depend_on_the_scale_and_not_on_the_picture(tmp_path: Path) 
     colours = mpl.colormaps[COLOURMAP]([0, 255, 51], bytes=True)[:, :3]
     anomaly_map = np.full((112, 112), 0.2, np.float32)
     anomaly_map[:50], anomaly_map[60:] = -7.0, 9.0
-    save_heatmap(tmp_path / "a.png", image(), None, anomaly_map, (0.0, 1.0))
-    save_heatmap(tmp_path / "b.png", image(), None, np.full((14, 14), 2.0, np.float32), (0.0, 10.0))
+    save_heatmap(tmp_path / "a.png", image(), None, anomaly_map, scale=(0.0, 1.0))
+    save_heatmap(tmp_path / "b.png", image(), None, np.full((14, 14), 2.0, np.float32), scale=(0.0, 10.0))
     seen = panels(tmp_path / "a.png")[2]
     assert seen[20, 20].tolist() == colours[0].tolist()
     assert seen[200, 20].tolist() == colours[1].tolist()
@@ -77,14 +77,14 @@ def test_the_colours_depend_on_the_scale_and_not_on_the_picture(tmp_path: Path) 
 
 def test_a_scale_of_one_value_draws_the_lowest_colour(tmp_path: Path) -> None:
     lowest = mpl.colormaps[COLOURMAP](0, bytes=True)[:3]
-    save_heatmap(tmp_path / "a.png", image(), None, np.full((4, 4), 0.5, np.float32), (0.5, 0.5))
+    save_heatmap(tmp_path / "a.png", image(), None, np.full((4, 4), 0.5, np.float32), scale=(0.5, 0.5))
     assert (panels(tmp_path / "a.png")[2] == lowest).all()
 
 
 @pytest.mark.parametrize("scale", [(1.0, 0.0), (float("nan"), 1.0)])
 def test_a_scale_that_does_not_ascend_is_refused(tmp_path: Path, scale: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="no colour scale"):
-        save_heatmap(tmp_path / "a.png", image(), None, np.zeros((4, 4), np.float32), scale)
+        save_heatmap(tmp_path / "a.png", image(), None, np.zeros((4, 4), np.float32), scale=scale)
     assert not list(tmp_path.iterdir())
 
 

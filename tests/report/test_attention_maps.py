@@ -34,7 +34,8 @@ def shown(run: Run, corner: int = 8) -> Shown:
     size = run.pixels.size
     mask = np.zeros((size, size), bool)
     mask[:corner, :corner] = True
-    return Shown(7, images_for(run, 1), CLASS, run.data.real_names[CLASS], mask)
+    real_name = run.data.real_names[CLASS]
+    return Shown(example=7, image=images_for(run, 1), class_name=CLASS, real_name=real_name, mask=mask)
 
 
 def record(run: Run, picture: Shown | None = None, attending: Any = BOTH) -> dict[str, dict[str, Any]]:

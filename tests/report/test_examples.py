@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from aaclip_kit import DataSet, Sample
+from aaclip_kit.evaluation.auroc import average_precision
 from aaclip_kit.evaluation.evaluator import ScoredBatch
 from aaclip_kit.evaluation.histogram import Histogram
 from aaclip_kit.report import examples as module
-from aaclip_kit.report.examples import Examples, average_precision, spread
+from aaclip_kit.report.examples import Examples, pixel_ap, spread
 
 from ..helpers import assert_close
 
@@ -41,7 +42,10 @@ def batch_of(samples: list[Sample], qualities: list[float], offset: float = 0.0)
         maps[place, 0, : round(quality * SIDE)] = 1
     numbers = np.array([float(one.image.stem[-1]) for one in samples], np.float32) + np.float32(offset)
     grids = numbers[:, None, None] * np.ones((2, 2), np.float32)
-    return ScoredBatch(tuple(samples), masks, grids, maps, numbers, numbers, numbers)
+    return ScoredBatch(
+        samples=tuple(samples), masks=masks, grid=grids, maps=maps,
+        detection=numbers, peaks=numbers, image_scores=numbers,
+    )  # fmt: skip
 
 
 def fed(data: DataSet, most: int, qualities: dict[str, list[float]], loops: int = 1, batch: int = 3) -> Examples:
@@ -113,9 +117,9 @@ def test_an_images_average_precision_is_that_of_the_metrics(levels: int) -> None
     mask = random.random((20, 20)) > 0.8
     counts = Histogram()
     counts.add(anomaly_map.ravel(), mask.ravel())
-    assert_close(average_precision(anomaly_map, mask), counts.average_precision())
-    assert average_precision(anomaly_map, np.zeros_like(mask)) is None
-    assert average_precision(anomaly_map, np.ones_like(mask)) is None
+    assert_close(pixel_ap(anomaly_map, mask), average_precision(counts))
+    assert pixel_ap(anomaly_map, np.zeros_like(mask)) is None
+    assert pixel_ap(anomaly_map, np.ones_like(mask)) is None
 
 
 def test_anomalous_images_without_masks_are_ranked_by_their_score() -> None:

@@ -62,7 +62,7 @@ def test_gradient_norms_by_group_of_the_phases_that_have_them() -> None:
 
 
 def test_long_curves_are_averaged_and_short_ones_kept() -> None:
-    curve = [(i, float(i % 2)) for i in range(1, 1001)]
+    curve = [(float(i), float(i % 2)) for i in range(1, 1001)]
     short = thinned(curve, 100)
     assert len(short) == 100
     assert_close([loss for _, loss in short], [0.5] * 100)
@@ -71,8 +71,9 @@ def test_long_curves_are_averaged_and_short_ones_kept() -> None:
 
 
 def test_the_drawing_is_one_svg_with_each_line_in_its_colour_and_always_the_same() -> None:
-    lines = [Line("a", [(1, 3.0), (2, 2.0)], "#123456"), Line("b", [(3, 2.5), (4, 1.0)], "#654321", "dashed")]
-    axes = Axes("step", "loss", (0, 5), (0, 4), borders=(2.5,))
+    first, second = [(1.0, 3.0), (2.0, 2.0)], [(3.0, 2.5), (4.0, 1.0)]
+    lines = [Line("a", first, "#123456"), Line("b", second, "#654321", dash="dashed")]
+    axes = Axes("step", "loss", x_limits=(0.0, 5.0), y_limits=(0.0, 4.0), borders=(2.5,))
     drawn = drawing(line_figure("title", "alt", lines, axes).uri)
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
     for text in ("loss", "step", "#123456", "#654321", "stroke-dasharray"):

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from aaclip_kit import Sample
-from aaclip_kit.cache.disk_store import DiskStore
-from aaclip_kit.cache.store import MemoryStore
+from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import View
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.run.phases import open_feature_store

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaclip_kit.cache.disk_store import DiskStore
-from aaclip_kit.cache.store import MemoryStore
+from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import Batch, TrainBatches
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.model.image_tower import FIXED_BATCH, frozen_embedding, frozen_features
@@ -47,12 +46,14 @@ def run(small_experiment: Path) -> Run:
 
 def batches_of(run: Run, views: int = 2, geometry: float = 0.5, size: int = 3) -> TrainBatches:
     table = AugmentationTable(geometry=geometry, views=views)
-    return TrainBatches(run.data.sets["train"].samples, run.pixels, table, "geometry", size, (111, 1, 0))
+    return TrainBatches(
+        run.data.sets["train"].samples, run.pixels, table, augment="geometry", batch_size=size, key=(111, 1, 0)
+    )
 
 
 def part_of(batch: Batch, rows: slice) -> Batch:
     images, masks, labels = batch.images[rows], batch.masks[rows], batch.labels[rows]
-    return Batch(images, masks, labels, batch.samples[rows], batch.views[rows])
+    return Batch(images, masks, labels, batch.samples[rows], views=batch.views[rows])
 
 
 def cached_in(run: Run, store: MemoryStore | DiskStore, batches: TrainBatches) -> CachedFeatures:
@@ -134,7 +135,7 @@ def test_a_finite_set_of_views_comes_again_and_an_endless_one_does_not(run: Run)
 
 def test_views_are_for_the_features_of_the_text_phase_alone(run: Run) -> None:
     samples, table = run.data.sets["train"].samples, AugmentationTable(views=1)
-    coloured = TrainBatches(samples, run.pixels, table, "geometry_and_color", 3, (111, 1, 1))
+    coloured = TrainBatches(samples, run.pixels, table, augment="geometry_and_color", batch_size=3, key=(111, 1, 1))
     assert not coloured.views_come_again
 
 

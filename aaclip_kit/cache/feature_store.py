@@ -1,11 +1,11 @@
-"""Features on disk: one memory-mapped safetensors file each, shared by every run that has the folder."""
+"""Stores of frozen features: in memory, or on disk as one memory-mapped safetensors file each, which runs share."""
 
 import os
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,12 +13,85 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..contracts.errors import UserError
-from .folder import Entry, entries, entry_path, part_path, remove, remove_leftovers
+from ..experiment.schema import CacheTable
+from .folder import Entry, default_folder, entries, entry_path, part_path, remove, remove_leftovers
 from .keys import FORMAT
-from .store import Notices
 
 VERSION, CHECKSUM = "version", "crc32"
 _FEATURES: Final = "features"
+_GB: Final = 1e9
+
+
+@runtime_checkable
+class FeatureStore(Protocol):
+    """Features by key. A store may lose what it was given, and never gives anything else back."""
+
+    def get(self, key: str) -> Tensor | None:
+        """The features, on the CPU and bit for bit as they were put; None where they are not held.
+
+        The caller must not change them in place.
+        """
+        ...
+
+    def put(self, key: str, features: Tensor) -> None:
+        """Keep a copy if there is room. Never raises for want of room or a failing disk."""
+        ...
+
+    def drain(self) -> list[str]:
+        """Lines for the user since the last call: full, damaged, failing; each kind at most once a run."""
+        ...
+
+
+class Notices:
+    """Lines for the user, of which each kind is told once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._waiting: list[str] = []
+
+    def add(self, kind: str, line: str) -> None:
+        """Keep the line unless one of its kind has been told."""
+        if kind not in self._told:
+            self._told.add(kind)
+            self._waiting.append(line)
+
+    def drain(self) -> list[str]:
+        """The lines that nobody has fetched yet."""
+        lines, self._waiting = self._waiting, []
+        return lines
+
+
+class MemoryStore:
+    """A `FeatureStore` of at most `bound` bytes of features: what comes first stays.
+
+    An epoch uses each view once, so the view used longest ago is the next that is wanted: nothing is gained by
+    removing it for another.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self.bound, self.held = bound, 0
+        self._features: dict[str, Tensor] = {}
+        self._notices = Notices()
+
+    def get(self, key: str) -> Tensor | None:
+        """See `FeatureStore`."""
+        return self._features.get(key)
+
+    def put(self, key: str, features: Tensor) -> None:
+        """See `FeatureStore`."""
+        if key in self._features:
+            return
+        if self.held + features.nbytes > self.bound:
+            full = f"the memory for frozen features is full (cache.memory_gb = {self.bound / 1e9:g})"
+            self._notices.add("full", f"{full}: those that it does not hold are made every time")
+            return
+        # A copy, since a part of a batch would keep the whole batch in memory.
+        self._features[key] = features.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        self.held += features.nbytes
+
+    def drain(self) -> list[str]:
+        """See `FeatureStore`."""
+        return self._notices.drain()
 
 
 class UntrustedError(Exception):
@@ -51,15 +124,15 @@ def read_entry(path: Path, about: Mapping[str, str], verify: bool) -> Tensor:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            found: dict[str, str] = file.metadata() or {}
-            if found.get(VERSION) != about[VERSION]:
+            stored: dict[str, str] = file.metadata() or {}
+            if stored.get(VERSION) != about[VERSION]:
                 raise UntrustedError("of another version")
-            if {key: found.get(key) for key in about} != about:
+            if {key: stored.get(key) for key in about} != about:
                 raise UntrustedError("of another backbone or image")
             features: Tensor = file.get_tensor(_FEATURES)
     except SafetensorError:
         raise UntrustedError("damaged") from None
-    if verify and found.get(CHECKSUM) != checksum(features):
+    if verify and stored.get(CHECKSUM) != checksum(features):
         raise UntrustedError("damaged")
     return features
 
@@ -80,22 +153,22 @@ class Room:
         self.folder, self.bound, self.step = folder, bound, bound // 20
         self._free = min(bound - _size(entries(folder)), self.step)
 
-    def take(self, size: int, kept: Collection[Path]) -> bool:
-        """Whether `size` bytes may be written, after removing entries used longest ago, of any backbone, if need be.
+    def take(self, size: int, in_use: Collection[Path]) -> bool:
+        """Return whether `size` bytes may be written, after removing entries used longest ago, of any backbone.
 
-        `kept` are never removed; nothing is, where that would not be enough.
+        Those `in_use` are never removed; nothing is, where that would not be enough.
         """
         if self._free < size:
-            self._free = self._make(max(size, self.step), size, kept)
+            self._free = self._make(max(size, self.step), size, in_use)
         if self._free < size:
             return False
         self._free -= size
         return True
 
-    def _make(self, wanted: int, least: int, kept: Collection[Path]) -> int:
+    def _make(self, wanted: int, least: int, in_use: Collection[Path]) -> int:
         """Remove until `wanted` bytes are free, or nothing is left that may go; at least `least` must become free."""
-        found = entries(self.folder)
-        held, others = _size(found), sorted((one for one in found if one.path not in kept), key=lambda one: one.used)
+        stored = entries(self.folder)
+        held, others = _size(stored), sorted((e for e in stored if e.path not in in_use), key=lambda e: e.used)
         if held - _size(others) + least > self.bound:
             return 0
         for oldest in others:
@@ -106,8 +179,8 @@ class Room:
         return min(self.bound - held, wanted)
 
 
-def _size(found: Collection[Entry]) -> int:
-    return sum(entry.size for entry in found)
+def _size(stored: Collection[Entry]) -> int:
+    return sum(entry.size for entry in stored)
 
 
 class DiskStore:
@@ -181,3 +254,18 @@ class DiskStore:
 
     def _about(self, key: str) -> dict[str, str]:
         return {VERSION: str(FORMAT), "identity": self.identity, "key": key}
+
+
+def open_store(table: CacheTable, identity: Callable[[], str]) -> FeatureStore | None:
+    """The store that the table asks for; None for "off".
+
+    `identity` gives the backbone's, and is called for a store on disk alone. Raises `UserError` where its folder cannot
+    be made or read.
+    """
+    if table.features == "off":
+        return None
+    if table.features == "memory":
+        return MemoryStore(int(table.memory_gb * _GB))
+    # Absolute, since the program may change its folder while the store is open.
+    folder = (table.folder or default_folder()).absolute()
+    return DiskStore(folder, int(table.disk_gb * _GB), identity())

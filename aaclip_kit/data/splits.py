@@ -1,8 +1,15 @@
-"""Few-shot: a few images of each class, drawn by a seed."""
+"""Images drawn by a seed: a few shots of each class, and the share that is held out for calibration."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
 
-from ..contracts.data import Shots
+import numpy as np
+
+from ..contracts.data import DataSet, Shots
 from ..contracts.errors import UserError, UserErrors
 from .scan import DatasetScan
 
@@ -44,3 +51,25 @@ def shots_record(found: DatasetScan, shots: Shots) -> dict[str, object]:
 
 def _rank(seed: int, content: str) -> str:
     return hashlib.sha256(f"{seed} {content}".encode()).hexdigest()
+
+
+def split(data: DataSet, images: Mapping[Path, str], share: float, seed: int) -> tuple[DataSet, DataSet]:
+    """The rest and a share of a data set, both in its order; `images` gives the checksum of each image.
+
+    Of each class and label the nearest whole number of contents is drawn, never all, each with every file that holds
+    it. A content that two classes or both labels have stays in the rest. What is drawn of one class does not depend on
+    others that share no content with it.
+    """
+    groups: dict[tuple[str, int], dict[str, None]] = {}
+    for sample in data.samples:
+        groups.setdefault((sample.class_name, sample.label), {})[images[sample.image]] = None
+    owners = Counter(content for contents in groups.values() for content in contents)
+    drawn: set[str] = set()
+    for (name, label), contents in groups.items():
+        own = [content for content in contents if owners[content] == 1]
+        count = min(int(len(contents) * share + 0.5), len(contents) - 1)
+        random = np.random.default_rng([seed, crc32(name.encode()), label])
+        drawn.update(own[place] for place in random.permutation(len(own))[:count])
+    rest = tuple(sample for sample in data.samples if images[sample.image] not in drawn)
+    out = tuple(sample for sample in data.samples if images[sample.image] in drawn)
+    return replace(data, samples=rest), replace(data, samples=out)
