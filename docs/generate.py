@@ -20,7 +20,7 @@ from pathlib import Path
 from api_page import api_page
 from pydantic import BaseModel
 
-from aaclip_kit.cli.describe import describe_option
+from aaclip_kit.cli.list_plugins import describe_option
 from aaclip_kit.contracts.data import Selection
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, DataTable, ExperimentFile, Switches
 from aaclip_kit.plugin_host.discovery import discover

@@ -13,18 +13,17 @@ from .cache import cache
 from .checkpoints import export_checkpoint, import_checkpoint
 from .compare import compare
 from .data import data
-from .debug import set_debugging
 from .doctor import doctor
 from .evaluate import evaluate
 from .gradients import gradients
 from .init import init
-from .inspect import list_plugins, show
+from .list_plugins import list_plugins, show
 from .new_plugin import new_plugin
 from .predict import predict
+from .processes import refuse_many_processes, tell
 from .report import report
 from .run import run, validate
-from .terminal import say
-from .together import refuse_together, tell
+from .terminal import say, set_debugging
 
 app = typer.Typer(
     help="Experiments on zero-shot anomaly detection with CLIP.",
@@ -85,7 +84,7 @@ def options(
     """Experiments on zero-shot anomaly detection with CLIP."""
     set_debugging(debug)
     if context.invoked_subcommand not in IN_MANY_PROCESSES:
-        refuse_together(f"aakit {context.invoked_subcommand}")
+        refuse_many_processes(f"aakit {context.invoked_subcommand}")
 
 
 def main() -> None:

@@ -4,16 +4,19 @@ import json
 from collections.abc import Sequence
 from os.path import relpath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.console import Console
+from rich.table import Column
+from rich.text import Text
 
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, check_data_table, load
 from ..experiment.overrides import overridden
 from ..plugin_host.discovery import discover
-from .terminal import say
+from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
     from ..data.checks import Role
@@ -40,13 +43,12 @@ def check(
 ) -> None:
     """Read every file; show classes, counts, sizes, masks, warnings, and all faults at once (exit code 2)."""
     from ..data.load_data import all_faults
-    from .data_screen import as_record, show
 
     roles, between = _read(target, layout, overrides)
     if as_json:
-        say(json.dumps(as_record(roles, between), indent=2))
+        say(json.dumps(_as_record(roles, between), indent=2))
     else:
-        show(roles)
+        _show(roles)
     if faults := all_faults(roles, between):
         raise UserErrors(faults)
 
@@ -108,3 +110,61 @@ def _built(chosen: ComponentConfig) -> DataSet:
     for fault in data.faults:
         say(f"left out: {fault.where}: {fault.problem}")
     return data
+
+
+def _as_record(roles: "Sequence[Role]", between: Sequence[UserError]) -> dict[str, Any]:
+    """Summary, warnings and faults of each role, and the faults that lie between roles."""
+    from ..data.scan import summary
+
+    records = {
+        role.name: {
+            **(summary(role.found) if role.found else {}),
+            **role.record,
+            "warnings": role.notes,
+            "faults": _fault_records(role.faults),
+        }
+        for role in roles
+    }
+    return {"data": records, "faults": _fault_records(between)}
+
+
+def _show(roles: "Sequence[Role]") -> None:
+    """Print a table and the warnings of each role; its faults are left to the command's end."""
+    from ..data.scan import summary
+
+    console = PlainConsole(highlight=False)
+    for role in roles:
+        if role.found and role.found.facts:
+            _show_images(console, role.name, summary(role.found))
+        for note in role.notes:
+            console.line(f"warning    {note}")
+        count = len(role.faults)
+        console.print(f"{role.name}: {count or 'no'} fault{'' if count == 1 else 's'}\n", markup=False)
+
+
+def _show_images(console: Console, name: str, images: dict[str, Any]) -> None:
+    title = f"{name}: {images['name'] or 'own data'}, {images['domain']}, {images['count']} images"
+    console.print(title, style="bold", markup=False)
+    counted = ("normal", "anomalous", "masks")
+    names = (Column(heading, overflow="fold") for heading in ("class", "real name"))
+    table = plain_table(*names, *numeric(counted), "pixels", "defects")
+    for class_name, counts in images["classes"].items():
+        numbers = (str(counts[key]) for key in counted)
+        cells = (class_name, counts["real_name"] or "", *numbers, _sizes(counts["sizes"]), _defects(counts["defects"]))
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def _sizes(sizes: list[dict[str, int]]) -> str:
+    """The only size, or the smallest and the largest by area and how many there are."""
+    texts = [f"{size['width']} x {size['height']}" for size in sizes]
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}, {len(texts)} sizes"
+
+
+def _defects(defects: dict[str, int]) -> str:
+    """A few with their counts, or how many there are; the JSON has all."""
+    return f"{len(defects)} kinds" if len(defects) > 3 else ", ".join(f"{name} {n}" for name, n in defects.items())
+
+
+def _fault_records(faults: Sequence[UserError]) -> list[dict[str, str | None]]:
+    return [{"where": fault.where, "problem": fault.problem, "fix": fault.fix} for fault in faults]

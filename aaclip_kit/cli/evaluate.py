@@ -10,9 +10,9 @@ from ..contracts.errors import UserError, not_writable
 from ..distributed.ranks import Ranks
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
+from .processes import in_processes
 from .run import SET_HELP
 from .terminal import say
-from .together import together
 
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
@@ -29,7 +29,7 @@ def evaluate(
     """Score a data set with a trained model: by default the test data of its experiment."""
     check_overrides(overrides, "scoring", "metrics", "execution")
     overrides = [*overrides, *([f"device={device}"] if device else [])]
-    with together() as ranks:
+    with in_processes() as ranks:
         target = None if out is None or not ranks.is_first else _target(out)
         record = _evaluate(model, experiment, overrides, ranks)
         if ranks.is_first:

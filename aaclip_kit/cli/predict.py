@@ -15,9 +15,9 @@ from ..contracts.errors import UserError, UserErrors
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
+from .processes import in_processes
 from .run import SET_HELP
 from .terminal import say
-from .together import together
 
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
@@ -65,7 +65,7 @@ def predict(
     check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
-    with together() as ranks:
+    with in_processes() as ranks:
         if ranks.is_distributed:  # torchrun ends ranks with this signal, and the first has a folder to remove
             signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
         from ..inference.predictions import as_data, check_free, write_predictions

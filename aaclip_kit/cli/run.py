@@ -11,8 +11,8 @@ from ..experiment import Experiment, load
 from ..experiment.toml_file import read_toml
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
+from .processes import in_processes, refuse_many_processes
 from .terminal import say
-from .together import refuse_together, together
 
 if TYPE_CHECKING:
     from ..record.run_folder import RunFolder
@@ -42,16 +42,16 @@ def run(
         if file or out or overrides or seeds is not None or dry_run:
             fix = "leave out the rest: the run goes on as it began"
             raise UserError("--resume takes a run's folder and nothing else", fix=fix)
-        with together() as ranks:
+        with in_processes() as ranks:
             return _resume(resume, registry, ranks)
     if file is None:
         raise UserError("no experiment file is given", fix="aakit run FILE, or aakit run --resume FOLDER")
     if seeds is not None:
-        refuse_together("aakit run --seeds")
+        refuse_many_processes("aakit run --seeds")
         from .seeds import run_seeds
 
         return run_seeds(file, overrides, registry, seeds, out, dry_run)
-    with together() as ranks:
+    with in_processes() as ranks:
         _run(load(file, registry, overrides), file, out, dry_run, ranks)
 
 

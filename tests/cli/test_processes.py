@@ -11,7 +11,7 @@ import pytest
 from torch import distributed
 
 from aaclip_kit import UserError
-from aaclip_kit.cli.together import _join
+from aaclip_kit.cli.processes import _join
 from aaclip_kit.distributed.ranks import Ranks
 
 # The module: the package has a function of the same name.

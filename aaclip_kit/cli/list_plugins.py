@@ -1,23 +1,29 @@
-"""`aakit list-plugins` and `aakit show`: what is installed, and what its options mean."""
+"""`aakit list-plugins` and `aakit show`: what is installed, and its options in words."""
 
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich.table import Table
+from rich.text import Text
 
 from ..contracts.errors import UserError, nearest_hint
 from ..plugin_host.discovery import discover
-from ..plugin_host.registry import KINDS, Component, Registry
-from .debug import debugging
-from .describe import describe_option
-from .terminal import PlainConsole, say, say_line, say_table
+from ..plugin_host.registry import KINDS, Component, Plugin, Registry
+from .terminal import PlainConsole, debugging, plain_table, say, say_line, say_table
 
 EXPERIMENT_HELP = "Experiment file whose plugin files are loaded too."
+
+_NAMES = {str: "text", Path: "path"}
+_LISTS = (tuple, list, set, frozenset)
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def list_plugins(
@@ -30,13 +36,12 @@ def list_plugins(
         say(json.dumps(_as_record(registry), indent=2))
         return
     _list_components(_sorted(registry))
-    console = PlainConsole(highlight=False)
+    console = PlainConsole()
     for problem in _problems(registry):
-        console.print(f"not usable: {problem}", markup=False, style="red", soft_wrap=True)
+        console.line(f"not usable: {problem}", style="red")
     for plugin, seconds in registry.slow.items():
         fix = "a plugin's own module should not import torch"
-        told = f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}"
-        console.print(told, markup=False, style="yellow", soft_wrap=True)
+        console.line(f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}", style="yellow")
     if debugging():
         for failure in registry.failures:
             traceback.print_exception(failure.error)
@@ -62,11 +67,11 @@ def show(
 ) -> None:
     """Show a component's options: types, defaults, bounds, meaning."""
     registry = _registry(experiment)
-    found = [component for component in _sorted(registry) if component.name == name]
-    if not found:
+    named = [component for component in _sorted(registry) if component.name == name]
+    if not named:
         _refuse_unknown(registry, name)
     console = PlainConsole()
-    for component in found:
+    for component in named:
         console.print(f"{component.kind} {component.name}", style="bold", markup=False)
         console.print(f"{component.description}\nfrom {component.plugin}", markup=False, highlight=False)
         console.print(_options_table(component))
@@ -84,14 +89,10 @@ def _registry(experiment: Path | None) -> Registry:
 
 
 def _options_table(component: Component) -> Table:
-    table = Table("option", "type", "default", "meaning", header_style="bold", box=None, pad_edge=False)
+    table = plain_table("option", "type", "default", "meaning")
     for name, info in component.options.model_fields.items():
-        table.add_row(*(_escape(text) for text in (name, *describe_option(info))))
+        table.add_row(*map(Text, (name, *describe_option(info))))
     return table
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _refuse_unknown(registry: Registry, name: str) -> None:
@@ -104,7 +105,7 @@ def _refuse_unknown(registry: Registry, name: str) -> None:
 
 
 def _sorted(registry: Registry) -> list[Component]:
-    return sorted(registry.components.values(), key=lambda found: (KINDS.index(found.kind), found.name))
+    return sorted(registry.components.values(), key=lambda one: (KINDS.index(one.kind), one.name))
 
 
 def _problems(registry: Registry) -> list[str]:
@@ -121,18 +122,14 @@ def _as_record(registry: Registry) -> dict[str, Any]:
             "kind": component.kind,
             "name": component.name,
             "description": component.description,
-            "package": component.plugin.package,
-            "version": component.plugin.version,
-            "module": component.plugin.module,
+            **_origin(component.plugin),
         }
         for component in _sorted(registry)
     ]
     failures = [
         {
             "plugin": failure.plugin.name,
-            "package": failure.plugin.package,
-            "version": failure.plugin.version,
-            "module": failure.plugin.module,
+            **_origin(failure.plugin),
             "reason": failure.reason,
             "offered": [{"kind": kind, "name": name} for kind, name in failure.offered],
         }
@@ -140,3 +137,65 @@ def _as_record(registry: Registry) -> dict[str, Any]:
     ]
     slow = {plugin.name: round(seconds, 3) for plugin, seconds in registry.slow.items()}
     return {"components": components, "problems": _problems(registry), "failures": failures, "slow": slow}
+
+
+def _origin(plugin: Plugin) -> dict[str, str]:
+    return {"package": plugin.package, "version": plugin.version, "module": plugin.module}
+
+
+def describe_option(info: FieldInfo) -> tuple[str, str, str]:
+    """Put an option in words: the type as a TOML file has it, with its bounds; the default; the meaning."""
+    return _type(info.annotation, info.metadata), _default(info), info.description or ""
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    if value is None:
+        return "unset"
+    return "its defaults" if isinstance(value, BaseModel) else json.dumps(value, default=str)
+
+
+def _type(annotation: Any, metadata: Iterable[Any]) -> str:
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inside[0], [*_flat(inside[1:]), *metadata])
+    if origin in (Union, UnionType):
+        return " | ".join(_type(part, metadata) for part in inside if part is not NoneType)
+    if origin is Literal:
+        return " | ".join(json.dumps(value) for value in inside)
+    if origin in _LISTS and inside:
+        return f"list of {_entries(inside)}{_length(metadata)}"
+    if origin is dict:
+        return "table" if inside[1] is Any else f"table of {_type(inside[1], ())}".replace("of table", "of tables")
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    name = _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return f"{name}{_bounds(metadata)}"
+
+
+def _entries(inside: tuple[Any, ...]) -> str:
+    """Types of a list's entries; a tuple of fixed length says how many."""
+    names = [_type(part, ()) for part in inside if part is not ...]
+    if len(names) > 1 and len(set(names)) == 1:
+        return f"{len(names)} {names[0]}"
+    return ", ".join(names)
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    metadata = list(metadata)
+    parts = [f" {sign} {getattr(item, key)}" for item in metadata for key, sign in _SIGNS.items() if hasattr(item, key)]
+    patterns = [f" matching {item.pattern}" for item in metadata if getattr(item, "pattern", None)]
+    return ",".join([*parts, *patterns]) or _length(metadata)
+
+
+def _length(metadata: Iterable[Any]) -> str:
+    least = [item.min_length for item in metadata if hasattr(item, "min_length")]
+    return "".join(", not empty" if count == 1 else f", at least {count} long" for count in least)
+
+
+def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
+    """Constraints of an `Annotated` type, where pydantic's `Field` is a holder of constraints."""
+    for item in metadata:
+        yield from item.metadata if isinstance(item, FieldInfo) else [item]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from aaclip_kit import Indices, Options
-from aaclip_kit.cli.describe import describe_option
+from aaclip_kit.cli.list_plugins import describe_option
 
 
 class Inner(Options):

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..contracts.errors import UserError
 from ..distributed.ranks import Ranks
-from .debug import debugging
-from .terminal import say
+from .terminal import debugging, say
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -28,7 +27,7 @@ _MOMENT: Final = timedelta(seconds=10)
 
 
 @contextmanager
-def together() -> Iterator[Ranks]:
+def in_processes() -> Iterator[Ranks]:
     """This process among those that torchrun has started; nothing happens, and torch is not imported, for one alone.
 
     Only the first rank prints. A `UserError` ends every rank with exit code 2: the first to have one prints it, and
@@ -38,11 +37,13 @@ def together() -> Iterator[Ranks]:
     if not ranks.is_distributed:
         yield ranks
         return
+    from ..distributed.collectives import barrier
+
     store = _join(ranks)
     try:
         with _silent_unless(ranks.is_first):
             yield ranks
-            _wait(ranks)
+            barrier(ranks)
     except UserError as error:
         _tell_once(error, store)
         _leave(2)
@@ -62,9 +63,9 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def refuse_together(what: str) -> None:
+def refuse_many_processes(what: str) -> None:
     """Raise `UserError` if torchrun has started several processes of something that one does."""
-    with together() as ranks:
+    with in_processes() as ranks:
         if ranks.is_distributed:
             raise UserError(f"{what} runs in one process, not in {ranks.size}", fix="start it without torchrun")
 
@@ -108,12 +109,6 @@ def _join(ranks: Ranks) -> "Store":
         fix = "start all of them, on machines that reach one another"
         raise UserError(problem, where="torchrun", fix=fix) from error
     return PrefixStore("aakit", store)
-
-
-def _wait(ranks: Ranks) -> None:
-    from ..distributed.collectives import barrier
-
-    barrier(ranks)
 
 
 def _tell_once(error: UserError, store: "Store") -> None:
