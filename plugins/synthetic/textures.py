@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .fields import Cells, Field, Generator, LatticeValues, Noise, Range, Texture, between, edge, fraction, ridge, unit
+from .fields import Cells, Field, Generator, LatticeValues, Noise, Range, Texture, between, clamp, edge, fraction, ridge
 
 # Solid materials: metal, stone, wood, leather, glaze, board.
 
@@ -19,7 +19,7 @@ def brushed(rng: Generator, fineness: Range = (0.8, 1.6), length: Range = (25, 6
     streaks, bands = Noise(rng), Noise(rng)
 
     def texture(u: Field, v: Field) -> Field:
-        return unit(0.5 + depth * (streaks(u / long, v / fine) - 0.5) + 0.35 * (bands(u / 120.0, v / 9.0) - 0.5))
+        return clamp(0.5 + depth * (streaks(u / long, v / fine) - 0.5) + 0.35 * (bands(u / 120.0, v / 9.0) - 0.5))
 
     return texture
 
@@ -32,7 +32,7 @@ def wood(rng: Generator, ring: Range = (7, 14)) -> Texture:
     def texture(u: Field, v: Field) -> Field:
         rings = fraction(v / pitch + bend * waver(u / 70.0, v / 25.0))
         late = rings * rings * np.where(rings > 0.93, 0.4, 1.0)
-        return unit(0.85 - 0.65 * late + 0.3 * (pores(u / 14.0, v / 1.1) - 0.5))
+        return clamp(0.85 - 0.65 * late + 0.3 * (pores(u / 14.0, v / 1.1) - 0.5))
 
     return texture
 
@@ -44,7 +44,7 @@ def speckled(rng: Generator, grain: Range = (1.5, 3.0), contrast: Range = (1.0, 
 
     def texture(u: Field, v: Field) -> Field:
         mixed = (1.0 - coarse) * fine(u / size, v / size) + coarse * large(u / (3.1 * size), v / (3.1 * size))
-        return unit(0.5 + gain * (mixed - 0.5) * 1.4)
+        return clamp(0.5 + gain * (mixed - 0.5) * 1.4)
 
     return texture
 
@@ -57,7 +57,7 @@ def cellular(rng: Generator, size: Range = (7, 12), crease: Range = (0.15, 0.35)
     def texture(u: Field, v: Field) -> Field:
         first, second, _, _, tone = cells(u / pitch, v / pitch)
         body = edge(second - first, width, 2.0 * width)
-        return unit(body * (1.0 - filled + filled * tone))
+        return clamp(body * (1.0 - filled + filled * tone))
 
     return texture
 
@@ -70,7 +70,7 @@ def hammered(rng: Generator, size: Range = (10, 18), gloss: Range = (0.6, 1.1)) 
 
     def texture(u: Field, v: Field) -> Field:
         _, _, dx, dy, _ = cells(u / pitch, v / pitch)
-        return unit(0.5 + gain * (dx * sun_x + dy * sun_y))
+        return clamp(0.5 + gain * (dx * sun_x + dy * sun_y))
 
     return texture
 
@@ -84,7 +84,7 @@ def terrazzo(rng: Generator, size: Range = (8, 14)) -> Texture:
         first, second, _, _, tone = cells(u / pitch, v / pitch)
         matrix = 0.75 + 0.25 * (ground(u / 1.6, v / 1.6) - 0.5)
         chip = (second - first > gap) & (tone < 0.75)
-        return unit(np.where(chip, tone * 1.2, matrix))
+        return clamp(np.where(chip, tone * 1.2, matrix))
 
     return texture
 
@@ -95,7 +95,7 @@ def glaze(rng: Generator, depth: Range = (0.2, 0.6), grain: float = 0.1) -> Text
     slow, fine = Noise(rng), Noise(rng)
 
     def texture(u: Field, v: Field) -> Field:
-        return unit(0.5 + gain * (slow(u / 28.0, v / 28.0) - 0.5) + grain * (fine(u / 1.8, v / 1.8) - 0.5))
+        return clamp(0.5 + gain * (slow(u / 28.0, v / 28.0) - 0.5) + grain * (fine(u / 1.8, v / 1.8) - 0.5))
 
     return texture
 
@@ -108,7 +108,7 @@ def marble(rng: Generator, scale: Range = (18, 35), veins: Range = (3.0, 7.0)) -
     def texture(u: Field, v: Field) -> Field:
         shift = 1.2 * bend(u / 20.0, v / 20.0)
         vein = 1.0 - np.abs(2.0 * flow(u / size + shift, v / size - shift) - 1.0)
-        return unit(0.85 - 0.7 * vein**sharp + 0.25 * (cloud(u / 9.0, v / 9.0) - 0.5))
+        return clamp(0.85 - 0.7 * vein**sharp + 0.25 * (cloud(u / 9.0, v / 9.0) - 0.5))
 
     return texture
 
@@ -120,7 +120,7 @@ def board(rng: Generator, fibre: Range = (4, 9), flute: Range = (6, 10), lines: 
 
     def texture(u: Field, v: Field) -> Field:
         fibres = 0.5 * along(u / long, v / 1.3) + 0.5 * across(u / 1.3, v / long)
-        return unit(0.5 + 1.3 * (fibres - 0.5) + lines * np.sin(v * (2 * np.pi / pitch)))
+        return clamp(0.5 + 1.3 * (fibres - 0.5) + lines * np.sin(v * (2 * np.pi / pitch)))
 
     return texture
 
@@ -142,7 +142,7 @@ def woven(rng: Generator, period: Range = (7, 11), float_length: int = 1, aspect
         warp_on_top = (i + j) % cycle < float_length
         profile = np.where(warp_on_top, ridge(a) * (0.6 + 0.4 * ridge(b)), ridge(b) * (0.6 + 0.4 * ridge(a)) * 0.8)
         thread = np.where(warp_on_top, shade.at(i, i * 0), shade.at(j * 0 + 7, j))
-        return unit(1.0 - depth + depth * profile + uneven * (thread - 0.5))
+        return clamp(1.0 - depth + depth * profile + uneven * (thread - 0.5))
 
     return texture
 
@@ -158,7 +158,7 @@ def knit(rng: Generator, period: Range = (8, 13)) -> Texture:
         across = np.abs(2.0 * fraction(a) - 1.0)
         stitch = ridge(v / pitch * 1.3 + slant * across)
         column = ridge(2.0 * a)
-        return unit(1.0 - depth + depth * stitch * (0.35 + 0.65 * column) + 0.15 * (grain(u / 1.5, v / 1.5) - 0.5))
+        return clamp(1.0 - depth + depth * stitch * (0.35 + 0.65 * column) + 0.15 * (grain(u / 1.5, v / 1.5) - 0.5))
 
     return texture
 
@@ -170,7 +170,7 @@ def carpet(rng: Generator, tuft: Range = (1.4, 2.6), stretch: Range = (1.0, 2.5)
 
     def texture(u: Field, v: Field) -> Field:
         fine = tufts(u / (size * long), v / size)
-        return unit(0.5 + 1.1 * (fine - 0.5) + patchy * (patches(u / 22.0, v / 22.0) - 0.5))
+        return clamp(0.5 + 1.1 * (fine - 0.5) + patchy * (patches(u / 22.0, v / 22.0) - 0.5))
 
     return texture
 
@@ -186,7 +186,7 @@ def rope(rng: Generator, strand: Range = (12, 20)) -> Texture:
         b = v / width
         turn = np.where(np.floor(b) % 2 > 0, -1.0, 1.0).astype(np.float32) if mirrored else np.float32(1.0)
         yarn = ridge((u + turn * slant * fraction(b)) / lay)
-        return unit(ridge(b) ** 0.6 * (0.35 + 0.65 * yarn))
+        return clamp(ridge(b) ** 0.6 * (0.35 + 0.65 * yarn))
 
     return texture
 
@@ -206,7 +206,7 @@ def mesh(rng: Generator, period: Range = (9, 15), wire: Range = (0.22, 0.38)) ->
             wires.append(np.where(across < 1.0, 1.0 - 0.6 * across * across, -1.0))
         first, second = np.where(top, wires[0], wires[1]), np.where(top, wires[1], wires[0])
         crossed = np.where(first > 0, first, second)
-        return unit(np.where(crossed > 0, crossed, ground + 0.15 * backing(u / 6.0, v / 6.0)))
+        return clamp(np.where(crossed > 0, crossed, ground + 0.15 * backing(u / 6.0, v / 6.0)))
 
     return texture
 
@@ -221,7 +221,7 @@ def corrugated(rng: Generator, period: Range = (8, 16), sharpness: Range = (0.6,
         b = v / pitch + 0.25 * (waver(u / 50.0, v / 50.0) - 0.5)
         wave = ridge(b) ** power
         wave = edge(wave, ribs, 0.4) if ribs > 0 else wave
-        return unit(0.1 + 0.8 * wave + 0.16 * (grain(u / 2.0, v / 1.2) - 0.5))
+        return clamp(0.1 + 0.8 * wave + 0.16 * (grain(u / 2.0, v / 1.2) - 0.5))
 
     return texture
 
@@ -244,7 +244,7 @@ def tiles(rng: Generator, period: Range = (16, 26), aspect: Range = (1.0, 1.0), 
         side = np.minimum(0.5 - np.abs(a - i - 0.5), 0.5)
         distance = np.minimum(side * width, (0.5 - np.abs(b - j - 0.5)) * height)
         body = 0.75 + uneven * (shade.at(i.astype(np.int32), j.astype(np.int32)) - 0.5)
-        return unit(edge(distance, joint, 1.2) * (body + 0.25 * (grain(u / 2.5, v / 2.5) - 0.5)))
+        return clamp(edge(distance, joint, 1.2) * (body + 0.25 * (grain(u / 2.5, v / 2.5) - 0.5)))
 
     return texture
 
@@ -262,7 +262,7 @@ def perforated(
         a = u / pitch + shift * (np.floor(b) % 2)
         x, y = fraction(a) - 0.5, fraction(b) - 0.5
         sheet = edge(np.sqrt(x * x + y * y), size, 1.5 / pitch)
-        return unit(0.05 + sheet * (0.7 + 0.3 * (grain(u / 12.0, v / 1.5) - 0.5)))
+        return clamp(0.05 + sheet * (0.7 + 0.3 * (grain(u / 12.0, v / 1.5) - 0.5)))
 
     return texture
 
@@ -283,7 +283,7 @@ def printed(rng: Generator, period: Range = (12, 20), petals: tuple[int, ...] = 
         figure = 1.0 - edge(radius, size, 1.5 / pitch)
         if ring:
             figure = figure * edge(radius, 0.55 * size, 1.5 / pitch)
-        return unit(0.15 + 0.75 * figure + 0.2 * (weave(u / 1.6, v / 1.6) - 0.5))
+        return clamp(0.15 + 0.75 * figure + 0.2 * (weave(u / 1.6, v / 1.6) - 0.5))
 
     return texture
 
@@ -320,7 +320,7 @@ def herringbone(rng: Generator, plank: Range = (7, 11), run: Range = (2.0, 3.0))
         j = np.floor(b)
         distance = np.minimum((0.5 - np.abs(b - j - 0.5)) * width, (0.5 - np.abs(a - i - 0.5)) * length)
         body = 0.65 + uneven * (shade.at(i.astype(np.int32), j.astype(np.int32)) - 0.5)
-        return unit(edge(distance, 0.6, 1.0) * (body + 0.3 * (grain(u / 1.5, v / 8.0) - 0.5)))
+        return clamp(edge(distance, 0.6, 1.0) * (body + 0.3 * (grain(u / 1.5, v / 8.0) - 0.5)))
 
     return texture
 
@@ -338,7 +338,7 @@ def tread(rng: Generator, period: Range = (12, 18)) -> Texture:
         along, across = (x + turn * y) * 0.7071, (y - turn * x) * 0.7071
         reach = np.sqrt((along / length) ** 2 + (across / breadth) ** 2)
         lit = 0.7 + 0.3 * np.sign(across)
-        return unit(np.where(reach < 1.0, lit, 0.35) + 0.2 * (grain(u / 2.0, v / 2.0) - 0.5))
+        return clamp(np.where(reach < 1.0, lit, 0.35) + 0.2 * (grain(u / 2.0, v / 2.0) - 0.5))
 
     return texture
 
@@ -363,6 +363,6 @@ def scales(rng: Generator, period: Range = (12, 18)) -> Texture:
             own = shade.at(np.floor(shifted).astype(np.int32), (row - back).astype(np.int32))
             tone = np.where(inside, 1.0 - depth * distance**3 + uneven * (own - 0.5), tone)
             free = free & ~inside
-        return unit(tone)
+        return clamp(tone)
 
     return texture
