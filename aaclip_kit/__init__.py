@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .contracts.data import DataSet, Domain, Sample, is_image_file
+from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .plugin_host.api_version import API_VERSION
-from .plugin_host.deprecation import DEPRECATED, deprecated_value
 from .plugin_host.hookspecs import Register, hookimpl
 from .version import __version__
 

@@ -84,7 +84,7 @@ class FeedbackScheduler:
             epochs=options.image_epochs[loop],
             batch_size=options.image_batch,
             optimizer=OptimizerPlan("adam", options.image_rate * options.rate_factors[loop], options.betas),
-            rate=RatePlan("milestones", at=options.milestones, factor=options.milestone_factor),
+            rate=RatePlan("milestones", at_fractions=options.milestones, factor=options.milestone_factor),
             attention=options.attention,
         )
 
@@ -130,9 +130,7 @@ class BaseScheduler:
             epochs=options.image_epochs,
             batch_size=options.image_batch,
             optimizer=OptimizerPlan("adam", options.image_rate, options.betas),
-            rate=RatePlan(
-                "milestones", at=tuple(float(step) for step in options.milestone_steps), factor=options.milestone_factor
-            ),
+            rate=RatePlan("milestones", at_steps=options.milestone_steps, factor=options.milestone_factor),
             attention=False,
         )
         return LoopPlan((text, image))

@@ -59,7 +59,7 @@ def contexts_for(run: Run, count: int, seed: int = 1) -> Tensor:
 
 def plan_for(train: TowerName, **changes: object) -> PhasePlan:
     """One epoch in batches of 4."""
-    plan = {"epochs": 1, "batch_size": 4, "optimizer": OptimizerPlan(rate=1e-3), **changes}
+    plan = {"epochs": 1, "batch_size": 4, "optimizer": OptimizerPlan(learning_rate=1e-3), **changes}
     return PhasePlan(train=train, **plan)  # type: ignore[arg-type]
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
 from ..experiment.toml_file import parse_toml, plugin_files
+from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
+from .checkpoint import load_into
 from .provenance import Metadata, read_metadata
 
 SUFFIXES = (".safetensors", ".pth")
@@ -83,6 +85,21 @@ def checkpoint_of(folder: Path, loop: int) -> Path | None:
     """A loop's checkpoint among those of a run; None where it is not there."""
     paths = (folder / f"loop_{loop}{suffix}" for suffix in SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The weights that a run folder has after each of its loops."""
+
+    source: Path
+
+    def load(self, model: AnomalyModel, loop: int) -> None:
+        """Load a loop's weights. Raises `UserError` where its checkpoint is not there or does not fit."""
+        path = checkpoint_of(self.source / CHECKPOINTS, loop)
+        if path is None:
+            fix = "keep the checkpoints of runs that are scored again"
+            raise UserError(f"has no checkpoint of loop {loop}", where=str(self.source), fix=fix)
+        load_into(model, path)
 
 
 def _scored_again(folder: Path) -> Path | None:

@@ -8,16 +8,8 @@ from typing import Any
 
 from ..contracts.data import Domain
 from ..experiment import Experiment, resolved_toml
+from ..experiment.effects import keys_acting_on
 from .find_checkpoint import Trained
-
-SCORING: dict[str, tuple[str, ...]] = {
-    "evaluation": ("text_conditioning", "image_score", "blur"),
-    "switches": (
-        *("surgery_attention", "image_context", "text_context_padding"),
-        *("trained_context", "evaluation_attention"),
-    ),
-}
-"""Keys of these tables that act on raw scores; of `backbone`, `model` and `stages` every key may."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,9 @@ def changed_keys(own: str, experiment: Experiment) -> list[str]:
 def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
     backbone = {key: _place_free(value) for key, value in tables["backbone"].items()}
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
-    chosen = {table: {key: tables[table].get(key) for key in keys} for table, keys in SCORING.items()}
-    return _flat({"backbone": backbone, "model": model, "stages": tables["stages"], **chosen})
+    chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
+    own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
+    return _flat({"backbone": backbone, "model": model, "stages": tables["stages"], **own})
 
 
 def _place_free(value: Any) -> Any:

@@ -8,15 +8,14 @@ import typer
 
 from ..contracts.errors import UserError, not_writable
 from ..distributed.ranks import Ranks
+from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
-from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .run import SET_HELP
 from .terminal import say
 from .together import together
 
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
-_USED = ("data.test", "data.allow_overlap", *SCORING)
 
 
 def evaluate(
@@ -28,7 +27,7 @@ def evaluate(
     device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score a data set with a trained model: by default the test data of its experiment."""
-    check_overrides(overrides, _USED, ONLY_TRAINING)
+    check_overrides(overrides, "scoring", "metrics", "execution")
     overrides = [*overrides, *([f"device={device}"] if device else [])]
     with together() as ranks:
         target = None if out is None or not ranks.is_first else _target(out)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..contracts.errors import UserError, UserErrors
+from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
-from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .run import SET_HELP
 from .terminal import say
 from .together import together
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..checkpoints.thresholds import Thresholds
     from ..contracts.data import DataSet
     from ..inference.load_model import TrainedModel
-
-_WITHOUT_EFFECT = ONLY_TRAINING | {"switches.score_normalisation", "switches.one_label_auroc"}
 
 
 class Domains(StrEnum):
@@ -64,7 +62,7 @@ def predict(
     device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
-    check_overrides(overrides, SCORING, _WITHOUT_EFFECT)
+    check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
     with together() as ranks:

@@ -145,7 +145,7 @@ def _describe(plan: LoopPlan) -> str:
     for phase in plan.phases:
         seen = f" on {phase.features} image features" if phase.train == "text" else ""
         attention = "" if phase.attention else ", attention off"
-        rate = f"rate {phase.optimizer.rate:.1e}"
+        rate = f"rate {phase.optimizer.learning_rate:.1e}"
         parts.append(f"{phase.train}: {phase.epochs} epochs{seen}, batch {phase.batch_size}, {rate}{attention}")
     return "; ".join(parts)
 

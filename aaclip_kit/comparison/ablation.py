@@ -83,8 +83,7 @@ class Ablation:
         from ..record.run_folder import RunFolder
         from ..run.assemble import assemble
         from ..run.fit_memory import fit_memory
-        from ..run.loop import execute
-        from ..run.rescore import rescore
+        from ..run.loop import execute, rescore
 
         assembled = assemble(run.experiment)
         if run.rescores is None:

@@ -2,10 +2,11 @@
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, load, read_toml, resolved_toml
+from ..experiment.effects import acts_on
 from ..experiment.toml_file import plugin_files
 from ..plugin_host.registry import Registry
 from ..record.run_folder import EXPERIMENT, MANIFEST, RunFolder
@@ -15,17 +16,6 @@ from .finished_runs import holds_a_run, is_finished, read_json
 if TYPE_CHECKING:
     from ..run.assemble import Run
     from ..run.snapshot import Snapshot
-
-
-ACTS_ON_RESULTS: Final = (
-    "name", "workers", "cache", "compute.recompute", "compute.memory_gb", "evaluation", "calibration.rule",
-    "calibration.fpr", "data.test", "training.adapter_gradient_floor", "switches.evaluation_attention",
-    "switches.one_label_auroc", "switches.quoted_loop", "switches.score_normalisation",
-)  # fmt: skip
-"""Tables and keys that training does not depend on (docs/guide/published-vs-corrected.md).
-
-`calibration.held_out` and the roles beside train and test decide which images are kept out of training.
-"""
 
 
 def differences_from_folder(resolved: Path, experiment: Experiment, registry: Registry) -> list[str]:
@@ -56,7 +46,7 @@ def _other_plugins(resolved: Path, experiment: Experiment) -> list[str]:
 def training_differences(first: Experiment, second: Experiment) -> list[str]:
     """Keys that differ and that training depends on."""
     changed = _changed(_flat(_tables(first)), _flat(_tables(second)))
-    return [key for key in changed if not any(key == one or key.startswith(f"{one}.") for one in ACTS_ON_RESULTS)]
+    return [key for key in changed if acts_on(key, "training")]
 
 
 def _tables(experiment: Experiment) -> dict[str, Any]:

@@ -3,32 +3,52 @@
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from .deprecation import renamed_argument, renamed_attribute
 from .options import TowerName
 
 
+@renamed_argument("OptimizerPlan.rate", lambda rate: {"learning_rate": rate})
 @dataclass(frozen=True)
 class OptimizerPlan:
-    """An optimiser, new at each phase of each loop."""
+    """An optimizer, new at each phase of each loop."""
 
     name: Literal["adam", "adamw"] = "adam"
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.0
     clip_norm: float | None = None
 
+    rate = renamed_attribute("OptimizerPlan.rate", "learning_rate")
 
+
+def _milestones(at: tuple[float, ...]) -> dict[str, tuple[float, ...] | tuple[int, ...]]:
+    """Return the arguments that say what `at` said, by the size of each number."""
+    return {
+        "at_fractions": tuple(place for place in at if place <= 1),
+        "at_steps": tuple(int(place) for place in at if place > 1),
+    }
+
+
+@renamed_argument("RatePlan.at", _milestones)
 @dataclass(frozen=True)
 class RatePlan:
-    """How the rate changes within a phase.
+    """How the learning rate changes within a phase.
 
-    "constant"; "milestones": halves (`factor`) at each of `at`, fractions of the phase's steps where below or equal
-    to 1, otherwise step numbers; "warmup_cosine": linear over `warmup_epochs`, then a cosine to zero.
+    "constant"; "milestones": multiplied by `factor` at each of `at_fractions` of the phase's steps (above 0, at most 1)
+    and after each number of steps in `at_steps`; "warmup_cosine": linear over `warmup_epochs`, then a cosine to zero.
     """
 
     kind: Literal["constant", "milestones", "warmup_cosine"] = "constant"
-    at: tuple[float, ...] = ()
+    at_fractions: tuple[float, ...] = ()
+    at_steps: tuple[int, ...] = ()
     factor: float = 0.5
     warmup_epochs: int = 0
+
+    at = renamed_attribute("RatePlan.at", "_milestones")
+
+    @property
+    def _milestones(self) -> tuple[float, ...]:
+        return (*self.at_fractions, *self.at_steps)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,18 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from .deprecation import renamed_argument, renamed_attribute
 from .options import TowerName
 
 ContextKind = Literal["none", "image", "text"]
 
 
-@dataclass(frozen=True)
+@renamed_argument("StageSetting.text_context_width", lambda width: {})
+@dataclass(frozen=True, kw_only=True)
 class StageSetting:
     """What a stage factory is told: its site, and every width that it may need.
 
-    `width` is the tower's own (`Dt` or `Dv`), `image_context_width` is E, `text_context_width` is Dt.
+    `width` is the tower's own (`Dt` or `Dv`), `image_context_width` is E; a text context has `text_width` (`Dt`).
     """
 
     tower: TowerName
@@ -25,7 +27,8 @@ class StageSetting:
     text_width: int
     vision_width: int
     image_context_width: int
-    text_context_width: int
+
+    text_context_width = renamed_attribute("StageSetting.text_context_width", "text_width")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_files import number_of
 from ..checkpoints.thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
+from ..contracts.deprecation import renamed_attribute
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, TowerName
 from ..data.loader import Pixels
@@ -35,32 +36,36 @@ UNNAMED = "object"
 """What the prompts call a thing whose name is not given."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """One image's result.
 
-    `score` is at or above `threshold` for an anomalous image; `map` has the size of the image, upright; `largest` is
-    the largest value of the map on the model's own grid of pixels. What needs a threshold is None without one.
+    `pred_score` is at or above `threshold` for an anomalous image; `anomaly_map` has the size of the image, upright;
+    `max_value` is the map's largest value at the model's own size. What needs a threshold is None without one.
     """
 
     path: Path
-    score: float
+    pred_score: float
     threshold: float | None
-    largest: float
-    map: Float32[np.ndarray, "H W"]
+    max_value: float
+    anomaly_map: Float32[np.ndarray, "H W"]
     map_threshold: float | None
 
+    score = renamed_attribute("Prediction.score", "pred_score")
+    map = renamed_attribute("Prediction.map", "anomaly_map")
+    largest = renamed_attribute("Prediction.largest", "max_value")
+
     @property
-    def decision(self) -> str | None:
-        """The words "anomalous" or "normal"."""
+    def decision(self) -> Literal["anomalous", "normal"] | None:
+        """The decision by the image's threshold."""
         if self.threshold is None:
             return None
-        return "anomalous" if self.score >= self.threshold else "normal"
+        return "anomalous" if self.pred_score >= self.threshold else "normal"
 
     @property
     def mask(self) -> Bool[np.ndarray, "H W"] | None:
         """Where the map is at or above its threshold."""
-        return None if self.map_threshold is None else self.map >= self.map_threshold
+        return None if self.map_threshold is None else self.anomaly_map >= self.map_threshold
 
 
 class TrainedModel:
@@ -142,8 +147,8 @@ class TrainedModel:
                     batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True
                 ):
                     yield Prediction(
-                        sample.image, float(score), thresholds.image, float(peak),
-                        stretched(values, size_of[sample]), thresholds.map,
+                        path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
+                        anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map,
                     )  # fmt: skip
 
 

@@ -177,10 +177,10 @@ def _line(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str,
     """Write an image's pictures; its line."""
     return {
         "path": str(found.path),
-        "score": found.score,
+        "score": found.pred_score,
         "threshold": found.threshold,
         "decision": found.decision,
-        "largest_map_value": found.largest,
+        "largest_map_value": found.max_value,
         "map_threshold": found.map_threshold,
         **_pictures(found, name, levels, folder),
     }
@@ -188,7 +188,7 @@ def _line(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str,
 
 def _pictures(found: Prediction, name: Path, levels: int, folder: Path) -> dict[str, str]:
     """Write the heatmap and, with a threshold, the mask; returns where they are."""
-    pictures = {"heatmap": (HEATMAPS, heat_colours(found.map, found.map_threshold, levels))}
+    pictures = {"heatmap": (HEATMAPS, heat_colours(found.anomaly_map, found.map_threshold, levels))}
     if found.mask is not None:
         pictures["mask"] = (MASKS, found.mask.astype(np.uint8) * 255)
     for place, pixels in pictures.values():

@@ -74,8 +74,8 @@ class AnomalyModel(nn.Module):
             self.requires_grad_(False)
             self.eval()
 
-    def text_contexts(self, classes: tuple[str, ...], attention: bool) -> Contexts:
-        """The text context of each image's class, for the vision stages that attend to it; none with `attention` off.
+    def text_contexts(self, classes: tuple[str, ...], attention: bool, prompts: PromptBook | None = None) -> Contexts:
+        """Compute the text context of each image's class for the vision stages; none with `attention` off.
 
         Rows come once a class, as `Context.row_of` names them.
         """
@@ -83,7 +83,7 @@ class AnomalyModel(nn.Module):
             return NO_CONTEXT
         unique = tuple(dict.fromkeys(classes))
         with torch.no_grad(), self._without_dropout("text"):
-            rows = self.text.text_context(unique, self.switches.text_context_padding == "attended")
+            rows = self.text.text_context(unique, self.switches.text_context_padding == "attended", prompts)
         if len(unique) == 1:
             return {"text": rows}
         row_of = torch.tensor([unique.index(name) for name in classes], device=rows.tokens.device)
@@ -97,17 +97,20 @@ class AnomalyModel(nn.Module):
         return {"image": Context(self.image.frozen(images, (level,)).levels[level])}
 
     def text_features(
-        self, classes: tuple[str, ...], image_context: Float[Tensor, "contexts N E"] | None
+        self,
+        classes: tuple[str, ...],
+        image_context: Float[Tensor, "contexts N E"] | None,
+        prompts: PromptBook | None = None,
     ) -> Float[Tensor, "B E 2"]:
-        """Text feature of each image's class, conditioned on `image_context` where there is one."""
+        """Compute the text feature of each image's class, conditioned on `image_context` where there is one."""
         if image_context is None:
             unique = tuple(dict.fromkeys(classes))
-            features = self.text.class_features(unique)
+            features = self.text.class_features(unique, prompts)
             rows = torch.tensor([unique.index(name) for name in classes], device=features.device)
             return features.index_select(0, rows)
         if self.switches.image_context == "own":
-            return self.text.own_context_features(classes, image_context)
-        return self.text.batch_context_features(classes, image_context)
+            return self.text.own_context_features(classes, image_context, prompts)
+        return self.text.batch_context_features(classes, image_context, prompts)
 
     @torch.no_grad()
     def text_phase_inputs(
@@ -117,6 +120,7 @@ class AnomalyModel(nn.Module):
         trained: bool,
         attending: Set[TowerName],
         frozen: Frozen | None = None,
+        prompts: PromptBook | None = None,
     ) -> tuple[Levels, Float[Tensor, "B N E"] | None]:
         """What a text phase sees: patch features by level, and the image context (None where no text stage attends).
 
@@ -133,7 +137,7 @@ class AnomalyModel(nn.Module):
             levels = self.image.trained(images, self.levels, NO_CONTEXT, embedding)
             context = self.image.trained_one_block_more(images, self.levels[0], embedding) if attends else None
             return levels, context
-        contexts = self.vision_contexts(images, classes, "vision" in attending)
+        contexts = self.vision_contexts(images, classes, "vision" in attending, prompts)
         levels = self.image.trained(images, self.levels, contexts, embedding)
         return levels, levels[self.levels[0]] if attends else None
 
@@ -143,9 +147,15 @@ class AnomalyModel(nn.Module):
         """Patch features of every level and the detection feature, of the trained vision side."""
         return self.image.features(images, self.vision_contexts(images, classes, attention))
 
-    def vision_contexts(self, images: Float[Tensor, "B 3 S S"], classes: tuple[str, ...], attention: bool) -> Contexts:
-        """Everything that vision stages attend to; nothing with `attention` off."""
-        return {**self.text_contexts(classes, attention), **self.image_contexts(images, attention)}
+    def vision_contexts(
+        self,
+        images: Float[Tensor, "B 3 S S"],
+        classes: tuple[str, ...],
+        attention: bool,
+        prompts: PromptBook | None = None,
+    ) -> Contexts:
+        """Compute everything that vision stages attend to; nothing with `attention` off."""
+        return {**self.text_contexts(classes, attention, prompts), **self.image_contexts(images, attention)}
 
     @contextmanager
     def _without_dropout(self, tower: TowerName) -> Iterator[None]:

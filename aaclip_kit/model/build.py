@@ -39,7 +39,10 @@ def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSett
     """What the factory of a stage after `block` is told."""
     text, vision = backbone.text.width, backbone.vision.width
     width = text if tower == "text" else vision
-    return StageSetting(tower, block, width, text, vision, backbone.embedding_width, text)
+    return StageSetting(
+        tower=tower, after=block, width=width, text_width=text, vision_width=vision,
+        image_context_width=backbone.embedding_width,
+    )  # fmt: skip
 
 
 def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Backbone) -> None:

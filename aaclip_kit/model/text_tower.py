@@ -23,36 +23,38 @@ class TextSide:
         self.backbone, self.slots, self.heads, self.prompts = backbone, slots, heads, prompts
         self.context_form = context_form
 
-    def class_features(self, classes: tuple[str, ...]) -> Float[Tensor, "K E 2"]:
-        """Text feature of each class, without image context."""
-        tokens, ends = self.prompts.select(classes, self._device)
+    def class_features(self, classes: tuple[str, ...], prompts: PromptBook | None = None) -> Float[Tensor, "K E 2"]:
+        """Compute the text feature of each class, without image context; `prompts` in place of the model's own."""
+        tokens, ends = (prompts or self.prompts).select(classes, self._device)
         walked = self._walk(tokens.flatten(0, 1), ends.flatten(), None, NO_CONTEXT)
         return _average(self.heads.text(walked).unflatten(0, ends.shape))
 
-    def frozen_features(self, classes: tuple[str, ...]) -> Float[Tensor, "K E 2"]:
-        """The same from the untouched backbone: no stage, its own projection."""
-        tokens, ends = self.prompts.select(classes, self._device)
+    def frozen_features(self, classes: tuple[str, ...], prompts: PromptBook | None = None) -> Float[Tensor, "K E 2"]:
+        """Compute the same with the untouched backbone: no stage, its own projection."""
+        tokens, ends = (prompts or self.prompts).select(classes, self._device)
         x = self.backbone.embed_text(tokens.flatten(0, 1))
         for block in range(self.backbone.text.depth):
             x = self.backbone.text_block(block, x)
         features = self.backbone.project_text(self.backbone.finish_text(x, ends.flatten()))
         return _average(features.unflatten(0, ends.shape))
 
-    def own_context_features(self, classes: tuple[str, ...], context: Float[Tensor, "B N E"]) -> Float[Tensor, "B E 2"]:
-        """Text feature of each image's class, conditioned on that image."""
+    def own_context_features(
+        self, classes: tuple[str, ...], context: Float[Tensor, "B N E"], prompts: PromptBook | None = None
+    ) -> Float[Tensor, "B E 2"]:
+        """Compute the text feature of each image's class, conditioned on that image."""
         unique, rows = _unique(classes, context.device)
-        tokens, ends = self.prompts.select(unique, self._device)
-        prompts = tokens.shape[1]
-        gather = (rows[:, None] * prompts + torch.arange(prompts, device=rows.device)).flatten()
+        tokens, ends = (prompts or self.prompts).select(unique, self._device)
+        count = tokens.shape[1]
+        gather = (rows[:, None] * count + torch.arange(count, device=rows.device)).flatten()
         walked = self._walk(tokens.flatten(0, 1), ends.flatten(), gather, {"image": Context(context)})
-        return _average(self.heads.text(walked).unflatten(0, (len(classes), prompts)))
+        return _average(self.heads.text(walked).unflatten(0, (len(classes), count)))
 
     def batch_context_features(
-        self, classes: tuple[str, ...], context: Float[Tensor, "batch N E"]
+        self, classes: tuple[str, ...], context: Float[Tensor, "batch N E"], prompts: PromptBook | None = None
     ) -> Float[Tensor, "B E 2"]:
-        """As published: the mean context of the batch, all ranks' images; as many as prompts are paired one by one."""
+        """Compute them as published: of the whole batch's mean context; as many as prompts are paired one by one."""
         unique, rows = _unique(classes, context.device)
-        tokens, ends = self.prompts.select(unique, self._device)
+        tokens, ends = (prompts or self.prompts).select(unique, self._device)
         if len(context) in (NORMAL_PROMPTS, tokens.shape[1] - NORMAL_PROMPTS):
             features = [
                 torch.stack([self._state(*state, context) for state in _states(*pair)], dim=-1)
@@ -68,14 +70,15 @@ class TextSide:
         walked = self._walk(tokens, ends, None, {"image": Context(seen)})
         return unit(unit(self.heads.text(walked)).mean(dim=0))
 
-    def text_context(self, classes: tuple[str, ...], padding: bool) -> Context:
-        """Text tokens after the first site's adapters, unit or raw, one row a class: `[K, P * L, Dt]`.
+    def text_context(self, classes: tuple[str, ...], padding: bool, prompts: PromptBook | None = None) -> Context:
+        """Compute the text tokens after the first site's adapters, unit or raw, one row a class: `[K, P * L, Dt]`.
 
         With `padding` every token of the context length is attended to; without, those after end-of-text are masked.
         """
-        tokens, ends = self.prompts.select(classes, self._device)
+        book = prompts or self.prompts
+        tokens, ends = book.select(classes, self._device)
         if padding:
-            tokens = self.prompts.tokens[[self.prompts.rows[name] for name in classes]].to(self._device)
+            tokens = book.tokens[[book.rows[name] for name in classes]].to(self._device)
         x = self.backbone.embed_text(tokens.flatten(0, 1))
         for block in range(TEXT_CONTEXT_BLOCK + 1):
             x = self.slots.apply_after("text", block, self.backbone.text_block(block, x), NO_CONTEXT)

@@ -115,7 +115,9 @@ def curves_section(run: RunFiles) -> dict[str, Any]:
     whole = Axes("false-positive rate", "true-positive rate", (0.0, 1.0), (0.0, 1.01))
     figures = [
         _figure("Pixel ROC", classes, "roc", whole),
-        _figure("PRO", classes, "pro", Axes("false-positive rate", "overlap per region", (0.0, PRO_LIMIT), (0.0, 1.01))),
+        _figure(
+            "PRO", classes, "pro", Axes("false-positive rate", "overlap per region", (0.0, PRO_LIMIT), (0.0, 1.01))
+        ),
         _figure("Image ROC", classes, "image_roc", whole),
     ]
     return {"loop": found.get("loop"), "figures": [figure for figure in figures if figure], "measured": bool(classes)}

@@ -3,11 +3,13 @@
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..checkpoints.checkpoint import save
+from ..checkpoints.find_checkpoint import StoredWeights
 from ..checkpoints.provenance import Metadata, Provenance, short_digests
 from ..contracts.errors import not_writable
 from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
@@ -52,7 +54,7 @@ def execute(
     """
     with locked(folder.path) if run.ranks.is_first else nullcontext():
         try:
-            return Execution(run, folder, progress, stop).run(snapshot)
+            return Execution(run, folder, progress, stop=stop).run(snapshot)
         except BrokenPipeError:  # of the terminal
             raise
         except OSError as error:
@@ -60,15 +62,35 @@ def execute(
             raise not_writable(folder.path, error, fix) from error
 
 
-class Execution:
-    """One run on its way: what is found is written at once, and the weights of each loop when it ends.
+def rescore(run: Run, source: Path, folder: RunFolder, progress: Progress) -> Metrics:
+    """Score a run that takes each loop's weights from the checkpoints of run folder `source`, and trains nothing.
 
-    Of several ranks, all find the same and the first alone writes.
+    It leaves what any run leaves but for checkpoints and steps; its manifest names `source` as `rescored_from`. The
+    experiments may differ in what acts on results only. Raises `UserError` where `source` lacks a checkpoint or one
+    does not fit.
+    """
+    run.model.requires_grad_(False)
+    return Execution(run, folder, progress, stored=StoredWeights(source)).run()
+
+
+class Execution:
+    """One run on its way: what is measured is written at once, and the weights of each loop when it ends.
+
+    With `stored`, each loop's weights come from there: nothing is trained, and no state or checkpoint is written. Of
+    several ranks, all measure the same and the first alone writes.
     """
 
-    def __init__(self, run: Run, folder: RunFolder, progress: Progress, stop: StopRequest | None = None) -> None:
-        self.assembled, self.folder, self.progress, self.stop = run, folder, progress, stop or StopRequest()
-        file = run.experiment.file
+    def __init__(
+        self,
+        run: Run,
+        folder: RunFolder,
+        progress: Progress,
+        *,
+        stop: StopRequest | None = None,
+        stored: StoredWeights | None = None,
+    ) -> None:
+        self.assembled, self.folder, self.progress = run, folder, progress
+        self.stop, self.stored, file = stop or StopRequest(), stored, run.experiment.file
         self.evaluator = Evaluator(
             run.model, run.compute_device, run.pixels, file.evaluation, file.switches, file.workers, run.ranks
         )
@@ -98,7 +120,7 @@ class Execution:
         else:
             self.saving.restore(snapshot)
         self._loops()
-        choice = quoted(self.state.metrics["loops"], run.experiment.switches.quoted_loop)
+        choice = reported(self.state.metrics["loops"], run.experiment.switches.quoted_loop)
         if run.ranks.is_first:
             self._finish(choice, started)
         return self.state.metrics
@@ -112,7 +134,7 @@ class Execution:
         rules = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero, ranks=run.ranks)
         self.state.metrics = {"before": before, "loops": [], "rules": rules}
         self._record_evaluation(0, before)
-        self._keep()
+        self._save_state()
 
     def _finish(self, choice: Metrics, started: datetime) -> None:
         folder, state = self.folder, self.state
@@ -146,27 +168,31 @@ class Execution:
             if number >= state.phase:
                 self._train(loop, number, phase)
                 state.stand(loop, number + 1, 0)
-                self._keep()
+                self._save_state()
         validation = self._validate(loop)
-        if self.assembled.ranks.is_first:
-            self._save(loop)
+        if self.assembled.ranks.is_first and self.stored is None:
+            self._save_checkpoint(loop)
         test = self.assembled.data.sets["test"]
         classes = self._evaluate("test", state.examples.keeper(loop, self.evaluator.shares(test)))
         state.examples.merge(self.assembled.ranks)
-        found = results(classes)
+        metrics = results(classes)
         state.curves[loop] = {name: result.curves for name, result in classes.items()}
-        state.metrics["loops"].append({"loop": loop, **found})
+        state.metrics["loops"].append({"loop": loop, **metrics})
         state.validations.append(validation)
-        self._record_evaluation(loop, found)
+        self._record_evaluation(loop, metrics)
         if self.assembled.ranks.is_first:
             self.folder.write_metrics(state.metrics)
         state.stand(loop + 1, 0, 0)
-        self._keep()
+        self._save_state()
 
     def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
         run = self.assembled
-        torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number, run.ranks.rank))
         self.state.attending = attending_after(plan, self.state.attending)
+        if self.stored is not None:
+            if number == 0:
+                self.stored.load(run.model, loop)
+            return
+        torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number, run.ranks.rank))
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
         self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
         with explaining_out_of_memory(
@@ -176,8 +202,9 @@ class Execution:
         for line in self.store.drain() if self.store else ():
             self.progress.message(line)
 
-    def _keep(self) -> None:
-        self.saving.save()
+    def _save_state(self) -> None:
+        if self.stored is None:
+            self.saving.save()
 
     def _less(self, plan: PhasePlan) -> str:
         """How a phase takes less memory."""
@@ -185,7 +212,7 @@ class Execution:
         recompute = 'set compute.recompute = "on", ' if saves else ""
         return f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
 
-    def _save(self, loop: int) -> None:
+    def _save_checkpoint(self, loop: int) -> None:
         run = self.assembled
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
@@ -231,9 +258,9 @@ class Execution:
             self._event(warning)
             self.progress.message(warning["message"])
 
-    def _record_evaluation(self, loop: int, found: Metrics) -> None:
-        self._event({"event": "evaluation", "loop": loop, **found})
-        self.progress.evaluated(loop, found["mean"])
+    def _record_evaluation(self, loop: int, metrics: Metrics) -> None:
+        self._event({"event": "evaluation", "loop": loop, **metrics})
+        self.progress.evaluated(loop, metrics["mean"])
 
     def _event(self, event: Metrics) -> None:
         if self.assembled.ranks.is_first:
@@ -250,20 +277,21 @@ class Execution:
             finished=ended,
             memory=run.memory.record() if run.memory else None,
         )
-        return {**manifest, "processes": run.ranks.size}
+        rescored = {} if self.stored is None else {"rescored_from": str(self.stored.source)}
+        return {**manifest, "processes": run.ranks.size, **rescored}
 
 
-def quoted(loops: list[Metrics], rule: str) -> Metrics:
-    """Which loop's result stands for the run, by the rule that the experiment fixed before it.
+def reported(loops: list[Metrics], rule: str) -> Metrics:
+    """Return which loop's result stands for the run, by the rule that the experiment fixed before it.
 
     The best loop is that of the largest pixel AUROC, or image AUROC where that is undefined (no masks). With neither,
-    the last loop is quoted, and the record says so.
+    the last loop is reported, and the record says so.
     """
     if rule == "best_on_test":
         for metric in ("pixel_auroc", "image_auroc"):
-            defined = [found for found in loops if found["mean"][metric] is not None]
+            defined = [loop for loop in loops if loop["mean"][metric] is not None]
             if defined:
-                return {"loop": max(defined, key=lambda found: found["mean"][metric])["loop"], "rule": rule}
+                return {"loop": max(defined, key=lambda loop: loop["mean"][metric])["loop"], "rule": rule}
     return {"loop": len(loops), "rule": "last"}
 
 

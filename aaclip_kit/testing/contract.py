@@ -30,7 +30,7 @@ _STAGE_FORWARD: Promises = {
     "S2-builds-at-any-width": (
         "The factory makes an AttentionStage for whatever widths its StageSetting tells it, with a context_kind of "
         "'none', 'image' or 'text' ('text' in the vision tower only).",
-        "take every width from the setting (width, image_context_width, text_context_width) and write none down; give "
+        "take every width from the setting (width, text_width, image_context_width) and write none down; give "
         "the check options that fit widths of 32 times 1 to 5, such as heads = 4",
     ),
     "S3-keeps-the-shape": (

@@ -119,7 +119,8 @@ def _phase(phase: PhasePlan) -> Iterator[tuple[str, bool]]:
 
 def _optimizer(plan: OptimizerPlan) -> Iterator[tuple[str, bool]]:
     yield f"the optimiser is {plan.name!r}, not 'adam' or 'adamw'", plan.name in ("adam", "adamw")
-    yield f"its rate is {plan.rate!r}", _number(plan.rate) and plan.rate > 0
+    rate = plan.learning_rate
+    yield f"its learning rate is {rate!r}", _number(rate) and rate > 0
     betas = isinstance(plan.betas, tuple) and len(plan.betas) == 2
     yield f"its betas are {plan.betas!r}", betas and all(_number(beta) and 0 <= beta < 1 for beta in plan.betas)
     yield f"its weight_decay is {plan.weight_decay!r}", _number(plan.weight_decay) and plan.weight_decay >= 0
@@ -129,7 +130,10 @@ def _optimizer(plan: OptimizerPlan) -> Iterator[tuple[str, bool]]:
 
 def _rate(plan: RatePlan, epochs: int) -> Iterator[tuple[str, bool]]:
     yield f"the rate's kind is {plan.kind!r}", plan.kind in ("constant", "milestones", "warmup_cosine")
-    yield f"its milestones are {plan.at!r}", isinstance(plan.at, tuple) and all(_number(place) for place in plan.at)
+    fractions, steps = plan.at_fractions, plan.at_steps
+    good = isinstance(fractions, tuple) and all(_number(part) and 0 < part <= 1 for part in fractions)
+    yield f"its at_fractions are {fractions!r}", good
+    yield f"its at_steps are {steps!r}", isinstance(steps, tuple) and all(_whole(step, 1) for step in steps)
     yield f"its factor is {plan.factor!r}", _number(plan.factor) and plan.factor > 0
     warm = plan.warmup_epochs
     yield f"its warmup_epochs is {warm!r} of {epochs}", _whole(warm, 0) and warm <= epochs

@@ -48,12 +48,12 @@ def _faults(plan: object, loops: int) -> list[str]:
 def _phase_faults(phase: object) -> list[str]:
     if not isinstance(phase, PhasePlan):
         return [f"it is a {type(phase).__name__}, not a PhasePlan"]
-    rate = phase.optimizer.rate
+    rate = phase.optimizer.learning_rate
     found = {
         f"it trains {phase.train!r}, which is neither 'text' nor 'vision'": phase.train in TOWERS,
         f"it has {phase.epochs!r} epochs": phase.epochs >= 1,
         f"its batches are of {phase.batch_size!r} images": phase.batch_size >= 1,
-        f"its rate is {rate!r}": isfinite(rate) and rate > 0,
+        f"its learning rate is {rate!r}": isfinite(rate) and rate > 0,
     }
     return [fault for fault, good in found.items() if not good]
 

@@ -10,16 +10,16 @@ from ..contracts.schedule import RatePlan
 
 
 def build_schedule(plan: RatePlan, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int) -> LambdaLR:
-    """The rate's course over the phase, stepped once a training step."""
+    """Build the learning rate's course over a phase, stepped once a training step."""
     return LambdaLR(optimizer, rate_factor(plan, epochs * steps_per_epoch, steps_per_epoch))
 
 
 def rate_factor(plan: RatePlan, steps: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """Factor on the rate before each step, counted from 0."""
+    """Return the factor on the learning rate before each step, counted from 0."""
     if plan.kind == "milestones":
         # The small part keeps a product such as 0.28 * 25 from lying above the whole number that it means.
-        at = [place * steps - 1e-9 if place <= 1 else place for place in plan.at]
-        return lambda step: plan.factor ** sum(step >= place for place in at)
+        milestones = [fraction * steps - 1e-9 for fraction in plan.at_fractions] + list(plan.at_steps)
+        return lambda step: plan.factor ** sum(step >= milestone for milestone in milestones)
     if plan.kind == "warmup_cosine":
         warm = plan.warmup_epochs * steps_per_epoch
         return lambda step: _warmup_cosine(step, warm, steps)

@@ -23,7 +23,7 @@ def build_optimizer(
     """Build a new optimizer; a fused one takes its step in one kernel, and can be told on the device not to."""
     kind = torch.optim.AdamW if plan.name == "adamw" else torch.optim.Adam
     chosen = {"fused": True} if fused else {}
-    return kind(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay, **chosen)
+    return kind(list(parameters), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, **chosen)
 
 
 @dataclass(frozen=True)

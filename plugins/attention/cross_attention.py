@@ -33,7 +33,7 @@ class CrossAttention(AttentionStage):
                 fix=f"choose one of {', '.join(str(n) for n in range(1, 33) if inner % n == 0)}",
             )
         image = self.context_kind == "image"
-        context_width = setting.image_context_width if image else setting.text_context_width
+        context_width = setting.image_context_width if image else setting.text_width
         self.heads, self.scale, self.dropout = options.heads, options.scale, options.dropout
         self.norm_matched = options.norm_matched
         self.q_proj = _linear(setting.width, inner)

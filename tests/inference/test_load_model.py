@@ -30,7 +30,7 @@ def test_three_lines(trained: Path, defects: Path) -> None:
         "from aaclip_kit import load_model\n"
         f"model = load_model({str(trained)!r})\n"
         f"result = model.predict({str(defects / 'green_wood/test/spot/000.png')!r})\n"
-        "print(result.score, result.threshold, result.decision, *result.map.shape, *result.mask.shape)"
+        "print(result.pred_score, result.threshold, result.decision, *result.anomaly_map.shape, *result.mask.shape)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
@@ -52,7 +52,7 @@ def test_it_scores_as_the_evaluation_does(model: TrainedModel, trained: Path, de
     maps = np.concatenate([batch.maps for batch in batches])
     found = [model.predict(sample.image, "green wood") for sample in data.samples]
     assert_close([one.score for one in found], expected.tolist())
-    assert_close([one.largest for one in found], maps.max(axis=(1, 2)).tolist())
+    assert_close([one.max_value for one in found], maps.max(axis=(1, 2)).tolist())
     assert_close(np.stack([one.map for one in found]), np.stack([stretched(one, (40, 40)) for one in maps]))
     together = list(model.predict_all([sample.image for sample in data.samples], "green wood"))
     assert_close([one.score for one in together], expected.tolist())
@@ -87,7 +87,7 @@ def test_an_image_turned_by_exif_has_a_map_as_it_is_seen(model: TrainedModel, tm
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert model.predict(tmp_path / "turned.jpg").map.shape == (50, 20)
+    assert model.predict(tmp_path / "turned.jpg").anomaly_map.shape == (50, 20)
 
 
 def test_bad_images_are_refused_before_any_is_scored(model: TrainedModel, tmp_path: Path, defects: Path) -> None:
@@ -114,14 +114,14 @@ def test_uses_of_one_model_do_not_disturb_one_another(model: TrainedModel, train
     chosen = find_trained(trained, discover(), overrides=["evaluation.batch_size=1"]).experiment.data["test"]
     data = chosen.component.build(chosen.options)
     images = [sample.image for sample in data.samples[:3]]
-    expected = [found.score for found in model.predict_all(images, "green wood")]
+    expected = [found.pred_score for found in model.predict_all(images, "green wood")]
     metrics = model.metrics(data)
     under_way = model.predict_all(images, "green wood")
     scores = [next(under_way).score]
-    other = model.predict(images[0], "blue felt").score
-    scores += [found.score for found in under_way]
+    other = model.predict(images[0], "blue felt").pred_score
+    scores += [found.pred_score for found in under_way]
     assert scores == expected
-    assert model.predict(images[0], "blue felt").score == other != expected[0]
+    assert model.predict(images[0], "blue felt").pred_score == other != expected[0]
     assert model.metrics(data) == metrics
 
 
@@ -129,7 +129,7 @@ def test_the_domain_sets_the_blur_and_keeps_thresholds_of_another(model: Trained
     image = defects / "green_wood" / "test" / "spot" / "000.png"
     own, medical = model.predict(image), model.predict(image, domain="medical")
     assert own.threshold is not None and own.decision and own.map_threshold is not None
-    assert medical.largest != own.largest
+    assert medical.max_value != own.max_value
     assert (medical.threshold, medical.map_threshold) == (None, None)
     assert model.predict(image, domain="industrial").threshold == own.threshold
     with pytest.raises(UserError, match="'x-ray' is no domain"):

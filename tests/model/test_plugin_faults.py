@@ -146,7 +146,7 @@ class Faulty:
         return None if history else {returned}
 
 def phase(train="text", epochs=1, batch_size=4, rate=1e-3):
-    return PhasePlan(train, epochs, batch_size, OptimizerPlan(rate=rate))
+    return PhasePlan(train, epochs, batch_size, OptimizerPlan(learning_rate=rate))
 
 @hookimpl
 def register_schedulers(register):

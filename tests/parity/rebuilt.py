@@ -97,7 +97,7 @@ class Rebuilt:
         losses = {name: (one.component.build(one.options), one.weight) for name, one in chosen.items()}
         scheduler = experiment.scheduler.component.build(experiment.scheduler.options)
         plan: PhasePlan = next(plan for plan in scheduler.next_loop(()).phases if plan.train == tower)
-        plan = replace(plan, epochs=steps, optimizer=replace(plan.optimizer, rate=rate), rate=RatePlan())
+        plan = replace(plan, epochs=steps, optimizer=replace(plan.optimizer, learning_rate=rate), rate=RatePlan())
         reported: list[Step] = []
         attending = BOTH if attention else frozenset()
         phase = Phase(

@@ -19,7 +19,7 @@ WIDTH = 16
 def adapter(weight: float = 0.1) -> ResidualAdapter:
     torch.manual_seed(0)
     factory, options = registered(register_attention_stages)["residual_adapter"]
-    setting = StageSetting("text", 0, WIDTH, WIDTH, 24, 8, WIDTH)
+    setting = StageSetting(tower="text", after=0, width=WIDTH, text_width=WIDTH, vision_width=24, image_context_width=8)
     return factory(options(tower="text", after=[0], weight=weight), setting)
 
 

@@ -22,7 +22,14 @@ def stage_of(kind: str = "text_to_image", **options: Any) -> CrossAttention:
     torch.manual_seed(0)
     options = {"heads": 3, **options}
     text = kind == "text_to_image"
-    setting = StageSetting("text" if text else "vision", 0, TEXT if text else VISION, TEXT, VISION, EMBEDDING, TEXT)
+    setting = StageSetting(
+        tower="text" if text else "vision",
+        after=0,
+        width=TEXT if text else VISION,
+        text_width=TEXT,
+        vision_width=VISION,
+        image_context_width=EMBEDDING,
+    )
     factory, model = registered(register_attention_stages)[kind]
     stage = factory(model(**options), setting).eval()
     with torch.no_grad():
@@ -141,7 +148,9 @@ def test_dropout_takes_away_the_share_that_the_option_says_and_in_training_only(
 
 
 def test_weights_start_xavier_uniform_and_biases_zero() -> None:
-    setting = StageSetting("vision", 0, VISION, TEXT, VISION, EMBEDDING, TEXT)
+    setting = StageSetting(
+        tower="vision", after=0, width=VISION, text_width=TEXT, vision_width=VISION, image_context_width=EMBEDDING
+    )
     stage = ImageToText(ImageToTextOptions(heads=3), setting)
     shapes = {"q_proj": (VISION, TEXT), "k_proj": (TEXT, TEXT), "v_proj": (TEXT, TEXT), "out_proj": (TEXT, VISION)}
     for name, (inputs_, outputs) in shapes.items():
@@ -208,7 +217,10 @@ def test_dropout_is_not_among_the_weights_that_it_shows() -> None:
 @pytest.mark.parametrize("expanded", [False, True])
 def test_gradients_of_rows_that_items_share_are_the_same_every_time_with_several_threads(expanded: bool) -> None:
     torch.manual_seed(0)
-    stage = ImageToText(ImageToTextOptions(heads=8, dropout=0.0), StageSetting("vision", 0, 128, 64, 128, 96, 64))
+    stage = ImageToText(
+        ImageToTextOptions(heads=8, dropout=0.0),
+        StageSetting(tower="vision", after=0, width=128, text_width=64, vision_width=128, image_context_width=96),
+    )
     tokens, seen = torch.randn(8, 20, 128), torch.randn(4, 160, 64, requires_grad=True)
     context = Context(seen, row_of=torch.tensor([0, 1, 0, 2, 3, 0, 1, 0]))
 

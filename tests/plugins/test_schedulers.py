@@ -28,7 +28,7 @@ def column(plans: list[LoopPlan], phase: int, name: str) -> list[Any]:
 
 
 def rates(plans: list[LoopPlan], phase: int) -> list[float]:
-    return [plan.phases[phase].optimizer.rate for plan in plans]
+    return [plan.phases[phase].optimizer.learning_rate for plan in plans]
 
 
 def test_feedback_defaults_are_the_published_table() -> None:
@@ -47,7 +47,7 @@ def test_feedback_defaults_are_the_published_table() -> None:
         assert text.optimizer.betas == image.optimizer.betas == (0.5, 0.999)
         assert (text.optimizer.weight_decay, text.optimizer.clip_norm) == (0.0, None)
         assert text.rate.kind == "constant"
-        assert (image.rate.kind, image.rate.at, image.rate.factor) == ("milestones", (0.5, 0.8), 0.5)
+        assert (image.rate.kind, image.rate.at_fractions, image.rate.factor) == ("milestones", (0.5, 0.8), 0.5)
 
 
 def test_feedback_options_reach_the_plan() -> None:
@@ -57,9 +57,9 @@ def test_feedback_options_reach_the_plan() -> None:
     text, image = plan.phases
     assert (text.epochs, text.batch_size, text.attention) == (2, 3, False)
     assert (image.epochs, image.batch_size, image.attention) == (4, 5, False)
-    assert (text.optimizer.rate, image.optimizer.rate) == pytest.approx((1e-3, 1e-4))
+    assert (text.optimizer.learning_rate, image.optimizer.learning_rate) == pytest.approx((1e-3, 1e-4))
     assert text.optimizer.betas == image.optimizer.betas == (0.1, 0.2)
-    assert (image.rate.at, image.rate.factor) == ((0.25,), 0.3)
+    assert (image.rate.at_fractions, image.rate.factor) == ((0.25,), 0.3)
 
 
 def test_feedback_lists_must_agree() -> None:
@@ -70,16 +70,16 @@ def test_feedback_lists_must_agree() -> None:
 def test_base_is_one_loop_without_cross_attention() -> None:
     (plan,) = loops("base")
     text, image = plan.phases
-    assert (text.train, text.epochs, text.batch_size, text.optimizer.rate) == ("text", 5, 16, 1e-5)
-    assert (image.train, image.epochs, image.batch_size, image.optimizer.rate) == ("vision", 20, 2, 5e-4)
+    assert (text.train, text.epochs, text.batch_size, text.optimizer.learning_rate) == ("text", 5, 16, 1e-5)
+    assert (image.train, image.epochs, image.batch_size, image.optimizer.learning_rate) == ("vision", 20, 2, 5e-4)
     assert (text.attention, image.attention, text.features) == (False, False, "frozen")
-    assert (image.rate.kind, image.rate.at, image.rate.factor) == ("milestones", (16000.0, 32000.0), 0.5)
+    assert (image.rate.kind, image.rate.at_steps, image.rate.factor) == ("milestones", (16000, 32000), 0.5)
     assert text.rate.kind == "constant"
 
 
 def test_base_milestones_are_steps_and_cannot_be_taken_for_fractions() -> None:
     (plan,) = loops("base", milestone_steps=[2, 7], milestone_factor=0.1)
-    assert (plan.phases[1].rate.at, plan.phases[1].rate.factor) == ((2.0, 7.0), 0.1)
+    assert (plan.phases[1].rate.at_steps, plan.phases[1].rate.factor) == ((2, 7), 0.1)
     with pytest.raises(ValidationError):
         loops("base", milestone_steps=[1])
 

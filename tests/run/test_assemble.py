@@ -218,7 +218,7 @@ def test_every_stage_is_told_the_widths(file: Path) -> None:
     (setting,) = seen
     assert (setting.tower, setting.after, setting.width) == ("vision", 0, 32)
     assert (setting.text_width, setting.vision_width) == (16, 32)
-    assert (setting.image_context_width, setting.text_context_width) == (24, 16)
+    assert (setting.image_context_width, setting.text_width) == (24, 16)
 
 
 def test_the_run_carries_data_pixels_and_fingerprints(file: Path) -> None:

@@ -59,7 +59,7 @@ def test_minutes_are_counted_from_the_last_saving(
 def execution(file: Path, out: Path, stop: StopRequest | None = None, *overrides: str) -> Execution:
     """A run with strong dropout, saved after every step."""
     run = build(file, "checkpoint.every=1 step", *DROPOUT, *overrides)
-    return Execution(run, RunFolder(out) if out.exists() else RunFolder.create(out), QuietScreen(), stop)
+    return Execution(run, RunFolder(out) if out.exists() else RunFolder.create(out), QuietScreen(), stop=stop)
 
 
 def steps_of(life: Execution, seed: int, stop_after: int | None = None) -> list[float]:

@@ -103,7 +103,7 @@ def test_norms_are_those_that_a_run_reports_at_its_first_steps(small_experiment:
     for tower in ("text", "vision"):
         run = assemble(experiment)
         opening = found.openings[tower]
-        phase = replace(opening.plan, attention=False, optimizer=replace(opening.plan.optimizer, rate=0.0))
+        phase = replace(opening.plan, attention=False, optimizer=replace(opening.plan.optimizer, learning_rate=0.0))
         steps: list[Any] = []
         train_phase(build_phase(run, phase, opening.loop, opening.number, frozenset()), StepCallback(steps.append))
         assert_close(sorted(step.gradient_norms[f"{tower}_adapter"] for step in steps), seen[tower])

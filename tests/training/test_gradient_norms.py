@@ -74,9 +74,9 @@ def test_a_step_reports_the_norm_of_every_trained_group(run: Run, tower: TowerNa
 
 def test_norms_are_taken_before_clipping(run: Run, small_experiment: Path) -> None:
     """A group's norm exceeds what all gradients were clipped to."""
-    step = train(run, plan_for("text", optimizer=OptimizerPlan(rate=1e-12, clip_norm=1e-6)))[0]
+    step = train(run, plan_for("text", optimizer=OptimizerPlan(learning_rate=1e-12, clip_norm=1e-6)))[0]
     other = build(small_experiment, "switches.dropout=false")
-    free = train(other, plan_for("text", optimizer=OptimizerPlan(rate=1e-12)))[0]
+    free = train(other, plan_for("text", optimizer=OptimizerPlan(learning_rate=1e-12)))[0]
     assert step.gradient_norms == free.gradient_norms
     assert min(free.gradient_norms.values()) > 1e-6
 

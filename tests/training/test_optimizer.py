@@ -17,20 +17,20 @@ from ..helpers import assert_close
 COURSES: dict[str, tuple[RatePlan, int, int, list[float]]] = {
     "constant": (RatePlan(), 4, 2, [1, 1, 1, 1]),
     "published milestones, fractions of 10 steps": (
-        RatePlan("milestones", at=(0.5, 0.8)),
+        RatePlan("milestones", at_fractions=(0.5, 0.8)),
         10,
         5,
         [1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25],
     ),
-    "fractions of 5 steps, between two": (RatePlan("milestones", at=(0.5, 0.8)), 5, 5, [1, 1, 1, 0.5, 0.25]),
+    "fractions of 5 steps, between two": (RatePlan("milestones", at_fractions=(0.5, 0.8)), 5, 5, [1, 1, 1, 0.5, 0.25]),
     "a fraction that floating point puts above step 7": (
-        RatePlan("milestones", at=(0.28,)),
+        RatePlan("milestones", at_fractions=(0.28,)),
         25,
         5,
         [1] * 7 + [0.5] * 18,
     ),
-    "milestones as step numbers": (RatePlan("milestones", at=(2.0, 4.0)), 6, 3, [1, 1, 0.5, 0.5, 0.25, 0.25]),
-    "another factor": (RatePlan("milestones", at=(2.0,), factor=0.1), 4, 2, [1, 1, 0.1, 0.1]),
+    "milestones as step numbers": (RatePlan("milestones", at_steps=(2, 4)), 6, 3, [1, 1, 0.5, 0.5, 0.25, 0.25]),
+    "another factor": (RatePlan("milestones", at_steps=(2,), factor=0.1), 4, 2, [1, 1, 0.1, 0.1]),
     "warm-up over two epochs of two, then a cosine over four": (
         RatePlan("warmup_cosine", warmup_epochs=2),
         8,
@@ -56,7 +56,7 @@ def test_a_cosine_ends_at_zero_and_stays() -> None:
 
 def test_the_optimisers_rate_follows_the_plan() -> None:
     weight = nn.Parameter(torch.ones(2))
-    optimizer = build_optimizer(OptimizerPlan(rate=0.2), [weight])
+    optimizer = build_optimizer(OptimizerPlan(learning_rate=0.2), [weight])
     rate = build_schedule(RatePlan("warmup_cosine", warmup_epochs=1), optimizer, epochs=3, steps_per_epoch=2)
     seen = []
     for _ in range(6):
@@ -89,7 +89,7 @@ def test_the_planned_optimiser_is_built(plan: OptimizerPlan, kind: type, expecte
 
 def test_weight_decay_of_adamw_shrinks_a_weight_without_gradient() -> None:
     weight = nn.Parameter(torch.ones(1))
-    optimizer = build_optimizer(OptimizerPlan("adamw", rate=0.1, weight_decay=0.5), [weight])
+    optimizer = build_optimizer(OptimizerPlan("adamw", learning_rate=0.1, weight_decay=0.5), [weight])
     weight.grad = torch.zeros(1)
     optimizer.step()
     assert_close(weight.detach(), [0.95])

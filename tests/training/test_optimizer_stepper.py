@@ -48,7 +48,7 @@ def test_running_ahead_trains_as_waiting_does(still: Run, monkeypatch: pytest.Mo
     start, found, ends = still.model.state_dict(), [], []
     start = {key: value.clone() for key, value in start.items()}
     plan = {
-        "optimizer": OptimizerPlan(name=name, rate=1e-3, weight_decay=0.01, clip_norm=0.5),  # type: ignore[arg-type]
+        "optimizer": OptimizerPlan(name=name, learning_rate=1e-3, weight_decay=0.01, clip_norm=0.5),  # type: ignore[arg-type]
         "rate": RatePlan("warmup_cosine", warmup_epochs=1),
     }
     for runs_ahead in (False, True):
@@ -87,7 +87,7 @@ def test_a_step_that_is_not_finite_and_those_after_it_leave_the_weights_as_they_
 @pytest.mark.usefixtures("ahead")
 def test_a_gradient_that_is_not_finite_is_held_back_as_a_loss_is(still: Run) -> None:
     weight = nn.Parameter(torch.ones(3))
-    plan = plan_for("text", optimizer=OptimizerPlan(rate=0.1))
+    plan = plan_for("text", optimizer=OptimizerPlan(learning_rate=0.1))
     stepper = OptimizerStepper(plan, {"group": [weight]}, still.compute_device, steps_per_epoch=2)
     for factor, expected in ((1.0, 0.9), (math.inf, 0.9), (1.0, 0.9)):
         loss = (weight * factor).sum() * (1.0 if math.isfinite(factor) else 0.0)

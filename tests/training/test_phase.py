@@ -161,7 +161,7 @@ def test_losses_of_a_text_phase_see_the_planned_features(still: Run, features: s
 
 
 def test_steps_report_place_rate_and_the_sum_of_the_terms(run: Run) -> None:
-    plan = plan_for("text", epochs=2, rate=RatePlan("milestones", at=(0.5,)))
+    plan = plan_for("text", epochs=2, rate=RatePlan("milestones", at_fractions=(0.5,)))
     steps = train(run, plan)
     assert [(step.epoch, step.step) for step in steps] == [(1, 1), (1, 2), (2, 3), (2, 4)]
     assert {(step.loop, step.phase) for step in steps} == {(1, "text")}
@@ -178,7 +178,7 @@ def first_gradients(
     run: Run, losses: dict[str, tuple[Loss, float]], clip_norm: float | None = None
 ) -> dict[str, Tensor]:
     """What the text phase's parameters hold after one step."""
-    optimizer = OptimizerPlan(rate=1e-12, clip_norm=clip_norm)
+    optimizer = OptimizerPlan(learning_rate=1e-12, clip_norm=clip_norm)
     train(run, plan_for("text", batch_size=8, optimizer=optimizer), WeightedLosses(losses))
     parameters = run.model.trained_parameters("text")
     return {name: value.grad.clone() for name, value in parameters.items() if value.grad is not None}
@@ -191,7 +191,7 @@ def test_weights_scale_terms_and_gradients(still: Run) -> None:
     assert maps["heads.text.linear.weight"].abs().max() > 1e-4
     for name, found in both.items():
         assert_close(found, 0.25 * maps[name] + 3.0 * text[name], atol=1e-5)
-    plan = plan_for("text", batch_size=8, optimizer=OptimizerPlan(rate=1e-12))
+    plan = plan_for("text", batch_size=8, optimizer=OptimizerPlan(learning_rate=1e-12))
     (whole,), (part,) = (train(still, plan, WeightedLosses({"a": (Probe(), weight)})) for weight in (1.0, 0.25))
     assert_close(part.terms["a/pull"], 0.25 * whole.terms["a/pull"])
 
@@ -237,6 +237,6 @@ def test_every_phase_begins_with_a_new_optimiser(still: Run) -> None:
     for sign in (1.0, -1.0):
         losses = WeightedLosses({"a": (Probe(), sign)})
         before = values_of(still.model)["heads.text.linear.weight"]
-        train(still, plan_for("text", batch_size=8, optimizer=OptimizerPlan(rate=1e-3)), losses)
+        train(still, plan_for("text", batch_size=8, optimizer=OptimizerPlan(learning_rate=1e-3)), losses)
         change = (values_of(still.model)["heads.text.linear.weight"] - before).abs()
         assert_close(change.median(), 1e-3, rtol=1e-3)

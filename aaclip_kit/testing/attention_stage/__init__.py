@@ -65,7 +65,10 @@ def settings(subject: Subject, widths: tuple[int, int, int] = WIDTHS[0]) -> list
 def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> StageSetting:
     """A site after block 0 of a tower of these widths."""
     text, vision, embedding = widths
-    return StageSetting(tower, 0, text if tower == "text" else vision, text, vision, embedding, text)
+    width = text if tower == "text" else vision
+    return StageSetting(
+        tower=tower, after=0, width=width, text_width=text, vision_width=vision, image_context_width=embedding
+    )
 
 
 def _fits(subject: Subject, tower: TowerName) -> bool:
@@ -124,7 +127,7 @@ def inputs(
     tokens = torch.randn(items, length, setting.width, generator=generator)
     if stage.context_kind == "none":
         return Given(tokens, None)
-    width = setting.image_context_width if stage.context_kind == "image" else setting.text_context_width
+    width = setting.image_context_width if stage.context_kind == "image" else setting.text_width
     seen = torch.randn(rows, context_length, width, generator=generator)
     if not masked:
         return Given(tokens, Context(seen))

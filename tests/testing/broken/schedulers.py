@@ -31,7 +31,7 @@ class Good:
         return LoopPlan((self.phase("text"), self.phase("vision")))
 
     def phase(self, tower: Any) -> Any:
-        return PhasePlan(tower, 2, 2, OptimizerPlan(rate=1e-3), RatePlan("warmup_cosine", warmup_epochs=1))
+        return PhasePlan(tower, 2, 2, OptimizerPlan(learning_rate=1e-3), RatePlan("warmup_cosine", warmup_epochs=1))
 
 
 class NoMethod:
@@ -83,7 +83,7 @@ class NoBatch(Good):
 
 class NoRate(Good):
     def phase(self, tower: Any) -> Any:
-        return replace(super().phase(tower), optimizer=OptimizerPlan(rate=math.nan))
+        return replace(super().phase(tower), optimizer=OptimizerPlan(learning_rate=math.nan))
 
 
 class AnotherOptimizer(Good):
@@ -107,7 +107,7 @@ class RemembersTheRate(Good):
 
     def phase(self, tower: Any) -> Any:
         self.rate *= 0.5
-        return replace(super().phase(tower), optimizer=OptimizerPlan(rate=self.rate))
+        return replace(super().phase(tower), optimizer=OptimizerPlan(learning_rate=self.rate))
 
 
 class NeedsFigures(Good):
@@ -133,7 +133,7 @@ class ImportsTorch(Good):
 
 class RateBeyondAll(Good):
     def phase(self, tower: Any) -> Any:
-        return replace(super().phase(tower), optimizer=OptimizerPlan(rate=1e30))
+        return replace(super().phase(tower), optimizer=OptimizerPlan(learning_rate=1e30))
 
 
 BROKEN: dict[str, tuple[type, type[Options], str]] = {

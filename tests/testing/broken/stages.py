@@ -28,8 +28,8 @@ class Good(AttentionStage):
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__()
         self.scale = options.scale
-        self.query = nn.Linear(setting.width, setting.text_context_width)
-        self.value = nn.Linear(setting.text_context_width, setting.width)
+        self.query = nn.Linear(setting.width, setting.text_width)
+        self.value = nn.Linear(setting.text_width, setting.width)
 
     def scores(self, tokens: Tensor, seen: Context) -> Tensor:
         found = self.query(tokens) @ seen.tokens.transpose(1, 2) / seen.tokens.shape[-1] ** 0.5
@@ -84,7 +84,7 @@ class Nowhere(Options):
 class HardCodedWidth(Good):
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__(options, setting)
-        self.query = nn.Linear(96, setting.text_context_width)
+        self.query = nn.Linear(96, setting.text_width)
 
 
 class NoStage(nn.Linear):

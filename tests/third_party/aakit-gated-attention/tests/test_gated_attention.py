@@ -27,7 +27,9 @@ def test_in_the_text_tower(check: Callable[[], None]) -> None:
 def stage(gate: float) -> GatedAttention:
     torch.manual_seed(0)
     options = GatedAttentionOptions(tower="vision", after=(0,), heads=2, gate=gate)
-    return gated_attention(options, StageSetting("vision", 0, 12, 8, 12, 6, 8)).eval()
+    return gated_attention(
+        options, StageSetting(tower="vision", after=0, width=12, text_width=8, vision_width=12, image_context_width=6)
+    ).eval()
 
 
 @pytest.mark.parametrize("gate", [0.1, -0.7, 3.0])

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from aaclip_kit import Register, StageOptions, hookimpl
 
-AAKIT_API = "1.0"
+AAKIT_API = "2.0"
 
 
 class PerceiverAttentionOptions(StageOptions):

@@ -24,7 +24,7 @@ class PerceiverAttention(AttentionStage):
         inner, heads, dropout = setting.text_width, options.heads, options.dropout
         if inner % heads:
             raise UserError(f"{heads} heads do not divide {inner}", where="heads", fix="choose a divisor")
-        seen = setting.image_context_width if self.context_kind == "image" else setting.text_context_width
+        seen = setting.image_context_width if self.context_kind == "image" else setting.text_width
         self.scale = options.scale
         # Small, as the Perceiver's: what a latent holds is then what it has read. Its layer norm tells them apart.
         self.latents = nn.Parameter(0.02 * torch.randn(options.latents, inner))

@@ -27,7 +27,9 @@ def test_in_the_text_tower(check: Callable[[], None]) -> None:
 def stage() -> PerceiverAttention:
     torch.manual_seed(0)
     options = PerceiverAttentionOptions(tower="vision", after=(0,), heads=2, latents=3)
-    return perceiver_attention(options, StageSetting("vision", 0, 12, 8, 12, 6, 8)).eval()
+    return perceiver_attention(
+        options, StageSetting(tower="vision", after=0, width=12, text_width=8, vision_width=12, image_context_width=6)
+    ).eval()
 
 
 def test_a_context_of_any_length_becomes_the_same_few_latents(stage: PerceiverAttention) -> None:

@@ -28,7 +28,7 @@ class ZeroInitAttention(AttentionStage):
         inner = setting.text_width
         if inner % options.heads:
             raise UserError(f"{options.heads} heads do not divide {inner}", where="heads", fix="choose a divisor")
-        seen = setting.image_context_width if self.context_kind == "image" else setting.text_context_width
+        seen = setting.image_context_width if self.context_kind == "image" else setting.text_width
         self.heads, self.scale, self.dropout = options.heads, options.scale, options.dropout
         self.query = _linear(setting.width, inner)
         self.key = _linear(seen, inner)

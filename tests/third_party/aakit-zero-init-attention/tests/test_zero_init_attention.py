@@ -28,7 +28,9 @@ def test_in_the_text_tower(check: Callable[[], None]) -> None:
 def stage() -> ZeroInitAttention:
     torch.manual_seed(0)
     options = ZeroInitAttentionOptions(tower="vision", after=(0,), heads=2, scale=0.5)
-    return zero_init_attention(options, StageSetting("vision", 0, 12, 8, 12, 6, 8))
+    return zero_init_attention(
+        options, StageSetting(tower="vision", after=0, width=12, text_width=8, vision_width=12, image_context_width=6)
+    )
 
 
 def test_at_first_tokens_and_their_gradient_pass_unchanged(stage: ZeroInitAttention) -> None:
