@@ -218,7 +218,7 @@ def test_pytest_is_asked_for_with_the_conformance_kit_alone() -> None:
     assert any(need.startswith("aaclip-kit[") and "testing" in need for need in extras["dev"])
     assert not [need for need in project["dependencies"] if "pytest" in need]
     loading = {name_of(path) for path in SOURCES for module, _, _ in imports(path) if module == "pytest"}
-    assert loading == {"aaclip_kit/testing/parametrize.py", "aaclip_kit/testing/pytest_plugin.py"}
+    assert loading == {"aaclip_kit/testing/check.py", "aaclip_kit/testing/pytest_plugin.py"}
 
 
 def test_packages_are_told_where_their_folders_are() -> None:

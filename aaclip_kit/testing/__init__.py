@@ -9,9 +9,7 @@
 From the command line: `pytest --aakit attention-stage:my_attention`. Neither torch nor pytest is imported here.
 """
 
-from .check import Broken, Check
-from .contract import checks_of
-from .parametrize import conformance
+from .check import Broken, Check, checks_of, conformance
 from .tiny import tiny_experiment
 
 __all__ = ["Broken", "Check", "checks_of", "conformance", "tiny_experiment"]

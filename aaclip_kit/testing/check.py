@@ -1,20 +1,27 @@
-"""A check of the conformance kit: one promise of a contract, as data, and the function that tries it."""
+"""The checks of the conformance kit: a promise of a contract and the function that tries it; and a test's cases."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
-from ..contracts.errors import UserError
-from ..plugin_host.registry import Kind
-from .subject import Found, NotApplicable, Subject
+from ..contracts.errors import UserError, nearest_hint
+from ..plugin_host.registry import KINDS, Kind
+from .contract import PROMISES
+from .subject import Found, NotApplicable, Subject, find_subject
+
+if TYPE_CHECKING:
+    import pytest
 
 LONGEST = 600
 """Characters of what was found: an exception's own text may go on for pages."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """One promise. `id` is unique within its kind; `function` is the text "module:attribute", imported when first run.
 
@@ -69,3 +76,57 @@ class Broken(AssertionError):
             f"  contract: {check.promise} ({check.page}, {check.id})\n"
             f"  mend: {check.mend}"
         )
+
+
+def checks_of(kind: Kind) -> tuple[Check, ...]:
+    """Return the contract of a kind, promise by promise. Raises `UserError` for a kind that there is not."""
+    if kind not in KINDS:
+        fix = f"{nearest_hint(kind, KINDS)}kinds: {', '.join(KINDS)}"
+        raise UserError(f"there is no kind '{kind}'", fix=fix)
+    checks = []
+    for module, promises in PROMISES[kind].items():
+        for label, (promise, mend) in promises.items():
+            id, _, name = label.partition("-")
+            function = f"{__package__}.{module}:{name.replace('-', '_')}"
+            checks.append(Check(kind=kind, id=id, name=name, promise=promise, mend=mend, function=function))
+    return tuple(sorted(checks, key=lambda check: int(check.id[1:])))
+
+
+def conformance(
+    kind: Kind, name: str, *, options: Mapping[str, Any] | None = None, plugin_file: str | Path | None = None
+) -> pytest.MarkDecorator:
+    """Parametrise a test with `check`, one case for each promise of the contract; the test calls `check()`.
+
+    `options` is the component's table of an experiment file without `use`; `plugin_file` is a plugin file, for what is
+    not installed. A case skips where the promise does not apply, and fails with `Broken` where it is not kept. Raises
+    `UserError` where there is no such component, where it refuses the options, or without pytest.
+    """
+    try:
+        import pytest
+    except ImportError:
+        fix = "pip install pytest"
+        raise UserError("the conformance kit runs in pytest, which is not installed", fix=fix) from None
+    cases = cases_of(kind, name, options=options, plugin_file=plugin_file)
+    return pytest.mark.parametrize("check", [pytest.param(run, id=label) for label, run in cases.items()])
+
+
+def cases_of(
+    kind: Kind, name: str, *, options: Mapping[str, Any] | None = None, plugin_file: str | Path | None = None
+) -> dict[str, Callable[[], None]]:
+    """Each check of a component by its label, to be called without arguments. Raises `UserError` as `conformance`."""
+    checks = checks_of(kind)
+    subject = find_subject(kind, name, options, None if plugin_file is None else Path(plugin_file))
+    return {check.label: _case(check, subject) for check in checks}
+
+
+def _case(check: Check, subject: Subject) -> Callable[[], None]:
+    import pytest
+
+    def run() -> None:
+        __tracebackhide__ = True
+        try:
+            check.run(subject)
+        except NotApplicable as reason:
+            pytest.skip(str(reason))
+
+    return run

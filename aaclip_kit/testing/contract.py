@@ -1,16 +1,14 @@
 """What a component of each kind promises, line by line, and how a fault is mended: data, read without torch.
 
 Each promise stands under its label, id and name, beside the module of this package that tries it; there the function
-that does bears the promise's name. The tables of docs/kinds are made of this.
+that does bears the promise's name. The tables of docs/plugins/kinds are made of this.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from ..contracts.errors import UserError, nearest_hint
-from ..plugin_host.registry import KINDS, Kind
-from .check import Check
+from ..plugin_host.registry import Kind
 
 Promises = dict[str, tuple[str, str]]
 """Label, such as "S2-builds-at-any-width", to the contract's line and how to mend what breaks it."""
@@ -288,7 +286,7 @@ _DATA_SET: Promises = {
     ),
 }
 
-_TRIED_IN: Final[dict[Kind, dict[str, Promises]]] = {
+PROMISES: Final[dict[Kind, dict[str, Promises]]] = {
     "attention-stage": {
         "subject": _options("S", "a StageOptions"),
         "attention_stage.forward": _STAGE_FORWARD,
@@ -301,19 +299,4 @@ _TRIED_IN: Final[dict[Kind, dict[str, Promises]]] = {
     "scheduler": {"subject": _options("C", "an Options"), "scheduler": _SCHEDULER},
     "data-set": {"subject": _options("D", "an Options"), "data_set": _DATA_SET},
 }
-"""The modules of each kind, with the promises that each tries."""
-
-
-def checks_of(kind: Kind) -> tuple[Check, ...]:
-    """Return the contract of a kind, promise by promise. Raises `UserError` for a kind that there is not."""
-    if kind not in KINDS:
-        fix = f"{nearest_hint(kind, KINDS)}kinds: {', '.join(KINDS)}"
-        raise UserError(f"there is no kind '{kind}'", fix=fix)
-    tried = _TRIED_IN[kind].items()
-    checks = [_check(kind, module, label, *said) for module, promises in tried for label, said in promises.items()]
-    return tuple(sorted(checks, key=lambda check: int(check.id[1:])))
-
-
-def _check(kind: Kind, module: str, label: str, promise: str, mend: str) -> Check:
-    id, _, name = label.partition("-")
-    return Check(kind, id, name, promise, mend, f"{__package__}.{module}:{name.replace('-', '_')}")
+"""The modules of this package that try each kind, with the promises that each tries."""

@@ -13,7 +13,7 @@ import pytest
 
 from ..contracts.errors import UserError
 from ..plugin_host.registry import Kind
-from .check import Broken
+from .check import Broken, cases_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,8 +44,6 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def _items(session: pytest.Session, config: pytest.Config, wanted: str) -> list[CheckItem]:
-    from .parametrize import cases_of
-
     kind, _, name = wanted.partition(":")
     options = _options(config.getoption("aakit_options"))
     cases = cases_of(cast(Kind, kind), name, options=options, plugin_file=config.getoption("aakit_file"))

@@ -6,14 +6,7 @@ surface with pretraining and training, and three of the test surfaces use textur
 
 from .defects import DEFECTS
 from .drawing import Drawing, defects_of, draw
-from .surfaces import (
-    PRETRAIN_SURFACES,
-    SURFACES,
-    TEST_SURFACES,
-    TRAIN_SURFACES,
-    VALIDATION_SURFACES,
-    Surface,
-)
+from .surfaces import PRETRAIN_SURFACES, SURFACES, TEST_SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES, Surface
 
 __all__ = [
     "DEFECTS",

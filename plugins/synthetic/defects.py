@@ -10,18 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from .canvas import Canvas, plane
-from .fields import (
-    REFERENCE,
-    Field,
-    Generator,
-    Points,
-    between,
-    blob,
-    curve,
-    polygon,
-    somewhere,
-    stroke,
-)
+from .fields import REFERENCE, Field, Generator, Points, between, blob, curve, polygon, somewhere, stroke
 
 
 def foreign_colour(rng: Generator, picture: Field, region: Field, strength: float, darker: float, tint: float) -> Field:
@@ -193,16 +182,7 @@ Defect = Callable[[Generator, Canvas, Field, float], tuple[Field, Field]]
 """(rng, canvas, clean picture, strength about 1) -> picture with the defect [S, S, 3], region it may change [S, S]."""
 
 DEFECTS: dict[str, Defect] = {
-    "scratch": scratch,
-    "crack": crack,
-    "hole": hole,
-    "stain": stain,
-    "fibre": fibre,
-    "chip": chip,
-    "dent": dent,
-    "warp": warp,
-    "patch": patch,
-    "smear": smear,
+    kind.__name__: kind for kind in (scratch, crack, hole, stain, fibre, chip, dent, warp, patch, smear)
 }
 
 HIDDEN: dict[str, frozenset[str]] = {

@@ -39,7 +39,7 @@ def between(rng: Generator, bounds: Range) -> float:
     return float(rng.uniform(*bounds))
 
 
-def unit(field: NDArray[Any]) -> Field:
+def clamp(field: NDArray[Any]) -> Field:
     """Clip to 0..1."""
     clipped: Field = np.clip(field, 0.0, 1.0).astype(np.float32, copy=False)
     return clipped
@@ -60,7 +60,7 @@ def ridge(field: NDArray[Any]) -> Field:
 
 def edge(field: Field, at: float, width: float) -> Field:
     """A linear step from 0 to 1 of the given width, centred on `at`."""
-    return unit((field - at) / width + 0.5)
+    return clamp((field - at) / width + 0.5)
 
 
 class LatticeValues:

@@ -103,7 +103,8 @@ def raises(subject: Subject) -> None:
 
 
 def test_an_exception_of_the_component_is_chained_and_told_in_one_line() -> None:
-    check = Check("loss", "L0", "never-divides", "It divides by nothing.", "do not divide", f"{__name__}:raises")
+    promise, function = "It divides by nothing.", f"{__name__}:raises"
+    check = Check(kind="loss", id="L0", name="never-divides", promise=promise, mend="do not divide", function=function)
     with pytest.raises(Broken) as broken:
         check.run(find_subject("loss", "dice", None, None))
     assert isinstance(broken.value.__cause__, ZeroDivisionError)
