@@ -19,9 +19,21 @@ ActsOn = Literal["training", "scoring", "metrics", "record", "execution"]
 them; how the work of scoring is done."""
 
 
-def effect(*kinds: ActsOn) -> dict[str, JsonValue]:
-    """Say beside a key what it acts on; a key that acts on nothing changes how training is done, and no result."""
+def _effect(*kinds: ActsOn) -> dict[str, JsonValue]:
     return {"acts_on": list(kinds)}
+
+
+TRAINING, SCORING, METRICS = _effect("training"), _effect("scoring"), _effect("metrics")
+RECORD, EXECUTION, NOTHING = _effect("record"), _effect("execution"), _effect()
+TRAINING_AND_SCORING = _effect("training", "scoring")
+TRAINING_AND_METRICS = _effect("training", "metrics")
+TRAINING_AND_EXECUTION = _effect("training", "execution")
+"""Said beside each key; a key that acts on nothing changes how training is done, and no result."""
+
+
+def key(acts_on: dict[str, JsonValue], default: Any, description: str, **bounds: Any) -> Any:
+    """Return the field of a key: what it acts on, its default (... where it is required), what it means, its bounds."""
+    return Field(default, description=description, json_schema_extra=acts_on, **bounds)
 
 
 def _names_must_be_plain(tables: Any) -> Any:
@@ -38,59 +50,43 @@ NamedTables = Annotated[dict[str, ComponentTable], BeforeValidator(_names_must_b
 class Switches(Options):
     """Published defects and their corrected forms, one switch each (the defaults are profile `corrected`)."""
 
-    surgery_attention: Literal["tokens", "batch"] = Field(
+    surgery_attention: Literal["tokens", "batch"] = key(
+        TRAINING_AND_SCORING,
         "tokens",
-        description="V-V attention of frozen features across one image's tokens, or across the batch",
-        json_schema_extra=effect("training", "scoring"),
+        "V-V attention of frozen features across one image's tokens, or across the batch",
     )
-    text_loss_levels: Literal["all", "last"] = Field(
-        "all",
-        description="levels that the text phase's segmentation loss sums over",
-        json_schema_extra=effect("training"),
+    text_loss_levels: Literal["all", "last"] = key(
+        TRAINING, "all", "levels that the text phase's segmentation loss sums over"
     )
-    image_context: Literal["own", "batch_mean"] = Field(
-        "own",
-        description="image context of the text stage: each image's own, or the mean of the batch",
-        json_schema_extra=effect("training", "scoring"),
+    image_context: Literal["own", "batch_mean"] = key(
+        TRAINING_AND_SCORING, "own", "image context of the text stage: each image's own, or the mean of the batch"
     )
-    text_context_padding: Literal["masked", "attended"] = Field(
-        "masked",
-        description="tokens after end-of-text in the text context",
-        json_schema_extra=effect("training", "scoring"),
+    text_context_padding: Literal["masked", "attended"] = key(
+        TRAINING_AND_SCORING, "masked", "tokens after end-of-text in the text context"
     )
-    trained_context: Literal["as_trained", "one_block_more"] = Field(
+    trained_context: Literal["as_trained", "one_block_more"] = key(
+        TRAINING_AND_SCORING,
         "as_trained",
-        description="image features of the text phase from loop 2 on: with the vision attention on, "
-        "or with it off and the image context one block further",
-        json_schema_extra=effect("training", "scoring"),
+        "image features of the text phase from loop 2 on: with the vision attention on, or with it off and the "
+        "image context one block further",
     )
-    evaluation_attention: bool = Field(
-        True, description="vision attention stages act when images are scored", json_schema_extra=effect("scoring")
+    evaluation_attention: bool = key(SCORING, True, "vision attention stages act when images are scored")
+    dropout: bool = key(TRAINING, True, "dropout acts in training")
+    checkpoint_mismatch: Literal["error", "ignore"] = key(
+        TRAINING, "error", "an [init] checkpoint that does not fit: stop, or go on without it"
     )
-    dropout: bool = Field(True, description="dropout acts in training", json_schema_extra=effect("training"))
-    checkpoint_mismatch: Literal["error", "ignore"] = Field(
-        "error",
-        description="an [init] checkpoint that does not fit: stop, or go on without it",
-        json_schema_extra=effect("training"),
+    checkpoint_format: Literal["safetensors", "pickle"] = key(RECORD, "safetensors", "format of checkpoints")
+    one_label_auroc: Literal["undefined", "zero"] = key(
+        METRICS, "undefined", "image metrics of a class that has one label only"
     )
-    checkpoint_format: Literal["safetensors", "pickle"] = Field(
-        "safetensors", description="format of checkpoints", json_schema_extra=effect("record")
+    reported_loop: Literal["last", "best_on_test"] = key(
+        RECORD, "last", "which loop's result is reported: the last, or the best on the test data"
     )
-    one_label_auroc: Literal["undefined", "zero"] = Field(
-        "undefined",
-        description="image metrics of a class that has one label only",
-        json_schema_extra=effect("metrics"),
-    )
-    reported_loop: Literal["last", "best_on_test"] = Field(
-        "last",
-        description="which loop's result is reported: the last, or the best on the test data",
-        json_schema_extra=effect("record"),
-    )
-    score_normalisation: Literal["none", "test_set"] = Field(
+    score_normalisation: Literal["none", "test_set"] = key(
+        METRICS,
         "none",
-        description="raw scores, or min-max over a class's whole test set, whose published mix then stands in for "
+        "raw scores, or min-max over a class's whole test set, whose published mix then stands in for "
         "evaluation.image_score",
-        json_schema_extra=effect("metrics"),
     )
 
 
@@ -116,298 +112,198 @@ PUBLISHED_BACKBONE: dict[str, Any] = {"activation": "gelu"}
 class ModelTable(Options):
     """Levels and projections that every method on this backbone shares."""
 
-    levels: Indices | None = Field(
+    levels: Indices | None = key(
+        TRAINING_AND_SCORING,
         None,
+        "levels read, counted in blocks; by default the four quarters of the depth",
         min_length=1,
-        description="levels read, counted in blocks; by default the four quarters of the depth",
-        json_schema_extra=effect("training", "scoring"),
     )
-    projection_activation: bool = Field(
-        False,
-        description="LeakyReLU after the segmentation and detection projections",
-        json_schema_extra=effect("training", "scoring"),
+    projection_activation: bool = key(
+        TRAINING_AND_SCORING, False, "LeakyReLU after the segmentation and detection projections"
     )
-    text_context: TextContextForm = Field(
+    text_context: TextContextForm = key(
+        TRAINING_AND_SCORING,
         "unit",
-        description="tokens of the text context that vision stages attend to: each divided by its norm, or raw",
-        json_schema_extra=effect("training", "scoring"),
+        "tokens of the text context that vision stages attend to: each divided by its norm, or raw",
     )
 
 
 class TrainingTable(Options):
     """How training is watched."""
 
-    on_nan: Literal["stop", "skip"] = Field(
+    on_nan: Literal["stop", "skip"] = key(
+        TRAINING,
         "stop",
-        description="a step whose loss or gradients are not finite: stop, and leave it in a folder that repeats it, or "
-        "go on without it",
-        json_schema_extra=effect("training"),
+        "a step whose loss or gradients are not finite: stop, and leave it in a folder that repeats it, or go on "
+        "without it",
     )
-    most_skips: int = Field(
-        10,
-        ge=1,
-        description="with on_nan = skip: steps of a run that may be left out",
-        json_schema_extra=effect("training"),
-    )
+    most_skips: int = key(TRAINING, 10, "with on_nan = skip: steps of a run that may be left out", ge=1)
 
-    adapter_gradient_floor: float = Field(
+    adapter_gradient_floor: float = key(
+        RECORD,
         1e-8,
-        ge=0,
-        description="a run warns, once, when an adapter stage's gradient norm is not above this; the default is Adam's "
+        "a run warns, once, when an adapter stage's gradient norm is not above this; the default is Adam's "
         "epsilon, below which every step of every weight is less than half the rate",
-        json_schema_extra=effect("record"),
+        ge=0,
     )
 
 
 class AugmentationTable(Options):
     """Training augmentation; each kind acts with the stated probability."""
 
-    geometry: Probability = Field(
-        0.5, description="probability of each: rotation, translation, both flips", json_schema_extra=effect("training")
-    )
-    rotation: float = Field(
-        30.0, ge=0, le=180, description="largest rotation in degrees", json_schema_extra=effect("training")
-    )
-    translation: float = Field(
-        0.15,
-        ge=0,
-        lt=1,
-        description="largest translation, a fraction of the side",
-        json_schema_extra=effect("training"),
-    )
-    color: Probability = Field(
-        0.7,
-        description="probability of each: brightness, contrast, saturation (vision phase)",
-        json_schema_extra=effect("training"),
-    )
-    jitter: float = Field(
-        0.5,
-        ge=0,
-        lt=1,
-        description="strength of brightness, contrast and saturation changes",
-        json_schema_extra=effect("training"),
-    )
-    views: int = Field(
+    geometry: Probability = key(TRAINING, 0.5, "probability of each: rotation, translation, both flips")
+    rotation: float = key(TRAINING, 30.0, "largest rotation in degrees", ge=0, le=180)
+    translation: float = key(TRAINING, 0.15, "largest translation, a fraction of the side", ge=0, lt=1)
+    color: Probability = key(TRAINING, 0.7, "probability of each: brightness, contrast, saturation (vision phase)")
+    jitter: float = key(TRAINING, 0.5, "strength of brightness, contrast and saturation changes", ge=0, lt=1)
+    views: int = key(
+        TRAINING,
         0,
+        "augmented views of each image, drawn by the seed and used in turn, epoch after epoch, so that their "
+        "frozen features can be kept; 0 draws a new view for every epoch",
         ge=0,
-        description="augmented views of each image, drawn by the seed and used in turn, epoch after epoch, so that "
-        "their frozen features can be kept; 0 draws a new view for every epoch",
-        json_schema_extra=effect("training"),
     )
 
 
 class CacheTable(Options):
     """Where frozen features are kept so that they are made once; results do not depend on it (docs/guide/cache.md)."""
 
-    features: Literal["off", "memory", "disk"] = Field(
-        "memory",
-        description="not kept, kept in memory until the run ends, or in a folder that later runs share",
-        json_schema_extra=effect(),
+    features: Literal["off", "memory", "disk"] = key(
+        NOTHING, "memory", "not kept, kept in memory until the run ends, or in a folder that later runs share"
     )
-    memory_gb: float = Field(
-        4.0, gt=0, le=1e6, description="most that memory keeps, in GB (1e9 bytes)", json_schema_extra=effect()
-    )
-    disk_gb: float = Field(
-        50.0, gt=0, le=1e6, description="most that the folder may hold, in GB (1e9 bytes)", json_schema_extra=effect()
-    )
-    folder: FilePath | None = Field(
-        None,
-        description="the folder; by default $AAKIT_CACHE/features, or aaclip_kit/features in the user's cache folder",
-        json_schema_extra=effect(),
+    memory_gb: float = key(NOTHING, 4.0, "most that memory keeps, in GB (1e9 bytes)", gt=0, le=1e6)
+    disk_gb: float = key(NOTHING, 50.0, "most that the folder may hold, in GB (1e9 bytes)", gt=0, le=1e6)
+    folder: FilePath | None = key(
+        NOTHING, None, "the folder; by default $AAKIT_CACHE/features, or aaclip_kit/features in the user's cache folder"
     )
 
 
 class ComputeTable(Options):
     """How the work is done; results differ by rounding only (docs/guide/performance.md)."""
 
-    fused_residual: Literal["off", "on"] = Field(
+    fused_residual: Literal["off", "on"] = key(
+        TRAINING_AND_EXECUTION,
         "off",
-        description="stages join the stream by torch's operations, or by one Triton kernel on a CUDA device; off until "
-        "a measurement on a GPU shows a gain; a trained model goes without the kernel where it cannot run",
-        json_schema_extra=effect("training", "execution"),
+        "stages join the stream by torch's operations, or by one Triton kernel on a CUDA device; off until a "
+        "measurement on a GPU shows a gain; a trained model goes without the kernel where it cannot run",
     )
-    recompute: Literal["auto", "on", "off"] = Field(
+    recompute: Literal["auto", "on", "off"] = key(
+        NOTHING,
         "auto",
-        description="training keeps the input of each vision block alone and runs the block again for its gradients; "
-        "auto does so where a step would not fit into memory otherwise",
-        json_schema_extra=effect(),
+        "training keeps the input of each vision block alone and runs the block again for its gradients; auto "
+        "does so where a step would not fit into memory otherwise",
     )
-    memory_gb: float | None = Field(
+    memory_gb: float | None = key(
+        NOTHING,
         None,
+        "memory that auto lets a training step use, weights included, in GB (1e9 bytes); by default what is free,"
+        " less a margin",
         gt=0,
         le=1e6,
-        description="memory that auto lets a training step use, weights included, in GB (1e9 bytes); by default what "
-        "is free, less a margin",
-        json_schema_extra=effect(),
     )
 
 
 class EvaluationTable(Options):
     """How images are scored."""
 
-    batch_size: int = Field(16, ge=1, description="images scored at once", json_schema_extra=effect("execution"))
-    text_conditioning: Literal["none", "image"] = Field(
-        "none",
-        description="text features of a scored image: the class's, or conditioned on the image by the text stage",
-        json_schema_extra=effect("scoring"),
+    batch_size: int = key(EXECUTION, 16, "images scored at once", ge=1)
+    text_conditioning: Literal["none", "image"] = key(
+        SCORING, "none", "text features of a scored image: the class's, or conditioned on the image by the text stage"
     )
-    image_score: Literal["detection", "map", "mean"] = Field(
+    image_score: Literal["detection", "map", "mean"] = key(
+        SCORING,
         "mean",
-        description="image score: the detection feature's, the largest map value, or the mean of the first and the "
+        "image score: the detection feature's, the largest map value, or the mean of the first and the "
         "probability that the second stands for",
-        json_schema_extra=effect("scoring"),
     )
-    blur: bool = Field(
-        True,
-        description="Gaussian blur of each level's map, by the data set's domain",
-        json_schema_extra=effect("scoring"),
-    )
-    heatmaps: int = Field(
-        16, ge=0, description="test images drawn as heatmaps at the end", json_schema_extra=effect("record")
-    )
+    blur: bool = key(SCORING, True, "Gaussian blur of each level's map, by the data set's domain")
+    heatmaps: int = key(RECORD, 16, "test images drawn as heatmaps at the end", ge=0)
 
 
 class CalibrationTable(Options):
     """How the thresholds of a trained model are chosen, on held-out images of the source and never on test data."""
 
-    rule: Literal["f1max", "fpr"] = Field(
-        "f1max",
-        description="thresholds of the largest F1, or of a false-positive rate",
-        json_schema_extra=effect("record"),
-    )
-    fpr: float = Field(
-        0.01, gt=0, lt=1, description="the false-positive rate of rule fpr", json_schema_extra=effect("record")
-    )
-    held_out: float = Field(
+    rule: Literal["f1max", "fpr"] = key(RECORD, "f1max", "thresholds of the largest F1, or of a false-positive rate")
+    fpr: float = key(RECORD, 0.01, "the false-positive rate of rule fpr", gt=0, lt=1)
+    held_out: float = key(
+        TRAINING,
         0.1,
+        "without data.calibration and data.validation: share of the training images of each class and label that "
+        "is drawn by the seed and kept out of training; 0 stores no threshold",
         ge=0,
         lt=1,
-        description="without data.calibration and data.validation: share of the training images of each class and "
-        "label that is drawn by the seed and kept out of training; 0 stores no threshold",
-        json_schema_extra=effect("training"),
     )
 
 
 class CheckpointTable(Options):
     """How much of a run is lost when it dies: `aakit run --resume` goes on from the last state that was saved."""
 
-    every: str = Field(
+    every: str = key(
+        NOTHING,
         "5 minutes",
+        'how often the whole state is saved within a phase: "5 minutes", "100 steps", or "never"; it is saved after '
+        "each phase and each evaluation as well",
         pattern=r"^(never|[1-9]\d* steps?|\d+(\.\d+)? minutes?)$",
-        description='how often the whole state is saved within a phase: "5 minutes", "100 steps", or "never"; it is '
-        "saved after each phase and each evaluation as well",
-        json_schema_extra=effect(),
     )
 
 
 class InitTable(Options):
     """What the weights start from."""
 
-    checkpoint: FilePath | None = Field(
-        None,
-        description="checkpoint, or folder, of an earlier run; stages it lacks start fresh",
-        json_schema_extra=effect("training"),
+    checkpoint: FilePath | None = key(
+        TRAINING, None, "checkpoint, or folder, of an earlier run; stages it lacks start fresh"
     )
 
 
 class DataTable(Options):
     """Data sets by role. Validation and calibration are optional; no choice is ever made on test data."""
 
-    train: ComponentTable = Field(
-        description="images that are trained on: a table with `use` and its options",
-        json_schema_extra=effect("training"),
+    train: ComponentTable = key(TRAINING, ..., "images that are trained on: a table with `use` and its options")
+    test: ComponentTable = key(METRICS, ..., "images that results are quoted on: a table with `use` and its options")
+    validation: ComponentTable | None = key(
+        TRAINING, None, "images that choices may be made on: a table with `use` and its options"
     )
-    test: ComponentTable = Field(
-        description="images that results are quoted on: a table with `use` and its options",
-        json_schema_extra=effect("metrics"),
-    )
-    validation: ComponentTable | None = Field(
-        None,
-        description="images that choices may be made on: a table with `use` and its options",
-        json_schema_extra=effect("training"),
-    )
-    allow_overlap: bool = Field(
+    allow_overlap: bool = key(
+        TRAINING_AND_METRICS,
         False,
-        description="go on where two roles share an image or are the same data set; the report says so in red",
-        json_schema_extra=effect("training", "metrics"),
+        "go on where two roles share an image or are the same data set; the report says so in red",
     )
-    calibration: ComponentTable | None = Field(
-        None,
-        description="images that thresholds are chosen on: a table with `use` and its options",
-        json_schema_extra=effect("training"),
+    calibration: ComponentTable | None = key(
+        TRAINING, None, "images that thresholds are chosen on: a table with `use` and its options"
     )
 
 
 class LossTables(Options):
     """Losses of each phase, by a name of the file's own."""
 
-    text: NamedTables = Field(
-        description="losses of the text phase: tables with `use`, options and `weight`",
-        json_schema_extra=effect("training"),
-    )
-    vision: NamedTables = Field(
-        description="losses of the vision phase: tables with `use`, options and `weight`",
-        json_schema_extra=effect("training"),
-    )
+    text: NamedTables = key(TRAINING, ..., "losses of the text phase: tables with `use`, options and `weight`")
+    vision: NamedTables = key(TRAINING, ..., "losses of the vision phase: tables with `use`, options and `weight`")
 
 
 class ExperimentFile(Options):
     """One experiment: everything that a run needs."""
 
-    name: str = Field(
-        min_length=1,
-        pattern=r"^[A-Za-z0-9_.-]+$",
-        description="name of the run, and of its folder",
-        json_schema_extra=effect("record"),
+    name: str = key(RECORD, ..., "name of the run, and of its folder", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = key(TRAINING, 111, "seed of weights, order and augmentation", ge=0, lt=2**63)
+    profile: Literal["corrected", "published"] = key(NOTHING, "corrected", "sets every switch")
+    device: str = key(TRAINING_AND_EXECUTION, "auto", "auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = key(
+        TRAINING_AND_EXECUTION, "auto", "autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
     )
-    seed: int = Field(
-        111,
-        ge=0,
-        lt=2**63,
-        description="seed of weights, order and augmentation",
-        json_schema_extra=effect("training"),
+    plugins: Annotated[tuple[FilePath, ...], Field(strict=False)] = key(
+        TRAINING, (), "Python files with plugins, loaded because this file names them; paths start from its folder"
     )
-    profile: Literal["corrected", "published"] = Field(
-        "corrected", description="sets every switch", json_schema_extra=effect()
-    )
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto, cpu, cuda or cuda:N",
-        json_schema_extra=effect("training", "execution"),
-    )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto",
-        description="autocast precision; auto is bf16 on CUDA devices that have it, else fp32",
-        json_schema_extra=effect("training", "execution"),
-    )
-    plugins: Annotated[tuple[FilePath, ...], Field(strict=False)] = Field(
-        (),
-        description="Python files with plugins, loaded because this file names them; paths start from its folder",
-        json_schema_extra=effect("training"),
-    )
-    workers: int = Field(
-        0,
-        ge=0,
-        le=64,
-        description="processes that decode images; 0 decodes in the main one",
-        json_schema_extra=effect("execution"),
-    )
+    workers: int = key(EXECUTION, 0, "processes that decode images; 0 decodes in the main one", ge=0, le=64)
     switches: Switches = Field(default_factory=Switches, description="table of switches; see profile")
-    backbone: ComponentTable = Field(
-        description="the frozen model: a table with `use` and its options",
-        json_schema_extra=effect("training", "scoring"),
-    )
+    backbone: ComponentTable = key(TRAINING_AND_SCORING, ..., "the frozen model: a table with `use` and its options")
     model: ModelTable = Field(default_factory=ModelTable, description="table of levels and projections")
     stages: NamedTables = Field(
         default_factory=dict,
         description="tables [stages.NAME] with `use` and its options; NAME is the file's own",
-        json_schema_extra=effect("training", "scoring"),
+        json_schema_extra=TRAINING_AND_SCORING,
     )
     losses: LossTables = Field(description="tables [losses.text.NAME] and [losses.vision.NAME]")
-    scheduler: ComponentTable = Field(
-        description="the plan of the loops: a table with `use` and its options", json_schema_extra=effect("training")
-    )
+    scheduler: ComponentTable = key(TRAINING, ..., "the plan of the loops: a table with `use` and its options")
     data: DataTable = Field(
         description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]"
     )
