@@ -72,18 +72,21 @@ def predict(
 
         check_free(out)
         from ..checkpoints.find_checkpoint import find_trained
+        from ..data.decode import Decoded
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
 
         trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
         thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
         listed, faults = list_images(paths)
-        built = TrainedModel(trained, ranks)
-        data, sizes, bad = as_data(built, listed, class_name, real_name, built.domain(domain))
+        built, decoded = TrainedModel(trained, ranks), Decoded(once=True)
+        data, sizes, bad = as_data(
+            built, listed, decoded, class_name=class_name, real_name=real_name, domain=built.domain(domain)
+        )
         faults += bad
         if faults and (on_bad_image is OnBadImage.error or not data.samples):
             raise UserErrors(_shown(faults))
-        counts = write_predictions(built, data, sizes, thresholds, faults, out)
+        counts = write_predictions(built, data, sizes, thresholds, decoded=decoded, faults=faults, out=out)
         if ranks.is_first:
             _show(built, data, counts, thresholds, faults, out)
 

@@ -166,24 +166,37 @@ MOST_KEPT: Final = 256 << 20
 
 
 class Decoded:
-    """The pairs read last, as many as fit in `most` bytes; a copy in another process begins without any."""
+    """The pairs read last, as many as fit in `most` bytes; a copy in another process begins without any.
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
-        self.most, self._bytes = most, 0
+    With `once` each image is read a single time: it keeps what `hold` was given until that is read, and nothing else.
+    """
+
+    def __init__(self, most: int = MOST_KEPT, once: bool = False) -> None:
+        self.most, self.once, self._bytes = most, once, 0
         self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()
+        self._lock = Lock()
 
-    def __reduce__(self) -> tuple[type["Decoded"], tuple[int]]:
-        return Decoded, (self.most,)
+    def __reduce__(self) -> tuple[type["Decoded"], tuple[int, bool]]:
+        return Decoded, (self.most, self.once)
+
+    def hold(self, image: Path, picture: Image.Image, size: int) -> None:
+        """Keep an image without a mask that is decoded already, if there is room: the first ones are read first."""
+        pair = np.asarray(resized(picture, size)), np.zeros((size, size), bool)
+        with self._lock:
+            if self._bytes + _bytes(pair) <= self.most:
+                self._keep((_version(image), None, size), pair)
 
     def read(self, image: Path, mask: Path | None, size: int) -> Pair:
         """Image and mask resized to `size` x `size`. Raises `UserError` for a file that cannot be read."""
         key = (_version(image), mask and _version(mask), size)
         if (pair := self._pairs.get(key)) is not None:
             self._pairs.move_to_end(key)
+            if self.once:
+                self._bytes -= _bytes(self._pairs.pop(key))
             return pair
         picture = open_picture(image)
         pair = np.asarray(resized(picture, size)), read_mask(mask, picture.size, size)
-        if get_worker_info() is None:
+        if get_worker_info() is None and not self.once:
             self._keep(key, pair)
         return pair
 

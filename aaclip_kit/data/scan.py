@@ -2,11 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from PIL.Image import Image
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
@@ -82,20 +85,27 @@ class DatasetScan:
         return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images)
 
 
-def scan_dataset(data: DataSet) -> DatasetScan:
-    """Read and decode every file once. The faults that the data set brings along come first."""
+def scan_dataset(data: DataSet, on_picture: Callable[[Path, Image], None] | None = None) -> DatasetScan:
+    """Read and decode every file once; `on_picture` is handed each sound image, from several threads.
+
+    The faults that the data set brings along come first.
+    """
     with ThreadPoolExecutor(_WORKERS) as pool:
-        found = list(pool.map(_facts_of, data.samples))
-    faults = tuple(fault for fault in found if isinstance(fault, UserError))
-    sound = [(sample, facts) for sample, facts in zip(data.samples, found, strict=True) if isinstance(facts, FileFacts)]
+        looked_at = list(pool.map(partial(_facts_of, on_picture=on_picture), data.samples))
+    faults = tuple(fault for fault in looked_at if isinstance(fault, UserError))
+    pairs = zip(data.samples, looked_at, strict=True)
+    sound = [(sample, facts) for sample, facts in pairs if isinstance(facts, FileFacts)]
     return DatasetScan(data, (), (*data.faults, *faults)).only(sound)
 
 
-def _facts_of(sample: Sample) -> FileFacts | UserError:
+def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) -> FileFacts | UserError:
     try:
         content = read_content(sample.image)
-        size = open_picture(sample.image, content).size
+        picture = open_picture(sample.image, content)
+        size = picture.size
         _check_size(sample.image, size)
+        if on_picture is not None:
+            on_picture(sample.image, picture)
         image = hashlib.sha256(content).hexdigest()
         if sample.mask is None:
             return FileFacts(size, image, None, False)

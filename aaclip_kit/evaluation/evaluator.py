@@ -24,6 +24,7 @@ from ..model.anomaly_map import Scores, map_probability, score
 from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Levels
 from ..model.plugin_faults import PluginFault, naming_batch
+from ..model.prompts import PromptBook
 from ..model.stage_slots import NO_CONTEXT, Contexts
 from .class_metrics import ClassMetrics, ClassResult, results
 
@@ -91,6 +92,8 @@ class Evaluator:
     switches: Switches
     workers: int = 0
     ranks: Ranks = ALONE
+    prompts: PromptBook | None = None
+    """Prompts of other classes than the model's own."""
 
     def metrics(
         self, data: DataSet, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
@@ -207,10 +210,12 @@ class Evaluator:
         model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
         with self.compute_device.autocast():
             if not trained:
-                return _OfClass(attending, trained, model.text.frozen_features((name,)), NO_CONTEXT, False)
+                return _OfClass(
+                    attending, trained, model.text.frozen_features((name,), self.prompts), NO_CONTEXT, False
+                )
             alone = self.table.text_conditioning == "none"
-            text = model.text_features((name,), None) if alone else None
-            return _OfClass(attending, trained, text, model.text_contexts((name,), attention), attention)
+            text = model.text_features((name,), None, self.prompts) if alone else None
+            return _OfClass(attending, trained, text, model.text_contexts((name,), attention, self.prompts), attention)
 
     def _features(self, batch: Batch, known: _OfClass) -> tuple[Levels, Tensor, Tensor]:
         model = self.model
@@ -221,8 +226,8 @@ class Evaluator:
             image = model.image.features(batch.images, contexts)
         if known.text is not None:
             return image.levels, image.detection, known.text.expand(len(batch.classes), -1, -1)
-        context = model.text_phase_inputs(batch.images, batch.classes, True, known.attending)[1]
-        return image.levels, image.detection, model.text_features(batch.classes, context)
+        context = model.text_phase_inputs(batch.images, batch.classes, True, known.attending, prompts=self.prompts)[1]
+        return image.levels, image.detection, model.text_features(batch.classes, context, self.prompts)
 
 
 class MinMaxScores:

@@ -1,7 +1,6 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +20,7 @@ from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, TowerName
 from ..data.decode import Decoded
 from ..data.loader import Pixels
-from ..data.scan import scan_dataset
+from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import one_by_one
@@ -101,11 +100,8 @@ class TrainedModel:
         return self.evaluator_for(data).metrics(data, self.attending, trained=True)
 
     def evaluator_for(self, data: DataSet) -> Evaluator:
-        """The evaluator with prompts for these classes; those of other data that is being scored stay as they are."""
-        model = copy(self.model)
-        model.text = copy(model.text)
-        model.text.prompts = PromptBook.of(model.backbone, data.real_names)
-        return replace(self.evaluator, model=model)
+        """Return the evaluator with prompts for these classes."""
+        return replace(self.evaluator, prompts=PromptBook.of(self.model.backbone, data.real_names))
 
     def domain(self, given: str | None = None) -> Domain:
         """The domain that is given, else that of training. Raises `UserError` for one that is none."""
@@ -132,23 +128,27 @@ class TrainedModel:
     ) -> Iterator[Prediction]:
         """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
         chosen = self.domain(domain)
-        samples = tuple(Sample(Path(image), name, 0) for image in images)
-        scan = scan_dataset(DataSet(samples, {name: name}, chosen))
+        samples, decoded = tuple(Sample(Path(image), name, 0) for image in images), Decoded(once=True)
+        scan = self.scan(DataSet(samples, {name: name}, chosen), decoded)
         if scan.faults:
             raise UserErrors(scan.faults)
         thresholds = stored_thresholds(self.trained, chosen)
-        return self.predictions(scan.data, [facts.size for facts in scan.facts], thresholds)
+        return self.predictions(scan.data, [facts.size for facts in scan.facts], thresholds, decoded)
+
+    def scan(self, data: DataSet, decoded: Decoded) -> DatasetScan:
+        """Read and decode each image, and hold it at the model's size until it is scored."""
+        size = self.evaluator.pixels.size
+        return scan_dataset(data, lambda image, picture: decoded.hold(image, picture, size))
 
     def predictions(
-        self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds
+        self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds, decoded: Decoded
     ) -> Iterator[Prediction]:
-        """Score sound images class by class, of several ranks this one's share.
+        """Score sound images class by class, of several ranks this one's share; what `decoded` holds is not read.
 
         `sizes` are those of all samples, (width, height), in their order.
         """
-        # Each image is scored once, and need not be held for another time.
-        once = replace(self.evaluator.pixels, decoded=Decoded(most=0))
-        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=once)
+        pixels = replace(self.evaluator.pixels, decoded=decoded)
+        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, self.attending, trained=True):

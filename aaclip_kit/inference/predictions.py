@@ -18,8 +18,8 @@ from PIL import Image
 from ..checkpoints.thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, not_writable
+from ..data.decode import Decoded
 from ..data.manifests import Listed
-from ..data.scan import scan_dataset
 from ..distributed.collectives import Lost, all_gather_object, barrier
 from ..record.heatmap import coloured
 from ..record.run_folder import check_elsewhere
@@ -47,15 +47,22 @@ def check_free(out: Path) -> None:
 
 
 def as_data(
-    model: TrainedModel, listed: Sequence[Listed], class_name: str | None, real_name: str | None, domain: Domain
+    model: TrainedModel,
+    listed: Sequence[Listed],
+    decoded: Decoded,
+    *,
+    class_name: str | None,
+    real_name: str | None,
+    domain: Domain,
 ) -> tuple[DataSet, Sizes, list[UserError]]:
     """The sound ones of the images as a data set, their sizes (width, height), and a fault for each other one.
 
-    Their class is the one given, else the list's, else "object". Of several ranks, each reads its share.
+    Their class is the one given, else the list's, else "object"; `decoded` holds them until they are scored. Of several
+    ranks, each reads its share.
     """
     ranks = model.evaluator.ranks
     samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in ranks.own(listed))
-    scan = scan_dataset(DataSet(samples, {}, domain))
+    scan = model.scan(DataSet(samples, {}, domain), decoded)
     pairs, faults = zip(*all_gather_object(ranks, (scan.pairs, scan.faults)), strict=True)
     sound = [pair for part in pairs for pair in part]
     data = DataSet(tuple(sample for sample, _ in sound), {}, domain)
@@ -68,6 +75,8 @@ def write_predictions(
     data: DataSet,
     sizes: Sizes,
     thresholds: Thresholds,
+    *,
+    decoded: Decoded,
     faults: Sequence[UserError],
     out: Path,
 ) -> Counter[str]:
@@ -90,7 +99,7 @@ def write_predictions(
         if not beside.is_dir():
             fix = "give --out a folder that all processes share"
             raise UserError(f"process {ranks.rank} does not see it", where=str(beside), fix=fix)
-        own = _draw(model.predictions(data, sizes, thresholds), names, len(model.model.levels), beside)
+        own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), beside)
         lines = {image: line for part in all_gather_object(ranks, own) for image, line in part.items()}
         if ranks.is_first:
             _write_lists(data, lines, faults, beside)

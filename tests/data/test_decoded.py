@@ -136,3 +136,15 @@ def test_decoding_bounds_and_silences_pillow_and_puts_both_back(
     assert during == [MOST_PIXELS] * 8
     assert Image.MAX_IMAGE_PIXELS == before != MOST_PIXELS
     assert list(warnings.filters) == filters
+
+
+def test_what_is_read_once_is_held_until_then_and_not_longer(tmp_path: Path, opened: list[Path]) -> None:
+    held, files = Decoded(most=2 * 4 * 4 * 4, once=True), [picture(tmp_path / f"{n}.png", n) for n in range(3)]
+    for n, file in enumerate(files):
+        held.hold(file, Image.new("RGB", (8, 6), (n, 0, 0)), 4)
+    assert [int(held.read(file, None, 4)[0].max()) for file in files] == [0, 1, 2]
+    assert opened == files[2:], "there was room for two"
+    held.read(files[0], None, 4)
+    assert opened == [files[2], files[0]]
+    again = pickle.loads(pickle.dumps(held))
+    assert (again.most, again.once) == (held.most, True)

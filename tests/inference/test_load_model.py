@@ -14,6 +14,7 @@ from PIL import Image
 
 from aaclip_kit import Prediction, TrainedModel, UserError, UserErrors, load_model
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
+from aaclip_kit.data import decode, scan
 from aaclip_kit.inference.load_model import stretched
 from aaclip_kit.plugin_host.discovery import discover
 
@@ -51,11 +52,11 @@ def test_it_scores_as_the_evaluation_does(model: TrainedModel, trained: Path, de
     expected = np.concatenate([batch.image_scores for batch in batches])
     maps = np.concatenate([batch.maps for batch in batches])
     found = [model.predict(sample.image, "green wood") for sample in data.samples]
-    assert_close([one.score for one in found], expected.tolist())
+    assert_close([one.pred_score for one in found], expected.tolist())
     assert_close([one.max_value for one in found], maps.max(axis=(1, 2)).tolist())
-    assert_close(np.stack([one.map for one in found]), np.stack([stretched(one, (40, 40)) for one in maps]))
+    assert_close(np.stack([one.anomaly_map for one in found]), np.stack([stretched(one, (40, 40)) for one in maps]))
     together = list(model.predict_all([sample.image for sample in data.samples], "green wood"))
-    assert_close([one.score for one in together], expected.tolist())
+    assert_close([one.pred_score for one in together], expected.tolist())
 
 
 def test_a_map_at_the_images_own_size_by_the_naive_formula() -> None:
@@ -74,11 +75,17 @@ def test_a_map_at_the_images_own_size_by_the_naive_formula() -> None:
 
 def test_decisions_and_masks_need_thresholds() -> None:
     values = np.array([[0.0, 1.0]], np.float32)
-    bare = Prediction(Path("a.png"), 0.5, None, 1.0, values, None)
+    bare = Prediction(
+        path=Path("a.png"), pred_score=0.5, threshold=None, max_value=1.0, anomaly_map=values, map_threshold=None
+    )
     assert bare.decision is None and bare.mask is None
-    at = Prediction(Path("a.png"), 0.5, 0.5, 1.0, values, 1.0)
+    at = Prediction(
+        path=Path("a.png"), pred_score=0.5, threshold=0.5, max_value=1.0, anomaly_map=values, map_threshold=1.0
+    )
     assert at.decision == "anomalous" and at.mask is not None and at.mask.tolist() == [[False, True]]
-    below = Prediction(Path("a.png"), 0.4999, 0.5, 1.0, values, 1.5)
+    below = Prediction(
+        path=Path("a.png"), pred_score=0.4999, threshold=0.5, max_value=1.0, anomaly_map=values, map_threshold=1.5
+    )
     assert below.decision == "normal" and below.mask is not None and not below.mask.any()
 
 
@@ -117,7 +124,7 @@ def test_uses_of_one_model_do_not_disturb_one_another(model: TrainedModel, train
     expected = [found.pred_score for found in model.predict_all(images, "green wood")]
     metrics = model.metrics(data)
     under_way = model.predict_all(images, "green wood")
-    scores = [next(under_way).score]
+    scores = [next(under_way).pred_score]
     other = model.predict(images[0], "blue felt").pred_score
     scores += [found.pred_score for found in under_way]
     assert scores == expected
@@ -147,3 +154,17 @@ def test_no_random_state_of_a_gpu_is_asked_for(trained: Path, monkeypatch: pytes
 def test_a_path_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished run and no checkpoint"):
         load_model(tmp_path)
+
+
+def test_each_image_is_decoded_once(trained: Path, defects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, opened = load_model(trained), list[Path]()
+    true = decode.open_picture
+
+    def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
+        opened.append(path)
+        return true(path, content)
+
+    monkeypatch.setattr(decode, "open_picture", open_picture)
+    monkeypatch.setattr(scan, "open_picture", open_picture)
+    images = sorted((defects / "green_wood" / "test" / "good").iterdir())
+    assert len(list(model.predict_all(images))) == len(images) == len(opened)
