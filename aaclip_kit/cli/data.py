@@ -138,7 +138,7 @@ def _show(roles: "Sequence[Role]") -> None:
         if role.found and role.found.facts:
             _show_images(console, role.name, summary(role.found))
         for note in role.notes:
-            console.line(f"warning    {note}")
+            console.print_line(f"warning    {note}")
         count = len(role.faults)
         console.print(f"{role.name}: {count or 'no'} fault{'' if count == 1 else 's'}\n", markup=False)
 

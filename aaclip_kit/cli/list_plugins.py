@@ -38,10 +38,10 @@ def list_plugins(
     _list_components(_sorted(registry))
     console = PlainConsole()
     for problem in _problems(registry):
-        console.line(f"not usable: {problem}", style="red")
+        console.print_line(f"not usable: {problem}", style="red")
     for plugin, seconds in registry.slow.items():
         fix = "a plugin's own module should not import torch"
-        console.line(f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}", style="yellow")
+        console.print_line(f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}", style="yellow")
     if debugging():
         for failure in registry.failures:
             traceback.print_exception(failure.error)

@@ -16,7 +16,7 @@ from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .overrides import ONLY_TRAINING, SCORING, check_overrides
 from .processes import in_processes
-from .run import SET_HELP
+from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ def predict(
         from ..data.listing import list_images
         from ..inference.load_model import TrainedModel
 
-        trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
+        trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
         thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
         listed, faults = list_images(paths)
         built = TrainedModel(trained, ranks)
         data, sizes, bad = as_data(built, listed, class_name, real_name, built.domain(domain))
         faults += bad
         if faults and (on_bad_image is OnBadImage.error or not data.samples):
-            raise UserErrors(_shown(faults))
+            raise UserErrors(_first_faults(faults))
         counts = write_predictions(built, data, sizes, thresholds, faults, out)
         if ranks.is_first:
             _show(built, data, counts, thresholds, faults, out)
@@ -98,21 +98,24 @@ def _check_finite(threshold: float | None, option: str) -> None:
 def _thresholds(
     trained: "Trained", image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
 ) -> "Thresholds":
-    """Those given, else those stored. Raises `UserError` where there is none for an image, unless that is wanted."""
+    """Take the thresholds that are given, else those stored.
+
+    Raises `UserError` where there is none for an image, unless that is wanted.
+    """
     from ..checkpoints.thresholds import Thresholds, stored_thresholds
 
     stored = stored_thresholds(trained, None if domain is None else domain.value)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
-    found = replace(stored, image=stored.image if image is None else image, map=stored.map if pixel is None else pixel)
-    if found.image is None and not uncalibrated:
+    image, pixel = stored.image if image is None else image, stored.map if pixel is None else pixel
+    if image is None and not uncalibrated:
         problem = f"holds no threshold for these scores ({stored.reasons.get('image', 'it has none')})"
         fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"
         raise UserError(problem, where=str(trained.checkpoint), fix=fix)
-    return found
+    return replace(stored, image=image, map=pixel)
 
 
-def _shown(faults: list[UserError]) -> list[UserError]:
+def _first_faults(faults: list[UserError]) -> list[UserError]:
     from ..data.checks import MOST_SHOWN
 
     more = len(faults) - MOST_SHOWN

@@ -44,7 +44,7 @@ class PlainConsole(Console):
         for text, style, control in super().render(renderable, options):
             yield Segment(text, style, control) if control else Segment(plain_lines(text), style)
 
-    def line(self, text: str, style: str | None = None) -> None:
+    def print_line(self, text: str, style: str | None = None) -> None:
         """Print a line as it is, however long."""
         self.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
