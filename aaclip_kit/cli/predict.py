@@ -78,7 +78,9 @@ def predict(
         from ..inference.load_model import TrainedModel
 
         trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-        thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
+        thresholds = _thresholds(
+            trained, image=threshold, pixel=map_threshold, domain=domain, uncalibrated=uncalibrated
+        )
         listed, faults = list_images(paths)
         built = TrainedModel(trained, ranks)
         data, sizes, bad = as_data(built, listed, class_name, real_name, built.domain(domain))
@@ -87,7 +89,8 @@ def predict(
             raise UserErrors(_first_faults(faults))
         counts = write_predictions(built, data, sizes, thresholds, faults, out)
         if ranks.is_first:
-            _show(built, data, counts, thresholds, faults, out)
+            _show(built, data, thresholds)
+            _show_written(counts, faults, out)
 
 
 def _check_finite(threshold: float | None, option: str) -> None:
@@ -96,7 +99,7 @@ def _check_finite(threshold: float | None, option: str) -> None:
 
 
 def _thresholds(
-    trained: "Trained", image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
+    trained: "Trained", *, image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
 ) -> "Thresholds":
     """Take the thresholds that are given, else those stored.
 
@@ -124,14 +127,8 @@ def _first_faults(faults: list[UserError]) -> list[UserError]:
     return [*faults[:MOST_SHOWN], *rest]
 
 
-def _show(
-    built: "TrainedModel",
-    data: "DataSet",
-    counts: Counter[str],
-    thresholds: "Thresholds",
-    faults: list[UserError],
-    out: Path,
-) -> None:
+def _show(built: "TrainedModel", data: "DataSet", thresholds: "Thresholds") -> None:
+    """Print what the images were scored with."""
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
     hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
     say(f"prompts     call the object {names}{hint}")
@@ -141,6 +138,9 @@ def _show(
         reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
         say(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
+
+
+def _show_written(counts: Counter[str], faults: list[UserError], out: Path) -> None:
     for fault in faults:
         say(f"skipped     {fault.where}: {fault.problem}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..contracts.errors import UserError, UserErrors
-from ..distributed.ranks import Ranks
+from ..distributed.ranks import ALONE, Ranks
 from ..experiment import Experiment, load
 from ..experiment.toml_file import read_toml
 from ..plugin_host.discovery import discover
@@ -87,7 +87,7 @@ def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
     for warning in warnings:
         screen.message(f"warning: {warning}")
     screen.message(f"assembling {path / EXPERIMENT}")
-    assembled = _assemble(load(path / EXPERIMENT, registry), ranks, False)
+    assembled = _assemble(load(path / EXPERIMENT, registry), ranks)
     line = take_up(folder, snapshot, assembled.experiment.plugins, assembled.data.records)
     screen.plan(assembled, path)
     screen.message(line)
@@ -133,7 +133,7 @@ def with_shortcuts(overrides: Sequence[str], **options: str | int | None) -> lis
     return [*overrides, *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
-def _assemble(experiment: Experiment, ranks: Ranks, dry_run: bool) -> "Run":
+def _assemble(experiment: Experiment, ranks: Ranks = ALONE, dry_run: bool = False) -> "Run":
     from ..run.assemble import assemble
     from ..run.fit_memory import fit_memory
 
@@ -149,33 +149,30 @@ def _run_seeds(
     `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
     """
     from ..record.run_folder import default_run_path
-    from ..run.assemble import assemble
-    from ..run.fit_memory import fit_memory
     from .screen import Screen
 
     first = load(file, registry, overrides).file
     target = out or default_run_path(first.name)
-    experiments = {
-        seed: load(file, registry, [*overrides, f"seed={seed}"]) for seed in range(first.seed, first.seed + count)
-    }
+    seeds = range(first.seed, first.seed + count)
+    experiments = {seed: load(file, registry, [*overrides, f"seed={seed}"]) for seed in seeds}
     states = _states(target, experiments, registry)
     for seed, state in states.items():
         say(f"seed {seed}: {_STATE_WORDS[state]}")
     if dry_run:
-        Screen().plan(fit_memory(assemble(experiments[first.seed]), show=True), None)
+        Screen().plan(_assemble(experiments[first.seed], dry_run=True), None)
         return
     from ..comparison.series import open_run, seed_folder
     from ..run.execute import execute_to_the_end
 
     for seed in (seed for seed, state in states.items() if state != "finished"):
         say(f"seed {seed} in {seed_folder(target, seed)}")
-        assembled, screen = fit_memory(assemble(experiments[seed])), Screen()
+        assembled, screen = _assemble(experiments[seed]), Screen()
         folder, snapshot, lines = open_run(seed_folder(target, seed), assembled)
         screen.data_notes(assembled)
         for line in lines:
             screen.message(line)
         execute_to_the_end(assembled, folder, screen, snapshot)
-    _show_seeds(target, list(experiments))
+    _show_seeds(target, seeds)
 
 
 def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":
@@ -184,8 +181,7 @@ def _states(target: Path, experiments: dict[int, Experiment], registry: Registry
 
     if target.is_dir() and holds_a_run(target):
         raise UserError("holds a single run", where=str(target), fix="name another folder with --out")
-    states: dict[int, State] = {}
-    faults = list[UserError]()
+    states, faults = dict[int, "State"](), list[UserError]()
     for seed, experiment in experiments.items():
         folder = seed_folder(target, seed)
         try:
@@ -201,8 +197,8 @@ def _states(target: Path, experiments: dict[int, Experiment], registry: Registry
     return states
 
 
-def _show_seeds(target: Path, seeds: list[int]) -> None:
-    """Mean and standard deviation over the seeds, before training, after each loop, and of the quoted loops."""
+def _show_seeds(target: Path, seeds: Sequence[int]) -> None:
+    """Print mean and standard deviation over the seeds, before training, after each loop, and of the quoted loops."""
     from ..comparison.compare import summary
     from ..comparison.finished_runs import read_run
     from ..comparison.series import seed_folder

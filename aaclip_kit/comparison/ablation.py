@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError, UserErrors, not_writable
+from ..files.lock import locked
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
 from .ablation_plan import AblationRun, Study, placed
@@ -165,26 +166,14 @@ def _threads(jobs: int) -> dict[str, str]:
 def _claimed(out: Path) -> Iterator[int | None]:
     """Hold OUT for one ablation: unfinished runs in it then belong to nobody.
 
-    Runs in processes of their own inherit the lock, so that it holds until the last of them ends. Where the system
-    has no such locks there is none.
+    Runs in processes of their own inherit the lock, so that it holds until the last of them ends.
     """
     try:
-        import fcntl
-    except ImportError:
-        yield None
-        return
-    try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
     except OSError as error:
         raise not_writable(out, error) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fix = "let it finish, or name another folder with --out"
-            raise UserError("another ablation is running in this folder", where=str(out), fix=fix) from None
-        yield lock.fileno()
+    with locked(out, ".lock", "another ablation is running in this folder") as lock:
+        yield lock
 
 
 def _fault(run: AblationRun, error: Exception) -> UserError:

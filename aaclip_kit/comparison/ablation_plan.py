@@ -172,7 +172,7 @@ def load_study(
             raise unknown(name, "data", list(file.data), "--data")
     wanted = [name for name in file.variants if not only or name in only or name in _sources(file, only)]
     data, left_out = _data_sets(path, {name: file.data[name] for name in only_data or file.data})
-    planner = _Planner(path, file, registry, data, overrides)
+    planner = _Planner(path=path, file=file, registry=registry, data=data, overrides=overrides)
     first = _load(path.parent / file.base, registry, overrides, f"{path}: base").file.seed
     runs, faults = list[AblationRun](), list[UserError]()
     for name, variant in product(data, wanted):
@@ -186,7 +186,7 @@ def load_study(
     return Study(file, file.baseline or next(iter(file.variants)), tuple(runs), left_out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Planner:
     """What the runs of every variant have in common; `data` has the overrides of each data set."""
 

@@ -175,9 +175,10 @@ def span(interval: Interval | None) -> str:
 
 def as_record(comparison: Comparison) -> dict[str, Any]:
     """Return the whole comparison as plain data, numbers at full precision."""
+    loop = comparison.loop
     return {
         "baseline": comparison.baseline,
-        "loop": "quoted" if comparison.loop is None else comparison.loop,
+        "loop": "quoted" if loop is None else loop,
         "metrics": list(comparison.metrics),
         "classes": list(comparison.classes),
         "rule": RULE,
@@ -185,9 +186,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
         "runs": {
             label: {
                 "folder": str(group.folder),
-                "loops": {str(seed): run.quoted_loop for seed, run in group.runs.items()}
-                if comparison.loop is None
-                else dict.fromkeys(map(str, group.runs), comparison.loop),
+                "loops": {str(seed): run.quoted_loop if loop is None else loop for seed, run in group.runs.items()},
                 "metrics": {metric: asdict(summary) for metric, summary in comparison.summaries[label].items()},
             }
             for label, group in comparison.groups.items()

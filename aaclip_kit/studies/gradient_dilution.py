@@ -203,11 +203,11 @@ def _measure_tower(
             batch = batch.to(run.compute_device.device)
             fixed = phase.fixed_inputs(batch)
             with standing_in(run, tower, nothing, None):
-                off[-1].append(_norms(run, phase, batch, fixed, stream))
+                off[-1].append(_norms(run, phase, batch, fixed, stream=stream))
             yield
             for pair, stages in variants.items():
                 with standing_in(run, tower, stages, pair[1].text_context):
-                    dilution.on[pair][-1].append(_norms(run, phase, batch, fixed, stream))
+                    dilution.on[pair][-1].append(_norms(run, phase, batch, fixed, stream=stream))
                 yield
 
 
@@ -216,7 +216,7 @@ def _epochs(phase: Phase) -> Iterator[Batch]:
     return chain.from_iterable(phase.batches.epoch(number) for number in count(1))
 
 
-def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, stream: int) -> Norms:
+def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, *, stream: int) -> Norms:
     """Gradient norms of the tower's adapters; `stream` seeds the dropout."""
     adapters = {
         f"{name}.{block}": list(stage.parameters())
@@ -248,21 +248,24 @@ def as_record(dilution: Dilution) -> dict[str, Any]:
 
 def _tower_record(dilution: Dilution, tower: TowerName) -> dict[str, Any]:
     opening = dilution.openings[tower]
-    plan, off = opening.plan, dilution.off[tower]
+    plan = opening.plan
     phase = {"loop": opening.loop, "batch_size": plan.batch_size, "features": plan.features}
-    return {**phase, "off": {name: finite(table(off, name).tolist()) for name in off[0][0]}}
+    return {**phase, "off": _finite(dilution.off[tower])}
 
 
 def _pair_record(dilution: Dilution, subject: Subject, setting: Setting) -> dict[str, Any]:
-    on = dilution.on[subject, setting]
     return {
         "tower": subject.tower,
         "stages": list(subject.stages),
         **asdict(setting),
         "as_in_file": setting == subject.own,
         "ratio": {name: asdict(ratio) for name, ratio in dilution.ratios(subject, setting).items()},
-        "on": {name: finite(table(on, name).tolist()) for name in on[0][0]},
+        "on": _finite(dilution.on[subject, setting]),
     }
+
+
+def _finite(norms_of: list[list[Norms]]) -> dict[str, Any]:
+    return {name: finite(table(norms_of, name).tolist()) for name in norms_of[0][0]}
 
 
 def write_dilution(folder: Path, record: Mapping[str, Any], experiment: str) -> None:
@@ -311,8 +314,15 @@ def _draw(axes: "Axes", rows: Sequence[Measured], tower: str) -> None:
         line = sorted(line, key=lambda row: row["scale"] or 0.0)
         places = [_line_place(row, number, len(lines)) for row in line]
         ratios = [row["ratio"]["all"] for row in line]
-        values = [one["value"] for one in ratios]
-        axes.errorbar(places, values, _reach(ratios), label=label, color=colour, marker=marker, capsize=3)
+        axes.errorbar(
+            places,
+            [one["value"] for one in ratios],
+            _reach(ratios),
+            label=label,
+            color=colour,
+            marker=marker,
+            capsize=3,
+        )
     if tower == "vision":
         axes.plot(*zip(*REPORTED.items(), strict=True), "k*", markersize=11, label="reported, unpaired runs")
     if all(row["scale"] is None or row["scale"] > 0 for row in rows):
