@@ -212,8 +212,8 @@ class _Planner:
             own = (*overrides, f"seed={seed}")
             experiment = _load(file, self.registry, own, where)
             rescores = None if source is None else place_of(*source, seed)
-            names = (data, variant, seed)
-            runs.append(AblationRun(*names, file=file, overrides=own, experiment=experiment, rescores=rescores))
+            run = AblationRun(data, variant, seed, file=file, overrides=own, experiment=experiment, rescores=rescores)
+            runs.append(run)
         return runs
 
     def _keys(self, data: str, variant: str) -> tuple[Path, tuple[str, ...]]:
