@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 
 from aaclip_kit import UserError
-from aaclip_kit.comparison.ablation_file import StudyFile, read_study
+from aaclip_kit.comparison.ablation_plan import StudyFile, read_study
 from aaclip_kit.comparison.compare import Comparison, Difference, compare
 from aaclip_kit.comparison.finished_runs import Group, finished_variants, gather
-from aaclip_kit.comparison.tables import signed, span, spread
-from aaclip_kit.comparison.write import markdown_table
+from aaclip_kit.comparison.write import markdown_table, signed, span, spread
 from aaclip_kit.evaluation.class_metrics import heading
 
 ROOT = Path(__file__).parents[1]

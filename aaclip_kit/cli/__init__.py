@@ -8,21 +8,18 @@ import typer
 
 from ..contracts.errors import UserError, not_writable
 from ..version import __version__
-from .ablate import ablate
 from .cache import cache
 from .checkpoints import export_checkpoint, import_checkpoint
-from .compare import compare
+from .compare import ablate, compare
 from .data import data
 from .doctor import doctor
 from .evaluate import evaluate
 from .gradients import gradients
-from .init import init
 from .list_plugins import list_plugins, show
-from .new_plugin import new_plugin
+from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
-from .report import report
-from .run import run, validate
+from .run import report, run, validate
 from .terminal import say, set_debugging
 
 app = typer.Typer(

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.table import Table
 
 from ..cache.folder import Entry, clear, default_folder, entries
 from ..contracts.errors import UserError
-from .terminal import PlainConsole, say
+from .terminal import PlainConsole, plain_table, say
 
 
 def cache(
@@ -24,7 +23,7 @@ def cache(
     if folder is not None and not place.exists():
         raise UserError("there is no such folder", where=str(folder), fix="name the folder of a store")
     try:
-        found = entries(place)
+        stored = entries(place)
         faults = clear(place) if delete else []
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
@@ -32,17 +31,17 @@ def cache(
     if faults:
         problem = f"{len(faults)} files could not be deleted, the first because: {faults[0]}"
         raise UserError(problem, where=str(place), fix="delete them as a user who may")
-    record = {**_as_record(place, found), "deleted": delete}
+    record = {**_as_record(place, stored), "deleted": delete}
     if as_json:
         say(json.dumps(record, indent=2))
     else:
         _show(record)
 
 
-def _as_record(place: Path, found: Sequence[Entry]) -> dict[str, Any]:
-    """Bytes and entries of the whole, and of each backbone, the one used last first."""
+def _as_record(place: Path, stored: Sequence[Entry]) -> dict[str, Any]:
+    """Sum bytes and entries of the whole, and of each backbone, the one used last first."""
     groups: dict[str, list[Entry]] = {}
-    for entry in sorted(found, key=lambda entry: entry.used, reverse=True):
+    for entry in sorted(stored, key=lambda entry: entry.used, reverse=True):
         groups.setdefault(entry.identity, []).append(entry)
     backbones = [
         {
@@ -52,11 +51,11 @@ def _as_record(place: Path, found: Sequence[Entry]) -> dict[str, Any]:
         }
         for identity, group in groups.items()
     ]
-    return {"folder": str(place), **_sizes(found), "backbones": backbones}
+    return {"folder": str(place), **_sizes(stored), "backbones": backbones}
 
 
-def _sizes(found: Sequence[Entry]) -> dict[str, int]:
-    return {"entries": len(found), "bytes": sum(entry.size for entry in found)}
+def _sizes(stored: Sequence[Entry]) -> dict[str, int]:
+    return {"entries": len(stored), "bytes": sum(entry.size for entry in stored)}
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -64,7 +63,7 @@ def _show(record: dict[str, Any]) -> None:
     say(f"{record['folder']}: {'deleted ' if record['deleted'] else ''}{held}")
     if record["deleted"] or not record["backbones"]:
         return
-    table = Table("backbone", "entries", "size", "last used", box=None, header_style="bold", pad_edge=False)
+    table = plain_table("backbone", "entries", "size", "last used")
     for one in record["backbones"]:
         table.add_row(one["identity"], f"{one['entries']:,}", _bytes(one["bytes"]), one["last_used"])
     PlainConsole().print(table)

@@ -41,23 +41,23 @@ def import_checkpoint(
     from ..checkpoints.published_layout import attending_towers, model_without_weights, read_published, to_ours
     from ..experiment import resolved_toml
 
-    found = read_published(files)
+    published = read_published(files)
     registry = discover()
     if experiment is None:
-        chosen = _published(registry, found.sources, overrides)
+        chosen = _published(registry, published.sources, overrides)
     else:
         chosen = load(experiment, registry, overrides)
     model = model_without_weights(chosen)
-    state = to_ours(found.tensors, model, ", ".join(map(str, files)))
+    state = to_ours(published.tensors, model, ", ".join(map(str, files)))
     _, fresh = wanted_by(model, state)
     names = tuple(file.name for file in files)
-    about = Provenance(chosen.file.name, imported_from=names, attending=attending_towers(found.sources))
+    about = Provenance(chosen.file.name, imported_from=names, attending=attending_towers(published.sources))
     _write(state, target, Metadata(about, resolved_toml(chosen)))
-    for part, source in found.sources.items():
-        count = sum(name.startswith(f"{part}.") for name in found.tensors)
+    for part, source in published.sources.items():
+        count = sum(name.startswith(f"{part}.") for name in published.tensors)
         say(f"{part}: {count} tensors from {source}")
-    if found.ignored:
-        say(f"passed over: {', '.join(dict.fromkeys(found.ignored))}")
+    if published.ignored:
+        say(f"passed over: {', '.join(dict.fromkeys(published.ignored))}")
     if fresh:
         say(f"not in it, so a run starts these stages fresh: {', '.join(fresh)}")
     say(f"wrote {target}")

@@ -1,16 +1,22 @@
-"""`aakit compare`."""
+"""`aakit compare` and `aakit ablate`: runs against runs, those that are there or those of a study."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from .terminal import PlainConsole, say
+from ..contracts.errors import UserError, UserErrors
+from ..plugin_host.discovery import discover
+from .run import SET_HELP
+from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
+    from ..comparison.ablation import Ablation
+    from ..comparison.ablation_plan import AblationRun, Study
     from ..comparison.compare import Comparison
+    from ..comparison.series import State
 
 
 def compare(
@@ -28,28 +34,99 @@ def compare(
     from ..comparison.finished_runs import gather
     from ..comparison.write import json_text, write_comparison
 
-    found = compare_groups(gather(runs), baseline, loop, metrics)
-    written = write_comparison(found, out) if out else []
+    comparison = compare_groups(gather(runs), baseline, loop, metrics)
+    written = write_comparison(comparison, out) if out else []
     if as_json:
-        say(json_text(found), end="")
+        say(json_text(comparison), end="")
         return
-    show_comparison(found)
+    _show_comparison(comparison)
     if written:
         say(f"written: {', '.join(map(str, written))}")
 
 
-def show_comparison(comparison: "Comparison") -> None:
-    """One table a metric with its verdicts below it, then notes."""
-    from ..comparison.tables import screen_table, screen_verdicts, title
+def ablate(
+    file: Path = typer.Argument(help="Ablation file (TOML): a base experiment and named variants."),
+    out: Path | None = typer.Option(None, "--out", help="Folder of the runs; default runs/FILE-TIME."),
+    seeds: int | None = typer.Option(None, "--seeds", min=1, help="Runs of each variant; default as the file says."),
+    only: list[str] = typer.Option([], "--only", help="Only this variant; may be repeated."),
+    data: list[str] = typer.Option(
+        [], "--data", help="Only this table of [data], beside the own data; may be repeated."
+    ),
+    overrides: list[str] = typer.Option([], "--set", help=f"{SET_HELP} For every run."),
+    jobs: int = typer.Option(1, "--jobs", min=1, help="Runs that train at once, each with its share of the threads."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check everything and show the runs; write nothing."),
+) -> None:
+    """Run a base experiment and its variants with the same seeds and batches, and compare them.
+
+    Runs that are finished in OUT are kept, and one left unfinished goes on from its last saved state.
+    """
+    from ..comparison.ablation import Ablation
+    from ..comparison.ablation_plan import load_study
+    from ..record.run_folder import default_run_path
+
+    registry = discover()
+    study = load_study(file, registry, seeds=seeds, only=tuple(only), only_data=tuple(data), overrides=tuple(overrides))
+    ablation = Ablation(study, out or default_run_path(file.stem), registry, print)
+    _show_plan(study, ablation.out, ablation.states())
+    if dry_run:
+        return
+    from .screen import QuietScreen
+
+    with QuietScreen() as screen:
+        faults = ablation.execute(jobs, screen)
+    try:
+        _compare_finished(ablation)
+    except UserError as error:
+        faults += error.faults
+    if faults:
+        raise UserErrors(faults)
+
+
+def _show_plan(study: "Study", out: Path, states: "dict[AblationRun, State]") -> None:
+    for name in study.left_out:
+        say(f"left out: data {name}")
+    say(f"{len(states)} runs in {out}, compared with {study.baseline}")
+    for data in study.data:
+        mine = {run: state for run, state in states.items() if run.data == data}
+        for variant in dict.fromkeys(run.variant for run in mine):
+            runs = {run: state for run, state in mine.items() if run.variant == variant}
+            first = next(iter(runs))
+            again = "begins again" if first.rescores else "goes on"
+            said = {"finished": "finished", "unfinished": f"left unfinished, {again}", "free": "to run"}
+            counts = Counter(said[state] for state in runs.values())
+            how = f"scores {first.rescores.parent} again" if first.rescores else f"trains {first.file.name}"
+            numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
+            say(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")
+
+
+def _compare_finished(ablation: "Ablation") -> None:
+    """Compare on each data set what is finished there."""
+    from ..comparison.compare import compare as compare_groups
+    from ..comparison.finished_runs import finished_variants, gather
+    from ..comparison.write import write_comparison
+
+    for data in ablation.study.data:
+        folder = ablation.out / data
+        there = finished_variants(folder, ablation.study.file.variants)
+        if folder / ablation.study.baseline not in there:
+            say(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
+            continue
+        comparison = compare_groups(gather(there), ablation.study.baseline)
+        paths = write_comparison(comparison, folder)
+        _show_comparison(comparison)
+        say(f"written: {', '.join(map(str, paths))}")
+
+
+def _show_comparison(comparison: "Comparison") -> None:
+    """Print one table a metric with its verdicts below it, then notes."""
+    from ..comparison.write import screen_table, screen_verdicts, title
     from ..evaluation.class_metrics import heading
 
     console = PlainConsole(highlight=False)
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
     for metric in comparison.metrics:
         heads, rows = screen_table(comparison, metric)
-        table = Table(title=heading(metric), box=None, header_style="bold", pad_edge=False, title_justify="left")
-        for head in heads:
-            table.add_column(head, justify="left" if head == heads[0] else "right")
+        table = plain_table(heads[0], *numeric(heads[1:]), title=heading(metric))
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(table)

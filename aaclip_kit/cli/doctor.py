@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import typer
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
 
 from ..doctor.examine import Finding, examine
-from .terminal import PlainConsole, say
+from .terminal import PlainConsole, plain_table, say
 
 _STYLES = {"good": "green", "note": "yellow", "bad": "red"}
 
@@ -33,10 +33,7 @@ def doctor(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) ->
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table = plain_table(Column(no_wrap=True), Column(no_wrap=True), Column(overflow="fold"), show_header=False)
     for finding in findings:
         table.add_row(Text(finding.status, _STYLES[finding.status]), Text(finding.name), Text(finding.found))
         if finding.advice:

@@ -11,7 +11,7 @@ from ..distributed.ranks import Ranks
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .processes import in_processes
-from .run import SET_HELP
+from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
@@ -28,7 +28,7 @@ def evaluate(
 ) -> None:
     """Score a data set with a trained model: by default the test data of its experiment."""
     check_overrides(overrides, "scoring", "metrics", "execution")
-    overrides = [*overrides, *([f"device={device}"] if device else [])]
+    overrides = with_shortcuts(overrides, device=device)
     with in_processes() as ranks:
         target = None if out is None or not ranks.is_first else _target(out)
         record = _evaluate(model, experiment, overrides, ranks)
@@ -46,9 +46,8 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
 
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
-    found = TrainedModel(trained, ranks).metrics(data.sets["test"])
     about = {"checkpoint": str(trained.checkpoint), "data": data.records["test"], "notes": list(data.notes)}
-    return {**about, **found}
+    return {**about, **TrainedModel(trained, ranks).metrics(data.sets["test"])}
 
 
 def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
@@ -62,7 +61,7 @@ def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
 
 
 def _target(out: Path) -> Path:
-    """The file to write. Raises `UserError` where it exists."""
+    """Return the file to write. Raises `UserError` where it exists."""
     target = out if out.suffix == ".json" and not out.is_dir() else out / "evaluation.json"
     if target.exists():
         raise UserError("exists already", where=str(target), fix="name another file with --out")

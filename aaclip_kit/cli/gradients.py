@@ -10,11 +10,9 @@ from ..contracts.errors import UserError
 from ..experiment import Experiment, load, resolved_toml
 from ..plugin_host.discovery import discover
 from .run import SET_HELP
-from .terminal import PlainConsole, say
+from .terminal import PlainConsole, numeric, plain_table, say, three_decimals
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..studies.gradient_dilution import Dilution
 
 
@@ -34,20 +32,19 @@ def gradients(
     experiment = load(file, discover(), overrides)
 
     from ..record.run_folder import RunFolder, check_elsewhere, default_run_path
-    from ..studies.gradient_dilution import as_record
-    from ..studies.gradient_dilution_files import write_dilution
+    from ..studies.gradient_dilution import as_record, write_dilution
 
     target = out or default_run_path(f"{experiment.file.name}-gradients")
     RunFolder.check_free(target)
     check_elsewhere(target)
     console = PlainConsole(highlight=False, stderr=as_json)
-    record = as_record(_measured(experiment, numbers, batches, inits, console))
+    record = as_record(_measured(experiment, numbers, batches=batches, inits=inits, console=console))
     write_dilution(target, record, resolved_toml(experiment))
     if as_json:
         say(json.dumps(record, indent=1, allow_nan=False))
     else:
         _show(record, console)
-    console.print(f"numbers and plot: {target}", markup=False, soft_wrap=True)
+    console.print_line(f"numbers and plot: {target}")
 
 
 def _numbers(text: str) -> list[float]:
@@ -63,7 +60,9 @@ def _check_count(number: int, option: str) -> None:
         raise UserError(f"{number} is too few", where=option, fix="give at least 1; intervals want 16 batches, 3 inits")
 
 
-def _measured(experiment: Experiment, scales: list[float], batches: int, inits: int, console: "Console") -> "Dilution":
+def _measured(
+    experiment: Experiment, scales: list[float], *, batches: int, inits: int, console: PlainConsole
+) -> "Dilution":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..studies.gradient_dilution import measure_dilution
@@ -75,14 +74,14 @@ def _measured(experiment: Experiment, scales: list[float], batches: int, inits: 
         def advance(done: int, whole: int) -> None:
             bar.update(task, completed=done, total=whole)
 
-        return measure_dilution(experiment, scales, batches, inits, advance)
+        return measure_dilution(experiment, scales, batches=batches, inits=inits, advance=advance)
 
 
-def _show(record: dict[str, Any], console: "Console") -> None:
-    """A table for each subject, and in words what the numbers rest on."""
+def _show(record: dict[str, Any], console: PlainConsole) -> None:
+    """Print a table for each subject, and in words what the numbers rest on."""
     subjects: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
-    for found in record["measured"]:
-        subjects.setdefault((found["tower"], tuple(found["stages"])), []).append(found)
+    for measured in record["measured"]:
+        subjects.setdefault((measured["tower"], tuple(measured["stages"])), []).append(measured)
     for (tower, stages), rows in subjects.items():
         _show_subject(f"{' + '.join(stages)}: gradient norm of the {tower} adapters, on / off", rows, console)
     batches = len(next(iter(record["towers"].values()))["off"]["all"][0])
@@ -95,18 +94,14 @@ def _show(record: dict[str, Any], console: "Console") -> None:
     if record["checkpoint"]:
         fresh = ", ".join(record["fresh_stages"] or ()) or "no stage"
         lines.append(f"weights from {record['checkpoint']}; fresh in each initialisation: {fresh}")
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    console.print_line("\n".join(lines))
 
 
-def _show_subject(title: str, rows: list[dict[str, Any]], console: "Console") -> None:
-    from rich.table import Table
-
-    table = Table(title=title, box=None, header_style="bold", pad_edge=False)
+def _show_subject(title: str, rows: list[dict[str, Any]], console: PlainConsole) -> None:
     adapters = [name for name in rows[0]["ratio"] if name != "all"]
     one_stage = len({name.rpartition(".")[0] for name in adapters}) == 1
     blocks = [f"block {name.rpartition('.')[2]}" if one_stage else name for name in adapters]
-    for heading in ("scale", "matched", "context", "all", "95 % interval", *blocks):
-        table.add_column(heading, justify="right")
+    table = plain_table(*numeric(("scale", "matched", "context", "all", "95 % interval", *blocks)), title=title)
     for row in rows:
         ratios = row["ratio"]
         matched = None if row["norm_matched"] is None else ("yes" if row["norm_matched"] else "no")
@@ -114,12 +109,8 @@ def _show_subject(title: str, rows: list[dict[str, Any]], console: "Console") ->
         cells = ["* " * row["as_in_file"] + scale, matched, row["text_context"]]
         table.add_row(
             *("-" if cell is None else str(cell) for cell in cells),
-            _number(ratios["all"]["value"]),
-            f"{_number(ratios['all']['low'])} to {_number(ratios['all']['high'])}",
-            *(_number(ratios[name]["value"]) for name in adapters),
+            three_decimals(ratios["all"]["value"]),
+            f"{three_decimals(ratios['all']['low'])} to {three_decimals(ratios['all']['high'])}",
+            *(three_decimals(ratios[name]["value"]) for name in adapters),
         )
     console.print(table)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -118,23 +118,14 @@ def _problems(registry: Registry) -> list[str]:
 
 def _as_record(registry: Registry) -> dict[str, Any]:
     components = [
-        {
-            "kind": component.kind,
-            "name": component.name,
-            "description": component.description,
-            **_origin(component.plugin),
-        }
-        for component in _sorted(registry)
+        {"kind": one.kind, "name": one.name, "description": one.description, **_origin(one.plugin)}
+        for one in _sorted(registry)
     ]
     failures = [
-        {
-            "plugin": failure.plugin.name,
-            **_origin(failure.plugin),
-            "reason": failure.reason,
-            "offered": [{"kind": kind, "name": name} for kind, name in failure.offered],
-        }
+        {"plugin": failure.plugin.name, **_origin(failure.plugin), "reason": failure.reason,
+         "offered": [{"kind": kind, "name": name} for kind, name in failure.offered]}
         for failure in registry.failures
-    ]
+    ]  # fmt: skip
     slow = {plugin.name: round(seconds, 3) for plugin, seconds in registry.slow.items()}
     return {"components": components, "problems": _problems(registry), "failures": failures, "slow": slow}
 

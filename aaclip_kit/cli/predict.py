@@ -16,7 +16,7 @@ from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .processes import in_processes
-from .run import SET_HELP
+from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -76,8 +76,10 @@ def predict(
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
 
-        trained = find_trained(model, discover(), experiment, [*overrides, *([f"device={device}"] if device else [])])
-        thresholds = _thresholds(trained, threshold, map_threshold, domain, uncalibrated)
+        trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
+        thresholds = _thresholds(
+            trained, image=threshold, pixel=map_threshold, domain=domain, uncalibrated=uncalibrated
+        )
         listed, faults = list_images(paths)
         built, decoded = TrainedModel(trained, ranks), Decoded(once=True)
         data, sizes, bad = as_data(
@@ -85,10 +87,11 @@ def predict(
         )
         faults += bad
         if faults and (on_bad_image is OnBadImage.error or not data.samples):
-            raise UserErrors(_shown(faults))
+            raise UserErrors(_first_faults(faults))
         counts = write_predictions(built, data, sizes, thresholds, decoded=decoded, faults=faults, out=out)
         if ranks.is_first:
-            _show(built, data, counts, thresholds, faults, out)
+            _show(built, data, thresholds)
+            _show_written(counts, faults, out)
 
 
 def _check_finite(threshold: float | None, option: str) -> None:
@@ -97,23 +100,26 @@ def _check_finite(threshold: float | None, option: str) -> None:
 
 
 def _thresholds(
-    trained: "Trained", image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
+    trained: "Trained", *, image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
 ) -> "Thresholds":
-    """Those given, else those stored. Raises `UserError` where there is none for an image, unless that is wanted."""
+    """Take the thresholds that are given, else those stored.
+
+    Raises `UserError` where there is none for an image, unless that is wanted.
+    """
     from ..checkpoints.thresholds import Thresholds, stored_thresholds
 
     stored = stored_thresholds(trained, None if domain is None else domain.value)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
-    found = replace(stored, image=stored.image if image is None else image, map=stored.map if pixel is None else pixel)
-    if found.image is None and not uncalibrated:
+    image, pixel = stored.image if image is None else image, stored.map if pixel is None else pixel
+    if image is None and not uncalibrated:
         problem = f"holds no threshold for these scores ({stored.reasons.get('image', 'it has none')})"
         fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"
         raise UserError(problem, where=str(trained.checkpoint), fix=fix)
-    return found
+    return replace(stored, image=image, map=pixel)
 
 
-def _shown(faults: list[UserError]) -> list[UserError]:
+def _first_faults(faults: list[UserError]) -> list[UserError]:
     from ..data.checks import MOST_SHOWN
 
     more = len(faults) - MOST_SHOWN
@@ -122,14 +128,8 @@ def _shown(faults: list[UserError]) -> list[UserError]:
     return [*faults[:MOST_SHOWN], *rest]
 
 
-def _show(
-    built: "TrainedModel",
-    data: "DataSet",
-    counts: Counter[str],
-    thresholds: "Thresholds",
-    faults: list[UserError],
-    out: Path,
-) -> None:
+def _show(built: "TrainedModel", data: "DataSet", thresholds: "Thresholds") -> None:
+    """Print what the images were scored with."""
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
     hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
     say(f"prompts     call the object {names}{hint}")
@@ -139,6 +139,9 @@ def _show(
         reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
         say(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
+
+
+def _show_written(counts: Counter[str], faults: list[UserError], out: Path) -> None:
     for fault in faults:
         say(f"skipped     {fault.where}: {fault.problem}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))

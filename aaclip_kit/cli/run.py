@@ -1,20 +1,22 @@
-"""`aakit run` and `aakit validate`."""
+"""`aakit run`, with one seed or several; `aakit validate`; `aakit report`, a run's report made again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..contracts.errors import UserError, UserErrors
-from ..distributed.ranks import Ranks
+from ..distributed.ranks import ALONE, Ranks
 from ..experiment import Experiment, load
 from ..experiment.toml_file import read_toml
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
 from .processes import in_processes, refuse_many_processes
-from .terminal import say
+from .terminal import PlainConsole, plain_table, say
 
 if TYPE_CHECKING:
+    from ..comparison.series import State
     from ..record.run_folder import RunFolder
     from ..run.assemble import Run
     from ..run.snapshot import Snapshot
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 
 SET_HELP = "Override one key: --set stages.text_to_image.scale=0.3; may be repeated."
+
+_STATE_WORDS: "dict[State, str]" = {
+    "finished": "finished already, kept",
+    "unfinished": "left unfinished, goes on",
+    "free": "to run",
+}
 
 
 def run(
@@ -37,7 +45,7 @@ def run(
     ),
 ) -> None:
     """Run an experiment file: evaluate, train loop after loop, evaluate, report."""
-    overrides, registry = [*overrides, *_shortcuts(device, seed)], discover()
+    overrides, registry = with_shortcuts(overrides, device=device, seed=seed), discover()
     if resume is not None:
         if file or out or overrides or seeds is not None or dry_run:
             fix = "leave out the rest: the run goes on as it began"
@@ -48,14 +56,12 @@ def run(
         raise UserError("no experiment file is given", fix="aakit run FILE, or aakit run --resume FOLDER")
     if seeds is not None:
         refuse_many_processes("aakit run --seeds")
-        from .seeds import run_seeds
-
-        return run_seeds(file, overrides, registry, seeds, out, dry_run)
+        return _run_seeds(file, overrides, registry, count=seeds, out=out, dry_run=dry_run)
     with in_processes() as ranks:
-        _run(load(file, registry, overrides), file, out, dry_run, ranks)
+        _run(load(file, registry, overrides), file, out=out, dry_run=dry_run, ranks=ranks)
 
 
-def _run(experiment: Experiment, file: Path, out: Path | None, dry_run: bool, ranks: Ranks) -> None:
+def _run(experiment: Experiment, file: Path, *, out: Path | None, dry_run: bool, ranks: Ranks) -> None:
     from ..record.run_folder import RunFolder, default_run_path
     from .screen import Screen
 
@@ -81,7 +87,7 @@ def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
     for warning in warnings:
         screen.message(f"warning: {warning}")
     screen.message(f"assembling {path / EXPERIMENT}")
-    assembled = _assemble(load(path / EXPERIMENT, registry), ranks, False)
+    assembled = _assemble(load(path / EXPERIMENT, registry), ranks)
     line = take_up(folder, snapshot, assembled.experiment.plugins, assembled.data.records)
     screen.plan(assembled, path)
     screen.message(line)
@@ -122,13 +128,97 @@ def _check(file: Path, registry: Registry, overrides: list[str]) -> None:
         load(file, registry, overrides)
 
 
-def _shortcuts(device: str | None, seed: int | None) -> list[str]:
-    named = {"device": device, "seed": seed}
-    return [f"{key}={value}" for key, value in named.items() if value is not None]
+def with_shortcuts(overrides: Sequence[str], **options: str | int | None) -> list[str]:
+    """Add to the overrides the keys that have an option of their own, such as --device, where it is given."""
+    return [*overrides, *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
-def _assemble(experiment: Experiment, ranks: Ranks, dry_run: bool) -> "Run":
+def _assemble(experiment: Experiment, ranks: Ranks = ALONE, dry_run: bool = False) -> "Run":
     from ..run.assemble import assemble
     from ..run.fit_memory import fit_memory
 
     return fit_memory(assemble(experiment, ranks), show=dry_run)
+
+
+def _run_seeds(
+    file: Path, overrides: Sequence[str], registry: Registry, *, count: int, out: Path | None, dry_run: bool
+) -> None:
+    """Run `count` seeds, the file's and those after it, into OUT/seed_N.
+
+    Finished runs of the same experiment are kept, and an unfinished one goes on from its last saved state. Raises
+    `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
+    """
+    from ..record.run_folder import default_run_path
+    from .screen import Screen
+
+    first = load(file, registry, overrides).file
+    target = out or default_run_path(first.name)
+    seeds = range(first.seed, first.seed + count)
+    experiments = {seed: load(file, registry, [*overrides, f"seed={seed}"]) for seed in seeds}
+    states = _states(target, experiments, registry)
+    for seed, state in states.items():
+        say(f"seed {seed}: {_STATE_WORDS[state]}")
+    if dry_run:
+        Screen().plan(_assemble(experiments[first.seed], dry_run=True), None)
+        return
+    from ..comparison.series import open_run, seed_folder
+    from ..run.execute import execute_to_the_end
+
+    for seed in (seed for seed, state in states.items() if state != "finished"):
+        say(f"seed {seed} in {seed_folder(target, seed)}")
+        assembled, screen = _assemble(experiments[seed]), Screen()
+        folder, snapshot, lines = open_run(seed_folder(target, seed), assembled)
+        screen.data_notes(assembled)
+        for line in lines:
+            screen.message(line)
+        execute_to_the_end(assembled, folder, screen, snapshot)
+    _show_seeds(target, seeds)
+
+
+def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":
+    from ..comparison.finished_runs import holds_a_run
+    from ..comparison.series import has_begun, seed_folder, state_of
+
+    if target.is_dir() and holds_a_run(target):
+        raise UserError("holds a single run", where=str(target), fix="name another folder with --out")
+    states, faults = dict[int, "State"](), list[UserError]()
+    for seed, experiment in experiments.items():
+        folder = seed_folder(target, seed)
+        try:
+            states[seed] = state_of(folder, experiment, registry)
+        except UserError as error:
+            faults.append(error)
+            continue
+        if states[seed] == "unfinished" and not has_begun(folder):
+            fix = "remove the folder if no run is beginning there now"
+            faults.append(UserError("holds a run that has not begun", where=str(folder), fix=fix))
+    if faults:
+        raise UserErrors(faults)
+    return states
+
+
+def _show_seeds(target: Path, seeds: Sequence[int]) -> None:
+    """Print mean and standard deviation over the seeds, before training, after each loop, and of the quoted loops."""
+    from ..comparison.compare import summary
+    from ..comparison.finished_runs import read_run
+    from ..comparison.series import seed_folder
+    from ..comparison.write import spread
+    from ..evaluation.class_metrics import METRICS, heading
+
+    runs = [read_run(seed_folder(target, seed)) for seed in seeds]
+    held = [metric for metric in METRICS if all(metric in run.result()["mean"] for run in runs)]
+    title = f"mean ± standard deviation over {len(runs)} seeds, mean over the test classes"
+    table = plain_table("", *map(heading, held), title=title)
+    last = min(len(run.metrics["loops"]) for run in runs)
+    lines = {"before training": 0, **{f"loop {loop}": loop for loop in range(1, last + 1)}, "quoted": None}
+    for name, loop in lines.items():
+        table.add_row(name, *(spread(summary(runs, metric, loop)) for metric in held))
+    PlainConsole(highlight=False).print(table)
+    say(f"runs: {target}")
+
+
+def report(run: Path = typer.Argument(help="Folder of a run.")) -> None:
+    """Make report.html again from what a run folder holds; nothing is scored."""
+    from ..report.page import write_report
+
+    say(f"report: {write_report(run)}")

@@ -15,21 +15,17 @@ from ..evaluation.class_metrics import METRICS, heading
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
-from .terminal import PlainConsole
+from .terminal import PlainConsole, numeric, plain_table, three_decimals
 
 
 class Screen:
-    """Implements `engine.run.Progress` with rich."""
+    """Implements `run.progress.Progress` with rich."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or PlainConsole(highlight=False)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
-        )
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        numbers = TextColumn("{task.fields[numbers]}")
+        self.bar = Progress(*columns, numbers, TimeRemainingColumn(), console=self.console, transient=True)
         self.task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -42,7 +38,7 @@ class Screen:
         self.bar.stop()
 
     def plan(self, run: Run, target: Path | None) -> None:
-        """What will happen: model, stages, data, loops, folder."""
+        """Print what will happen: model, stages, data, loops, folder."""
         model, file = run.model, run.experiment.file
         backbone = model.backbone
         trained = sum(parameter.numel() for parameter in model.all_trained_parameters().values())
@@ -81,7 +77,7 @@ class Screen:
             self.message(f"writes to  {target}")
 
     def data_notes(self, run: Run) -> None:
-        """What is to be known of the data: images left out, overlap that was allowed."""
+        """Print what is to be known of the data: images left out, overlap that was allowed."""
         for note in run.data.notes:
             self.message(f"warning    {note}")
 
@@ -99,32 +95,32 @@ class Screen:
         self.bar.update(self.task, completed=step.step, numbers=numbers)
 
     def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
-        """One line as soon as it is known."""
-        values = ", ".join(f"{heading(key)} {_number(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
+        """Print one line as soon as it is known."""
+        values = ", ".join(f"{heading(key)} {three_decimals(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
         self.message(f"{f'loop {loop}' if loop else 'before training'}: {values}, mean over the test classes")
 
     def message(self, text: str) -> None:
-        """One plain line."""
+        """Print one plain line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def results(self, metrics: dict[str, Any], folder: Path) -> None:
-        """The loop table, and the classes of the quoted loop."""
+        """Print the loop table, and the classes of the quoted loop."""
         quoted = metrics["quoted"]["loop"]
         rows: dict[str, dict[str, float | None]] = {
-            "rule: " + name.replace("_", " "): found["mean"] for name, found in metrics["rules"].items()
+            "rule: " + name.replace("_", " "): result["mean"] for name, result in metrics["rules"].items()
         }
         rows["before training"] = metrics["before"]["mean"]
-        rows.update({f"loop {found['loop']}": found["mean"] for found in metrics["loops"]})
+        rows.update({f"loop {result['loop']}": result["mean"] for result in metrics["loops"]})
         self.console.print(metrics_table("mean over test classes", rows))
         if quoted:
-            found = metrics["loops"][quoted - 1]
-            self.console.print(metrics_table(f"test class, after loop {quoted}", found["classes"]))
-            self.undefined(found)
+            result = metrics["loops"][quoted - 1]
+            self.console.print(metrics_table(f"test class, after loop {quoted}", result["classes"]))
+            self.undefined(result)
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
 
-    def undefined(self, found: dict[str, Any]) -> None:
-        """Below a table: why a class has "-" for a metric."""
-        for name, reasons in found["undefined"].items():
+    def undefined(self, result: dict[str, Any]) -> None:
+        """Say below a table why a class has "-" for a metric."""
+        for name, reasons in result["undefined"].items():
             for reason in dict.fromkeys(reasons.values()):
                 metrics = ", ".join(heading(metric) for metric, why in reasons.items() if why == reason)
                 self.message(f"-  {name}: {metrics}: {reason}")
@@ -151,14 +147,8 @@ def _describe(plan: LoopPlan) -> str:
 
 
 def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
-    """Metrics in columns, one row a name; "-" where a metric is undefined."""
-    table = Table(Column(title, no_wrap=True), box=None, header_style="bold", pad_edge=False)
-    for column in METRICS:
-        table.add_column(heading(column), justify="right")
+    """Return metrics in columns, one row a name; "-" where a metric is undefined."""
+    table = plain_table(Column(title, no_wrap=True), *numeric(map(heading, METRICS)))
     for name, values in rows.items():
-        table.add_row(Text(name), *(_number(values[key]) for key in METRICS))
+        table.add_row(Text(name), *(three_decimals(values[key]) for key in METRICS))
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contracts.errors import UserError, UserErrors, not_writable
+from ..files.lock import locked
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
-from .ablation_plan import AblationRun, Study
+from .ablation_plan import AblationRun, Study, placed
 from .finished_runs import ORDER, read_run, warnings_of
 from .series import State, has_begun, open_run, state_of
 
@@ -34,23 +35,23 @@ class Ablation:
     say: Callable[[str], None]
 
     def states(self) -> dict[AblationRun, State]:
-        """What OUT holds of each run; one that scores others' weights is finished once those are.
+        """Say what OUT holds of each run; one that scores others' weights is finished once those are.
 
         Raises `UserErrors` where a folder belongs to another experiment.
         """
-        found, faults = dict[AblationRun, State](), list[UserError]()
+        states, faults = dict[AblationRun, State](), list[UserError]()
         for run in self.study.runs:
             try:
-                found[run] = state_of(self.out / run.place, run.experiment, self.registry)
+                states[run] = state_of(self.out / run.place, run.experiment, self.registry)
             except UserError as error:
                 faults += error.faults
         if faults:
             raise UserErrors(faults)
-        finished = {run.place for run, state in found.items() if state == "finished"}
-        for run, state in found.items():
+        finished = {run.place for run, state in states.items() if state == "finished"}
+        for run, state in states.items():
             if state == "finished" and run.rescores not in {None, *finished}:
-                found[run] = "unfinished"
-        return found
+                states[run] = "unfinished"
+        return states
 
     def execute(self, jobs: int, progress: "Progress") -> list[UserError]:
         """Run what is not finished; returns the faults of runs that failed, the others having gone on.
@@ -68,7 +69,7 @@ class Ablation:
             return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
 
     def _in_turn(self, runs: Sequence[AblationRun], progress: "Progress") -> list[UserError]:
-        faults = []
+        faults = list[UserError]()
         for run in runs:
             try:
                 self._run_here(run, progress)
@@ -96,12 +97,12 @@ class Ablation:
             rescore(assembled, self.out / run.rescores, RunFolder.create(self.out / run.place), progress)
 
     def _at_once(self, runs: Sequence[AblationRun], jobs: int, claim: int | None) -> list[UserError]:
-        """Each run in a process of its own with its share of the threads."""
+        """Run each in a process of its own with its share of the threads."""
         environment, faults = {**os.environ, **_threads(jobs)}, []
-        kept = () if claim is None else (claim,)
+        locks = () if claim is None else (claim,)
         pool = ThreadPoolExecutor(jobs)
         try:
-            running = {pool.submit(_run_apart, run, self.out, environment, kept): run for run in runs}
+            running = {pool.submit(_run_apart, run, self.out, environment, locks): run for run in runs}
             for done in as_completed(running):
                 run = running[done]
                 if said := done.result():
@@ -116,12 +117,10 @@ class Ablation:
 
     def _report(self, run: AblationRun) -> None:
         mean = read_run(self.out / run.place).result()["mean"]
-        said = ", ".join(
-            f"{name} {mean[name]:.4f}" for name in ("pixel_auroc", "image_auroc") if mean[name] is not None
-        )
-        self.say(f"{run.place}: {said}")
-        for warning in warnings_of(self.out / run.place):
-            self.say(f"{run.place}: {warning}")
+        values = {name: mean[name] for name in ("pixel_auroc", "image_auroc") if mean[name] is not None}
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        for line in (figures, *warnings_of(self.out / run.place)):
+            self.say(f"{run.place}: {line}")
 
     def _write_order(self) -> None:
         """The order of the file, which a reader of the folders would not know."""
@@ -134,12 +133,11 @@ class Ablation:
 
 def command_of(run: AblationRun) -> str:
     """The command line of a run that trains, without its folder."""
-    words = [f"--set '{one}'" for one in run.overrides]
-    return " ".join(["aakit run", str(run.file), *words])
+    return " ".join(["aakit run", str(run.file), *(f"--set '{one}'" for one in run.overrides)])
 
 
-def _run_apart(run: AblationRun, out: Path, environment: dict[str, str], kept: tuple[int, ...]) -> str:
-    """What went wrong; empty where nothing did."""
+def _run_apart(run: AblationRun, out: Path, environment: dict[str, str], locks: tuple[int, ...]) -> str:
+    """Run in another process and return what went wrong; empty where nothing did."""
     folder = out / run.place
     command = [sys.executable, "-m", "aaclip_kit", "run"]
     if has_begun(folder):
@@ -148,7 +146,7 @@ def _run_apart(run: AblationRun, out: Path, environment: dict[str, str], kept: t
         command += [str(run.file), "--out", str(folder)]
         command += [part for override in run.overrides for part in ("--set", override)]
     done = subprocess.run(
-        command, env=environment, pass_fds=kept, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, env=environment, pass_fds=locks, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     if done.returncode == 0:
         return ""
@@ -167,32 +165,19 @@ def _threads(jobs: int) -> dict[str, str]:
 def _claimed(out: Path) -> Iterator[int | None]:
     """Hold OUT for one ablation: unfinished runs in it then belong to nobody.
 
-    Runs in processes of their own inherit the lock, so that it holds until the last of them ends. Where the system
-    has no such locks there is none.
+    Runs in processes of their own inherit the lock, so that it holds until the last of them ends.
     """
     try:
-        import fcntl
-    except ImportError:
-        yield None
-        return
-    try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
     except OSError as error:
         raise not_writable(out, error) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fix = "let it finish, or name another folder with --out"
-            raise UserError("another ablation is running in this folder", where=str(out), fix=fix) from None
-        yield lock.fileno()
+    with locked(out, ".lock", "another ablation is running in this folder") as lock:
+        yield lock
 
 
 def _fault(run: AblationRun, error: Exception) -> UserError:
     if isinstance(error, UserError):
-        where = f"{run.place}: {error.where}" if error.where else str(run.place)
-        return UserError(error.problem, where=where, fix=error.fix)
+        return placed(error, str(run.place))
     fix = f"see {command_of(run)}" if run.rescores is None else "start the ablation again: what is finished is kept"
     return UserError(f"{type(error).__name__}: {error}", where=str(run.place), fix=fix)
 

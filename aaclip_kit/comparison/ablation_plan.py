@@ -1,20 +1,113 @@
-"""The runs of an ablation, each checked before any starts."""
+"""The ablation file - a base experiment, variants of it, and data to ask them on - and its runs, each checked."""
 
 import json
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
 
-from ..contracts.errors import UserError, UserErrors
+from pydantic import AfterValidator, Field, ValidationError
+
+from ..contracts.errors import UserError, UserErrors, nearest_hint
+from ..contracts.options import Options
 from ..experiment import Experiment, load
+from ..experiment.faults import explain
+from ..experiment.toml_file import expanded, read_toml
 from ..plugin_host.registry import Registry
-from .ablation_file import OtherDataTable, StudyFile, read_study, unknown
 from .series import training_differences
 
 OWN_DATA: Final = ""
 """The data of the experiment files themselves, among the names of `[data]`."""
+
+
+def _plain_names(tables: dict[str, Any]) -> dict[str, Any]:
+    for name in tables:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ValueError(f"the name '{name}' may hold letters, digits, '_' and '-' only: it names a folder")
+    return tables
+
+
+Overrides = Annotated[tuple[str, ...], Field(strict=False)]
+RelativePath = Annotated[Path, Field(strict=False), AfterValidator(expanded)]
+
+
+class VariantTable(Options):
+    """One variant: what it changes of the base."""
+
+    file: RelativePath | None = Field(None, description="experiment file, from this file's folder; default the base")
+    set: Overrides = Field((), description='keys that it changes: ["stages.text_to_image.scale=1.0"]')
+    rescore: str | None = Field(
+        None, description="variant whose trained weights it scores again, where it changes nothing that training sees"
+    )
+
+
+class OtherDataTable(Options):
+    """Other data on which every variant is asked again."""
+
+    set: Overrides = Field(description='keys that name the data; {root} stands for the root: ["data.test.root={root}"]')
+    root: RelativePath | None = Field(None, description="folder of the data, from this file's folder")
+    root_variable: str | None = Field(None, description="environment variable that names the root instead, where set")
+    optional: bool = Field(False, description="left out, and said so, where the root is no folder")
+    rescore: bool = Field(False, description="scores the weights trained on the experiment's own data; trains nothing")
+
+
+class StudyFile(Options):
+    """An ablation: the same seeds, and so the same batches, for each variant."""
+
+    base: RelativePath = Field(description="experiment file, from this file's folder")
+    seeds: int = Field(5, ge=1, le=1000, description="runs of each variant: the file's seed and those after it")
+    baseline: str | None = Field(None, description="variant that the others are compared with; default the first")
+    variants: Annotated[dict[str, VariantTable], AfterValidator(_plain_names)] = Field(
+        min_length=1, description="tables [variants.NAME]; an empty one is the base itself"
+    )
+    data: Annotated[dict[str, OtherDataTable], AfterValidator(_plain_names)] = Field(
+        default_factory=dict, description="tables [data.NAME] of other data"
+    )
+
+
+def read_study(path: Path) -> StudyFile:
+    """Read an ablation file. Raises `UserErrors` with every fault of its own tables."""
+    tables = read_toml(path)
+    if "backbone" in tables and "variants" not in tables:
+        fix = "run it with `aakit run`; docs/guide/comparing.md shows an ablation file"
+        raise UserError("is an experiment file, not an ablation file", where=str(path), fix=fix)
+    try:
+        file = StudyFile.model_validate(tables)
+    except ValidationError as error:
+        raise UserErrors(explain(error, StudyFile, str(path), "")) from None
+    if faults := list(_faults(file, str(path))):
+        raise UserErrors(faults)
+    return file
+
+
+def _faults(file: StudyFile, path: str) -> Iterator[UserError]:
+    known = list(file.variants)
+    if file.baseline is not None and file.baseline not in known:
+        yield unknown(file.baseline, "variant", known, f"{path}: baseline")
+    for name, table in file.variants.items():
+        where = f"{path}: variants.{name}"
+        if any(one.partition("=")[0].strip() == "seed" for one in table.set):
+            fix = "take it out; the seeds are the base's and those after it"
+            yield UserError("sets the seed, which is the same for every variant", where=f"{where}.set", fix=fix)
+        if table.rescore is None:
+            continue
+        if table.rescore not in known:
+            yield unknown(table.rescore, "variant", known, f"{where}.rescore")
+        elif (trains := file.variants[table.rescore].rescore) is not None:
+            problem = f"'{table.rescore}' trains nothing itself"
+            yield UserError(problem, where=f"{where}.rescore", fix=f"name the variant that trains: '{trains}'")
+    for name in file.data:
+        if name in known:
+            yield UserError("is the name of a variant and of data", where=f"{path}: data.{name}", fix="rename one")
+
+
+def unknown(name: str, kind: str, known: list[str], where: str) -> UserError:
+    """Say to the user of a name that no variant, or no table of `[data]`, has."""
+    fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
+    return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +117,7 @@ class AblationRun:
     data: str
     variant: str
     seed: int
+    _: KW_ONLY
     file: Path
     overrides: tuple[str, ...]
     experiment: Experiment
@@ -51,13 +145,14 @@ class Study:
 
 
 def place_of(data: str, variant: str, seed: int) -> Path:
-    """Folder of a run below OUT: VARIANT/seed_N, on other data DATA/VARIANT/seed_N."""
+    """Return a run's folder below OUT: VARIANT/seed_N, on other data DATA/VARIANT/seed_N."""
     return Path(data) / variant / f"seed_{seed}"
 
 
 def load_study(
     path: Path,
     registry: Registry,
+    *,
     seeds: int | None = None,
     only: tuple[str, ...] = (),
     only_data: tuple[str, ...] = (),
@@ -77,7 +172,7 @@ def load_study(
             raise unknown(name, "data", list(file.data), "--data")
     wanted = [name for name in file.variants if not only or name in only or name in _sources(file, only)]
     data, left_out = _data_sets(path, {name: file.data[name] for name in only_data or file.data})
-    planner = _Planner(path, file, registry, data, overrides)
+    planner = _Planner(path=path, file=file, registry=registry, data=data, overrides=overrides)
     first = _load(path.parent / file.base, registry, overrides, f"{path}: base").file.seed
     runs, faults = list[AblationRun](), list[UserError]()
     for name, variant in product(data, wanted):
@@ -91,7 +186,7 @@ def load_study(
     return Study(file, file.baseline or next(iter(file.variants)), tuple(runs), left_out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Planner:
     """What the runs of every variant have in common; `data` has the overrides of each data set."""
 
@@ -102,7 +197,7 @@ class _Planner:
     overrides: tuple[str, ...]
 
     def runs(self, data: str, variant: str, seeds: range) -> list[AblationRun]:
-        """The runs of one variant on one data set. Raises `UserErrors`."""
+        """Plan the runs of one variant on one data set. Raises `UserErrors`."""
         where = f"{self.path}: variants.{variant}" + (f", data.{data}" if data else "")
         source = self._source(data, variant)
         file, overrides = self._keys(data, variant)
@@ -112,13 +207,14 @@ class _Planner:
             if changed := training_differences(trained, _load(file, self.registry, overrides, where)):
                 problem = f"rescores {'/'.join(filter(None, source))}, but {', '.join(changed[:3])} acts in training"
                 raise UserErrors([UserError(problem, where=where, fix="take `rescore` out, so that it trains")])
-        found = []
+        runs = []
         for seed in seeds:
             own = (*overrides, f"seed={seed}")
             experiment = _load(file, self.registry, own, where)
             rescores = None if source is None else place_of(*source, seed)
-            found.append(AblationRun(data, variant, seed, file, own, experiment, rescores))
-        return found
+            run = AblationRun(data, variant, seed, file=file, overrides=own, experiment=experiment, rescores=rescores)
+            runs.append(run)
+        return runs
 
     def _keys(self, data: str, variant: str) -> tuple[Path, tuple[str, ...]]:
         """Experiment file and overrides."""
@@ -140,7 +236,7 @@ def _sources(file: StudyFile, only: tuple[str, ...]) -> set[str | None]:
 
 def _data_sets(path: Path, asked: dict[str, OtherDataTable]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Overrides of each data set that is there, the experiments' own first; and what is left out."""
-    found: dict[str, tuple[str, ...]] = {OWN_DATA: ()}
+    of_data: dict[str, tuple[str, ...]] = {OWN_DATA: ()}
     left_out = []
     for name, table in asked.items():
         root = table.root and path.parent / table.root
@@ -155,8 +251,8 @@ def _data_sets(path: Path, asked: dict[str, OtherDataTable]) -> tuple[dict[str, 
                 continue
             fix = f"put the data there, set {table.root_variable or 'root_variable'}, or say optional = true"
             raise UserError(problem, where=f"{path}: data.{name}", fix=fix)
-        found[name] = tuple(_with_root(one, str(root)) for one in table.set)
-    return found, tuple(left_out)
+        of_data[name] = tuple(_with_root(one, str(root)) for one in table.set)
+    return of_data, tuple(left_out)
 
 
 def _with_root(override: str, root: str) -> str:
@@ -172,10 +268,11 @@ def _load(path: Path, registry: Registry, overrides: tuple[str, ...], where: str
     try:
         return load(path, registry, overrides)
     except UserError as error:
-        raise UserErrors([_placed(fault, where) for fault in error.faults]) from None
+        raise UserErrors([placed(fault, where) for fault in error.faults]) from None
 
 
-def _placed(fault: UserError, where: str) -> UserError:
-    placed = UserError(fault.problem, where=f"{where}: {fault.where}" if fault.where else where, fix=fault.fix)
-    placed.__cause__ = fault.__cause__
-    return placed
+def placed(fault: UserError, where: str) -> UserError:
+    """Name a table of the study, or a run, before the place of a fault."""
+    moved = UserError(fault.problem, where=f"{where}: {fault.where}" if fault.where else where, fix=fault.fix)
+    moved.__cause__ = fault.__cause__
+    return moved

@@ -11,8 +11,7 @@ from ..contracts.errors import UserError, nearest_hint
 from ..evaluation.class_metrics import METRICS
 from . import paired_statistics as statistics
 from .finished_runs import FinishedRun, Group
-from .paired_statistics import Interval, Signs
-from .verdicts import Verdict, judge
+from .paired_statistics import Interval, Signs, Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Summary:
     seeds: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """One metric of one group less the baseline's. `left_out` counts the pairs that lack a value on either side."""
 
@@ -41,7 +40,7 @@ class Difference:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Every group against the baseline. `loop` is None where each run's quoted loop was taken."""
 
@@ -80,11 +79,15 @@ def compare(
         for label, group in ordered.items()
     }
     differences = {
-        other.label: {metric: _difference(first, other, metric, loop, classes) for metric in chosen} for other in others
+        other.label: {metric: _difference(first, other, metric, loop=loop, classes=classes) for metric in chosen}
+        for other in others
     }
     unshared = [name for name in METRICS if not metrics and name in set.union(*held.values()) - set(chosen)]
     notes = (*(f"{name} was not measured by every run, and is left out" for name in unshared), *_notes(first, others))
-    return Comparison(first.label, loop, chosen, ordered, classes, summaries, differences, notes)
+    return Comparison(
+        baseline=first.label, loop=loop, metrics=chosen, groups=ordered, classes=classes, summaries=summaries,
+        differences=differences, notes=notes,
+    )  # fmt: skip
 
 
 def _baseline(named: dict[str, Group], label: str | None) -> Group:
@@ -112,10 +115,8 @@ def _check_test_data(first: Group, groups: Sequence[Group]) -> None:
 
 def _held(group: Group, loop: int | None) -> set[str]:
     """Metrics that every run of a group measured."""
-    found = set(METRICS)
-    for run in group.runs.values():
-        found &= {metric for values in run.scores(loop).values() for metric in values}
-    return found
+    of_runs = ({metric for values in run.scores(loop).values() for metric in values} for run in group.runs.values())
+    return set(METRICS).intersection(*of_runs)
 
 
 def _metrics(held: dict[str, set[str]], asked: Sequence[str]) -> tuple[str, ...]:
@@ -132,34 +133,36 @@ def _metrics(held: dict[str, set[str]], asked: Sequence[str]) -> tuple[str, ...]
 
 
 def summary(runs: Iterable[FinishedRun], metric: str, loop: int | None = None) -> Summary:
-    """Mean and standard deviation over runs of the mean over the classes, after `loop`, by default the quoted one."""
-    found = [run.result(loop)["mean"].get(metric) for run in runs]
-    values = [float(value) for value in found if value is not None]
+    """Average over runs the mean over the classes, after `loop`, by default the quoted one."""
+    means = (run.result(loop)["mean"].get(metric) for run in runs)
+    values = [float(mean) for mean in means if mean is not None]
     deviation = stdev(values) if len(values) > 1 else None
     return Summary(fmean(values) if values else None, deviation, len(values))
 
 
-def _difference(first: Group, other: Group, metric: str, loop: int | None, classes: tuple[str, ...]) -> Difference:
+def _difference(first: Group, other: Group, metric: str, *, loop: int | None, classes: tuple[str, ...]) -> Difference:
     seeds = sorted(first.runs.keys() & other.runs.keys())
-    values = _table(other, seeds, metric, loop, classes) - _table(first, seeds, metric, loop, classes)
+    theirs, ours = (_table(group, seeds, metric, loop=loop, classes=classes) for group in (other, first))
+    values = theirs - ours
     means = statistics.seed_means(values)
     mean, bootstrap = statistics.mean_difference(values), statistics.cluster_bootstrap(values)
     over_seeds, drawn = statistics.t_interval(values), statistics.resamples_classes(values)
     signs, undefined = statistics.sign_test(means), int(np.isnan(values).sum())
     return Difference(
-        mean, bootstrap, drawn, over_seeds, signs, statistics.sign_test(values), values.size - undefined, undefined,
-        {seed: statistics.mean_difference(values[[row]]) for row, seed in enumerate(seeds)},
-        {name: statistics.mean_difference(values[:, [column]]) for column, name in enumerate(classes)},
-        judge(mean, bootstrap, over_seeds, drawn, signs),
+        mean=mean, bootstrap=bootstrap, classes_drawn=drawn, over_seeds=over_seeds,
+        seed_signs=signs, pair_signs=statistics.sign_test(values),
+        pairs=values.size - undefined, left_out=undefined,
+        of_seed={seed: statistics.mean_difference(values[[row]]) for row, seed in enumerate(seeds)},
+        of_class={name: statistics.mean_difference(values[:, [column]]) for column, name in enumerate(classes)},
+        verdict=judge(mean, bootstrap=bootstrap, over_seeds=over_seeds, drawn=drawn, seeds=signs),
     )  # fmt: skip
 
 
 def _table(
-    group: Group, seeds: Sequence[int], metric: str, loop: int | None, classes: Sequence[str]
+    group: Group, seeds: Sequence[int], metric: str, *, loop: int | None, classes: Sequence[str]
 ) -> Float[np.ndarray, "seeds classes"]:
-    scores = [group.runs[seed].scores(loop) for seed in seeds]
-    rows = [[found[name].get(metric) for name in classes] for found in scores]
-    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+    scores = (group.runs[seed].scores(loop) for seed in seeds)
+    return np.array([[of_class[name].get(metric) for name in classes] for of_class in scores], dtype=float)
 
 
 def _notes(first: Group, others: Sequence[Group]) -> list[str]:

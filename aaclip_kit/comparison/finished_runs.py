@@ -3,9 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..contracts.errors import UserError
 from ..record.run_folder import EVENTS, MANIFEST, METRICS
@@ -20,6 +20,7 @@ class FinishedRun:
 
     folder: Path
     seed: int
+    _: KW_ONLY
     metrics: dict[str, Any]
     data: dict[str, dict[str, Any]]
     commit: str | None
@@ -32,7 +33,7 @@ class FinishedRun:
     def result(self, loop: int | None = None) -> dict[str, Any]:
         """Classes and mean after `loop`, by default the quoted one; 0 is before training. Raises `UserError`."""
         wanted = self.quoted_loop if loop is None else loop
-        results = {0: self.metrics["before"], **{found["loop"]: found for found in self.metrics["loops"]}}
+        results = {0: self.metrics["before"], **{result["loop"]: result for result in self.metrics["loops"]}}
         if wanted not in results:
             problem = f"has no loop {wanted}; its last is {max(results)}"
             raise UserError(problem, where=str(self.folder), fix="name a loop that each run has, or leave --loop out")
@@ -40,23 +41,22 @@ class FinishedRun:
 
     def scores(self, loop: int | None = None) -> Scores:
         """The classes' values after `loop`."""
-        scores: Scores = self.result(loop)["classes"]
-        return scores
+        return cast(Scores, self.result(loop)["classes"])
 
 
 def holds_a_run(folder: Path) -> bool:
-    """Whether a run was begun here."""
+    """Say whether a run was begun here."""
     return (folder / EVENTS).is_file() or (folder / METRICS).is_file()
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run here came to its end: it quotes a result, and its manifest names the time."""
+    """Say whether the run here came to its end: it quotes a result, and its manifest names the time."""
     path = folder / METRICS
     return path.is_file() and "quoted" in read_json(path) and bool(read_json(folder / MANIFEST).get("finished"))
 
 
 def warnings_of(folder: Path) -> list[str]:
-    """What a finished run warned of: notes on its data, and warnings of its training."""
+    """Read what a finished run warned of: notes on its data, and warnings of its training."""
     data = read_json(folder / MANIFEST)["data"]
     notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
     events = map(json.loads, (folder / EVENTS).read_text(encoding="utf-8").splitlines())
@@ -70,7 +70,8 @@ def read_run(folder: Path) -> FinishedRun:
     metrics, manifest = read_json(folder / METRICS), read_json(folder / MANIFEST)
     try:
         seed, data = int(manifest["seeds"]["seed"]), dict(manifest["data"])
-        run = FinishedRun(folder, seed, metrics, data, (manifest.get("git") or {}).get("commit"))
+        commit = (manifest.get("git") or {}).get("commit")
+        run = FinishedRun(folder, seed, metrics=metrics, data=data, commit=commit)
         for loop in (None, 0):
             run.scores(loop)
         data["test"]["sha256"]
@@ -81,14 +82,15 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises `UserError` for a file that is missing, is damaged or holds something else."""
+    """Read a JSON object. Raises `UserError` for a file that is missing, is damaged or holds something else."""
+    fix = "name the folder of a whole run"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", where=str(path), fix="name the folder of a whole run") from None
-    if not isinstance(found, dict):
-        raise UserError("holds no JSON object", where=str(path), fix="name the folder of a whole run")
-    return found
+        raise UserError(f"cannot be read ({error})", where=str(path), fix=fix) from None
+    if not isinstance(record, dict):
+        raise UserError("holds no JSON object", where=str(path), fix=fix)
+    return record
 
 
 ORDER: Final = "ablation.json"
@@ -106,46 +108,45 @@ class Group:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _RunFolders:
     folder: Path
     runs: list[Path]
 
 
 def gather(paths: Sequence[Path]) -> list[Group]:
-    """The groups that `paths` name, in order, each under a label of its own.
+    """Read the groups that `paths` name, in order, each under a label of its own.
 
     A run folder is a group of one seed; a folder of run folders is a group of their seeds; a folder of such folders is
     an ablation and gives a group for each. Unfinished runs are left out and named. Raises `UserError` where a path
     holds no finished run, two runs of a group have one seed, or a group is named twice.
     """
-    found = [group for path in paths for group in _groups_at(path)]
-    folders = Counter(one.folder.resolve() for one in found)
-    for one in found:
-        if folders[one.folder.resolve()] > 1:
-            raise UserError("is named twice", where=str(one.folder), fix="name each run once")
-    labels = _labels([one.folder for one in found])
-    return [_read(one, label) for one, label in zip(found, labels, strict=True)]
+    groups = [group for path in paths for group in _groups_at(path)]
+    times = Counter(group.folder.resolve() for group in groups)
+    for group in groups:
+        if times[group.folder.resolve()] > 1:
+            raise UserError("is named twice", where=str(group.folder), fix="name each run once")
+    labels = _labels([group.folder for group in groups])
+    return [_read(group, label) for group, label in zip(groups, labels, strict=True)]
 
 
 def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
-    """Folders of these variants below `folder`, in order, that hold a finished run."""
+    """Find the folders of these variants below `folder`, in order, that hold a finished run."""
     there = [folder / name for name in names if (folder / name).is_dir()]
     return [variant for variant in there if any(map(is_finished, _run_folders(variant)))]
 
 
-def _groups_at(path: Path) -> list[_Found]:
+def _groups_at(path: Path) -> list[_RunFolders]:
+    fix = "name the folder of a run, of seeds or variants"
     if not path.is_dir():
-        raise UserError(
-            "there is no such folder", where=str(path), fix="name the folder of a run, of seeds or variants"
-        )
+        raise UserError("there is no such folder", where=str(path), fix=fix)
     if holds_a_run(path):
-        return [_Found(path, [path])]
+        return [_RunFolders(path, [path])]
     if seeds := _run_folders(path):
-        return [_Found(path, seeds)]
+        return [_RunFolders(path, seeds)]
     variants = finished_variants(path, _ordered(path))
     if not variants:
-        raise UserError("holds no finished run", where=str(path), fix="name the folder of a run, of seeds or variants")
-    return [_Found(child, _run_folders(child)) for child in variants]
+        raise UserError("holds no finished run", where=str(path), fix=fix)
+    return [_RunFolders(child, _run_folders(child)) for child in variants]
 
 
 def _run_folders(folder: Path) -> list[Path]:
@@ -172,16 +173,16 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _read(found: _Found, label: str) -> Group:
+def _read(folders: _RunFolders, label: str) -> Group:
     runs: dict[int, FinishedRun] = {}
-    finished = [folder for folder in found.runs if is_finished(folder)]
+    finished = [folder for folder in folders.runs if is_finished(folder)]
     for folder in finished:
         run = read_run(folder)
         if run.seed in runs:
             problem = f"{runs[run.seed].folder.name} and {folder.name} both have seed {run.seed}"
-            raise UserError(problem, where=str(found.folder), fix="keep one run of each seed in a folder")
+            raise UserError(problem, where=str(folders.folder), fix="keep one run of each seed in a folder")
         runs[run.seed] = run
     if not runs:
-        raise UserError("holds no finished run", where=str(found.folder), fix="let its runs finish, or leave it out")
-    left_out = tuple(folder.name for folder in found.runs if folder not in finished)
-    return Group(label, found.folder, dict(sorted(runs.items())), left_out)
+        raise UserError("holds no finished run", where=str(folders.folder), fix="let its runs finish, or leave it out")
+    left_out = tuple(folder.name for folder in folders.runs if folder not in finished)
+    return Group(label, folders.folder, dict(sorted(runs.items())), left_out)

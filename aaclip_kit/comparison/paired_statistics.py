@@ -1,7 +1,10 @@
-"""What paired differences can show: intervals and sign tests. Rows are seeds, columns are classes, NaN is undefined."""
+"""What paired differences show: intervals, sign tests, and a verdict in words by one rule that is fixed beforehand.
+
+Rows are seeds, columns are classes, NaN is undefined.
+"""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -37,25 +40,30 @@ class Signs:
     ties: int
     p: float
 
+    @property
+    def count(self) -> int:
+        """How many differences are defined."""
+        return self.higher + self.lower + self.ties
+
 
 def mean_difference(differences: Differences) -> float | None:
-    """Mean over the pairs that are defined; None where there is none."""
+    """Return the mean over the pairs that are defined; None where there is none."""
     return None if np.isnan(differences).all() else float(np.nanmean(differences))
 
 
 def seed_means(differences: Differences) -> Float[np.ndarray, " defined"]:
-    """Mean difference of each seed over its classes, without the seeds that have no defined pair."""
+    """Return the mean difference of each seed over its classes, without the seeds that have no defined pair."""
     defined = ~np.isnan(differences).all(axis=1)
     return np.asarray(np.nanmean(differences[defined], axis=1))
 
 
 def resamples_classes(differences: Differences) -> bool:
-    """Whether there are enough defined classes to speak of others that these might have been."""
+    """Say whether there are enough defined classes to speak of others that these might have been."""
     return int((~np.isnan(differences).all(axis=0)).sum()) >= FEWEST_CLASSES
 
 
 def cluster_bootstrap(differences: Differences, resamples: int = RESAMPLES, random_seed: int = 0) -> Interval | None:
-    """Bootstrap interval of the mean difference; None for fewer than two seeds.
+    """Compute the bootstrap interval of the mean difference; None for fewer than two seeds.
 
     Each resample draws the seeds with replacement and, independently of them, the classes with replacement, and takes
     the mean over all cells where a drawn seed meets a drawn class (Owen, "The pigeonhole bootstrap", Annals of Applied
@@ -67,15 +75,15 @@ def cluster_bootstrap(differences: Differences, resamples: int = RESAMPLES, rand
     count of what is resampled (Hesterberg, "What Teachers Should Know About the Bootstrap", American Statistician 69,
     2015): plain percentiles of a handful of seeds are too narrow as well.
     """
-    kept = differences[~np.isnan(differences).all(axis=1)][:, ~np.isnan(differences).all(axis=0)]
-    seeds, classes = kept.shape
+    defined = differences[~np.isnan(differences).all(axis=1)][:, ~np.isnan(differences).all(axis=0)]
+    seeds, classes = defined.shape
     if seeds < 2:
         return None
-    random, both = np.random.default_rng(random_seed), resamples_classes(kept)
+    random, both = np.random.default_rng(random_seed), resamples_classes(defined)
     drawn_seeds = _times_drawn(random, seeds, resamples)
     drawn_classes = _times_drawn(random, classes, resamples) if both else np.ones((resamples, classes))
-    present = ~np.isnan(kept)
-    sums = np.einsum("rs,sc,rc->r", drawn_seeds, np.where(present, kept, 0.0), drawn_classes, optimize=True)
+    present = ~np.isnan(defined)
+    sums = np.einsum("rs,sc,rc->r", drawn_seeds, np.where(present, defined, 0.0), drawn_classes, optimize=True)
     counts = np.einsum("rs,sc,rc->r", drawn_seeds, present.astype(float), drawn_classes, optimize=True)
     means = sums[counts > 0] / counts[counts > 0]
     smaller = min(seeds, classes) if both else seeds
@@ -85,7 +93,7 @@ def cluster_bootstrap(differences: Differences, resamples: int = RESAMPLES, rand
 
 
 def t_interval(differences: Differences) -> Interval | None:
-    """Student's interval of the seeds' mean differences, the classes taken as given; None for fewer than two seeds."""
+    """Make Student's interval of the seeds' mean differences, classes taken as given; None for fewer than two seeds."""
     means = seed_means(differences)
     if len(means) < 2:
         return None
@@ -94,8 +102,8 @@ def t_interval(differences: Differences) -> Interval | None:
 
 
 def sign_test(values: Float[np.ndarray, "*n"]) -> Signs:
-    """Exact two-sided sign test; ties and undefined values are left out of it."""
-    higher, lower, ties = (int(found.sum()) for found in (values > 0, values < 0, values == 0))
+    """Make the exact two-sided sign test; ties and undefined values are left out of it."""
+    higher, lower, ties = (int(chosen.sum()) for chosen in (values > 0, values < 0, values == 0))
     p = float(stats.binomtest(higher, higher + lower, 0.5).pvalue) if higher + lower else 1.0
     return Signs(higher, lower, ties, p)
 
@@ -106,3 +114,52 @@ def _times_drawn(random: np.random.Generator, count: int, resamples: int) -> Flo
 
 def _t_quantile(freedom: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+VerdictKind = Literal["shown", "shown on these classes", "not shown", "one seed", "undefined"]
+
+RULE: Final = (
+    "Differences are paired: the same seed, the same class, this run less the baseline. Two 95 % intervals are made. "
+    "The bootstrap draws the seeds and, independently of them, the classes with replacement: pairs of one seed share "
+    "weights and pairs of one class share images, so that they are not independent, and another study would have "
+    f"other seeds and other classes. Fewer than {FEWEST_CLASSES} classes are taken as given. The t interval is over "
+    "the seeds' means and takes the classes as given. A difference is shown where both leave out zero and classes were "
+    "drawn; it is shown on these classes where the t interval leaves out zero but the first condition fails; otherwise "
+    "it is not shown. With one seed nothing can be said. Sign tests are exact binomial tests and decide nothing: that "
+    "over seeds cannot fall below 2 to the power of 1 - n for n seeds, and that over pairs takes pairs for "
+    "independent, so that its p is too small. Nothing is corrected for the number of comparisons on a page: of twenty "
+    "differences that are none, about one will be called shown."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of a difference, as a word for scripts and in words."""
+
+    kind: VerdictKind
+    text: str
+
+
+def judge(
+    mean: float | None, *, bootstrap: Interval | None, over_seeds: Interval | None, drawn: bool, seeds: Signs
+) -> Verdict:
+    """Apply `RULE`. `drawn` says whether the bootstrap drew classes; `seeds` counts the seeds' mean differences."""
+    if mean is None:
+        return Verdict("undefined", "undefined: no pair has both values")
+    if bootstrap is None or over_seeds is None:
+        return Verdict("one seed", "one seed: nothing can be said")
+    if not over_seeds.leaves_out_zero:
+        return Verdict("not shown", "no difference shown at this number of seeds")
+    side, agreeing = ("higher", seeds.higher) if mean > 0 else ("lower", seeds.lower)
+    by = f"{side} by {abs(mean):.4f}"
+    of = f"{agreeing} of {seeds.count} seeds"
+    if drawn and bootstrap.leaves_out_zero:
+        return Verdict("shown", f"{by} ({_span(bootstrap, mean)}), {of}")
+    return Verdict(
+        "shown on these classes", f"{by} on these classes ({_span(over_seeds, mean)}), {of}; not shown beyond them"
+    )
+
+
+def _span(interval: Interval, mean: float) -> str:
+    ends = (interval.low, interval.high) if mean > 0 else (-interval.high, -interval.low)
+    return f"{ends[0]:.4f} to {ends[1]:.4f}"

@@ -26,14 +26,14 @@ def differences_from_folder(resolved: Path, experiment: Experiment, registry: Re
     """
     if others := _other_plugins(resolved, experiment):
         return others
-    there, here = _flat(_tables(load(resolved, registry))), _flat(_tables(experiment))
+    there, here = _values(load(resolved, registry)), _values(experiment)
     if "model.levels" not in here:  # the default levels are known once the backbone is built
         there.pop("model.levels", None)
     return [f"{key} ({_shown(there, key)} there, {_shown(here, key)} here)" for key in _changed(there, here)]
 
 
 def _other_plugins(resolved: Path, experiment: Experiment) -> list[str]:
-    """Plugin files that only one of both names, and components that another version of their plugin gave."""
+    """Name plugin files that only one of both names, and components that another version of their plugin gave."""
     there, here = plugin_files(read_toml(resolved)), [file.resolve() for file in experiment.file.plugins]
     if there != here:
         return [f"plugins ({', '.join(map(str, there)) or 'none'} there, {', '.join(map(str, here)) or 'none'} here)"]
@@ -44,20 +44,20 @@ def _other_plugins(resolved: Path, experiment: Experiment) -> list[str]:
 
 
 def training_differences(first: Experiment, second: Experiment) -> list[str]:
-    """Keys that differ and that training depends on."""
-    changed = _changed(_flat(_tables(first)), _flat(_tables(second)))
-    return [key for key in changed if acts_on(key, "training")]
+    """Name the keys that differ and that training depends on."""
+    return [key for key in _changed(_values(first), _values(second)) if acts_on(key, "training")]
 
 
-def _tables(experiment: Experiment) -> dict[str, Any]:
-    return tomllib.loads(resolved_toml(experiment))
+def _values(experiment: Experiment) -> dict[str, Any]:
+    """Return every key of the resolved experiment with its tables' names before it: `model.levels`."""
+    return _flat(tomllib.loads(resolved_toml(experiment)))
 
 
 def _flat(tables: dict[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in tables.items():
-        found.update(_flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value})
-    return found
+        values |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return values
 
 
 def _changed(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
@@ -91,14 +91,14 @@ def has_begun(folder: Path) -> bool:
 
 
 def open_run(folder: Path, run: "Run") -> "tuple[RunFolder, Snapshot | None, list[str]]":
-    """The folder of a new run; or of one that is taken up, its last snapshot, and lines that say so."""
+    """Make the folder of a new run; or take one up, with its last snapshot and lines that say so."""
     if has_begun(folder):
-        found, snapshot, warnings = unfinished(folder)
-        line = take_up(found, snapshot, run.experiment.plugins, run.data.records)
-        return found, snapshot, [*(f"warning: {warning}" for warning in warnings), line]
+        run_folder, snapshot, warnings = unfinished(folder)
+        line = take_up(run_folder, snapshot, run.experiment.plugins, run.data.records)
+        return run_folder, snapshot, [*(f"warning: {warning}" for warning in warnings), line]
     return RunFolder.create(folder), None, []
 
 
 def seed_folder(out: Path, seed: int) -> Path:
-    """Where the run of one seed belongs."""
+    """Return the folder of one seed's run."""
     return out / f"seed_{seed}"

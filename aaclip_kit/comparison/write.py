@@ -1,8 +1,9 @@
-"""Differences drawn with their intervals, as SVG."""
+"""A comparison in words and pictures: rows of text for the screen, Markdown and HTML, plain data, and a plot as SVG."""
 
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,30 +12,96 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..contracts.errors import not_writable, plain, shortened
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
-from . import tables
-from .compare import Comparison, Difference
-from .verdicts import RULE
+from .compare import Comparison, Difference, Summary
+from .paired_statistics import RULE, Interval, Signs
+
+NAMES: Final = ("comparison.json", "comparison.md", "comparison.html")
+
+HEADS: Final = (
+    "run", "seeds", "mean ± sd", "difference", "95 %, seeds and classes", "95 %, seeds", "seeds higher", "pairs higher",
+    "verdict",
+)  # fmt: skip
 
 _LONGEST: Final = 48
 """Characters of a name for which there is room beside a plot."""
 
 
+def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write `NAMES` into `folder`, which is made. Raises `UserError` where that cannot be."""
+    texts = (json_text(comparison), markdown(comparison), html(comparison))
+    # The name of a folder may be in another encoding.
+    encoded = (text.encode("utf-8", errors="backslashreplace") for text in texts)
+    contents = dict(zip((folder / name for name in NAMES), encoded, strict=True))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole_together(contents)
+    except OSError as error:
+        raise not_writable(folder, error) from None
+    return list(contents)
+
+
+def json_text(comparison: Comparison) -> str:
+    """Return the comparison as JSON."""
+    return json.dumps(as_record(comparison), indent=2, allow_nan=False) + "\n"
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return one Markdown table a metric, then notes and the rule."""
+    parts = [f"# {title(comparison)}\n"]
+    for metric in comparison.metrics:
+        parts.append(f"## {heading(metric)}\n\n{markdown_table(HEADS, rows(comparison, metric))}")
+    if comparison.notes:
+        parts.append("".join(f"- {note}\n" for note in comparison.notes))
+    return "\n".join([*parts, RULE + "\n"])
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is text and whose others are numbers."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def html(comparison: Comparison) -> str:
+    """Return a page that needs nothing beside it."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "."),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html").render(
+        title=title(comparison), heads=_verdict_first(HEADS), class_heads=class_heads(comparison),
+        sections=[_section(comparison, metric) for metric in comparison.metrics], notes=comparison.notes, rule=RULE,
+    )  # fmt: skip
+
+
+def _section(comparison: Comparison, metric: str) -> dict[str, Any]:
+    differences = {label: of_metric[metric] for label, of_metric in comparison.differences.items()}
+    return {
+        "name": heading(metric),
+        "plot": intervals_svg(differences, comparison.baseline) if differences else "",
+        "rows": [_verdict_first(row) for row in rows(comparison, metric)],
+        "classes": class_rows(comparison, metric),
+    }
+
+
+def _verdict_first(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Put the last column beside the name, where a narrow screen shows it."""
+    return (row[0], row[-1], *row[1:-1])
+
+
 def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
-    """One row a run: the mean difference, its bootstrap interval, and each seed's difference as a dot."""
+    """Draw one row a run: the mean difference, its bootstrap interval, and each seed's difference as a dot."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "aaclip_kit", "svg.fonttype": "none", "font.size": 11}):
         figure = Figure(figsize=(6.4, 0.9 + 0.42 * len(differences)), layout="constrained")
         axes = figure.add_subplot()
-        for row, found in enumerate(differences.values()):
-            if found.bootstrap:
-                axes.plot(
-                    [found.bootstrap.low, found.bootstrap.high], [row, row], color="#1f4e9c", linewidth=5, alpha=0.35
-                )
-            if found.mean is not None:
-                axes.plot([found.mean], [row], "D", color="#1f4e9c", markersize=7, zorder=2.5)
-            dots = [value for value in found.of_seed.values() if value is not None]
+        for row, difference in enumerate(differences.values()):
+            if interval := difference.bootstrap:
+                axes.plot([interval.low, interval.high], [row, row], color="#1f4e9c", linewidth=5, alpha=0.35)
+            if difference.mean is not None:
+                axes.plot([difference.mean], [row], "D", color="#1f4e9c", markersize=7, zorder=2.5)
+            dots = [value for value in difference.of_seed.values() if value is not None]
             axes.plot(dots, [row] * len(dots), "o", color="#1d1d1f", markersize=3, zorder=3)
         axes.axvline(0, color="#1d1d1f", linewidth=1)
         axes.set_ylim(len(differences) - 0.5, -0.5)
@@ -53,66 +120,99 @@ def _label(name: str) -> str:
     return shortened(plain(name), _LONGEST)
 
 
-NAMES: Final = ("comparison.json", "comparison.md", "comparison.html")
+def rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
+    """Return one row a run under `HEADS`: the baseline first, its other columns empty."""
+    lines = []
+    for label, group in comparison.groups.items():
+        difference = comparison.differences.get(label, {}).get(metric)
+        cells = _cells(difference) if difference else ("", "", "", "", "", "baseline")
+        lines.append((label, str(len(group.runs)), spread(comparison.summaries[label][metric]), *cells))
+    return lines
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `NAMES` into `folder`, which is made. Raises `UserError` where that cannot be."""
-    texts = (json_text(comparison), markdown(comparison), html(comparison))
-    # The name of a folder may be in another encoding.
-    encoded = (text.encode("utf-8", errors="backslashreplace") for text in texts)
-    contents = dict(zip((folder / name for name in NAMES), encoded, strict=True))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole_together(contents)
-    except OSError as error:
-        raise not_writable(folder, error) from None
-    return list(contents)
+def screen_table(comparison: Comparison, metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return heads and rows of the columns that fit a terminal of 80 characters."""
+    shown = HEADS[:5]
+    return shown, [row[: len(shown)] for row in rows(comparison, metric)]
 
 
-def json_text(comparison: Comparison) -> str:
-    """The comparison as JSON."""
-    return json.dumps(tables.as_record(comparison), indent=2, allow_nan=False) + "\n"
+def screen_verdicts(comparison: Comparison, metric: str) -> list[str]:
+    """Say of each run but the baseline the verdict, and how the seeds' differences lie, with the sign test."""
+    signs, verdict = HEADS.index("seeds higher"), HEADS.index("verdict")
+    return [f"{row[0]}: {row[verdict]} (seeds higher: {row[signs]})" for row in rows(comparison, metric) if row[signs]]
 
 
-def markdown(comparison: Comparison) -> str:
-    """One table a metric, then notes and the rule."""
-    parts = [f"# {tables.title(comparison)}\n"]
-    for metric in comparison.metrics:
-        parts.append(f"## {heading(metric)}\n\n{markdown_table(tables.HEADS, tables.rows(comparison, metric))}")
-    if comparison.notes:
-        parts.append("".join(f"- {note}\n" for note in comparison.notes))
-    return "\n".join([*parts, RULE + "\n"])
+def class_rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
+    """Return the mean difference of each class: one row a class, one column a run under `class_heads`."""
+    return [
+        (name, *(signed(of_metric[metric].of_class[name]) for of_metric in comparison.differences.values()))
+        for name in comparison.classes
+    ]
 
 
-def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose first column is text and whose others are numbers."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+def class_heads(comparison: Comparison) -> tuple[str, ...]:
+    """Return the head of `class_rows`."""
+    return ("class", *comparison.differences)
 
 
-def html(comparison: Comparison) -> str:
-    """A page that needs nothing beside it."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html").render(
-        title=tables.title(comparison), heads=_verdict_first(tables.HEADS), class_heads=tables.class_heads(comparison),
-        sections=[_section(comparison, metric) for metric in comparison.metrics], notes=comparison.notes, rule=RULE,
-    )  # fmt: skip
+def spread(summary: Summary) -> str:
+    """Put mean and standard deviation over the seeds in words."""
+    if summary.mean is None:
+        return "-"
+    return f"{summary.mean:.4f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.4f}")
 
 
-def _section(comparison: Comparison, metric: str) -> dict[str, Any]:
-    found = {label: metrics[metric] for label, metrics in comparison.differences.items()}
+def signed(value: float | None) -> str:
+    """Put a difference in words, with its sign."""
+    return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"
+
+
+def span(interval: Interval | None) -> str:
+    """Put an interval in words."""
+    return "-" if interval is None else f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def as_record(comparison: Comparison) -> dict[str, Any]:
+    """Return the whole comparison as plain data, numbers at full precision."""
+    loop = comparison.loop
     return {
-        "name": heading(metric),
-        "plot": intervals_svg(found, comparison.baseline) if found else "",
-        "rows": [_verdict_first(row) for row in tables.rows(comparison, metric)],
-        "classes": tables.class_rows(comparison, metric),
+        "baseline": comparison.baseline,
+        "loop": "quoted" if loop is None else loop,
+        "metrics": list(comparison.metrics),
+        "classes": list(comparison.classes),
+        "rule": RULE,
+        "notes": list(comparison.notes),
+        "runs": {
+            label: {
+                "folder": str(group.folder),
+                "loops": {str(seed): run.quoted_loop if loop is None else loop for seed, run in group.runs.items()},
+                "metrics": {metric: asdict(summary) for metric, summary in comparison.summaries[label].items()},
+            }
+            for label, group in comparison.groups.items()
+        },
+        "differences": {
+            label: {metric: asdict(difference) for metric, difference in metrics.items()}
+            for label, metrics in comparison.differences.items()
+        },
     }
 
 
-def _verdict_first(row: tuple[str, ...]) -> tuple[str, ...]:
-    """The last column beside the name, where a narrow screen shows it."""
-    return (row[0], row[-1], *row[1:-1])
+def title(comparison: Comparison) -> str:
+    """Say what is compared with what."""
+    when = "the quoted loop" if comparison.loop is None else f"loop {comparison.loop}"
+    against = f"{', '.join(comparison.differences)} against " if comparison.differences else ""
+    return f"{against}{comparison.baseline}, {when}"
+
+
+def _cells(difference: Difference) -> tuple[str, ...]:
+    given = "" if difference.classes_drawn or difference.bootstrap is None else " (seeds alone)"
+    left_out = f" ({difference.left_out} pairs undefined)" if difference.left_out else ""
+    return (
+        signed(difference.mean), span(difference.bootstrap) + given, span(difference.over_seeds),
+        _signs(difference.seed_signs), _signs(difference.pair_signs), difference.verdict.text + left_out,
+    )  # fmt: skip
+
+
+def _signs(signs: Signs) -> str:
+    p = "p < 0.001" if signs.p < 0.001 else f"p {signs.p:.3f}"
+    return f"{signs.higher} of {signs.count}, {p}"

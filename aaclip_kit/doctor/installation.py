@@ -115,8 +115,8 @@ def _version(name: str) -> str | None:
 def _field(name: str, key: str) -> str | None:
     """A line of a distribution's metadata; None where there is no such line, or no such distribution."""
     try:
-        found = metadata.metadata(name)
-        return found[key] if key in found else None  # noqa: SIM401 - it has no get for type checkers
+        fields = metadata.metadata(name)
+        return fields[key] if key in fields else None  # noqa: SIM401 - it has no get for type checkers
     except metadata.PackageNotFoundError:
         return None
 
@@ -214,7 +214,7 @@ def weights() -> Iterator[Finding]:
 
 
 def _modules(registry: Registry) -> list[str]:
-    owners = [found.plugin for (kind, _), found in registry.components.items() if kind == "backbone"]
+    owners = [component.plugin for (kind, _), component in registry.components.items() if kind == "backbone"]
     return list(dict.fromkeys(owner.module for owner in owners))
 
 

@@ -135,13 +135,13 @@ def cache() -> Iterator[Finding]:
     """How much is kept in the default store of frozen features."""
     folder = default_folder()
     try:
-        found = entries(folder)
+        stored = entries(folder)
     except OSError as error:
         advice = f"{folder} must be a folder that you may read; or set {VARIABLE} to another"
         yield Finding("kept features", "bad", f"{folder} cannot be read: {error.strerror or error}", advice)
         return
-    size = sum(entry.size for entry in found)
-    yield Finding("kept features", "good", f"{folder}: {len(found):,} entries, {size / GB:.2f} GB")
+    size = sum(entry.size for entry in stored)
+    yield Finding("kept features", "good", f"{folder}: {len(stored):,} entries, {size / GB:.2f} GB")
 
 
 def cuda() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The lock on a run's folder: two runs cannot share one."""
+"""The lock on a folder of runs: two runs, or two ablations, cannot share one."""
 
 import os
 from collections.abc import Iterator
@@ -17,13 +17,16 @@ LOCK: Final = "run.lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(
+    folder: Path, name: str = LOCK, holder: str = "another run is at work in this folder"
+) -> Iterator[int | None]:
     """Hold the folder's lock, which the system releases when the process dies, however it does.
 
+    Yields the lock's descriptor, which processes started meanwhile may inherit; None where there are no such locks.
     Raises `UserError` where another process holds it, or where the folder cannot be written.
     """
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise not_writable(folder, error, "make it writable, or name another one with --out") from None
     try:
@@ -32,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 fix = "wait until it ends, or name another folder with --out"
-                raise UserError("another run is at work in this folder", where=str(folder), fix=fix) from None
-        yield
+                raise UserError(holder, where=str(folder), fix=fix) from None
+        yield None if fcntl is None else descriptor
     finally:
         os.close(descriptor)

@@ -1,22 +1,26 @@
-"""Paired ratios of gradient norms, with bootstrap intervals."""
+"""`aakit gradients`: paired ratios of gradient norms with bootstrap intervals, their record, plot and folder."""
 
+import io
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from itertools import chain, count, islice
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import Batch
 from ..distributed.compute_device import ComputeDevice
 from ..experiment import Experiment
-from ..record.run_folder import finite
+from ..files.whole_file import write_whole_folder
+from ..record.run_folder import EXPERIMENT, finite
 from ..run.assemble import Run, assemble
 from ..run.phases import build_phase
 from ..training.gradient_norms import norms
@@ -25,8 +29,23 @@ from ..training.losses import total
 from ..training.phase import FixedInputs, Phase
 from .stand_ins import Setting, Subject, all_off, standing_in, subjects_of, unvaried, variant
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 RESAMPLES = 2000
 LEVEL = 0.95
+
+NUMBERS: Final = "gradients.json"
+PLOT: Final = "gradients.svg"
+
+REPORTED: Final = {1.0: 0.37, 0.1: 0.96}
+"""Scale to the ratio reported for the image adapters, from unpaired runs (method: section 4)."""
+
+_COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+_MARKERS: Final = ("o", "s", "^", "D")
+"""Four of the colours of Okabe and Ito, which colour-blind readers can tell apart; each has a marker of its own."""
+
+Measured = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,7 @@ class Dilution:
 
     experiment: Experiment
     seeds: tuple[int, ...]
+    _: KW_ONLY
     on: dict[tuple[Subject, Setting], list[list[Norms]]]
     off: dict[TowerName, list[list[Norms]]]
     openings: dict[TowerName, Opening]
@@ -110,33 +130,34 @@ class Dilution:
 def measure_dilution(
     experiment: Experiment,
     scales: Sequence[float],
+    *,
     batches: int,
     inits: int,
     advance: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Dilution:
-    """Gradient norms of every adapter, each cross-attention stage on and off, in every setting.
+    """Measure gradient norms of every adapter, each cross-attention stage on and off, in every setting.
 
     Initialisation i is what a run with the experiment's seed + i starts from, and its batches are those that this run
     would draw first. Measured in float32, whatever the experiment's precision. Raises `UserError` where there is
     nothing to measure, for a scale that a stage does not take, and for whatever `assemble` refuses.
     """
     seeds = tuple(experiment.file.seed + number for number in range(inits))
-    found = Dilution(experiment, seeds, {}, {}, {}, (), None)
+    dilution = Dilution(experiment, seeds, on={}, off={}, openings={}, unvaried=(), fresh_stages=None)
     done = count(1)
     for seed in seeds:
         run = _assembled(experiment, seed)
         subjects = subjects_of(run, scales)
-        found.openings = {tower: _opening(run, tower) for tower in dict.fromkeys(one.tower for one in subjects)}
-        found.fresh_stages = run.fresh_stages
-        found.unvaried = tuple(dict.fromkeys(chain(*(unvaried(run, subject) for subject in subjects))))
-        whole = inits * batches * (len(found.openings) + sum(len(subject.settings) for subject in subjects))
+        dilution.openings = {tower: _opening(run, tower) for tower in dict.fromkeys(one.tower for one in subjects)}
+        dilution.fresh_stages = run.fresh_stages
+        dilution.unvaried = tuple(dict.fromkeys(chain(*(unvaried(run, subject) for subject in subjects))))
+        whole = inits * batches * (len(dilution.openings) + sum(len(subject.settings) for subject in subjects))
         device = run.compute_device.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for tower in found.openings:
+            for tower in dilution.openings:
                 own = [subject for subject in subjects if subject.tower == tower]
-                for _ in _measure_tower(found, run, tower, own, batches):
+                for _ in _measure_tower(dilution, run, tower, own, batches=batches):
                     advance(next(done), whole)
-    return found
+    return dilution
 
 
 def table(norms_of: list[list[Norms]], name: str) -> Float[np.ndarray, "inits batches"]:
@@ -152,29 +173,29 @@ def _assembled(experiment: Experiment, seed: int) -> Run:
 def _opening(run: Run, tower: TowerName) -> Opening:
     """The first phase of the tower with its cross-attention on; where that is never on, the first, with it on."""
     attending: frozenset[TowerName] = frozenset()
-    found: list[Opening] = []
+    openings: list[Opening] = []
     for loop, plan in enumerate(plan_ahead(run.scheduler), 1):
         for number, phase in enumerate(plan.phases):
             attending = attending_after(phase, attending)
             if phase.train == tower:
-                found.append(Opening(loop, number, phase, attending | {tower}))
-    if not found:
+                openings.append(Opening(loop, number, phase, attending | {tower}))
+    if not openings:
         problem = f"no loop trains the {tower} tower, whose cross-attention is to be measured"
         raise UserError(problem, where="scheduler", fix="use a scheduler with a phase for it")
-    return next((opening for opening in found if opening.plan.attention), found[0])
+    return next((opening for opening in openings if opening.plan.attention), openings[0])
 
 
 def _measure_tower(
-    found: Dilution, run: Run, tower: TowerName, subjects: list[Subject], batches: int
+    dilution: Dilution, run: Run, tower: TowerName, subjects: list[Subject], *, batches: int
 ) -> Iterator[None]:
     """Add one initialisation: every batch without cross-attention, then in every setting. Yields after each."""
-    opening = found.openings[tower]
+    opening = dilution.openings[tower]
     phase = build_phase(run, opening.plan, opening.loop, opening.number, opening.attending)
     pairs = [(subject, setting) for subject in subjects for setting in subject.settings]
-    off = found.off.setdefault(tower, [])
+    off = dilution.off.setdefault(tower, [])
     off.append([])
     for pair in pairs:
-        found.on.setdefault(pair, []).append([])
+        dilution.on.setdefault(pair, []).append([])
     with phase.open():
         nothing = all_off(run, tower)
         variants = {pair: variant(run, *pair) for pair in pairs}
@@ -182,11 +203,11 @@ def _measure_tower(
             batch = batch.to(run.compute_device.device)
             fixed = phase.fixed_inputs(batch)
             with standing_in(run, tower, nothing, None):
-                off[-1].append(_norms(run, phase, batch, fixed, stream))
+                off[-1].append(_norms(run, phase, batch, fixed, stream=stream))
             yield
             for pair, stages in variants.items():
                 with standing_in(run, tower, stages, pair[1].text_context):
-                    found.on[pair][-1].append(_norms(run, phase, batch, fixed, stream))
+                    dilution.on[pair][-1].append(_norms(run, phase, batch, fixed, stream=stream))
                 yield
 
 
@@ -195,7 +216,7 @@ def _epochs(phase: Phase) -> Iterator[Batch]:
     return chain.from_iterable(phase.batches.epoch(number) for number in count(1))
 
 
-def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, stream: int) -> Norms:
+def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, *, stream: int) -> Norms:
     """Gradient norms of the tower's adapters; `stream` seeds the dropout."""
     adapters = {
         f"{name}.{block}": list(stage.parameters())
@@ -205,40 +226,130 @@ def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, stream: int
     torch.manual_seed(stream)
     parameters = list(chain(*adapters.values()))
     gradients = iter(torch.autograd.grad(total(phase.terms(batch, fixed)), parameters, allow_unused=True))
-    found = norms({name: list(islice(gradients, len(group))) for name, group in adapters.items()})
-    return {ALL: math.hypot(*found.values()), **found}
+    of_adapters = norms({name: list(islice(gradients, len(group))) for name, group in adapters.items()})
+    return {ALL: math.hypot(*of_adapters.values()), **of_adapters}
 
 
-def as_record(found: Dilution) -> dict[str, Any]:
+def as_record(dilution: Dilution) -> dict[str, Any]:
     """Everything as plain data, for JSON: setting by setting, with every norm, [initialisation][batch]."""
-    file = found.experiment.file
+    file = dilution.experiment.file
     return {
         "experiment": file.name,
         "checkpoint": None if file.init.checkpoint is None else str(file.init.checkpoint),
-        "fresh_stages": None if found.fresh_stages is None else list(found.fresh_stages),
-        "seeds": list(found.seeds),
+        "fresh_stages": None if dilution.fresh_stages is None else list(dilution.fresh_stages),
+        "seeds": list(dilution.seeds),
         "dropout": file.switches.dropout,
-        "unvaried": list(found.unvaried),
+        "unvaried": list(dilution.unvaried),
         "interval": f"{LEVEL:.0%} bootstrap of {RESAMPLES}: initialisations, then the batches of each",
-        "towers": {tower: _tower_record(found, tower) for tower in found.off},
-        "measured": [_pair_record(found, subject, setting) for subject, setting in found.on],
+        "towers": {tower: _tower_record(dilution, tower) for tower in dilution.off},
+        "measured": [_pair_record(dilution, subject, setting) for subject, setting in dilution.on],
     }
 
 
-def _tower_record(found: Dilution, tower: TowerName) -> dict[str, Any]:
-    opening = found.openings[tower]
-    plan, off = opening.plan, found.off[tower]
+def _tower_record(dilution: Dilution, tower: TowerName) -> dict[str, Any]:
+    opening = dilution.openings[tower]
+    plan = opening.plan
     phase = {"loop": opening.loop, "batch_size": plan.batch_size, "features": plan.features}
-    return {**phase, "off": {name: finite(table(off, name).tolist()) for name in off[0][0]}}
+    return {**phase, "off": _finite(dilution.off[tower])}
 
 
-def _pair_record(found: Dilution, subject: Subject, setting: Setting) -> dict[str, Any]:
-    on = found.on[subject, setting]
+def _pair_record(dilution: Dilution, subject: Subject, setting: Setting) -> dict[str, Any]:
     return {
         "tower": subject.tower,
         "stages": list(subject.stages),
         **asdict(setting),
         "as_in_file": setting == subject.own,
-        "ratio": {name: asdict(ratio) for name, ratio in found.ratios(subject, setting).items()},
-        "on": {name: finite(table(on, name).tolist()) for name in on[0][0]},
+        "ratio": {name: asdict(ratio) for name, ratio in dilution.ratios(subject, setting).items()},
+        "on": _finite(dilution.on[subject, setting]),
     }
+
+
+def _finite(norms_of: list[list[Norms]]) -> dict[str, Any]:
+    return {name: finite(table(norms_of, name).tolist()) for name in norms_of[0][0]}
+
+
+def write_dilution(folder: Path, record: Mapping[str, Any], experiment: str) -> None:
+    """Write numbers, plot and experiment (TOML text) into a new folder, which is whole or absent.
+
+    Raises `UserError` where it cannot be written.
+    """
+    texts = {
+        NUMBERS: json.dumps(record, indent=1, allow_nan=False) + "\n",
+        PLOT: dilution_svg(record),
+        EXPERIMENT: experiment,
+    }
+    try:
+        write_whole_folder(folder, {PurePosixPath(name): text.encode("utf-8") for name, text in texts.items()})
+    except OSError as error:
+        raise not_writable(folder, error) from error
+
+
+def dilution_svg(record: Mapping[str, Any]) -> str:
+    """Draw ratio against scale as an `<svg>` document: a panel for each subject, a line for each other setting."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    panels: dict[tuple[str, ...], list[Measured]] = {}
+    for measured in record["measured"]:
+        panels.setdefault((measured["tower"], *measured["stages"]), []).append(measured)
+    with mpl.rc_context({"svg.hashsalt": "aaclip_kit", "svg.fonttype": "none", "font.size": 10}):
+        figure = Figure(figsize=(5.4 * len(panels), 4.2), layout="constrained")
+        for place, ((tower, *stages), rows) in enumerate(panels.items(), 1):
+            axes = figure.add_subplot(1, len(panels), place)
+            axes.set_title(f"{' + '.join(stages)}, {tower} tower")
+            _draw(axes, rows, tower)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def _draw(axes: "Axes", rows: Sequence[Measured], tower: str) -> None:
+    axes.axhline(1.0, color="0.4", linewidth=1)
+    lines: dict[str, list[Measured]] = {}
+    for row in rows:
+        if row["ratio"]["all"]["value"] is not None:
+            lines.setdefault(_line_label(row), []).append(row)
+    for number, (label, line) in enumerate(lines.items()):
+        colour, marker = _COLOURS[number % 4], _MARKERS[number % 4]
+        line = sorted(line, key=lambda row: row["scale"] or 0.0)
+        places = [_line_place(row, number, len(lines)) for row in line]
+        ratios = [row["ratio"]["all"] for row in line]
+        axes.errorbar(
+            places,
+            [one["value"] for one in ratios],
+            _reach(ratios),
+            label=label,
+            color=colour,
+            marker=marker,
+            capsize=3,
+        )
+    if tower == "vision":
+        axes.plot(*zip(*REPORTED.items(), strict=True), "k*", markersize=11, label="reported, unpaired runs")
+    if all(row["scale"] is None or row["scale"] > 0 for row in rows):
+        axes.set_xscale("log")
+    axes.set(xlabel="scale", ylabel="adapters' gradient norm, on / off")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _line_place(row: Measured, number: int, lines: int) -> float:
+    """The scale, moved a little so that intervals of several lines lie side by side; 1 for a stage without one."""
+    scale = 1.0 if row["scale"] is None else float(row["scale"])
+    return scale * 1.06 ** (number - (lines - 1) / 2)
+
+
+def _line_label(row: Measured) -> str:
+    parts = [] if row["scale"] is not None else ["as in the file (no scale)"]
+    if row["norm_matched"] is not None:
+        parts.append("norm-matched" if row["norm_matched"] else "not norm-matched")
+    if row["text_context"] is not None:
+        parts.append(f"{row['text_context']} context")
+    return ", ".join(parts) or "by scale"
+
+
+def _reach(ratios: Sequence[Measured]) -> list[list[float]]:
+    """How far each interval reaches below and above its value; 0 where there is none."""
+    below = [0.0 if one["low"] is None else max(0.0, one["value"] - one["low"]) for one in ratios]
+    above = [0.0 if one["high"] is None else max(0.0, one["high"] - one["value"]) for one in ratios]
+    return [below, above]

@@ -42,11 +42,11 @@ class Subject:
 
 
 def subjects_of(run: Run, scales: Sequence[float]) -> list[Subject]:
-    """What can be measured: for each tower with adapters, its cross-attention stages together and each of several.
+    """List what can be measured: for each tower with adapters, its cross-attention stages together and each of several.
 
     Raises `UserError` where there is nothing, and for a scale that a stage does not take.
     """
-    found: list[Subject] = []
+    subjects: list[Subject] = []
     for tower in TOWERS:
         kinds = {name: stage.context_kind for _, name, stage in run.model.slots.of(tower)}
         attending = tuple(name for name, kind in kinds.items() if kind != "none")
@@ -54,16 +54,17 @@ def subjects_of(run: Run, scales: Sequence[float]) -> list[Subject]:
             continue
         groups = [attending, *((name,) for name in attending if len(attending) > 1)]
         for group in groups:
-            found.append(_subject(run, tower, group, "text" in {kinds[name] for name in group}, scales))
-    if not found:
+            reads_text = "text" in {kinds[name] for name in group}
+            subjects.append(_subject(run, tower, group, reads_text=reads_text, scales=scales))
+    if not subjects:
         problem = "no tower has a cross-attention stage and an adapter, so there is nothing to measure"
         fix = "give stages such as those of experiments/feedback.toml: text_to_image or image_to_text, and adapters"
         raise UserError(problem, where="stages", fix=fix)
-    return found
+    return subjects
 
 
 def unvaried(run: Run, subject: Subject) -> list[str]:
-    """Of `scale` and `norm_matched`, what a stage of the subject has no option for, as NAME.OPTION."""
+    """Name, of `scale` and `norm_matched`, what a stage of the subject has no option for, as NAME.OPTION."""
     return [
         f"{name}.{option}"
         for name in subject.stages
@@ -73,14 +74,14 @@ def unvaried(run: Run, subject: Subject) -> list[str]:
 
 
 def all_off(run: Run, tower: TowerName) -> Places:
-    """No cross-attention stage of the tower acts."""
+    """Return places of a tower in which no cross-attention stage acts."""
     return {(name, block): None for block, name, stage in run.model.slots.of(tower) if stage.context_kind != "none"}
 
 
 def variant(run: Run, subject: Subject, setting: Setting) -> Places:
-    """The subject's stages, built anew in a setting around the very weights that they have; the others off."""
+    """Return the subject's stages, built anew in a setting around the very weights that they have; the others off."""
     return all_off(run, subject.tower) | {
-        (name, block): _rebuilt(run, name, block, stage, setting)
+        (name, block): _rebuilt(run, stage, setting, name=name, block=block)
         for block, name, stage in run.model.slots.of(subject.tower)
         if name in subject.stages
     }
@@ -88,17 +89,19 @@ def variant(run: Run, subject: Subject, setting: Setting) -> Places:
 
 @contextmanager
 def standing_in(run: Run, tower: TowerName, places: Places, form: TextContextForm | None) -> Iterator[None]:
-    """For a while, these stages in the tower, and the text context in this form (None: as the file has it)."""
-    text, kept = run.model.text, run.model.text.context_form
-    text.context_form = form or kept
+    """Put, for a while, these stages in the tower, and the text context in this form (None: as the file has it)."""
+    text, own_form = run.model.text, run.model.text.context_form
+    text.context_form = form or own_form
     try:
         with run.model.slots.standing_in(tower, places):
             yield
     finally:
-        text.context_form = kept
+        text.context_form = own_form
 
 
-def _subject(run: Run, tower: TowerName, names: tuple[str, ...], reads_text: bool, scales: Sequence[float]) -> Subject:
+def _subject(
+    run: Run, tower: TowerName, names: tuple[str, ...], *, reads_text: bool, scales: Sequence[float]
+) -> Subject:
     chosen = [run.experiment.stages[name] for name in names]
     own_form = run.experiment.file.model.text_context if reads_text else None
     own = Setting(_common(chosen, "scale"), _common(chosen, "norm_matched"), own_form)
@@ -137,7 +140,7 @@ def _options(chosen: ComponentConfig, setting: Setting, name: str) -> StageOptio
         raise UserErrors(explain(error, model, "--scales", f"stages.{name}")) from None
 
 
-def _rebuilt(run: Run, name: str, block: int, stage: AttentionStage, setting: Setting) -> AttentionStage:
+def _rebuilt(run: Run, stage: AttentionStage, setting: Setting, *, name: str, block: int) -> AttentionStage:
     chosen = run.experiment.stages[name]
     options = _options(chosen, setting, name)
     site = stage_setting(run.model.backbone, options.tower, block)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.studies.gradient_dilution_files import dilution_svg
+from aaclip_kit.studies.gradient_dilution import dilution_svg
 
 from ..command import Command, Ran
 from .conftest import assert_plain, contents

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.cli.init import EXPERIMENTS, shipped
+from aaclip_kit.cli.new import EXPERIMENTS, shipped
 
 from ..command import Command
 from .conftest import assert_plain, contents

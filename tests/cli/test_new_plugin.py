@@ -25,8 +25,8 @@ def test_it_ends_with_the_commands_to_run_and_what_to_edit_first(aakit: Command,
 
 
 def test_without_pytest_it_says_how_to_get_it(aakit: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The package's attribute of that name is the command, not its module.
-    module = sys.modules["aaclip_kit.cli.new_plugin"]
+
+    module = sys.modules["aaclip_kit.cli.new"]
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert "pip install -e '.[test]' && pytest" in aakit("new-plugin", "my-loss", "--kind", "loss").out
 
@@ -101,5 +101,5 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
-    assert "aaclip_kit.scaffold.write" in imported
+    assert "aaclip_kit.scaffold.plugin_package" in imported
     assert not imported & {"torch", "open_clip", "numpy", "scipy", "matplotlib", "jaxtyping"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from aaclip_kit.cli.run import _show_seeds
 from aaclip_kit.cli.screen import Screen
-from aaclip_kit.cli.seeds import _show
 from aaclip_kit.training.step import Step
 
 from ..command import Command
@@ -100,7 +100,7 @@ def test_runs_that_plan_no_loop_have_a_table_too(tmp_path: Path, capsys: pytest.
         folder = write_run(tmp_path / f"seed_{seed}", seed, [{"a": {"pixel_auroc": 0.5}}])
         metrics = {"before": scored, "rules": {}, "loops": [], "quoted": {"loop": 0, "rule": "last"}}
         (folder / "metrics.json").write_text(json.dumps(metrics))
-    _show(tmp_path, [5, 6])
+    _show_seeds(tmp_path, [5, 6])
     shown = capsys.readouterr().out
     assert "0.5000 ± 0.0000" in shown and "loop 1" not in shown
 

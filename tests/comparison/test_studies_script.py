@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.comparison.ablation_file import read_study
+from aaclip_kit.comparison.ablation_plan import read_study
 
 from .made import write_run
 

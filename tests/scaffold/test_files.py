@@ -21,8 +21,7 @@ from aaclip_kit.plugin_host.api_version import API_VERSION
 from aaclip_kit.plugin_host.discovery import GROUP, discover
 from aaclip_kit.plugin_host.registry import KINDS, Kind, Registry
 from aaclip_kit.scaffold import Package
-from aaclip_kit.scaffold.names import IMPORTED
-from aaclip_kit.scaffold.write import EACH, SIDE
+from aaclip_kit.scaffold.plugin_package import EACH, IMPORTED, SIDE
 
 from .conftest import Made
 

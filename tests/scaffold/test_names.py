@@ -7,7 +7,7 @@ import pytest
 from aaclip_kit.contracts.options import Options
 from aaclip_kit.plugin_host.registry import Component, Kind, Plugin, Registry
 from aaclip_kit.scaffold import Package
-from aaclip_kit.scaffold.names import name_faults
+from aaclip_kit.scaffold.plugin_package import name_faults
 
 
 def faults(name: str, kind: Kind = "attention-stage", registry: Registry | None = None) -> list[str]:

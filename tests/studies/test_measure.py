@@ -20,8 +20,7 @@ from aaclip_kit.experiment import Experiment, load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import assemble
 from aaclip_kit.run.phases import build_phase
-from aaclip_kit.studies.gradient_dilution import Dilution, as_record, measure_dilution
-from aaclip_kit.studies.gradient_dilution_files import dilution_svg
+from aaclip_kit.studies.gradient_dilution import Dilution, as_record, dilution_svg, measure_dilution
 from aaclip_kit.studies.stand_ins import Setting, standing_in, subjects_of, variant
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import StepCallback
@@ -128,7 +127,7 @@ def test_every_setting_has_an_effect_and_is_measured_once(small_experiment: Path
 def test_dropout_is_the_switchs_and_the_same_in_both_of_a_pair(small_experiment: Path) -> None:
     dropping = "stages.text_to_image.dropout=0.5", "stages.image_to_text.dropout=0.5"
     on, off = (
-        measure_dilution(loaded(small_experiment, *dropping, f"switches.dropout={switch}"), [1.0], 2, 1)
+        measure_dilution(loaded(small_experiment, *dropping, f"switches.dropout={switch}"), [1.0], batches=2, inits=1)
         for switch in ("true", "false")
     )
     assert on.off == off.off
@@ -139,12 +138,12 @@ def test_a_measurement_is_repeatable_and_its_initialisations_are_those_of_the_ne
     small_experiment: Path,
 ) -> None:
     experiment = loaded(small_experiment)
-    found, again = (measure_dilution(experiment, [1.0], 1, 2) for _ in range(2))
+    found, again = (measure_dilution(experiment, [1.0], batches=1, inits=2) for _ in range(2))
     assert as_record(found) == as_record(again)
     first, second = found.off["text"]
     assert first != second, "each initialisation has weights and batches of its own"
     moved = loaded(small_experiment, "seed=4")
-    assert measure_dilution(moved, [1.0], 1, 1).off["text"][0] == second
+    assert measure_dilution(moved, [1.0], batches=1, inits=1).off["text"][0] == second
 
 
 def test_the_first_batches_come_from_as_many_epochs_as_it_takes(small_experiment: Path) -> None:
@@ -222,11 +221,11 @@ def test_a_file_without_cross_attention_or_without_adapters_has_nothing_to_measu
     start, end = text.index("[stages.text_to_image]"), text.index("[stages.text_adapter]")
     small_experiment.write_text(text[:start] + text[end:])
     with pytest.raises(UserError, match="nothing to measure"):
-        measure_dilution(loaded(small_experiment), [1.0], 1, 1)
+        measure_dilution(loaded(small_experiment), [1.0], batches=1, inits=1)
     start, end = text.index("[stages.text_adapter]"), text.index("[losses.text.segmentation]")
     small_experiment.write_text(text[:start] + text[end:])
     with pytest.raises(UserError, match="nothing to measure"):
-        measure_dilution(loaded(small_experiment), [1.0], 1, 1)
+        measure_dilution(loaded(small_experiment), [1.0], batches=1, inits=1)
 
 
 def test_no_random_state_of_a_gpu_is_asked_for(small_experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +239,7 @@ def test_no_random_state_of_a_gpu_is_asked_for(small_experiment: Path, monkeypat
 
 def test_progress_counts_every_gradient(small_experiment: Path) -> None:
     told: list[tuple[int, int]] = []
-    measure_dilution(loaded(small_experiment), [0.1], 2, 2, lambda *numbers: told.append(numbers))
+    measure_dilution(loaded(small_experiment), [0.1], batches=2, inits=2, advance=lambda *numbers: told.append(numbers))
     settings = 2 + 4
     whole = 2 * 2 * (2 + settings)
     assert told == [(number, whole) for number in range(1, whole + 1)]

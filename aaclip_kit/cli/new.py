@@ -1,4 +1,4 @@
-"""`aakit init`: the experiment files that come with the toolkit, listed and written out to be run and edited."""
+"""`aakit init` and `aakit new-plugin`: files to begin with, a shipped experiment or a plugin package."""
 
 import os
 import shlex
@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files as packaged
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ import typer
 
 from ..contracts.errors import UserError, nearest_hint, not_writable
 from ..files.whole_file import write_whole_together
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import KINDS, Kind
 from .terminal import say, say_line, say_table
 
 EXPERIMENTS: Final = "aaclip_kit_experiments"
@@ -33,9 +36,9 @@ def init(
         raise UserError(f"there is no shipped experiment called '{name}'", where="NAME", fix=fix)
     target, tables = file or Path(f"{name}.toml"), tomllib.loads(texts[name])
     beside = {target.parent / other: texts[Path(other).stem] for other in named_files(tables)}
-    kept = [path for path in beside if os.path.lexists(path)]
-    _write(target, texts[name], {path: text for path, text in beside.items() if path not in kept})
-    for path in kept:
+    existing = [path for path in beside if os.path.lexists(path)]
+    _write(target, texts[name], {path: text for path, text in beside.items() if path not in existing})
+    for path in existing:
         say(f"{path} is there already, and {target} uses it as it is")
     say(f"run it: aakit {'ablate' if 'variants' in tables else 'run'} {shlex.quote(str(target))}")
 
@@ -64,21 +67,47 @@ def _write(target: Path, text: str, beside: Mapping[Path, str]) -> None:
 
 
 def shipped() -> dict[str, str]:
-    """The text of each shipped file by its name, without `.toml`. Raises `UserError` where none is installed."""
+    """Return the text of each shipped file by its name, without `.toml`. Raises `UserError` where none is installed."""
     try:
-        found = [path for path in packaged(EXPERIMENTS).iterdir() if path.name.endswith(".toml")]
+        files = {path.name: path for path in packaged(EXPERIMENTS).iterdir()}
     except ModuleNotFoundError:
         fix = "install the toolkit again, in a clone of it: python -m pip install ."
         raise UserError("no experiment files are installed", where=EXPERIMENTS, fix=fix) from None
-    return {path.name.removesuffix(".toml"): path.read_text("utf-8") for path in sorted(found, key=lambda it: it.name)}
+    names = sorted(name for name in files if name.endswith(".toml"))
+    return {name.removesuffix(".toml"): files[name].read_text("utf-8") for name in names}
 
 
 def description(text: str) -> str:
-    """The first line of a file, which is a comment and says what it runs."""
+    """Return the first line of a file, which is a comment and says what it runs."""
     return text.partition("\n")[0].removeprefix("#").strip()
 
 
 def named_files(tables: Mapping[str, Any]) -> list[str]:
-    """The files beside it that an ablation file names, each once; none for an experiment file."""
+    """Name the files beside it that an ablation file names, each once; none for an experiment file."""
     variants = tables.get("variants", {}).values()
     return list(dict.fromkeys(filter(None, (tables.get("base"), *(table.get("file") for table in variants)))))
+
+
+def new_plugin(
+    name: str = typer.Argument(help="Name of the package, such as my-attention."),
+    kind: str = typer.Option("attention-stage", "--kind", help=f"What it offers: {', '.join(KINDS)}."),
+    out: Path = typer.Option(Path(), "--out", help="Folder to write it into; default the one that you are in."),
+) -> None:
+    """Write a plugin package that works at once, to be edited: component, tests, experiment."""
+    from ..scaffold import Package, write_package
+
+    package = Package(name, _kind(kind))
+    files = write_package(package, out, discover())
+    folder, source = out / name, "." if find_spec("pytest") else "'.[test]'"
+    say(f"{folder}: {kind} '{package.module}', {len(files)} files\n")
+    say(f"    cd {shlex.quote(str(folder))}")
+    say(f"    pip install -e {source} && pytest && aakit run experiment.toml\n")
+    say(f"Edit first: {package.first}; its options stand in {package.module}/__init__.py")
+
+
+def _kind(text: str) -> Kind:
+    for kind in KINDS:
+        if kind == text:
+            return kind
+    fix = f"{nearest_hint(text, KINDS)}known: {', '.join(KINDS)}"
+    raise UserError(f"there is no kind of plugin called '{text}'", where="--kind", fix=fix)
