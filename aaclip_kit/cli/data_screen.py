@@ -17,7 +17,7 @@ def as_record(roles: Sequence[Role], between: Sequence[UserError]) -> dict[str, 
     """Summary, warnings and faults of each role, and the faults that lie between roles."""
     found = {
         role.name: {
-            **(summary(role.found) if role.found else {}),
+            **(summary(role.scan) if role.scan else {}),
             **role.record,
             "warnings": role.notes,
             "faults": _plain(role.faults),
@@ -31,8 +31,8 @@ def show(roles: Sequence[Role]) -> None:
     """Print a table and the warnings of each role; its faults are left to the command's end."""
     console = PlainConsole(highlight=False)
     for role in roles:
-        if role.found and role.found.facts:
-            _show(console, role.name, summary(role.found))
+        if role.scan and role.scan.facts:
+            _show(console, role.name, summary(role.scan))
         for note in role.notes:
             console.print(f"warning    {note}", markup=False, soft_wrap=True)
         console.print(

@@ -1,10 +1,10 @@
-"""Which word each token of a prompt belongs to, found with the backbone's tokenizer alone."""
+"""Where each stage looks: its attention over the patches of an image, or over the words of the prompts."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ..contracts.stage import AttentionStage, Context, ShowsAttention
 from ..model.anomaly_model import AnomalyModel
 from ..model.prompts import NORMAL_PROMPTS, class_prompts
 
-START, END = "(start)", "(end)"
+START, END, PADDING = "(start)", "(end)", "(padding)"
 
 
 def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | None]:
@@ -35,8 +35,6 @@ def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | Non
     words.append(END)
     return (words + [None] * length)[:length]
 
-
-PADDING: Final = "(padding)"
 
 Calls = dict[AttentionStage, list[tuple[Tensor, Context]]]
 Groups = dict[str, Float[Tensor, " M"]]

@@ -1,4 +1,4 @@
-"""Test images that a report shows: what each loop said about them, which are chosen by what rule, and their pictures."""
+"""Test images that a report shows: what each loop said about them, which are chosen and why, and their pictures."""
 
 import re
 from collections import Counter
@@ -176,7 +176,7 @@ def save_pictures(
     real_names: Mapping[str, str],
     attending: Set[TowerName],
 ) -> None:
-    """Write heatmaps, examples and where the stages look; nothing where no loop was scored or nothing is to be drawn."""
+    """Write heatmaps, examples and where the stages look; nothing where no loop was scored or nothing is drawn."""
     if not examples.loops or not examples.samples:
         return
     places = _chosen(examples, quoted)

@@ -50,7 +50,7 @@ class MetricTable:
 
 @dataclass(frozen=True)
 class MetricLine:
-    """A line of a table before its numbers are text: name, kind, values by metric, reasons by metric for what is null."""
+    """A line of a table before its numbers are text: values by metric, and reasons by metric for what is null."""
 
     name: str
     kind: str
