@@ -72,7 +72,7 @@ class CachedBatch:
 
     def _rows(self, what: What, compute: Callable[[Tensor, list[int]], Tensor]) -> list[Tensor]:
         """Each image's features, all on the CPU where the store holds all of them."""
-        held = [self.cache.feature_store.get(self._key(what, place)) for place in range(len(self.batch.samples))]
+        held = [self.cache.store.get(self._key(what, place)) for place in range(len(self.batch.samples))]
         lacking = [place for place, one in enumerate(held) if one is None]
         if not lacking:
             return [one for one in held if one is not None]
@@ -94,7 +94,7 @@ class CachedBatch:
 
     def _store(self, what: What, places: list[int], made: Tensor) -> None:
         for place, one in zip(places, made, strict=True):
-            self.cache.feature_store.put(self._key(what, place), one)
+            self.cache.store.put(self._key(what, place), one)
 
     def _key(self, what: What, place: int) -> str:
         return self.cache.key(self.batch.samples[place], self.batch.views[place], what)
