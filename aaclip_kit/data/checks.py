@@ -52,24 +52,24 @@ def unshowable(data: DataSet, where: str) -> list[UserError]:
     return [UserError(f"the name of class {name!r} holds what cannot be shown", where=where, fix=fix) for name in bad]
 
 
-def remarks(found: DatasetScan) -> list[str]:
+def remarks(scan: DatasetScan) -> list[str]:
     """What results on these images cannot say: a line for each kind, with the classes or files that it holds for."""
-    counts = class_counts(found.data.samples)
-    bare = [sample for sample in found.data.samples if sample.label and sample.mask is None]
-    masked = {sample.class_name for sample in found.data.samples if sample.mask}
+    counts = class_counts(scan.data.samples)
+    bare = [sample for sample in scan.data.samples if sample.label and sample.mask is None]
+    masked = {sample.class_name for sample in scan.data.samples if sample.mask}
     no_normal = [name for name, (normal, _) in counts.items() if not normal]
     no_anomalous = [name for name, (_, anomalous) in counts.items() if not anomalous]
     no_masks = list(dict.fromkeys(sample.class_name for sample in bare if sample.class_name not in masked))
     few_masks = [sample.image for sample in bare if sample.class_name in masked]
-    black = [sample.image for sample, facts in found.pairs if sample.label and facts.blank]
+    black = [sample.image for sample, facts in scan.pairs if sample.label and facts.blank]
     return [
-        *found.data.notes,
+        *scan.data.notes,
         *_of_classes("no normal images in {}: image AUROC undefined", no_normal),
         *_of_classes("no anomalous images in {}: results undefined", no_anomalous),
         *_of_classes("no masks in {}: image-level results only", no_masks),
         *_of_images("anomalous images lack a mask that others of their class have: image results only", few_masks),
         *_of_images("anomalous images have a mask that is all black", black),
-        *_of_images("images are there a second time", _repeated(found)),
+        *_of_images("images are there a second time", _repeated(scan)),
     ]
 
 
@@ -89,19 +89,19 @@ def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
     return {name: (normal, anomalous) for name, (normal, anomalous) in counts.items()}
 
 
-def _repeated(found: DatasetScan) -> list[Path]:
+def _repeated(scan: DatasetScan) -> list[Path]:
     """Images whose content another has too, but for the first of each."""
-    first = {facts.image: sample.image for sample, facts in reversed(found.pairs)}
-    return [sample.image for sample, facts in found.pairs if first[facts.image] != sample.image]
+    first = {facts.image: sample.image for sample, facts in reversed(scan.pairs)}
+    return [sample.image for sample, facts in scan.pairs if first[facts.image] != sample.image]
 
 
 @dataclass
 class Role:
-    """What reading one role's data set came to; `found` is None where it could not be built at all."""
+    """What reading one role's data set came to; `scan` is None where it could not be built at all."""
 
     name: str
     chosen: ComponentConfig
-    found: DatasetScan | None = None
+    scan: DatasetScan | None = None
     faults: list[UserError] = field(default_factory=list)
     """What a run stops at."""
     notes: list[str] = field(default_factory=list)
@@ -130,8 +130,8 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     """
     faults: list[UserError] = []
     shared: dict[str, set[str]] = {}
-    for one, other in combinations([role for role in roles if role.found], 2):
-        first, second = _surveys(one, other)
+    for one, other in combinations([role for role in roles if role.scan], 2):
+        first, second = _scans(one, other)
         faults += _two_real_names(one, first, other, second)
         if both := [name for name in second.data.classes if name in first.data.classes]:
             other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
@@ -147,9 +147,9 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     return faults
 
 
-def _surveys(one: Role, other: Role) -> tuple[DatasetScan, DatasetScan]:
-    assert one.found and other.found
-    return one.found, other.found
+def _scans(one: Role, other: Role) -> tuple[DatasetScan, DatasetScan]:
+    assert one.scan and other.scan
+    return one.scan, other.scan
 
 
 def _shared(first: DatasetScan, second: DatasetScan) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _overlap(one: Role, other: Role, images: dict[str, str]) -> str | None:
     names = f"{one.where} and {other.where}"
     if images:
         return f"{names} share {len(images)} images by content: {', '.join(list(images.values())[:3])}"
-    first, second = _surveys(one, other)
+    first, second = _scans(one, other)
     if first.data.name and first.data.name == second.data.name:
         return f"{names} are both the data set {first.data.name}"
     if (one.chosen.component, one.chosen.options) == (other.chosen.component, other.chosen.options):

@@ -37,11 +37,11 @@ def load_data(experiment: Experiment, roles: Sequence[str] = ROLES) -> Data:
     read, between = read_roles(experiment, roles)
     if faults := all_faults(read, between):
         raise faults[0] if len(faults) == 1 else UserErrors(faults)
-    found = {role.name: role.found for role in read if role.found}
-    fingerprints = {name: scan_dataset.fingerprint() for name, scan_dataset in found.items()}
+    scans = {role.name: role.scan for role in read if role.scan}
+    fingerprints = {name: scan.fingerprint() for name, scan in scans.items()}
     records = {role.name: {**fingerprints[role.name].as_record(), **role.record, "notes": role.notes} for role in read}
     notes = tuple(f"{role.where}: {note}" for role in read for note in role.notes)
-    return Data({name: scan_dataset.data for name, scan_dataset in found.items()}, fingerprints, records, notes)
+    return Data({name: scan.data for name, scan in scans.items()}, fingerprints, records, notes)
 
 
 def all_faults(read: Sequence[Role], between: Sequence[UserError]) -> list[UserError]:
@@ -62,35 +62,35 @@ def read_roles(experiment: Experiment, roles: Sequence[str] = ROLES) -> tuple[li
 
 
 def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
-    """Build one role's data set, read all of its files, draw its shots. Raises nothing: faults are kept."""
+    """Build one role's data set, read all of its files, draw its shots. Raises nothing: faults become the role's."""
     role, shots = Role(name, chosen), chosen.selection.shots
     try:
         data: DataSet = chosen.component.build(chosen.options)
         role.faults += unshowable(data, role.where)
-        role.found = scan_dataset(data)
-        _sort_out(role, role.found)
+        role.scan = scan_dataset(data)
+        _sort_out(role, role.scan)
         if shots and not role.faults:
-            role.found = draw_shots(role.found, shots, seed, role.where)
-            role.record["shots"] = shots_record(role.found, shots)
+            role.scan = draw_shots(role.scan, shots, seed, role.where)
+            role.record["shots"] = shots_record(role.scan, shots)
     except UserError as error:
         role.faults += error.faults
-    if role.found:
-        role.faults += unnamed(role.found.data, role.where)
-        role.faults += untrainable(role.found.data, role.where) if name == "train" else []
-        role.notes += remarks(role.found)
+    if role.scan:
+        role.faults += unnamed(role.scan.data, role.where)
+        role.faults += untrainable(role.scan.data, role.where) if name == "train" else []
+        role.notes += remarks(role.scan)
     return role
 
 
-def _sort_out(role: Role, found: DatasetScan) -> None:
+def _sort_out(role: Role, scan: DatasetScan) -> None:
     """Bad images become faults of the role, or are left out and told of."""
     if role.chosen.selection.on_bad_image == "error":
-        role.faults += found.faults
-    elif found.faults:
-        bad = [f"{fault.where} ({fault.problem})" for fault in found.faults]
+        role.faults += scan.faults
+    elif scan.faults:
+        bad = [f"{fault.where} ({fault.problem})" for fault in scan.faults]
         more = f"; and {len(bad) - MOST_SHOWN} more" if len(bad) > MOST_SHOWN else ""
         role.notes.append(f"{len(bad)} bad images are left out: {'; '.join(bad[:MOST_SHOWN])}{more}")
-        role.record["skipped"] = [{"file": fault.where, "problem": fault.problem} for fault in found.faults]
-    if not found.data.samples and not role.faults:
+        role.record["skipped"] = [{"file": fault.where, "problem": fault.problem} for fault in scan.faults]
+    if not scan.data.samples and not role.faults:
         fix = "point it at a folder that holds images"
         raise UserError("the data set has no images", where=role.where, fix=fix)
 
@@ -112,9 +112,9 @@ def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     for role in ("calibration", "validation"):
         if role in data.sets:
             return data, HeldOut(f"data.{role}", data.sets[role])
-    kept, drawn = split(data.sets["train"], data.fingerprints["train"].images, share, seed)
+    rest, drawn = split(data.sets["train"], data.fingerprints["train"].images, share, seed)
     if not drawn.samples:
         return data, HeldOut(f"no image, since {share:g} of data.train comes to none", drawn)
     record = {**data.records["train"], "held_out": [str(sample.image) for sample in drawn.samples]}
-    rest = replace(data, sets={**data.sets, "train": kept}, records={**data.records, "train": record})
-    return rest, HeldOut(f"{share:g} of data.train, kept out of training", drawn)
+    lessened = replace(data, sets={**data.sets, "train": rest}, records={**data.records, "train": record})
+    return lessened, HeldOut(f"{share:g} of data.train, kept out of training", drawn)

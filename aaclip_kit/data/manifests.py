@@ -1,4 +1,4 @@
-"""Lists of image files: images to score are found and read, and data sets are written in the published form.
+"""Lists of image files: images to score are looked up, and data sets are written in the published form.
 
 Data set `manifest` reads what is written here.
 """
@@ -42,7 +42,7 @@ def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
     columns "image_path", from the list's own folder, and, if wanted, "class_name"; others are passed over. Raises
     `UserError` for a path that is not there, a folder without images, and a list that cannot be read.
     """
-    found: dict[Path, Listed] = {}
+    images: dict[Path, Listed] = {}
     faults: list[UserError] = []
     for path in paths:
         for item in _listed(path):
@@ -52,8 +52,8 @@ def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
                     problem = f"more than {_MOST_FAULTS:,} rows are faulty"
                     raise UserError(problem, where=str(path), fix=f"mend its first rows: {faults[0].problem}")
             else:
-                found.setdefault(item.image.resolve(), item)
-    return list(found.values()), faults
+                images.setdefault(item.image.resolve(), item)
+    return list(images.values()), faults
 
 
 def _listed(path: Path) -> Iterator[Listed | UserError]:

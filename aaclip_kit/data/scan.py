@@ -44,14 +44,14 @@ class Fingerprint:
     @property
     def contents(self) -> dict[str, Path]:
         """The path of each checksum, the first where images are the same."""
-        found: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         for path, checksum in self.images.items():
-            found.setdefault(checksum, path)
-        return found
+            paths.setdefault(checksum, path)
+        return paths
 
     def as_record(self) -> dict[str, Any]:
         """The part that goes into the manifest."""
-        count = sum(sum(found.values()) for found in self.counts.values())
+        count = sum(sum(labels.values()) for labels in self.counts.values())
         return {"count": count, "classes": list(self.counts), "counts": self.counts, "sha256": self.sha256}
 
 
@@ -68,11 +68,11 @@ class DatasetScan:
         """Samples with their facts."""
         return tuple(zip(self.data.samples, self.facts, strict=True))
 
-    def only(self, kept: Iterable[tuple[Sample, FileFacts]]) -> "DatasetScan":
-        """The same survey of fewer samples."""
-        kept = tuple(kept)
-        data = replace(self.data, samples=tuple(sample for sample, _ in kept))
-        return replace(self, data=data, facts=tuple(facts for _, facts in kept))
+    def only(self, selected: Iterable[tuple[Sample, FileFacts]]) -> "DatasetScan":
+        """The same scan of fewer samples."""
+        pairs = tuple(selected)
+        data = replace(self.data, samples=tuple(sample for sample, _ in pairs))
+        return replace(self, data=data, facts=tuple(facts for _, facts in pairs))
 
     def fingerprint(self) -> Fingerprint:
         """Counts and checksums; neither names nor places of the files matter to them, but their order does."""
@@ -91,10 +91,10 @@ def scan_dataset(data: DataSet, on_picture: Callable[[Path, Image], None] | None
     The faults that the data set brings along come first.
     """
     with ThreadPoolExecutor(_WORKERS) as pool:
-        looked_at = list(pool.map(partial(_facts_of, on_picture=on_picture), data.samples))
-    faults = tuple(fault for fault in looked_at if isinstance(fault, UserError))
-    pairs = zip(data.samples, looked_at, strict=True)
-    sound = [(sample, facts) for sample, facts in pairs if isinstance(facts, FileFacts)]
+        results = list(pool.map(partial(_facts_of, on_picture=on_picture), data.samples))
+    faults = tuple(fault for fault in results if isinstance(fault, UserError))
+    read = zip(data.samples, results, strict=True)
+    sound = [(sample, facts) for sample, facts in read if isinstance(facts, FileFacts)]
     return DatasetScan(data, (), (*data.faults, *faults)).only(sound)
 
 
@@ -122,17 +122,17 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         raise UserError(problem, where=str(path), fix="replace it or remove it")
 
 
-def summary(found: DatasetScan) -> dict[str, Any]:
+def summary(scan: DatasetScan) -> dict[str, Any]:
     """Counts of images and classes, the checksum, and for each class its counts, masks, defects and image sizes."""
     by_class: dict[str, list[tuple[Sample, FileFacts]]] = {}
-    for sample, facts in found.pairs:
+    for sample, facts in scan.pairs:
         by_class.setdefault(sample.class_name, []).append((sample, facts))
-    real_names = found.data.real_names
+    real_names = scan.data.real_names
     return {
-        "name": found.data.name,
-        "domain": found.data.domain,
-        "count": len(found.facts),
-        "sha256": found.fingerprint().sha256,
+        "name": scan.data.name,
+        "domain": scan.data.domain,
+        "count": len(scan.facts),
+        "sha256": scan.fingerprint().sha256,
         "classes": {name: {"real_name": real_names.get(name), **_of_class(pairs)} for name, pairs in by_class.items()},
     }
 

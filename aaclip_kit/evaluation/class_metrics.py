@@ -15,6 +15,8 @@ from .histogram import CAPACITY, Histogram
 
 Map = Float[np.ndarray, "_ _"]
 Mask = Bool[np.ndarray, "_ _"]
+Maps = Float[np.ndarray, "n _ _"] | Sequence[Map]
+Masks = Bool[np.ndarray, "n _ _"] | Sequence[Mask | None]
 
 
 class ClassMetrics:
@@ -33,8 +35,8 @@ class ClassMetrics:
 
     def update(
         self,
-        maps: Float[np.ndarray, "n _ _"] | Sequence[Map],
-        masks: Bool[np.ndarray, "n _ _"] | Sequence[Mask | None] | None,
+        maps: Maps,
+        masks: Masks | None,
         image_scores: Float[np.ndarray, " n"],
         labels: Int[np.ndarray, " n"],
     ) -> None:
@@ -45,12 +47,7 @@ class ClassMetrics:
         self.update_pixels(maps, masks, labels)
         self.update_images(image_scores, labels)
 
-    def update_pixels(
-        self,
-        maps: Float[np.ndarray, "n _ _"] | Sequence[Map],
-        masks: Bool[np.ndarray, "n _ _"] | Sequence[Mask | None] | None,
-        labels: Int[np.ndarray, " n"],
-    ) -> None:
+    def update_pixels(self, maps: Maps, masks: Masks | None, labels: Int[np.ndarray, " n"]) -> None:
         """Count the pixels alone. An anomalous image without a mask is noted, and the pixel metrics are undefined."""
         for index, (anomaly_map, label) in enumerate(zip(maps, labels, strict=True)):
             mask = None if masks is None else masks[index]
@@ -140,15 +137,7 @@ def _one_label(histogram: Histogram, what: str) -> str:
     return f"one label only: no anomalous {what}" if histogram.negatives else f"no {what}s"
 
 
-METRICS: Final = (
-    "pixel_auroc",
-    "pixel_aupro",
-    "pixel_ap",
-    "pixel_f1max",
-    "image_auroc",
-    "image_ap",
-    "image_f1max",
-)
+METRICS: Final = ("pixel_auroc", "pixel_aupro", "pixel_ap", "pixel_f1max", "image_auroc", "image_ap", "image_f1max")
 """The metrics of a class, as fractions between 0 and 1, in the order of every table."""
 
 _WORDS: Final = {"auroc": "AUROC", "aupro": "AUPRO", "ap": "AP", "f1max": "F1-max"}

@@ -71,6 +71,7 @@ class _OfClass:
 
     attending: Set[TowerName]
     trained: bool
+    _: KW_ONLY
     text: Tensor | None
     contexts: Contexts
     attention: bool
@@ -210,12 +211,12 @@ class Evaluator:
         model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
         with self.compute_device.autocast():
             if not trained:
-                return _OfClass(
-                    attending, trained, model.text.frozen_features((name,), self.prompts), NO_CONTEXT, False
-                )
+                frozen = model.text.frozen_features((name,), self.prompts)
+                return _OfClass(attending, trained, text=frozen, contexts=NO_CONTEXT, attention=False)
             alone = self.table.text_conditioning == "none"
             text = model.text_features((name,), None, self.prompts) if alone else None
-            return _OfClass(attending, trained, text, model.text_contexts((name,), attention, self.prompts), attention)
+            contexts = model.text_contexts((name,), attention, self.prompts)
+            return _OfClass(attending, trained, text=text, contexts=contexts, attention=attention)
 
     def _features(self, batch: Batch, known: _OfClass) -> tuple[Levels, Tensor, Tensor]:
         model = self.model

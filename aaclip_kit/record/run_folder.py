@@ -33,21 +33,9 @@ HEATMAPS: Final = "heatmaps"
 SNAPSHOTS: Final = "snapshots"
 FAULT: Final = "fault"
 RUN_NAMES: Final = (
-    EXPERIMENT,
-    MANIFEST,
-    EVENTS,
-    METRICS,
-    CURVES,
-    CALIBRATION,
-    CASES,
-    ATTENTION,
-    REPORT,
-    CHECKPOINTS,
-    HEATMAPS,
-    SNAPSHOTS,
-    FAULT,
-    LOCK,
-)
+    EXPERIMENT, MANIFEST, EVENTS, METRICS, CURVES, CALIBRATION, CASES, ATTENTION, REPORT,
+    CHECKPOINTS, HEATMAPS, SNAPSHOTS, FAULT, LOCK,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Which word each token of a prompt belongs to, found with the backbone's tokenizer alone."""
+"""Where each stage looks: its attention over the patches of an image, or over the words of the prompts."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ..contracts.stage import AttentionStage, Context, ShowsAttention
 from ..model.anomaly_model import AnomalyModel
 from ..model.prompts import NORMAL_PROMPTS, class_prompts
 
-START, END = "(start)", "(end)"
+START, END, PADDING = "(start)", "(end)", "(padding)"
 
 
 def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | None]:
@@ -35,8 +35,6 @@ def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | Non
     words.append(END)
     return (words + [None] * length)[:length]
 
-
-PADDING: Final = "(padding)"
 
 Calls = dict[AttentionStage, list[tuple[Tensor, Context]]]
 Groups = dict[str, Float[Tensor, " M"]]
@@ -72,9 +70,9 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
     ]  # fmt: skip
     for picture in shown:
         calls = _calls(model, picture, attending)
-        for entry, (tower, _, _, stage) in zip(entries, placed, strict=True):
+        for entry, (_, _, _, stage) in zip(entries, placed, strict=True):
             if entry["reason"] is None:
-                _add(entry, model, picture, tower, stage, calls)
+                _add(entry, model, picture, stage=stage, calls=calls)
     return {"stages": entries}
 
 
@@ -84,15 +82,13 @@ def _reason(stage: AttentionStage, tower: TowerName, attending: Set[TowerName]) 
     return None if isinstance(stage, ShowsAttention) else "it does not say where it looks (no attention_weights)"
 
 
-def _add(
-    entry: dict[str, Any], model: AnomalyModel, picture: Shown, tower: TowerName, stage: AttentionStage, calls: Calls
-) -> None:
+def _add(entry: dict[str, Any], model: AnomalyModel, picture: Shown, *, stage: AttentionStage, calls: Calls) -> None:
     assert isinstance(stage, ShowsAttention)
     if not calls[stage]:
         entry["reason"] = "it was never called, as no stage behind the last level is"
         return
     try:
-        groups_of = _text_groups if tower == "text" else _vision_groups
+        groups_of = _text_groups if entry["tower"] == "text" else _vision_groups
         groups = groups_of(model, picture, stage, calls[stage])
         describe = _grid if stage.context_kind == "image" else _words
         looks = {name: describe(model, picture, weights) for name, weights in groups.items()}

@@ -78,7 +78,9 @@ def _look(case: Mapping[str, Any], file: ExamplesFile, scale: tuple[float, float
     title = f"{reason_of(file.examples[place])}: {title_of(file.examples[place])}"
     if scale is not None:
         grids = {group: np.array(look["grid"], np.float32) for group, look in looks.items()}
-        overlays = (_overlay(file, place, group, grid, scale, budget) for group, grid in grids.items())
+        overlays = (
+            _overlay(file, place, group, grid=grid, scale=scale, budget=budget) for group, grid in grids.items()
+        )
         return Look(title=title, panels=(outline, *overlays))
     words = {group: look["words"] for group, look in looks.items()}
     longest = max(1.0, *(weight for of in words.values() for weight in of.values()))
@@ -100,7 +102,7 @@ def word_bars(groups: Mapping[str, Mapping[str, float]], longest: float) -> tupl
 
 
 def _overlay(
-    file: ExamplesFile, place: int, group: str, grid: np.ndarray, scale: tuple[float, float], budget: Budget
+    file: ExamplesFile, place: int, group: str, *, grid: np.ndarray, scale: tuple[float, float], budget: Budget
 ) -> Panel:
     grey = np.asarray(picture_of(file, place).convert("L"), np.float32)[..., None]
     mixed = (1 - _OVERLAY) * grey + _OVERLAY * coloured(enlarged(grid, SIDE), scale)

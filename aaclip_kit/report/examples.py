@@ -181,10 +181,11 @@ def save_pictures(
         return
     places = _chosen(examples, quoted)
     scale = examples.scale()
-    _save_heatmaps(examples, examples.even(), scale, pixels.size, folder.heatmaps)
-    _examples_file(examples, places, quoted, scale, min(EXAMPLE_SIDE, pixels.size)).write(folder.examples)
+    _save_heatmaps(examples, folder.heatmaps, scale=scale, size=pixels.size)
+    file = _examples_file(examples, places, quoted, scale=scale, side=min(EXAMPLE_SIDE, pixels.size))
+    file.write(folder.examples)
     shown = [
-        _shown(examples.samples[place], number, pixels, real_names, model.device)
+        _shown(examples.samples[place], number, pixels, real_names=real_names, device=model.device)
         for number, (place, chosen) in enumerate(places.items())
         if any(reason.endswith("anomalous") for reason in chosen)
     ]
@@ -200,7 +201,7 @@ def _chosen(examples: Examples, quoted: int) -> dict[int, list[str]]:
 
 
 def _examples_file(
-    examples: Examples, places: dict[int, list[str]], quoted: int, scale: tuple[float, float], side: int
+    examples: Examples, places: dict[int, list[str]], quoted: int, *, scale: tuple[float, float], side: int
 ) -> ExamplesFile:
     pictures, masks = zip(*(read_picture_and_mask(examples.samples[place], side) for place in places), strict=True)
     return ExamplesFile(
@@ -228,9 +229,9 @@ def _example(examples: Examples, place: int, chosen: list[str]) -> Example:
     )
 
 
-def _save_heatmaps(examples: Examples, places: list[int], scale: tuple[float, float], size: int, folder: Path) -> None:
-    """Draw the last loop's map of each image."""
-    for number, place in enumerate(places):
+def _save_heatmaps(examples: Examples, folder: Path, *, scale: tuple[float, float], size: int) -> None:
+    """Draw the last loop's map of each evenly spread image."""
+    for number, place in enumerate(examples.even()):
         sample = examples.samples[place]
         kind = sample.defect or ("anomalous" if sample.label else "normal")
         name = "_".join(_plain(part) for part in (sample.class_name, kind, sample.image.stem))
@@ -239,7 +240,9 @@ def _save_heatmaps(examples: Examples, places: list[int], scale: tuple[float, fl
         save_heatmap(folder / f"{number:02d}_{name}.png", picture, mask if sample.mask else None, values, scale=scale)
 
 
-def _shown(sample: Sample, number: int, pixels: Pixels, real_names: Mapping[str, str], device: torch.device) -> Shown:
+def _shown(
+    sample: Sample, number: int, pixels: Pixels, *, real_names: Mapping[str, str], device: torch.device
+) -> Shown:
     batch = next(test_batches((sample,), pixels, 1)).to(device)
     mask = batch.masks[0, 0].cpu().numpy() > 0
     real_name = real_names[sample.class_name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -48,13 +49,14 @@ def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
         return {"rows": None, "pictures": pictures, "left_out": left_out}
     file, loops = run.examples, shown_loops(run.examples.loops, run.quoted_loop)
     # The ranked examples are few, and the first to have room in the file.
-    ranked = [_row(file, place, reason_of(example), loops, budget) for place, example in ranked_examples(file)]
+    row = partial(_row, file, loops=loops, budget=budget)
+    ranked = [row(place, reason=reason_of(example)) for place, example in ranked_examples(file)]
     even = [place for place, example in enumerate(file.examples) if "even" in example.chosen]
     rows = []
     for place in even:
         if budget.left <= 0:
             break
-        rows.append(_row(file, place, "", loops, budget))
+        rows.append(row(place))
     return {
         "rows": rows,
         "left_out": len(even) - len(rows),
@@ -113,7 +115,7 @@ def _ranks(example: Example) -> list[str]:
     return [reason.split()[0] for reason in example.chosen if reason != "even"]
 
 
-def _row(file: ExamplesFile, place: int, reason: str, loops: list[int], budget: Budget) -> ExampleRow:
+def _row(file: ExamplesFile, place: int, *, loops: list[int], budget: Budget, reason: str = "") -> ExampleRow:
     example = file.examples[place]
     image = Panel("image", budget.embed(f"Image: {title_of(example)}", np.asarray(picture_of(file, place))))
     maps = (_map_panel(file, place, loop, budget) for loop in loops)
