@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...contracts.stage import Context
-from ..subject import Found, NotApplicable, Subject
+from ..subject import Breach, NotApplicable, Subject
 from . import Given, direction, inputs, must_agree, needs_context, result, settings, stirred, stirred_with_inputs
 
 NEAR = 1e-4
@@ -44,7 +44,7 @@ def gradients_stay_within_an_item(subject: Subject) -> None:
             for source, name in zip(sources, ("tokens of item", "context row"), strict=False):
                 own = item * len(source) // len(changed)
                 if leaks := [row for row in _reached(source) if row != own]:
-                    raise Found(f"the result of item {item} has a gradient at {name} {leaks[0]}")
+                    raise Breach(f"the result of item {item} has a gradient at {name} {leaks[0]}")
                 source.grad = None
 
 
