@@ -200,17 +200,17 @@ def surgery_acts(subject: Subject) -> None:
     """Run each mode; they differ from one another where the tower has blocks of surgery."""
     backbone = build_backbone(subject)
     pictures = images(backbone)
-    found = {mode: walk_vision(backbone, pictures, mode) for mode in MODES}
-    for mode, tokens in found.items():
-        if tokens.shape != found["none"].shape:
-            raise Breach(f"surgery '{mode}' gives {list(tokens.shape)}, '{MODES[0]}' {list(found['none'].shape)}")
+    walked = {mode: walk_vision(backbone, pictures, mode) for mode in MODES}
+    for mode, tokens in walked.items():
+        if tokens.shape != walked["none"].shape:
+            raise Breach(f"surgery '{mode}' gives {list(tokens.shape)}, '{MODES[0]}' {list(walked['none'].shape)}")
         if not tokens.isfinite().all():
             raise Breach(f"with surgery '{mode}' the tokens are not finite")
     if backbone.surgery_start == backbone.vision.depth:
         return
     pairs: tuple[tuple[Surgery, Surgery], ...] = (("tokens", "none"), ("batch", "none"), ("batch", "tokens"))
     for one, other in pairs:
-        if apart(found[one], found[other]) <= NEAR:
+        if apart(walked[one], walked[other]) <= NEAR:
             raise Breach(f"surgery '{one}' gives the same as '{other}'")
 
 

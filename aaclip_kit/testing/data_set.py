@@ -86,8 +86,7 @@ def no_image_twice(subject: Subject) -> None:
 def images_decode(subject: Subject) -> None:
     """Read every file as the engine does."""
     data = subject.make(DataSet)
-    faults = scan_dataset(data).faults[len(data.faults) :]
-    if faults:
+    if faults := scan_dataset(data).faults[len(data.faults) :]:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         where = (faults[0].where or "").replace("\\", "/").rpartition("/")[2]
         raise Breach(f"{where}: {faults[0].problem}{more}")
@@ -95,8 +94,8 @@ def images_decode(subject: Subject) -> None:
 
 def masks_are_whole(subject: Subject) -> None:
     """Which anomalous images have masks, and what is in them."""
-    found = scan_dataset(subject.make(DataSet))
-    anomalous = [(sample, facts) for sample, facts in found.pairs if sample.label == 1]
+    scan = scan_dataset(subject.make(DataSet))
+    anomalous = [(sample, facts) for sample, facts in scan.pairs if sample.label == 1]
     masked = {sample.class_name for sample, _ in anomalous if sample.mask}
     for sample, facts in anomalous:
         if sample.mask is None and sample.class_name in masked:

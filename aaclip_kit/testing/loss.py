@@ -49,9 +49,9 @@ def batch(
     masks = torch.zeros(images, 1, SIDE, SIDE)
     masks[:, :, 3:9, 4:12] = label.float().reshape(-1, 1, 1, 1)
     logits = [3 * torch.randn(images, 2, SIDE, SIDE, generator=generator) for _ in levels]
-    maps = {level: found.softmax(dim=1) for level, found in zip(levels, logits, strict=True)}
+    maps = {level: logit.softmax(dim=1) for level, logit in zip(levels, logits, strict=True)}
     if edges:
-        maps = {level: (found == found.amax(dim=1, keepdim=True)).float() for level, found in maps.items()}
+        maps = {level: (map_ == map_.amax(dim=1, keepdim=True)).float() for level, map_ in maps.items()}
     features = torch.randn(images, WIDTH, 2, generator=generator)
     return {
         "level_probabilities": maps,
@@ -64,8 +64,8 @@ def batch(
 
 def terms(loss: Loss, named: Named) -> dict[str, Tensor]:
     """What the loss says of what it needs of a batch."""
-    found: dict[str, Tensor] = loss(**{name: named[name] for name in loss.needs})
-    return found
+    named_terms: dict[str, Tensor] = loss(**{name: named[name] for name in loss.needs})
+    return named_terms
 
 
 def differentiable(named: Named, loss: Loss) -> dict[str, Tensor]:
@@ -105,12 +105,11 @@ def needs_what_is_made(subject: Subject) -> None:
 
 def gives_scalar_terms(subject: Subject) -> None:
     """Named tensors without dimensions."""
-    found = terms(build_loss(subject), batch())
-    if not isinstance(found, dict) or not found:
-        raise Breach(
-            f"forward returned {found if isinstance(found, dict) else type(found).__name__}, not a dict of terms"
-        )
-    for name, value in found.items():
+    named_terms = terms(build_loss(subject), batch())
+    if not isinstance(named_terms, dict) or not named_terms:
+        said = named_terms if isinstance(named_terms, dict) else type(named_terms).__name__
+        raise Breach(f"forward returned {said}, not a dict of terms")
+    for name, value in named_terms.items():
         if not isinstance(name, str):
             raise Breach(f"a term is named {name!r}, which is no text")
         if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -158,16 +157,16 @@ def changes_nothing_in_place(subject: Subject) -> None:
 
 def same_inputs_same_terms(subject: Subject) -> None:
     """Three calls, under three seeds."""
-    loss, found = build_loss(subject), []
+    loss, calls = build_loss(subject), []
     for seed in (1, 2, 3):
         torch.manual_seed(seed)
-        found.append({name: float(value) for name, value in terms(loss, batch()).items()})
-    for later in found[1:]:
-        if later.keys() != found[0].keys():
-            raise Breach(f"the terms were {', '.join(found[0])}, and then {', '.join(later)}")
+        calls.append({name: float(value) for name, value in terms(loss, batch()).items()})
+    for later in calls[1:]:
+        if later.keys() != calls[0].keys():
+            raise Breach(f"the terms were {', '.join(calls[0])}, and then {', '.join(later)}")
         for name, value in later.items():
-            if abs(value - found[0][name]) > NEAR * (1 + abs(value)):
-                raise Breach(f"term '{name}' was {found[0][name]:.6g}, and then {value:.6g}")
+            if abs(value - calls[0][name]) > NEAR * (1 + abs(value)):
+                raise Breach(f"term '{name}' was {calls[0][name]:.6g}, and then {value:.6g}")
 
 
 def finite_at_the_edges(subject: Subject) -> None:
@@ -195,12 +194,12 @@ def takes_any_batch(subject: Subject) -> None:
 def _finite(loss: Loss, named: Named, said: str) -> None:
     predictions = differentiable(named, loss)
     try:
-        found = terms(loss, named)
+        named_terms = terms(loss, named)
     except Exception as error:
         raise Breach(f"{said}, forward raised {type(error).__name__}: {error}") from error
-    if bad := [name for name, value in found.items() if not value.isfinite().all()]:
+    if bad := [name for name, value in named_terms.items() if not value.isfinite().all()]:
         raise Breach(f"{said}, these terms are not finite: {', '.join(bad)}")
-    propagate(found)
+    propagate(named_terms)
     for name, value in predictions.items():
         if value.grad is not None and not value.grad.isfinite().all():
             raise Breach(f"{said}, the gradient at {name} is not finite")

@@ -31,12 +31,12 @@ def histories(scheduler: LoopScheduler, figures: dict[str, float | None] | None 
 
     Raises `Breach` where there is no end to the loops.
     """
-    found = [tuple[LoopRecord, ...]()]
-    while (plan := ask(scheduler, found[-1])) is not None:
-        found.append((*found[-1], LoopRecord(plan, dict(figures or {}))))
-        if len(found) > MOST_LOOPS + 1:
+    known = [tuple[LoopRecord, ...]()]
+    while (plan := ask(scheduler, known[-1])) is not None:
+        known.append((*known[-1], LoopRecord(plan, dict(figures or {}))))
+        if len(known) > MOST_LOOPS + 1:
             raise Breach(f"it still has a plan after {MOST_LOOPS} loops")
-    return found
+    return known
 
 
 def ask(scheduler: LoopScheduler, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
@@ -81,8 +81,8 @@ def copes_without_validation(subject: Subject) -> None:
     for figures in FIGURES:
         try:
             histories(subject.make(LoopScheduler), figures)
-        except Breach as found:
-            raise Breach(f"with the validation figures {figures}, {found}") from None
+        except Breach as breach:
+            raise Breach(f"with the validation figures {figures}, {breach}") from None
         except Exception as error:
             problem = f"with the validation figures {figures}, next_loop raised {type(error).__name__}: {error}"
             raise Breach(problem) from error

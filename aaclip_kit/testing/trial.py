@@ -92,8 +92,8 @@ def differences(trial: Trial) -> float:
     models, size = (trial.run.model, trial.loaded), trial.run.pixels.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     classes = (trial.run.data.sets["test"].classes[0],) * 2
-    found = [_features(model, images, classes) for model in models]
-    return max(float((one - two).abs().max()) for one, two in zip(*found, strict=True))
+    features = [_features(model, images, classes) for model in models]
+    return max(float((one - two).abs().max()) for one, two in zip(*features, strict=True))
 
 
 def _features(model: AnomalyModel, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:

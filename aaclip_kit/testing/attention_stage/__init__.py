@@ -58,8 +58,8 @@ def settings(subject: Subject, widths: tuple[int, int, int] = WIDTHS[0]) -> list
     """The site that the options name, and the same in the other tower where the stage can sit there too."""
     own = cast(StageOptions, subject.options()).tower
     other = next(tower for tower in TOWERS if tower != own)
-    found = [setting_of(own, widths)]
-    return [*found, setting_of(other, widths)] if _fits(subject, other) else found
+    towers = [own, other] if _fits(subject, other) else [own]
+    return [setting_of(tower, widths) for tower in towers]
 
 
 def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> StageSetting:

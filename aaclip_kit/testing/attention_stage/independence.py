@@ -50,7 +50,7 @@ def gradients_stay_within_an_item(subject: Subject) -> None:
 
 def text_tokens_look_at_no_later_ones(subject: Subject) -> None:
     """Cut the last tokens off, in the text tower."""
-    setting = next((found for found in settings(subject) if found.tower == "text"), None)
+    setting = next((setting for setting in settings(subject) if setting.tower == "text"), None)
     if setting is None:
         raise NotApplicable("the stage does not sit in the text tower")
     stage = stirred(subject, setting)

@@ -15,7 +15,7 @@ from ..trial import differences, run_tiny
 from . import Given, build_stage, direction, inputs, must_agree, result, settings, stir, stirred_with_inputs
 
 STEPS, FEW_STEPS = 4, 2
-RATE = 1e-2
+LEARNING_RATE = 1e-2
 NEAR = 1e-5
 
 
@@ -45,7 +45,7 @@ def every_parameter_learns(subject: Subject) -> None:
         named = dict(stage.named_parameters())
         if not named:
             continue
-        optimizer, waiting = torch.optim.Adam(named.values(), lr=RATE), set(named)
+        optimizer, waiting = torch.optim.Adam(named.values(), lr=LEARNING_RATE), set(named)
         for step in range(STEPS):
             optimizer.zero_grad()
             _objective(stage, inputs(stage, setting, seed=10 + step)).backward()
@@ -101,7 +101,7 @@ def _trained(subject: Subject, setting: StageSetting) -> AttentionStage:
     stage = build_stage(subject, setting).train().requires_grad_(True)
     stir(stage)
     parameters = list(stage.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=RATE) if parameters else None
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE) if parameters else None
     for step in range(FEW_STEPS):
         given = inputs(stage, setting, seed=30 + step)
         changed = stage(given.tokens, given.context)
