@@ -136,12 +136,14 @@ def _image_folders(folder: Path, layout: Layout) -> Iterator[tuple[Path, Path | 
     yield folder / layout.anomalous, folder / layout.masks, None
 
 
+Classes = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+DataPath = Annotated[Path, Field(strict=False)]
+
+
 class ClassOptions(Options):
     """Which classes are read, and what they are called in the prompts."""
 
-    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="classes to read; by default all"
-    )
+    classes: Classes | None = Field(None, description="classes to read; by default all")
     real_names: dict[str, str] = Field(default_factory=dict, description="class to the name that the prompts use")
     domain: Domain = Field("industrial", description="sets the scoring blur")
 
@@ -149,7 +151,7 @@ class ClassOptions(Options):
 class FolderOptions(ClassOptions):
     """Own images in the MVTec layout: a root with classes, or one class."""
 
-    root: Annotated[Path, Field(strict=False)] = Field(
+    root: DataPath = Field(
         description="folder of classes, or of one class: CLASS/test/{good,DEFECT}, CLASS/ground_truth/DEFECT"
     )
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from pydantic import Field
 
 from aaclip_kit import DataSet, Domain, Register, Sample, UserError, UserErrors, hookimpl
 
-from .folder import ClassOptions, unknown_classes
+from .folder import ClassOptions, DataPath, unknown_classes
 
 _MOST_BYTES: Final = 256 << 20
 """Size of the largest manifest that is read, some two million rows."""
@@ -25,11 +25,11 @@ _MOST_FAULTS: Final = 10_000
 class ManifestOptions(ClassOptions):
     """Images listed as JSON lines, the published form, or as CSV."""
 
-    manifest: Annotated[Path, Field(strict=False)] = Field(
+    manifest: DataPath = Field(
         description='JSON lines, or CSV where it ends in .csv, with "image_path", "label" (0 or 1), "class_name" and, '
         'where anomalous and there is one, "mask_path"'
     )
-    root: Annotated[Path, Field(strict=False)] | None = Field(
+    root: DataPath | None = Field(
         None, description="folder that the paths start from and may not leave; by default the manifest's own"
     )
 
