@@ -75,13 +75,12 @@ def read_classes(
     an anomalous image without one is a fault of the data set; where it has none, its images have no masks. Raises
     `UserErrors` for classes without images.
     """
-    found = [_read_class(class_name, folder, layout) for class_name, folder in folders.items()]
-    empty = [_empty(part, layout) for part in found if not (part.samples or part.faults)]
-    if empty:
+    classes = [_read_class(class_name, folder, layout) for class_name, folder in folders.items()]
+    if empty := [_empty(one, layout) for one in classes if not (one.samples or one.faults)]:
         raise UserErrors(empty)
-    samples = tuple(sample for part in found for sample in part.samples)
-    faults = tuple(fault for part in found for fault in part.faults)
-    others = [path for part in found for path in part.others]
+    samples = tuple(sample for one in classes for sample in one.samples)
+    faults = tuple(fault for one in classes for fault in one.faults)
+    others = [path for one in classes for path in one.others]
     notes = (f"{len(others)} files do not end as images do and are passed over, such as {others[0]}",) if others else ()
     names = {class_name: real_names.get(class_name, class_name.replace("_", " ")) for class_name in folders}
     return DataSet(samples, names, domain, name, faults, notes)
@@ -100,27 +99,27 @@ def listed(folder: Path) -> list[Path]:
 
 
 def _read_class(name: str, folder: Path, layout: Layout) -> _Class:
-    found = _Class(name, folder)
+    read = _Class(name, folder)
     masked = (folder / layout.masks.partition("{defect}")[0]).is_dir()
     for images, masks, defect in _image_folders(folder, layout):
         by_stem = {path.stem: path for path in listed(masks) if is_image_file(path)} if masks else {}
         files = [path for path in listed(images) if path.is_file()]
-        found.others += [path for path in files if not is_image_file(path)]
+        read.others += [path for path in files if not is_image_file(path)]
         for image in filter(is_image_file, files):
             stems = [stem.format(image.stem) for stem in layout.mask_stems]
             mask = next((by_stem[stem] for stem in stems if stem in by_stem), None)
             if masks and masked and mask is None:
                 fix = f"put its mask at {masks / stems[0]}.png"
-                found.faults.append(UserError("an anomalous image has no mask", where=str(image), fix=fix))
+                read.faults.append(UserError("an anomalous image has no mask", where=str(image), fix=fix))
             else:
-                found.samples.append(Sample(image, name, 1 if masks else 0, mask, defect))
-    return found
+                read.samples.append(Sample(image, name, 1 if masks else 0, mask, defect))
+    return read
 
 
-def _empty(found: _Class, layout: Layout) -> UserError:
-    others = f", but {len(found.others)} other files, such as {found.others[0].name}" if found.others else ""
+def _empty(read: _Class, layout: Layout) -> UserError:
+    others = f", but {len(read.others)} other files, such as {read.others[0].name}" if read.others else ""
     fix = f"images end in .png, .jpg, .bmp, .tif or .webp and lie in {layout}"
-    return UserError(f"class '{found.name}' has no images{others}", where=str(found.folder), fix=fix)
+    return UserError(f"class '{read.name}' has no images{others}", where=str(read.folder), fix=fix)
 
 
 def _image_folders(folder: Path, layout: Layout) -> Iterator[tuple[Path, Path | None, str | None]]:
@@ -137,12 +136,14 @@ def _image_folders(folder: Path, layout: Layout) -> Iterator[tuple[Path, Path | 
     yield folder / layout.anomalous, folder / layout.masks, None
 
 
+Classes = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+DataPath = Annotated[Path, Field(strict=False)]
+
+
 class ClassOptions(Options):
     """Which classes are read, and what they are called in the prompts."""
 
-    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="classes to read; by default all"
-    )
+    classes: Classes | None = Field(None, description="classes to read; by default all")
     real_names: dict[str, str] = Field(default_factory=dict, description="class to the name that the prompts use")
     domain: Domain = Field("industrial", description="sets the scoring blur")
 
@@ -150,7 +151,7 @@ class ClassOptions(Options):
 class FolderOptions(ClassOptions):
     """Own images in the MVTec layout: a root with classes, or one class."""
 
-    root: Annotated[Path, Field(strict=False)] = Field(
+    root: DataPath = Field(
         description="folder of classes, or of one class: CLASS/test/{good,DEFECT}, CLASS/ground_truth/DEFECT"
     )
 
@@ -161,7 +162,6 @@ def read_folder(options: FolderOptions) -> DataSet:
     A class without a folder ground_truth has no masks. Raises `UserErrors`: no such folder, no class in it, an unknown
     or empty class.
     """
-
     root = options.root.expanduser()
     folders = _class_folders(root)
     if faults := unknown_classes([*(options.classes or ()), *options.real_names], list(folders), str(root)):
@@ -171,8 +171,7 @@ def read_folder(options: FolderOptions) -> DataSet:
 
 
 def _class_folders(root: Path) -> dict[str, Path]:
-    """Class folders by name, sorted. Raises `UserError` where there is none."""
-
+    """Return the class folders by name, sorted. Raises `UserError` where there is none."""
     if not root.is_dir():
         raise UserError("there is no such folder", where=str(root), fix="correct `root`, or put the data there")
     if (root / "test").is_dir():

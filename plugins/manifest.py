@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from pydantic import Field
 
 from aaclip_kit import DataSet, Domain, Register, Sample, UserError, UserErrors, hookimpl
 
-from .folder import ClassOptions, unknown_classes
+from .folder import ClassOptions, DataPath, unknown_classes
 
 _MOST_BYTES: Final = 256 << 20
 """Size of the largest manifest that is read, some two million rows."""
@@ -25,11 +25,11 @@ _MOST_FAULTS: Final = 10_000
 class ManifestOptions(ClassOptions):
     """Images listed as JSON lines, the published form, or as CSV."""
 
-    manifest: Annotated[Path, Field(strict=False)] = Field(
+    manifest: DataPath = Field(
         description='JSON lines, or CSV where it ends in .csv, with "image_path", "label" (0 or 1), "class_name" and, '
         'where anomalous and there is one, "mask_path"'
     )
-    root: Annotated[Path, Field(strict=False)] | None = Field(
+    root: DataPath | None = Field(
         None, description="folder that the paths start from and may not leave; by default the manifest's own"
     )
 
@@ -52,7 +52,7 @@ class _Row:
         return UserError(problem, where=self.where, fix=fix)
 
 
-_Found = list[tuple[_Row, Sample]]
+_Entries = list[tuple[_Row, Sample]]
 
 
 def read_rows(
@@ -70,23 +70,23 @@ def read_rows(
     masks. Rows of classes that are not read are not checked. Raises `UserError` for a file that cannot be read or
     names no image, and for unknown classes.
     """
-    known, found, faults = _checked(file, root, classes)
+    known, entries, faults = _checked(file, root, classes)
     if unknown := unknown_classes([*(classes or ()), *real_names], sorted(known), str(file)):
         raise UserErrors([*unknown, *faults])
-    if not (found or faults):
+    if not (entries or faults):
         raise UserError("the manifest names no image", where=str(file), fix="list one image a line")
-    found, repeated = _without_repeated(found)
-    found, bare = _without_bare(found)
-    samples = sorted((sample for _, sample in found), key=lambda sample: (sample.class_name, str(sample.image)))
+    entries, repeated = _without_repeated(entries)
+    entries, bare = _without_bare(entries)
+    samples = sorted((sample for _, sample in entries), key=lambda sample: (sample.class_name, str(sample.image)))
     chosen = sorted(known if classes is None else known.intersection(classes))
     names = {class_name: real_names.get(class_name, class_name.replace("_", " ")) for class_name in chosen}
     return DataSet(tuple(samples), names, domain, name, (*faults, *repeated, *bare))
 
 
-def _checked(file: Path, root: Path, classes: Sequence[str] | None) -> tuple[set[str], _Found, list[UserError]]:
+def _checked(file: Path, root: Path, classes: Sequence[str] | None) -> tuple[set[str], _Entries, list[UserError]]:
     """Every class that is named, rows with their samples, and what is wrong with the other rows."""
     known: set[str] = set()
-    found: _Found = []
+    entries: _Entries = []
     faults: list[UserError] = []
     for row in _rows(file):
         try:
@@ -95,14 +95,14 @@ def _checked(file: Path, root: Path, classes: Sequence[str] | None) -> tuple[set
             class_name = _text(row, "class_name", 'name the image\'s class, such as "candle"')
             known.add(class_name)
             if classes is None or class_name in classes:
-                found.append((row, _sample(row, class_name, root)))
+                entries.append((row, _sample(row, class_name, root)))
         except UserError as fault:
             faults.append(fault)
             if len(faults) > _MOST_FAULTS:
                 fix = f"mend its first rows; the first fault is: {faults[0].problem}"
                 problem = f"more than {_MOST_FAULTS:,} rows are faulty"
                 raise UserError(problem, where=str(file), fix=fix) from None
-    return known, found, faults
+    return known, entries, faults
 
 
 def _rows(file: Path) -> Iterator[_Row | UserError]:
@@ -208,31 +208,31 @@ def _file(row: _Row, key: str, root: Path) -> Path:
     return path
 
 
-def _without_repeated(found: _Found) -> tuple[_Found, list[UserError]]:
+def _without_repeated(entries: _Entries) -> tuple[_Entries, list[UserError]]:
     """Rows whose image no earlier row names, and a fault for each of the others."""
     first: dict[Path, _Row] = {}
-    kept, faults = [], []
-    for row, sample in found:
+    good, faults = [], []
+    for row, sample in entries:
         earlier = first.setdefault(sample.image.resolve(), row)
         if earlier is row:
-            kept.append((row, sample))
+            good.append((row, sample))
         else:
             problem = f'"image_path": {sample.image} has a row already, {earlier.where.rpartition(", ")[2]}'
             faults.append(row.fault(problem, "keep one of the two rows"))
-    return kept, faults
+    return good, faults
 
 
-def _without_bare(found: _Found) -> tuple[_Found, list[UserError]]:
+def _without_bare(entries: _Entries) -> tuple[_Entries, list[UserError]]:
     """Rows but for anomalous images without a mask where others of their class have one; a fault for each of these."""
-    masked = {sample.class_name for _, sample in found if sample.mask}
+    masked = {sample.class_name for _, sample in entries if sample.mask}
     fix = "name its mask, or leave out those of the whole class for image-level results only"
-    kept, faults = [], []
-    for row, sample in found:
+    good, faults = [], []
+    for row, sample in entries:
         if sample.label and sample.mask is None and sample.class_name in masked:
             faults.append(row.fault('"mask_path" is missing, and other images of its class have one', fix))
         else:
-            kept.append((row, sample))
-    return kept, faults
+            good.append((row, sample))
+    return good, faults
 
 
 @hookimpl

@@ -8,13 +8,13 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl
 
-from .folder import LAYOUTS, read_classes, unknown_classes
+from .folder import LAYOUTS, Classes, DataPath, read_classes, unknown_classes
 
 CACHE_VARIABLE = "AAKIT_CACHE"
 _SEEDS_PER_SEED = 100_000
@@ -30,10 +30,8 @@ class SyntheticOptions(Options):
     )
     image_size: int = Field(112, ge=56, le=256, description="image side in pixels")
     seed: int = Field(0, ge=0, le=2**31, description="another seed gives other images of the same classes")
-    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="classes to draw; by default all of the split"
-    )
-    cache: Annotated[Path, Field(strict=False)] | None = Field(
+    classes: Classes | None = Field(None, description="classes to draw; by default all of the split")
+    cache: DataPath | None = Field(
         None,
         description=f"folder for drawn images; by default ${CACHE_VARIABLE}, or aaclip_kit in the user's cache folder",
     )

@@ -22,7 +22,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 SHARED = {
     "synthetic": None,
-    "folder": {"ClassOptions", "LAYOUTS", "read_classes", "unknown_classes"},
+    "folder": {"ClassOptions", "Classes", "DataPath", "LAYOUTS", "read_classes", "unknown_classes"},
     "manifest": {"read_rows"},
     "embedded": {"CONFIG", "WEIGHTS"},
 }

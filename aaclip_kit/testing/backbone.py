@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contracts.backbone import Backbone, Surgery, Tower
 from ..contracts.errors import UserError
-from .subject import Found, Subject
+from .subject import Breach, Subject
 from .trial import run_tiny
 
 PROMPTS = ("a cloth.", "a photo of a damaged metal nut.")
@@ -19,7 +19,7 @@ NEAR = 1e-4
 MODES: tuple[Surgery, ...] = get_args(Surgery)
 
 
-def build(subject: Subject, seed: int = 0) -> Backbone:
+def build_backbone(subject: Subject, seed: int = 0) -> Backbone:
     """Build the backbone, frozen and in evaluation mode, as the engine holds it."""
     torch.manual_seed(seed)
     backbone: Backbone = subject.make(Backbone)
@@ -65,10 +65,10 @@ def apart(one: Tensor, other: Tensor) -> float:
     return inf if isnan(difference) else difference
 
 
-def must_agree(one: Tensor, other: Tensor, said: str) -> None:
-    """Raise `Found` where two results are more than rounding apart."""
+def must_be_near(one: Tensor, other: Tensor, said: str) -> None:
+    """Raise `Breach` where two results are more than rounding apart."""
     if (difference := apart(one, other)) > NEAR:
-        raise Found(f"{said} by {difference:.2g} of the largest value")
+        raise Breach(f"{said} by {difference:.2g} of the largest value")
 
 
 STATED = (
@@ -79,12 +79,12 @@ STATED = (
 
 def says_its_sizes(subject: Subject) -> None:
     """Every attribute is there and is plain."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     if missing := [name for name in STATED if not hasattr(backbone, name)]:
-        raise Found(f"it does not say {', '.join(missing)}")
+        raise Breach(f"it does not say {', '.join(missing)}")
     for said, wrong in _faults(backbone):
         if wrong:
-            raise Found(said)
+            raise Breach(said)
 
 
 def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
@@ -108,7 +108,7 @@ def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
 @torch.no_grad()
 def walk_gives_those_sizes(subject: Subject) -> None:
     """Walk two images and two prompts."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     vision, text, joint = backbone.vision.width, backbone.text.width, backbone.embedding_width
     tokens = walk_vision(backbone, images(backbone, 2))
     _same("the vision tower", tokens, (2, 1 + backbone.grid**2, vision))
@@ -124,7 +124,7 @@ def walk_gives_those_sizes(subject: Subject) -> None:
 
 def _same(said: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
-        raise Found(f"{said} gives {list(tensor.shape)}, where the sizes say {list(shape)}")
+        raise Breach(f"{said} gives {list(tensor.shape)}, where the sizes say {list(shape)}")
 
 
 def _is_tower(tower: Any) -> bool:
@@ -138,19 +138,19 @@ def _are_numbers(values: Any) -> bool:
 
 def tokenizer_pads_with_zeros(subject: Subject) -> None:
     """Two prompts of different lengths, and one that is too long."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     numbers, ends = backbone.tokenize(PROMPTS), backbone.end_of_text(backbone.tokenize(PROMPTS))
     if numbers.is_floating_point():
-        raise Found(f"tokenize gives numbers of type {numbers.dtype}")
+        raise Breach(f"tokenize gives numbers of type {numbers.dtype}")
     if torch.equal(*numbers):
-        raise Found("two different prompts have the same tokens")
+        raise Breach("two different prompts have the same tokens")
     for prompt, row, end in zip(PROMPTS, numbers, ends.tolist(), strict=True):
         if not 0 < end < len(row):
-            raise Found(f'end_of_text gives {end} for "{prompt}"')
+            raise Breach(f'end_of_text gives {end} for "{prompt}"')
         if row[end + 1 :].any() or not row[: end + 1].any():
-            raise Found(f'"{prompt}" has tokens other than 0 after its end-of-text token, at {end}')
+            raise Breach(f'"{prompt}" has tokens other than 0 after its end-of-text token, at {end}')
         if row[end] == 0:
-            raise Found(f'end_of_text gives {end} for "{prompt}", where there is padding')
+            raise Breach(f'end_of_text gives {end} for "{prompt}", where there is padding')
     _refuses_long(backbone)
 
 
@@ -162,30 +162,30 @@ def _refuses_long(backbone: Backbone) -> None:
     except UserError:
         return
     except Exception as error:
-        raise Found(f"a prompt that is too long raised {type(error).__name__}, not UserError: {error}") from error
-    raise Found(f"a prompt of {backbone.context_length + 1} words was accepted")
+        raise Breach(f"a prompt that is too long raised {type(error).__name__}, not UserError: {error}") from error
+    raise Breach(f"a prompt of {backbone.context_length + 1} words was accepted")
 
 
 def text_is_causal(subject: Subject) -> None:
     """Cut after the last end-of-text token; replace a later token; leave a prompt out."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     numbers = backbone.tokenize(PROMPTS)
     ends = backbone.end_of_text(numbers)
     whole = walk_text(backbone, numbers)
     length = int(ends.max()) + 1
     cut = walk_text(backbone, numbers[:, :length])
-    must_agree(cut, whole[:, :length], f"cut after {length} tokens, their features change")
+    must_be_near(cut, whole[:, :length], f"cut after {length} tokens, their features change")
     other = numbers.clone()
     middle = int(ends.min()) - 1
     other[:, middle] = numbers[:, 0]
     before = walk_text(backbone, other)[:, :middle]
-    must_agree(before, whole[:, :middle], f"with another token {middle}, those before it change")
-    must_agree(walk_text(backbone, numbers[:1]), whole[:1], "without the second prompt, the first changes")
+    must_be_near(before, whole[:, :middle], f"with another token {middle}, those before it change")
+    must_be_near(walk_text(backbone, numbers[:1]), whole[:1], "without the second prompt, the first changes")
 
 
 def images_are_independent(subject: Subject) -> None:
     """Replace the other images, and leave them out."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     pictures, others = images(backbone), images(backbone, seed=2)
     replaced = torch.cat([pictures[:1], others[1:]])
     modes: tuple[Surgery, ...] = ("none", "tokens")
@@ -193,31 +193,31 @@ def images_are_independent(subject: Subject) -> None:
         first = walk_vision(backbone, pictures, mode)[:1]
         for said, given in (("others in their place", replaced), ("the others left out", pictures[:1])):
             alone = walk_vision(backbone, given, mode)[:1]
-            must_agree(alone, first, f"with surgery '{mode}' and {said}, image 0 changes")
+            must_be_near(alone, first, f"with surgery '{mode}' and {said}, image 0 changes")
 
 
 def surgery_acts(subject: Subject) -> None:
     """Run each mode; they differ from one another where the tower has blocks of surgery."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     pictures = images(backbone)
-    found = {mode: walk_vision(backbone, pictures, mode) for mode in MODES}
-    for mode, tokens in found.items():
-        if tokens.shape != found["none"].shape:
-            raise Found(f"surgery '{mode}' gives {list(tokens.shape)}, '{MODES[0]}' {list(found['none'].shape)}")
+    walked = {mode: walk_vision(backbone, pictures, mode) for mode in MODES}
+    for mode, tokens in walked.items():
+        if tokens.shape != walked["none"].shape:
+            raise Breach(f"surgery '{mode}' gives {list(tokens.shape)}, '{MODES[0]}' {list(walked['none'].shape)}")
         if not tokens.isfinite().all():
-            raise Found(f"with surgery '{mode}' the tokens are not finite")
+            raise Breach(f"with surgery '{mode}' the tokens are not finite")
     if backbone.surgery_start == backbone.vision.depth:
         return
     pairs: tuple[tuple[Surgery, Surgery], ...] = (("tokens", "none"), ("batch", "none"), ("batch", "tokens"))
     for one, other in pairs:
-        if apart(found[one], found[other]) <= NEAR:
-            raise Found(f"surgery '{one}' gives the same as '{other}'")
+        if apart(walked[one], walked[other]) <= NEAR:
+            raise Breach(f"surgery '{one}' gives the same as '{other}'")
 
 
 @torch.no_grad()
 def frozen_features_repeat(subject: Subject) -> None:
     """Twice, under two seeds."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     pictures, numbers = images(backbone), backbone.tokenize(PROMPTS)
     features = []
     for seed in (1, 2):
@@ -226,14 +226,14 @@ def frozen_features_repeat(subject: Subject) -> None:
         features.append((backbone.project_image(walk_vision(backbone, pictures)), backbone.project_text(words)))
     for name, one, two in zip(("image", "text"), *features, strict=True):
         if not one.isfinite().all():
-            raise Found(f"{name} features are not finite")
+            raise Breach(f"{name} features are not finite")
         if apart(one, two) > NEAR:
-            raise Found(f"{name} features under two torch seeds differ")
+            raise Breach(f"{name} features under two torch seeds differ")
 
 
 def weights_are_all(subject: Subject) -> None:
     """Change every weight, load the state into a backbone built under another seed, and compare."""
-    one, other = build(subject, seed=3), build(subject, seed=4)
+    one, other = build_backbone(subject, seed=3), build_backbone(subject, seed=4)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in one.parameters():
@@ -241,12 +241,12 @@ def weights_are_all(subject: Subject) -> None:
     other.load_state_dict(one.state_dict())
     pictures, numbers = images(one), one.tokenize(PROMPTS)
     for name, walk, given in (("image", walk_vision, pictures), ("text", walk_text, numbers)):
-        must_agree(walk(other, given), walk(one, given), f"after the state dict was loaded, {name} features differ")
+        must_be_near(walk(other, given), walk(one, given), f"after the state dict was loaded, {name} features differ")
 
 
 def gradients_pass_through(subject: Subject) -> None:
     """From the end of each tower to the input of its block 0."""
-    backbone = build(subject)
+    backbone = build_backbone(subject)
     numbers = backbone.tokenize(PROMPTS)
     tokens = backbone.embed_image(images(backbone, 2)).detach().requires_grad_()
     walked = vision_blocks(backbone, tokens)
@@ -260,9 +260,9 @@ def _reaches(tower: str, features: Tensor, tokens: Tensor) -> None:
     if features.requires_grad:
         features.square().sum().backward()
     if tokens.grad is None or not tokens.grad.any():
-        raise Found(f"no gradient comes through the {tower} tower")
+        raise Breach(f"no gradient comes through the {tower} tower")
     if not tokens.grad.isfinite().all():
-        raise Found(f"the gradient that comes through the {tower} tower is not finite")
+        raise Breach(f"the gradient that comes through the {tower} tower is not finite")
 
 
 def serves_a_run(subject: Subject) -> None:
@@ -276,7 +276,7 @@ def serves_a_run(subject: Subject) -> None:
     with run_tiny(subject, backbone=subject.chosen, stages=stages) as trial:
         for name in stages:
             if not any(change for key, change in trial.changes.items() if key.startswith(f"sites.stages.{name}.")):
-                raise Found(f"two steps of training changed no weight of the stage {name}")
+                raise Breach(f"two steps of training changed no weight of the stage {name}")
         after = trial.run.model.backbone.state_dict()
         if moved := [name for name, value in trial.backbone.items() if not after[name].equal(value)]:
-            raise Found(f"the run changed weights of the backbone: {', '.join(moved[:3])}")
+            raise Breach(f"the run changed weights of the backbone: {', '.join(moved[:3])}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..contracts.errors import UserError, nearest_hint
 from ..plugin_host.registry import KINDS, Kind
 from .contract import PROMISES
-from .subject import Found, NotApplicable, Subject, find_subject
+from .subject import Breach, NotApplicable, Subject, find_subject
 
 if TYPE_CHECKING:
     import pytest
@@ -54,8 +54,8 @@ class Check:
             function(subject)
         except NotApplicable:
             raise
-        except Found as found:
-            raise Broken(self, subject.name, str(found)) from found.__cause__
+        except Breach as breach:
+            raise Broken(self, subject.name, str(breach)) from breach.__cause__
         except UserError as refusal:
             # The engine has put an exception of the component into words already; a refusal of its own it has not.
             said = "" if refusal.__cause__ else "it was refused: "

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TOWERS, TowerName
 from ..training.losses import MADE, TRAINED
-from .subject import Found, Subject
+from .subject import Breach, Subject
 from .trial import run_tiny
 
 IMAGES, WIDTH, SIDE = 4, 24, 16
@@ -23,15 +23,15 @@ Named = dict[str, Any]
 MAPS = "level_probabilities"
 
 
-def build(subject: Subject) -> Loss:
+def build_loss(subject: Subject) -> Loss:
     """Build the loss, and see that its `needs` name what a phase makes."""
     torch.manual_seed(0)
     loss: Loss = subject.make(Loss)
     needs = getattr(loss, "needs", None)
     if not isinstance(needs, tuple) or not needs:
-        raise Found(f"its `needs` is {needs!r}, not a tuple of names")
+        raise Breach(f"its `needs` is {needs!r}, not a tuple of names")
     if strange := [name for name in needs if name not in get_args(LossInput)]:
-        raise Found(f"its `needs` names {', '.join(map(repr, strange))}, which no phase makes")
+        raise Breach(f"its `needs` names {', '.join(map(repr, strange))}, which no phase makes")
     return loss
 
 
@@ -49,9 +49,9 @@ def batch(
     masks = torch.zeros(images, 1, SIDE, SIDE)
     masks[:, :, 3:9, 4:12] = label.float().reshape(-1, 1, 1, 1)
     logits = [3 * torch.randn(images, 2, SIDE, SIDE, generator=generator) for _ in levels]
-    maps = {level: found.softmax(dim=1) for level, found in zip(levels, logits, strict=True)}
+    maps = {level: logit.softmax(dim=1) for level, logit in zip(levels, logits, strict=True)}
     if edges:
-        maps = {level: (found == found.amax(dim=1, keepdim=True)).float() for level, found in maps.items()}
+        maps = {level: (map_ == map_.amax(dim=1, keepdim=True)).float() for level, map_ in maps.items()}
     features = torch.randn(images, WIDTH, 2, generator=generator)
     return {
         "level_probabilities": maps,
@@ -64,8 +64,8 @@ def batch(
 
 def terms(loss: Loss, named: Named) -> dict[str, Tensor]:
     """What the loss says of what it needs of a batch."""
-    found: dict[str, Tensor] = loss(**{name: named[name] for name in loss.needs})
-    return found
+    named_terms: dict[str, Tensor] = loss(**{name: named[name] for name in loss.needs})
+    return named_terms
 
 
 def differentiable(named: Named, loss: Loss) -> dict[str, Tensor]:
@@ -96,36 +96,35 @@ def propagate(terms_of: dict[str, Tensor]) -> None:
 
 def needs_what_is_made(subject: Subject) -> None:
     """Some phase can use it, and nothing in it would have to be trained."""
-    loss = build(subject)
+    loss = build_loss(subject)
     if own := [name for name, _ in loss.named_parameters()]:
-        raise Found(f"it has parameters, which no phase trains: {', '.join(own)}")
+        raise Breach(f"it has parameters, which no phase trains: {', '.join(own)}")
     if not phases(loss):
-        raise Found(f"no phase both makes and trains what it needs: {', '.join(loss.needs)}")
+        raise Breach(f"no phase both makes and trains what it needs: {', '.join(loss.needs)}")
 
 
 def gives_scalar_terms(subject: Subject) -> None:
     """Named tensors without dimensions."""
-    found = terms(build(subject), batch())
-    if not isinstance(found, dict) or not found:
-        raise Found(
-            f"forward returned {found if isinstance(found, dict) else type(found).__name__}, not a dict of terms"
-        )
-    for name, value in found.items():
+    named_terms = terms(build_loss(subject), batch())
+    if not isinstance(named_terms, dict) or not named_terms:
+        said = named_terms if isinstance(named_terms, dict) else type(named_terms).__name__
+        raise Breach(f"forward returned {said}, not a dict of terms")
+    for name, value in named_terms.items():
         if not isinstance(name, str):
-            raise Found(f"a term is named {name!r}, which is no text")
+            raise Breach(f"a term is named {name!r}, which is no text")
         if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise Found(f"term '{name}' is {type(value).__name__}, not a floating-point tensor")
+            raise Breach(f"term '{name}' is {type(value).__name__}, not a floating-point tensor")
         if value.dim():
-            raise Found(f"term '{name}' has shape {list(value.shape)}")
+            raise Breach(f"term '{name}' has shape {list(value.shape)}")
 
 
 def mean_where_it_says_so(subject: Subject) -> None:
     """A batch of five images against parts of two and three of them, as two processes would share it."""
-    loss = build(subject)
+    loss = build_loss(subject)
     if loss.over_batch == "joint":
         return
     if loss.over_batch != "mean":
-        raise Found(f"its `over_batch` is {loss.over_batch!r}, neither 'mean' nor 'joint'")
+        raise Breach(f"its `over_batch` is {loss.over_batch!r}, neither 'mean' nor 'joint'")
     named = _unequal(batch(images=5))
     whole = terms(loss, named)
     parts = (slice(0, 2), slice(2, 5))
@@ -133,7 +132,7 @@ def mean_where_it_says_so(subject: Subject) -> None:
     for name, value in whole.items():
         mean = 0.4 * float(two[name]) + 0.6 * float(three[name])
         if abs(mean - float(value)) > NEAR * (1 + abs(mean)):
-            raise Found(f"term '{name}' of five images is {float(value):.6g}, and the mean of its parts {mean:.6g}")
+            raise Breach(f"term '{name}' of five images is {float(value):.6g}, and the mean of its parts {mean:.6g}")
 
 
 def _unequal(named: Named) -> Named:
@@ -148,31 +147,31 @@ def _unequal(named: Named) -> Named:
 
 def changes_nothing_in_place(subject: Subject) -> None:
     """Compare every input with a copy."""
-    loss, named = build(subject), batch()
+    loss, named = build_loss(subject), batch()
     terms(loss, named)
     before = flat(batch())
     for name, value in flat(named).items():
         if not torch.equal(value, before[name]):
-            raise Found(f"{name} was changed")
+            raise Breach(f"{name} was changed")
 
 
 def same_inputs_same_terms(subject: Subject) -> None:
     """Three calls, under three seeds."""
-    loss, found = build(subject), []
+    loss, calls = build_loss(subject), []
     for seed in (1, 2, 3):
         torch.manual_seed(seed)
-        found.append({name: float(value) for name, value in terms(loss, batch()).items()})
-    for later in found[1:]:
-        if later.keys() != found[0].keys():
-            raise Found(f"the terms were {', '.join(found[0])}, and then {', '.join(later)}")
+        calls.append({name: float(value) for name, value in terms(loss, batch()).items()})
+    for later in calls[1:]:
+        if later.keys() != calls[0].keys():
+            raise Breach(f"the terms were {', '.join(calls[0])}, and then {', '.join(later)}")
         for name, value in later.items():
-            if abs(value - found[0][name]) > NEAR * (1 + abs(value)):
-                raise Found(f"term '{name}' was {found[0][name]:.6g}, and then {value:.6g}")
+            if abs(value - calls[0][name]) > NEAR * (1 + abs(value)):
+                raise Breach(f"term '{name}' was {calls[0][name]:.6g}, and then {value:.6g}")
 
 
 def finite_at_the_edges(subject: Subject) -> None:
     """Every kind of batch, with usual probabilities and with 0 and 1."""
-    loss = build(subject)
+    loss = build_loss(subject)
     for labels in get_args(Labels):
         for edges in (False, True):
             sort = "normal and anomalous images" if labels == "mixed" else f"{labels} images only"
@@ -182,7 +181,7 @@ def finite_at_the_edges(subject: Subject) -> None:
 
 def takes_any_batch(subject: Subject) -> None:
     """One image, one level, three levels."""
-    loss = build(subject)
+    loss = build_loss(subject)
     for said, named in (
         ("for one normal image", batch("normal", images=1)),
         ("for one anomalous image", batch("anomalous", images=1)),
@@ -195,48 +194,48 @@ def takes_any_batch(subject: Subject) -> None:
 def _finite(loss: Loss, named: Named, said: str) -> None:
     predictions = differentiable(named, loss)
     try:
-        found = terms(loss, named)
+        named_terms = terms(loss, named)
     except Exception as error:
-        raise Found(f"{said}, forward raised {type(error).__name__}: {error}") from error
-    if bad := [name for name, value in found.items() if not value.isfinite().all()]:
-        raise Found(f"{said}, these terms are not finite: {', '.join(bad)}")
-    propagate(found)
+        raise Breach(f"{said}, forward raised {type(error).__name__}: {error}") from error
+    if bad := [name for name, value in named_terms.items() if not value.isfinite().all()]:
+        raise Breach(f"{said}, these terms are not finite: {', '.join(bad)}")
+    propagate(named_terms)
     for name, value in predictions.items():
         if value.grad is not None and not value.grad.isfinite().all():
-            raise Found(f"{said}, the gradient at {name} is not finite")
+            raise Breach(f"{said}, the gradient at {name} is not finite")
 
 
 def gradient_reaches_what_is_trained(subject: Subject) -> None:
     """Of a batch with both labels."""
-    loss = build(subject)
+    loss = build_loss(subject)
     named = batch()
     predictions = differentiable(named, loss)
     propagate(terms(loss, named))
     if not any(value.grad is not None and value.grad.any() for value in predictions.values()):
-        raise Found(f"no gradient reaches any of {', '.join(predictions)}")
+        raise Breach(f"no gradient reaches any of {', '.join(predictions)}")
 
 
 def takes_bf16(subject: Subject) -> None:
     """Under autocast, with predictions in bfloat16 and targets as they are."""
-    loss = build(subject)
+    loss = build_loss(subject)
     exact = terms(loss, batch())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         predictions = changed(batch(), Tensor.bfloat16)
         rough = terms(loss, {**predictions, **{name: batch()[name] for name in ("masks", "labels")}})
     for name, value in rough.items():
         if not value.isfinite():
-            raise Found(f"term '{name}' is not finite")
+            raise Breach(f"term '{name}' is not finite")
         error = abs(float(value) - float(exact[name]))
         if error > HALF_NEAR * max(abs(float(exact[name])), HALF_NEAR):
-            raise Found(f"term '{name}' is {float(value):.4g}, in float32 {float(exact[name]):.4g}")
+            raise Breach(f"term '{name}' is {float(value):.4g}, in float32 {float(exact[name]):.4g}")
 
 
 def trains_in_a_run(subject: Subject) -> None:
     """Alone in each phase that it can teach; the built-in segmentation loss teaches the other."""
-    own = phases(build(subject))
+    own = phases(build_loss(subject))
     losses = {tower: {"checked": subject.chosen if tower in own else {"use": "segmentation"}} for tower in TOWERS}
     with run_tiny(subject, losses=losses) as trial:
         heads = {name: change for name, change in trial.changes.items() if name.startswith("heads.")}
         for tower in own:
             if not any(change for name, change in heads.items() if name.startswith("heads.text.") == (tower == "text")):
-                raise Found(f"two steps of the {tower} phase changed none of its weights")
+                raise Breach(f"two steps of the {tower} phase changed none of its weights")

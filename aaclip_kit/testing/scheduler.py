@@ -14,7 +14,7 @@ from typing import Any
 from ..contracts.options import TOWERS
 from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from ..training.loop_plans import MOST_LOOPS
-from .subject import Found, NotApplicable, Subject
+from .subject import Breach, NotApplicable, Subject
 from .trial import run_tiny
 
 FIGURES: tuple[dict[str, float | None], ...] = (
@@ -26,80 +26,75 @@ FIGURES: tuple[dict[str, float | None], ...] = (
 """What a loop's validation may have come to."""
 
 
-def build(subject: Subject) -> LoopScheduler:
-    """Build the scheduler."""
-    return subject.make(LoopScheduler)
-
-
 def histories(scheduler: LoopScheduler, figures: dict[str, float | None] | None = None) -> list[tuple[LoopRecord, ...]]:
     """The history before each loop and after the last, each loop with these validation figures.
 
-    Raises `Found` where there is no end to the loops.
+    Raises `Breach` where there is no end to the loops.
     """
-    found = [tuple[LoopRecord, ...]()]
-    while (plan := ask(scheduler, found[-1])) is not None:
-        found.append((*found[-1], LoopRecord(plan, dict(figures or {}))))
-        if len(found) > MOST_LOOPS + 1:
-            raise Found(f"it still has a plan after {MOST_LOOPS} loops")
-    return found
+    known = [tuple[LoopRecord, ...]()]
+    while (plan := ask(scheduler, known[-1])) is not None:
+        known.append((*known[-1], LoopRecord(plan, dict(figures or {}))))
+        if len(known) > MOST_LOOPS + 1:
+            raise Breach(f"it still has a plan after {MOST_LOOPS} loops")
+    return known
 
 
 def ask(scheduler: LoopScheduler, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
-    """The next plan. Raises `Found` for what is neither a plan nor None."""
+    """The next plan. Raises `Breach` for what is neither a plan nor None."""
     plan: Any = scheduler.next_loop(history)
     if plan is not None and not isinstance(plan, LoopPlan):
-        raise Found(f"after {len(history)} loops it returned {type(plan).__name__}, which is no LoopPlan")
+        raise Breach(f"after {len(history)} loops it returned {type(plan).__name__}, which is no LoopPlan")
     return plan
 
 
 def gives_plans(subject: Subject) -> None:
     """The first plan, and the one after it."""
-    scheduler = build(subject)
+    scheduler = subject.make(LoopScheduler)
     first = ask(scheduler, ())
     if first is None:
-        raise Found("it has no plan for the first loop")
+        raise Breach("it has no plan for the first loop")
     second = ask(scheduler, (LoopRecord(first),))
     if empty := [number for number, plan in enumerate((first, second), 1) if plan and not plan.phases]:
-        raise Found(f"the plan of loop {empty[0]} has no phase")
+        raise Breach(f"the plan of loop {empty[0]} has no phase")
 
 
 def comes_to_an_end(subject: Subject) -> None:
     """With figures that grow, and with figures that stay."""
     for figures in ({"pixel_auroc": 0.9, "image_auroc": 0.9}, {"pixel_auroc": 0.0, "image_auroc": 0.0}):
-        histories(build(subject), dict(figures))
+        histories(subject.make(LoopScheduler), dict(figures))
 
 
 def same_history_same_plan(subject: Subject) -> None:
     """Every history again, from the last to the first, and of a scheduler that was asked nothing before."""
-    scheduler = build(subject)
+    scheduler = subject.make(LoopScheduler)
     known = histories(scheduler)
     plans = [record.plan for record in known[-1]]
     expected = [*plans, None]
     for loops in reversed(range(len(known))):
-        for asked in (scheduler, build(subject)):
+        for asked in (scheduler, subject.make(LoopScheduler)):
             if ask(asked, known[loops]) != expected[loops]:
-                raise Found(f"asked again after {loops} loops, it gave another plan than before")
+                raise Breach(f"asked again after {loops} loops, it gave another plan than before")
 
 
 def copes_without_validation(subject: Subject) -> None:
     """Run through the loops with each kind of figures."""
     for figures in FIGURES:
         try:
-            histories(build(subject), figures)
-        except Found as found:
-            raise Found(f"with the validation figures {figures}, {found}") from None
+            histories(subject.make(LoopScheduler), figures)
+        except Breach as breach:
+            raise Breach(f"with the validation figures {figures}, {breach}") from None
         except Exception as error:
             problem = f"with the validation figures {figures}, next_loop raised {type(error).__name__}: {error}"
-            raise Found(problem) from error
+            raise Breach(problem) from error
 
 
 def plans_are_valid(subject: Subject) -> None:
     """Every phase of every loop."""
-    for loop, record in enumerate(histories(build(subject))[-1], start=1):
+    for loop, record in enumerate(histories(subject.make(LoopScheduler))[-1], start=1):
         for number, phase in enumerate(record.plan.phases, start=1):
             for said, right in _phase(phase):
                 if not right:
-                    raise Found(f"in loop {loop}, phase {number}, {said}")
+                    raise Breach(f"in loop {loop}, phase {number}, {said}")
 
 
 def _phase(phase: PhasePlan) -> Iterator[tuple[str, bool]]:
@@ -170,12 +165,12 @@ def needs_no_torch(subject: Subject) -> None:
     command = [sys.executable, "-c", PROGRAM, given]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     if ran.returncode:
-        raise Found(f"in a process of its own it failed: {ran.stderr.strip().splitlines()[-1]}")
+        raise Breach(f"in a process of its own it failed: {ran.stderr.strip().splitlines()[-1]}")
     before, after = ran.stdout.split()[-2:]
     if before == "True":
         raise NotApplicable("a plugin imports torch when it is loaded, so this cannot be told")
     if after == "True":
-        raise Found("torch was imported when it was built and asked for a plan")
+        raise Breach("torch was imported when it was built and asked for a plan")
 
 
 LOOPS = 2
@@ -185,7 +180,7 @@ def leads_a_run(subject: Subject) -> None:
     """Two loops at most, cut to an epoch a phase."""
     with run_tiny(subject, lead=_Shortened, scheduler=subject.chosen) as trial:
         if not any(trial.changes.values()):
-            raise Found("the run changed no weight at all")
+            raise Breach("the run changed no weight at all")
 
 
 class _Shortened:

@@ -18,7 +18,7 @@ from ..plugin_host.registry import Component, Kind, Registry
 UNKNOWN = "no_such_option"
 
 
-class Found(Exception):
+class Breach(Exception):
     """Raised inside a check: what was found, in words, where the contract is broken."""
 
 
@@ -49,10 +49,10 @@ class Subject:
         return self.component.build(self.options(**changes), *arguments)
 
     def make(self, kind: type[Any], *arguments: Any, **changes: Any) -> Any:
-        """Build as `build` does. Raises `Found` where the factory gives something other than a `kind`."""
+        """Build as `build` does. Raises `Breach` where the factory gives something other than a `kind`."""
         made = self.build(*arguments, **changes)
         if not isinstance(made, kind):
-            raise Found(f"the factory gave {type(made).__name__}, which is no {kind.__name__}")
+            raise Breach(f"the factory gave {type(made).__name__}, which is no {kind.__name__}")
         return made
 
     @property
@@ -106,14 +106,14 @@ def options_explain_themselves(subject: Subject) -> None:
     """Docstring, a description for each field, unknown keys refused; `tower` and `after` for a stage."""
     model = subject.component.options
     if subject.component.kind == "attention-stage" and not issubclass(model, StageOptions):
-        raise Found(f"{model.__name__} is no subclass of StageOptions: it has no `tower` and no `after`")
+        raise Breach(f"{model.__name__} is no subclass of StageOptions: it has no `tower` and no `after`")
     if model.__doc__ is None or model.__doc__ == Options.__doc__ or not model.__doc__.strip():
-        raise Found(f"{model.__name__} has no docstring, whose first line `aakit list-plugins` prints")
+        raise Breach(f"{model.__name__} has no docstring, whose first line `aakit list-plugins` prints")
     if bare := [name for name, field in model.model_fields.items() if not field.description]:
-        raise Found(f"{model.__name__} has no description for {', '.join(bare)}")
+        raise Breach(f"{model.__name__} has no description for {', '.join(bare)}")
     try:
         subject.options(**{UNKNOWN: 1})
     except ValidationError as error:
         if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
             return
-    raise Found(f"{model.__name__} accepts the key '{UNKNOWN}', which it does not have")
+    raise Breach(f"{model.__name__} accepts the key '{UNKNOWN}', which it does not have")

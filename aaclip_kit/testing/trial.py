@@ -22,7 +22,7 @@ from ..run.assemble import Run, assemble
 from ..run.loop import execute
 from ..run.state import Metrics
 from ..training.step import Step
-from .subject import Found, Subject
+from .subject import Breach, Subject
 from .tiny import tiny_experiment
 
 Lead = Callable[[LoopScheduler], LoopScheduler]
@@ -63,7 +63,7 @@ class _Unwatched:
 def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Iterator[Trial]:
     """Run the tiny experiment with these tables, and load its last checkpoint under another seed.
 
-    `lead` may put another scheduler in the place of the experiment's. Raises `Found` where the run leaves trained
+    `lead` may put another scheduler in the place of the experiment's. Raises `Breach` where the run leaves trained
     tensors that are not finite.
     """
     with TemporaryDirectory(prefix="aakit-") as name:
@@ -82,7 +82,7 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         load_into(other, last)
         trial = Trial(run, metrics, before, trained_state(run.model), backbone, other)
         if bad := [name for name, change in trial.changes.items() if isnan(change)]:
-            raise Found(f"after the run these are not finite: {', '.join(bad)}")
+            raise Breach(f"after the run these are not finite: {', '.join(bad)}")
         yield trial
 
 
@@ -92,8 +92,8 @@ def differences(trial: Trial) -> float:
     models, size = (trial.run.model, trial.loaded), trial.run.pixels.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     classes = (trial.run.data.sets["test"].classes[0],) * 2
-    found = [_features(model, images, classes) for model in models]
-    return max(float((one - two).abs().max()) for one, two in zip(*found, strict=True))
+    features = [_features(model, images, classes) for model in models]
+    return max(float((one - two).abs().max()) for one, two in zip(*features, strict=True))
 
 
 def _features(model: AnomalyModel, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:

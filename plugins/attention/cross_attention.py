@@ -128,12 +128,12 @@ def attend(
         similarity += hidden[:, None, None, :]
     weights = similarity.softmax(dim=-1)
     dropped = min(round(dropout * _PARTS), _PARTS - 1)
-    return (weights * _kept(weights, dropped)) @ (values * (_PARTS / (_PARTS - dropped)))
+    return (weights * _dropout_mask(weights, dropped)) @ (values * (_PARTS / (_PARTS - dropped)))
 
 
-def _kept(weights: Float[Tensor, "*shape"], dropped: int) -> Float[Tensor, "*shape"]:
+def _dropout_mask(weights: Float[Tensor, "*shape"], dropped: int) -> Float[Tensor, "*shape"]:
     """1, or 0 with a probability of so many parts. A draw of 64 bits makes four, where torch takes one each."""
     draws = torch.empty(-(-weights.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     numbers = draws.view(torch.int16)[: weights.numel()].view(weights.shape)
-    kept = torch.empty_like(weights, requires_grad=False)
-    return torch.ge(numbers, dropped - _PARTS // 2, out=kept)
+    mask = torch.empty_like(weights, requires_grad=False)
+    return torch.ge(numbers, dropped - _PARTS // 2, out=mask)

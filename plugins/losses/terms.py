@@ -18,6 +18,13 @@ from aaclip_kit import Loss
 
 from . import DiceOptions, FocalOptions, ImageCrossEntropyOptions, OrthogonalityOptions, SegmentationOptions
 
+ChannelMaps = Float[Tensor, "B 2 S S"]
+"""Maps of (normal, abnormal)."""
+
+Masks = Float[Tensor, "B 1 S S"]
+Plane = Float[Tensor, "B S S"]
+Scalar = Float[Tensor, ""]
+
 _EDGE = 1e-5
 """Targets are kept this far from 0 and 1, and the probability of the right channel this far from 0."""
 
@@ -25,30 +32,28 @@ _LEAST_WRONG = 1e-12
 """pt may reach 1, or exceed it by rounding, where a fractional power of 1 - pt or its gradient would not be finite."""
 
 
-def focal_loss(
-    probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"], gamma: float
-) -> Float[Tensor, ""]:
+def focal_loss(probabilities: ChannelMaps, masks: Masks, gamma: float) -> Scalar:
     """Mean over pixels of `-(1 - pt)^gamma log pt`, pt the probability of the right channel."""
     return _focal(_right(probabilities, _both(masks)), gamma)
 
 
-def dice_loss(channel: Float[Tensor, "B S S"], target: Float[Tensor, "B S S"], smooth: float) -> Float[Tensor, ""]:
+def dice_loss(channel: Plane, target: Plane, smooth: float) -> Scalar:
     """`1 - mean over images of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
     upper, lower = _dice_ratio(channel, target, smooth)
     return 1 - (upper / lower).mean()
 
 
-def _both(masks: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 2 S S"]:
+def _both(masks: Masks) -> ChannelMaps:
     """The targets of (normal, abnormal)."""
     return torch.cat([1 - masks, masks], dim=1)
 
 
-def _right(probabilities: Float[Tensor, "B 2 S S"], targets: Float[Tensor, "B 2 S S"]) -> Float[Tensor, "B S S"]:
+def _right(probabilities: ChannelMaps, targets: ChannelMaps) -> Plane:
     """Probability of the right channel."""
     return (targets.clamp(_EDGE, 1 - _EDGE) * probabilities).sum(dim=1) + _EDGE
 
 
-def _focal(right: Float[Tensor, "B S S"], gamma: float) -> Float[Tensor, ""]:
+def _focal(right: Plane, gamma: float) -> Scalar:
     return -((1 - right).clamp(min=_LEAST_WRONG) ** gamma * right.log()).mean()
 
 
@@ -67,9 +72,7 @@ class LevelLoss(Loss):
     needs = ("level_probabilities", "masks")
     over_batch = "mean"
 
-    def forward(
-        self, *, level_probabilities: dict[int, Float[Tensor, "B 2 S S"]], masks: Float[Tensor, "B 1 S S"]
-    ) -> dict[str, Tensor]:
+    def forward(self, *, level_probabilities: dict[int, ChannelMaps], masks: Masks) -> dict[str, Tensor]:
         """Return every term of every level it is given, in single precision at least."""
         terms = {}
         for level, probabilities in level_probabilities.items():
@@ -79,9 +82,7 @@ class LevelLoss(Loss):
         return terms
 
     @abstractmethod
-    def terms(
-        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, probabilities: ChannelMaps, masks: Masks) -> dict[str, Scalar]:
         """The terms of one level by name."""
 
 
@@ -92,9 +93,7 @@ class Focal(LevelLoss):
         super().__init__()
         self.gamma = options.gamma
 
-    def terms(
-        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, probabilities: ChannelMaps, masks: Masks) -> dict[str, Scalar]:
         """Focal loss of one level."""
         return {"focal": focal_loss(probabilities, masks, self.gamma)}
 
@@ -106,9 +105,7 @@ class Dice(LevelLoss):
         super().__init__()
         self.smooth = options.smooth
 
-    def terms(
-        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, probabilities: ChannelMaps, masks: Masks) -> dict[str, Scalar]:
         """Both dice losses of one level."""
         normal, abnormal = probabilities.unbind(dim=1)
         mask = masks.squeeze(1)
@@ -125,9 +122,7 @@ class Segmentation(LevelLoss):
         super().__init__()
         self.gamma, self.smooth = options.gamma, options.smooth
 
-    def terms(
-        self, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, probabilities: ChannelMaps, masks: Masks) -> dict[str, Scalar]:
         """Focal and dice losses of one level."""
         values = _FocalAndDice.apply(probabilities, masks, self.gamma, self.smooth)
         return dict(zip(("focal", "dice_normal", "dice_abnormal"), values, strict=True))
@@ -140,9 +135,7 @@ class _FocalAndDice(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, probabilities: Float[Tensor, "B 2 S S"], masks: Float[Tensor, "B 1 S S"], gamma: float, smooth: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, probabilities: ChannelMaps, masks: Masks, gamma: float, smooth: float) -> tuple[Tensor, ...]:
         """Return the three terms."""
         targets = _both(masks)
         right = _right(probabilities, targets)

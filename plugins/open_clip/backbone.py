@@ -240,5 +240,5 @@ class _QuickGELU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        found: Tensor = torch.ops.aten.silu_backward(gradient, x * SLOPE)
-        return found
+        out: Tensor = torch.ops.aten.silu_backward(gradient, x * SLOPE)
+        return out

@@ -58,10 +58,10 @@ def find_source(options: OpenClipOptions) -> Source:
 def unsupported(config: dict[str, Any]) -> list[str]:
     """Keys of a model configuration that ask for something other than a plain vision-transformer CLIP."""
     vision, text = config.get("vision_cfg") or {}, config.get("text_cfg") or {}
-    found = [key for key, value in config.items() if value and key not in _KEYS]
-    found += [f"vision_cfg.{key}" for key, value in vision.items() if value and key not in _VISION_KEYS]
-    found += [f"text_cfg.{key}" for key, value in text.items() if value and key not in _TEXT_KEYS]
-    return found if isinstance(vision.get("layers", 12), int) else [*found, "vision_cfg.layers"]
+    keys = [key for key, value in config.items() if value and key not in _KEYS]
+    keys += [f"vision_cfg.{key}" for key, value in vision.items() if value and key not in _VISION_KEYS]
+    keys += [f"text_cfg.{key}" for key, value in text.items() if value and key not in _TEXT_KEYS]
+    return keys if isinstance(vision.get("layers", 12), int) else [*keys, "vision_cfg.layers"]
 
 
 def _local(file: Path, own: Path, pretrained: str) -> Source:

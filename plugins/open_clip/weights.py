@@ -114,9 +114,9 @@ def cached(config: dict[str, Any]) -> Path | None:
     """The weights file of a tag's `config` in the hub's cache; None where it was not fetched."""
     repository, names = _hub_files(config)
     for name in names if repository else ():
-        found = huggingface_hub.try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
+        file = huggingface_hub.try_to_load_from_cache(repository, name)
+        if isinstance(file, str):
+            return Path(file)
     return None
 
 

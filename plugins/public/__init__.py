@@ -6,13 +6,13 @@ import tomllib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, create_model
 
 from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl
 
-from ..folder import LAYOUTS, read_classes, unknown_classes
+from ..folder import LAYOUTS, Classes, DataPath, read_classes, unknown_classes
 from ..manifest import read_rows
 
 FACTS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("facts.toml").read_text(encoding="utf-8"))
@@ -22,14 +22,12 @@ FACTS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("facts
 class PublicOptions(Options):
     """A public data set as its publishers pack it."""
 
-    root: Annotated[Path, Field(strict=False)] = Field(description="folder of the unpacked data set")
-    classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="classes to read; by default all, and each of them must be there"
-    )
+    root: DataPath = Field(description="folder of the unpacked data set")
+    classes: Classes | None = Field(None, description="classes to read; by default all, and each of them must be there")
     real_names: dict[str, str] = Field(
         default_factory=dict, description="class to the name that the prompts use, in place of the published one"
     )
-    manifest: Annotated[Path, Field(strict=False)] | None = Field(
+    manifest: DataPath | None = Field(
         None, description="list of the images to read, as of data set manifest, in place of all in the layout's folders"
     )
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...contracts.errors import UserError
 from ...contracts.options import TOWERS, StageOptions, TowerName
 from ...contracts.stage import AttentionStage, Context, ContextKind, StageSetting
-from ..subject import Found, NotApplicable, Subject
+from ..subject import Breach, NotApplicable, Subject
 
 WIDTHS = ((64, 96, 32), (96, 64, 128), (32, 128, 160))
 """Text, vision and joint width, all different: multiples of 32, so that usual numbers of heads divide them."""
@@ -58,8 +58,8 @@ def settings(subject: Subject, widths: tuple[int, int, int] = WIDTHS[0]) -> list
     """The site that the options name, and the same in the other tower where the stage can sit there too."""
     own = cast(StageOptions, subject.options()).tower
     other = next(tower for tower in TOWERS if tower != own)
-    found = [setting_of(own, widths)]
-    return [*found, setting_of(other, widths)] if _fits(subject, other) else found
+    towers = [own, other] if _fits(subject, other) else [own]
+    return [setting_of(tower, widths) for tower in towers]
 
 
 def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> StageSetting:
@@ -73,7 +73,7 @@ def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> St
 
 def _fits(subject: Subject, tower: TowerName) -> bool:
     try:
-        stage = build(subject, setting_of(tower))
+        stage = build_stage(subject, setting_of(tower))
     except ValidationError:
         return False
     except UserError as refusal:
@@ -84,18 +84,18 @@ def _fits(subject: Subject, tower: TowerName) -> bool:
     return not (tower == "text" and stage.context_kind == "text")
 
 
-def build(subject: Subject, setting: StageSetting, seed: int = 0, **changes: Any) -> AttentionStage:
+def build_stage(subject: Subject, setting: StageSetting, seed: int = 0, **changes: Any) -> AttentionStage:
     """The stage as the factory makes it under a seed, for `setting`."""
     torch.manual_seed(seed)
     stage: AttentionStage = subject.make(AttentionStage, setting, tower=setting.tower, **changes)
     if stage.context_kind not in get_args(ContextKind):
-        raise Found(f"its context_kind is {stage.context_kind!r}")
+        raise Breach(f"its context_kind is {stage.context_kind!r}")
     return stage
 
 
 def stirred(subject: Subject, setting: StageSetting, **changes: Any) -> AttentionStage:
     """The stage in evaluation mode with a little noise on every weight: what begins at zero would hide its faults."""
-    stage = build(subject, setting, **changes).eval()
+    stage = build_stage(subject, setting, **changes).eval()
     stir(stage)
     return stage
 
@@ -169,12 +169,12 @@ def beyond(one: Tensor, other: Tensor, *, tolerance: float) -> float:
 
 
 def must_agree(one: Tensor, other: Tensor, said: str, *, tolerance: float) -> None:
-    """Raise `Found` where two results are farther apart than `beyond` allows."""
+    """Raise `Breach` where two results are farther apart than `beyond` allows."""
     if difference := beyond(one, other, tolerance=tolerance):
-        raise Found(f"{said} by {difference:.2g}")
+        raise Breach(f"{said} by {difference:.2g}")
 
 
 def needs_context(subject: Subject) -> None:
     """Skip where the stage has no context."""
-    if build(subject, settings(subject)[0]).context_kind == "none":
+    if build_stage(subject, settings(subject)[0]).context_kind == "none":
         raise NotApplicable("the stage has no context")

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...contracts.stage import Context, StageSetting
-from ..subject import Found, NotApplicable, Subject
+from ..subject import Breach, NotApplicable, Subject
 from . import inputs, must_agree, result, settings, stirred
 
 READS_VALUES = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique")
@@ -40,7 +40,7 @@ def _on_meta(subject: Subject, setting: StageSetting) -> None:
     except NotImplementedError as error:
         raise NotApplicable(f"the stage cannot be run without data, so only CUDA can tell: {error}") from None
     if changed.device.type != "meta":
-        raise Found(f"tokens on another device than the CPU came back on the {changed.device.type}")
+        raise Breach(f"tokens on another device than the CPU came back on the {changed.device.type}")
 
 
 def _on_cuda(subject: Subject, setting: StageSetting) -> None:
@@ -49,7 +49,7 @@ def _on_cuda(subject: Subject, setting: StageSetting) -> None:
     expected = result(stage, given)
     there = result(stage.to("cuda"), given.to("cuda"))
     if there.device.type != "cuda":
-        raise Found(f"tokens on a CUDA device came back on the {there.device.type}")
+        raise Breach(f"tokens on a CUDA device came back on the {there.device.type}")
     must_agree(there.cpu(), expected, "on a CUDA device the result differs", tolerance=CUDA_TOLERANCE)
 
 
@@ -69,7 +69,7 @@ class _Watch(TorchDispatchMode):
         given = given[:1] if name == "index" else given
         places = {tensor.device.type for tensor in given if tensor.dim()}
         if len(places) > 1 and name not in MOVES:
-            raise Found(f"a tensor made on the CPU meets the tokens, which are on another device, in aten.{name}")
+            raise Breach(f"a tensor made on the CPU meets the tokens, which are on another device, in aten.{name}")
         run: Callable[..., Any] = func
         return run(*args, **(kwargs or {}))
 
@@ -90,7 +90,7 @@ def _compare(subject: Subject, setting: StageSetting, device: str) -> None:
     with torch.autocast(device, dtype=torch.bfloat16):
         rough = result(stage, half)
     if not rough.isfinite().all():
-        raise Found("the result under bf16 autocast is not finite")
+        raise Breach("the result under bf16 autocast is not finite")
     error = float(vector_norm(rough.float() - exact) / vector_norm(exact))
     if error > HALF_TOLERANCE:
-        raise Found(f"under bf16 autocast the result is off by {100 * error:.1f} % of its norm")
+        raise Breach(f"under bf16 autocast the result is off by {100 * error:.1f} % of its norm")

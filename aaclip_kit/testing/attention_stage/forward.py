@@ -7,12 +7,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ...contracts.stage import AttentionStage, ShowsAttention
-from ..subject import Found, NotApplicable, Subject
+from ..subject import Breach, NotApplicable, Subject
 from . import (
     WIDTHS,
     Given,
     beyond,
-    build,
+    build_stage,
     inputs,
     must_agree,
     needs_context,
@@ -39,9 +39,9 @@ def builds_at_any_width(subject: Subject) -> None:
     for widths in WIDTHS:
         said = "{} (text), {} (vision) and {} (joint)".format(*widths)
         for setting in settings(subject, widths):
-            stage = build(subject, setting)
+            stage = build_stage(subject, setting)
             if setting.tower == "text" and stage.context_kind == "text":
-                raise Found("it sits in the text tower and attends to the text context, which that tower makes")
+                raise Breach("it sits in the text tower and attends to the text context, which that tower makes")
             given = inputs(stage, setting, items=2)
             _returned(stage, given, f"in the {setting.tower} tower, of widths {said}")
 
@@ -59,9 +59,9 @@ def keeps_the_shape(subject: Subject) -> None:
                     said += f", {rows} context rows of {context_length} tokens, {'a' if masked else 'no'} mask"
                 changed = _returned(stage, given, said)
                 if changed.shape != given.tokens.shape:
-                    raise Found(f"{said}, {list(given.tokens.shape)} became {list(changed.shape)}")
+                    raise Breach(f"{said}, {list(given.tokens.shape)} became {list(changed.shape)}")
                 if not changed.isfinite().all():
-                    raise Found(f"{said}, the result is not finite")
+                    raise Breach(f"{said}, the result is not finite")
 
 
 def changes_nothing_in_place(subject: Subject) -> None:
@@ -73,7 +73,7 @@ def changes_nothing_in_place(subject: Subject) -> None:
             result(stage.train(training), given)
             for (said, now), then in zip(given.tensors.items(), before.tensors.values(), strict=True):
                 if not torch.equal(now, then):
-                    raise Found(f"an argument of forward was changed: {said}")
+                    raise Breach(f"an argument of forward was changed: {said}")
 
 
 def scale_0_is_identity(subject: Subject) -> None:
@@ -92,9 +92,9 @@ def _returned(stage: AttentionStage, given: Given, said: str) -> Tensor:
     try:
         changed = result(stage, given)
     except Exception as error:
-        raise Found(f"{said}, forward raised {type(error).__name__}: {error}") from error
+        raise Breach(f"{said}, forward raised {type(error).__name__}: {error}") from error
     if not isinstance(changed, Tensor):
-        raise Found(f"{said}, forward returned {type(changed).__name__}")
+        raise Breach(f"{said}, forward returned {type(changed).__name__}")
     return changed
 
 
@@ -111,9 +111,9 @@ def attention_weights_are_weights(subject: Subject) -> None:
         before = result(stage, given)
         one, two = (_weights(stage.train(), given, seed) for seed in (1, 2))
         if beyond(one, two, tolerance=NEAR):
-            raise Found("the weights depend on the torch seed in training mode, as dropout makes them")
+            raise Breach("the weights depend on the torch seed in training mode, as dropout makes them")
         if beyond(result(stage.eval(), given), before, tolerance=NEAR):
-            raise Found("forward gives another result after attention_weights was called")
+            raise Breach("forward gives another result after attention_weights was called")
 
 
 def _check_weights(stage: AttentionStage, given: Given) -> None:
@@ -121,13 +121,13 @@ def _check_weights(stage: AttentionStage, given: Given) -> None:
     items, length, many = len(given.tokens), given.tokens.shape[1], seen.tokens.shape[1]
     if weights.dim() != 4 or weights.shape != (items, weights.shape[1], length, many):
         expected = f"[{items}, heads, {length}, {many}]"
-        raise Found(f"the weights have shape {list(weights.shape)} in place of {expected}")
+        raise Breach(f"the weights have shape {list(weights.shape)} in place of {expected}")
     if not weights.isfinite().all() or (weights < 0).any():
-        raise Found("some weights are negative or not finite")
+        raise Breach("some weights are negative or not finite")
     if beyond(weights.sum(dim=-1), torch.ones(weights.shape[:-1]), tolerance=NEAR):
-        raise Found("the weights of a query do not sum to 1 over the context tokens")
+        raise Breach("the weights of a query do not sum to 1 over the context tokens")
     if seen.mask is not None and (weights * ~seen.mask[:, None, None]).any():
-        raise Found("a context token behind the mask has a weight")
+        raise Breach("a context token behind the mask has a weight")
 
 
 def _weights(stage: AttentionStage, given: Given, seed: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...contracts.stage import Context
-from ..subject import Found, NotApplicable, Subject
+from ..subject import Breach, NotApplicable, Subject
 from . import Given, direction, inputs, must_agree, needs_context, result, settings, stirred, stirred_with_inputs
 
 NEAR = 1e-4
@@ -44,13 +44,13 @@ def gradients_stay_within_an_item(subject: Subject) -> None:
             for source, name in zip(sources, ("tokens of item", "context row"), strict=False):
                 own = item * len(source) // len(changed)
                 if leaks := [row for row in _reached(source) if row != own]:
-                    raise Found(f"the result of item {item} has a gradient at {name} {leaks[0]}")
+                    raise Breach(f"the result of item {item} has a gradient at {name} {leaks[0]}")
                 source.grad = None
 
 
 def text_tokens_look_at_no_later_ones(subject: Subject) -> None:
     """Cut the last tokens off, in the text tower."""
-    setting = next((found for found in settings(subject) if found.tower == "text"), None)
+    setting = next((setting for setting in settings(subject) if setting.tower == "text"), None)
     if setting is None:
         raise NotApplicable("the stage does not sit in the text tower")
     stage = stirred(subject, setting)

@@ -9,43 +9,43 @@ from torch import Tensor
 
 from ...contracts.options import StageOptions
 from ...contracts.stage import AttentionStage, StageSetting
-from ..subject import Found, Subject
+from ..subject import Breach, Subject
 from ..tiny import MODEL
 from ..trial import differences, run_tiny
-from . import Given, build, direction, inputs, must_agree, result, settings, stir, stirred_with_inputs
+from . import Given, build_stage, direction, inputs, must_agree, result, settings, stir, stirred_with_inputs
 
 STEPS, FEW_STEPS = 4, 2
-RATE = 1e-2
+LEARNING_RATE = 1e-2
 NEAR = 1e-5
 
 
 def gradient_reaches_the_tokens(subject: Subject) -> None:
     """From a stage as it is built."""
     for setting in settings(subject):
-        stage = build(subject, setting).train()
+        stage = build_stage(subject, setting).train()
         given = inputs(stage, setting)
         tokens = given.tokens.requires_grad_()
         objective = _objective(stage, given)
         if not objective.requires_grad:
-            raise Found("the result hangs on no gradient at all")
+            raise Breach("the result hangs on no gradient at all")
         (gradient,) = torch.autograd.grad(objective, tokens, allow_unused=True)
         if gradient is None:
-            raise Found("no gradient reaches the tokens")
+            raise Breach("no gradient reaches the tokens")
         if not gradient.isfinite().all():
-            raise Found("the gradient at the tokens is not finite")
+            raise Breach("the gradient at the tokens is not finite")
         without = [item for item, part in enumerate(gradient) if not part.any()]
         if without:
-            raise Found(f"no gradient reaches the tokens of items {', '.join(map(str, without))} of {len(gradient)}")
+            raise Breach(f"no gradient reaches the tokens of items {', '.join(map(str, without))} of {len(gradient)}")
 
 
 def every_parameter_learns(subject: Subject) -> None:
     """Over a few steps, for an output that begins at zero keeps the gradient from what stands before it."""
     for setting in settings(subject):
-        stage = build(subject, setting).train().requires_grad_(True)
+        stage = build_stage(subject, setting).train().requires_grad_(True)
         named = dict(stage.named_parameters())
         if not named:
             continue
-        optimizer, waiting = torch.optim.Adam(named.values(), lr=RATE), set(named)
+        optimizer, waiting = torch.optim.Adam(named.values(), lr=LEARNING_RATE), set(named)
         for step in range(STEPS):
             optimizer.zero_grad()
             _objective(stage, inputs(stage, setting, seed=10 + step)).backward()
@@ -53,11 +53,11 @@ def every_parameter_learns(subject: Subject) -> None:
                 if parameter.grad is None or not parameter.grad.any():
                     continue
                 if not parameter.grad.isfinite().all():
-                    raise Found(f"the gradient of {name} is not finite in step {step + 1}")
+                    raise Breach(f"the gradient of {name} is not finite in step {step + 1}")
                 waiting.discard(name)
             optimizer.step()
         if waiting:
-            raise Found(f"in {STEPS} steps no gradient reached {', '.join(sorted(waiting))}")
+            raise Breach(f"in {STEPS} steps no gradient reached {', '.join(sorted(waiting))}")
 
 
 def _objective(stage: AttentionStage, given: Given) -> Tensor:
@@ -68,10 +68,10 @@ def _objective(stage: AttentionStage, given: Given) -> Tensor:
 def seed_decides(subject: Subject) -> None:
     """Build twice and train twice under one seed."""
     for setting in settings(subject):
-        one, two = (build(subject, setting, seed=5) for _ in range(2))
+        one, two = (build_stage(subject, setting, seed=5) for _ in range(2))
         for (name, here), there in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
             if not torch.equal(here, there):
-                raise Found(f"two builds under one torch seed differ in {name}")
+                raise Breach(f"two builds under one torch seed differ in {name}")
     for stage, given in stirred_with_inputs(subject):
         one_result, other = (_seeded(stage.train(), given, seed=6) for _ in range(2))
         must_agree(one_result, other, "in training, two results under one torch seed differ", tolerance=NEAR)
@@ -87,7 +87,7 @@ def dropout_in_training_only(subject: Subject) -> None:
 def parameters_are_all_that_is_learnt(subject: Subject) -> None:
     """Train a little, copy the parameters into a stage built under another seed, and compare."""
     for setting in settings(subject):
-        trained, other = _trained(subject, setting), build(subject, setting, seed=9).eval()
+        trained, other = _trained(subject, setting), build_stage(subject, setting, seed=9).eval()
         learnt = dict(trained.named_parameters())
         with torch.no_grad():
             for name, parameter in other.named_parameters():
@@ -98,10 +98,10 @@ def parameters_are_all_that_is_learnt(subject: Subject) -> None:
 
 
 def _trained(subject: Subject, setting: StageSetting) -> AttentionStage:
-    stage = build(subject, setting).train().requires_grad_(True)
+    stage = build_stage(subject, setting).train().requires_grad_(True)
     stir(stage)
     parameters = list(stage.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=RATE) if parameters else None
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE) if parameters else None
     for step in range(FEW_STEPS):
         given = inputs(stage, setting, seed=30 + step)
         changed = stage(given.tokens, given.context)
@@ -125,6 +125,6 @@ def trains_in_a_run(subject: Subject) -> None:
     with run_tiny(subject, stages={"checked": {**subject.chosen, "after": after}}) as trial:
         own = [change for name, change in trial.changes.items() if name.startswith("sites.stages.checked.")]
         if own and not any(own):
-            raise Found("two steps of training changed none of its parameters")
+            raise Breach("two steps of training changed none of its parameters")
         if (difference := differences(trial)) > NEAR:
-            raise Found(f"the checkpoint, loaded into a new run, gives features that differ by {difference:.2g}")
+            raise Breach(f"the checkpoint, loaded into a new run, gives features that differ by {difference:.2g}")
