@@ -118,7 +118,7 @@ def _as_record(roles: "Sequence[Role]", between: Sequence[UserError]) -> dict[st
 
     records = {
         role.name: {
-            **(summary(role.found) if role.found else {}),
+            **(summary(role.scan) if role.scan else {}),
             **role.record,
             "warnings": role.notes,
             "faults": _fault_records(role.faults),
@@ -134,8 +134,8 @@ def _show(roles: "Sequence[Role]") -> None:
 
     console = PlainConsole(highlight=False)
     for role in roles:
-        if role.found and role.found.facts:
-            _show_images(console, role.name, summary(role.found))
+        if role.scan and role.scan.facts:
+            _show_images(console, role.name, summary(role.scan))
         for note in role.notes:
             console.print_line(f"warning    {note}")
         count = len(role.faults)

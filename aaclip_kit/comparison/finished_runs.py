@@ -26,13 +26,13 @@ class FinishedRun:
     commit: str | None
 
     @property
-    def quoted_loop(self) -> int:
+    def reported_loop(self) -> int:
         """The loop that stands for the run; 0 is before training."""
         return int(self.metrics["quoted"]["loop"])
 
     def result(self, loop: int | None = None) -> dict[str, Any]:
         """Classes and mean after `loop`, by default the quoted one; 0 is before training. Raises `UserError`."""
-        wanted = self.quoted_loop if loop is None else loop
+        wanted = self.reported_loop if loop is None else loop
         results = {0: self.metrics["before"], **{result["loop"]: result for result in self.metrics["loops"]}}
         if wanted not in results:
             problem = f"has no loop {wanted}; its last is {max(results)}"

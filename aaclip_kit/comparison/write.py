@@ -185,7 +185,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
         "runs": {
             label: {
                 "folder": str(group.folder),
-                "loops": {str(seed): run.quoted_loop if loop is None else loop for seed, run in group.runs.items()},
+                "loops": {str(seed): run.reported_loop if loop is None else loop for seed, run in group.runs.items()},
                 "metrics": {metric: asdict(summary) for metric, summary in comparison.summaries[label].items()},
             }
             for label, group in comparison.groups.items()

@@ -47,7 +47,7 @@ def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
     if run.examples is None:
         pictures, left_out = embedded_pictures(run.heatmaps, budget.left)
         return {"rows": None, "pictures": pictures, "left_out": left_out}
-    file, loops = run.examples, shown_loops(run.examples.loops, run.quoted_loop)
+    file, loops = run.examples, shown_loops(run.examples.loops, run.reported_loop)
     # The ranked examples are few, and the first to have room in the file.
     row = partial(_row, file, loops=loops, budget=budget)
     ranked = [row(place, reason=reason_of(example)) for place, example in ranked_examples(file)]

@@ -96,7 +96,7 @@ def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
     if metrics.get("before"):
         yield mean_line("before training", "loop", metrics["before"])
     for loop in metrics.get("loops", []):
-        yield mean_line(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.quoted_loop else "loop", loop)
+        yield mean_line(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.reported_loop else "loop", loop)
 
 
 def _class_lines(run: RunFiles) -> Iterable[MetricLine]:
@@ -140,7 +140,7 @@ def published_section(run: RunFiles) -> dict[str, Any]:
     dataset = str(((run.experiment.get("data") or {}).get("test") or {}).get("use", ""))
     lines = [_line(reference) for reference in references() if reference.dataset == dataset]
     if lines and run.quoted:
-        lines.insert(0, mean_line(f"this run, loop {run.quoted_loop}", "quoted", run.quoted))
+        lines.insert(0, mean_line(f"this run, loop {run.reported_loop}", "quoted", run.quoted))
     classes = len((run.quoted or {}).get("classes", ()))
     return {"dataset": dataset, "classes": classes, "table": metric_table("method", lines, PUBLISHED_METRICS)}
 

@@ -57,7 +57,7 @@ class RunFiles:
         return str(self.experiment.get("name", self.folder.name))
 
     @property
-    def quoted_loop(self) -> int | None:
+    def reported_loop(self) -> int | None:
         """The loop whose result stands for the run; None where none does."""
         quoted = (self.metrics.get("quoted") or {}).get("loop")
         return int(quoted) if quoted else None
@@ -65,7 +65,7 @@ class RunFiles:
     @property
     def quoted(self) -> Table | None:
         """The results of the quoted loop."""
-        return next((loop for loop in self.metrics.get("loops", []) if loop["loop"] == self.quoted_loop), None)
+        return next((loop for loop in self.metrics.get("loops", []) if loop["loop"] == self.reported_loop), None)
 
     @property
     def heatmaps(self) -> list[Path]:

@@ -106,7 +106,7 @@ def test_summaries_are_mean_and_deviation_of_the_seeds(pair: Pair) -> None:
     assert found.seeds == 5
 
 
-def test_the_quoted_loop_is_taken_unless_one_is_named(tmp_path: Path) -> None:
+def test_the_reported_loop_is_taken_unless_one_is_named(tmp_path: Path) -> None:
     loops = [{"a": {"pixel_auroc": 0.6}}, {"a": {"pixel_auroc": 0.8}}]
     write_run(tmp_path / "x", 1, loops, quoted=1)
     write_run(tmp_path / "y", 1, loops)

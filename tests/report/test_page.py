@@ -32,7 +32,7 @@ def test_the_loop_table_holds_rules_frozen_model_and_loops_with_seven_metrics(ru
     ]
 
 
-def test_the_class_table_is_of_the_quoted_loop(run: RunFolder) -> None:
+def test_the_class_table_is_of_the_reported_loop(run: RunFolder) -> None:
     _, page = read(run)
     start = page.rows.index(["class", *HEAD])
     assert [row[:2] for row in page.rows[start + 1 : start + 4]] == [

@@ -62,7 +62,7 @@ def test_a_run_that_is_stopped_is_finished_once_all_but_its_report_is_there(
     assert [loop["loop"] for loop in written["loops"]] == [1, 2], "what was measured stays"
 
 
-def test_the_curves_are_those_of_the_quoted_loop(small_experiment: Path, tmp_path: Path) -> None:
+def test_the_curves_are_those_of_the_reported_loop(small_experiment: Path, tmp_path: Path) -> None:
     metrics = run_file(small_experiment, tmp_path / "run")[0]
     written = json.loads((tmp_path / "run" / "curves.json").read_text())
     assert written["loop"] == metrics["quoted"]["loop"]
