@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +24,7 @@ from aaclip_kit.testing import checks_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 REPOSITORY = "https://github.com/aaclip-kit/aaclip_kit"
 
 
@@ -161,6 +164,25 @@ def test_the_site_is_built_without_a_complaint(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "fonts.googleapis" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_page_of_the_architecture_knows_every_room_in_order_of_floors() -> None:
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = [[room.split(".")[1] for room in layer.split(" | ")] for layer in layers]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    assert [re.findall(r"\w+", row) for row in rows] == [floor for floor in floors if floor != ["version"]]
+
+
+def test_each_behaviour_happens_where_the_page_of_the_architecture_says() -> None:
+    rows = re.findall(
+        r"^\| ([^|`]*?[^|]*) \| `(\S+\.py)` \| `(\w+)` \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) >= 30
+    for what, file, name in rows:
+        defined = {
+            node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, DEFINITIONS)
+        }
+        assert name in defined, f"{what}: {file} defines no {name}"
 
 
 def test_guides_begin_with_what_to_type_and_hold_no_dated_measurement() -> None:

@@ -43,7 +43,7 @@ def recipe_scores(goldens: Goldens) -> ScoredBatch:
 def test_published_evaluation(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     file, backbone, scores = rebuilt.experiment().file, rebuilt.backbone, recipe_scores(goldens)
     pixels = Pixels(SIDE, backbone.image_mean, backbone.image_std)
-    evaluator = GivenScores(rebuilt.base, PLACE, pixels, file.evaluation, file.switches, given=scores)
+    evaluator = GivenScores(rebuilt.base, PLACE, pixels, table=file.evaluation, switches=file.switches, given=scores)
     percent: dict[str, Any] = {}
     for name in goldens.names(group):
         domain: Any = name.lower()
