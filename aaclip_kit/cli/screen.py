@@ -1,5 +1,6 @@
 """What a run shows: its plan before it starts, progress while it goes, a table at the end."""
 
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +16,11 @@ from ..evaluation.class_metrics import METRICS, heading
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
-from .terminal import PlainConsole, numeric, plain_table, three_decimals
+from .terminal import PlainConsole, numeric, plain_table, say, three_decimals
 
 
 class Screen:
-    """Implements `run.progress.Progress` with rich."""
+    """Implements `run.execute.Screen` with rich."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or PlainConsole(highlight=False)
@@ -102,6 +103,10 @@ class Screen:
     def message(self, text: str) -> None:
         """Print one plain line."""
         self.console.print(text, markup=False, soft_wrap=True)
+
+    def stopped(self, text: str) -> None:
+        """Print, on standard error, how to go on."""
+        say(text, file=sys.stderr)
 
     def results(self, metrics: dict[str, Any], folder: Path) -> None:
         """Print the loop table, and the classes of the quoted loop."""

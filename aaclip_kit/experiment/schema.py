@@ -184,8 +184,9 @@ class ComputeTable(Options):
     fused_residual: Literal["off", "on"] = key(
         TRAINING_AND_EXECUTION,
         "off",
-        "stages join the stream by torch's operations, or by one Triton kernel on a CUDA device; off until a "
-        "measurement on a GPU shows a gain; a trained model goes without the kernel where it cannot run",
+        "stages join the stream by torch's operations, or by one Triton kernel on a CUDA device. It has "
+        "never run on a GPU, and is off until a measurement there shows a gain; a trained model goes without it where it "
+        "cannot run",
     )
     recompute: Literal["auto", "on", "off"] = key(
         NOTHING,

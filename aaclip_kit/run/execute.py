@@ -1,10 +1,9 @@
 """A run from its first step to its end, whatever ends it."""
 
-import sys
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
-from ..contracts.errors import UserError, plain_lines
+from ..contracts.errors import UserError
 from ..record.run_folder import RunFolder
 from .assemble import Run
 from .loop import Progress, execute
@@ -15,7 +14,10 @@ from .stop import Stopped, StopRequest
 
 @runtime_checkable
 class Screen(Progress, AbstractContextManager[object], Protocol):
-    """A `Progress` that shows itself while it is entered."""
+    """A `Progress` that shows itself while it is entered, and is told at the end if a signal stopped the run."""
+
+    def stopped(self, text: str) -> None:
+        """Show how to go on."""
 
 
 def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapshot: Snapshot | None = None) -> Metrics:
@@ -31,6 +33,5 @@ def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapsh
         raise
     except Stopped as stopped:
         if assembled.ranks.is_first:
-            line = plain_lines(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}")
-            print(line, file=sys.stderr, flush=True)
+            screen.stopped(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}")
         raise SystemExit(stopped.code) from None
