@@ -185,7 +185,7 @@ class ComputeTable(Options):
         TRAINING_AND_EXECUTION,
         "off",
         "stages join the stream by torch's operations, or by one Triton kernel on a CUDA device. It has "
-        "never run on a GPU, and is off until a measurement there shows a gain; a trained model goes without it where it "
+        "never run on a GPU, and is off until a measurement there shows a gain; a trained model goes without where it "
         "cannot run",
     )
     recompute: Literal["auto", "on", "off"] = key(

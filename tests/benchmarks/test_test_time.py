@@ -10,7 +10,7 @@ from .conftest import FOLDER
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.cli.test_run" name="test_a[x y]" time="2.5"/>
-<testcase classname="tests.record.report.test_page" name="test_b" time="4.0"><skipped/></testcase>
+<testcase classname="tests.report.test_page" name="test_b" time="4.0"><skipped/></testcase>
 <testcase classname="tests.cli.test_init" name="test_c" time="0.25"/>
 <testcase classname="tests.test_api" name="test_d" time="0.5"/>
 </testsuite></testsuites>"""
@@ -22,7 +22,7 @@ def test_folders_are_added_up_and_the_slowest_tests_are_named(tmp_path: Path) ->
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [line.split() for line in ran.stdout.splitlines()] == [
         ["folder", "tests", "seconds"],
-        ["tests/record", "1", "4.0"],
+        ["tests/report", "1", "4.0"],
         ["tests/cli", "2", "2.8"],
         ["tests", "1", "0.5"],
         ["all", "4", "7.2"],
