@@ -11,7 +11,8 @@ run: $(PYTHON)
 # is one core's anyway. What a tier leaves out bears a marker (`pytest --markers`), and still runs when it is named.
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --maxprocesses 4 $(OPTIONS)
 EVERY_DAY = -m "not slow"
-CHECKED = tests/experiment tests/evaluation tests/data tests/plugins tests/plugin_host/test_plugins.py tests/test_architecture.py
+CHECKED = tests/experiment tests/evaluation tests/data tests/plugins tests/plugin_host/test_plugins.py tests/test_api.py \
+	tests/test_architecture.py
 
 # While you work: at most two minutes on two cores.
 check: lint

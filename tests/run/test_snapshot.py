@@ -91,8 +91,8 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_the_earlier_ones(
 DIES = """
 import os, sys
 from pathlib import Path
-from aaclip_kit.resume import snapshot
-from tests.resume.test_snapshot import snapshot as made
+from aaclip_kit.run import snapshot
+from tests.run.test_snapshot import snapshot as made
 
 def die(descriptor):
     os.kill(os.getpid(), 9)
