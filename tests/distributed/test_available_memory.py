@@ -86,7 +86,7 @@ if sys.argv[1] == "at once":
     give_back_at_once()
 np.ones(30_000_000, np.uint8)  # glibc keeps blocks of up to this size from now on
 before = psutil.Process().memory_info().rss
-held = [(np.ones(8_000_000, np.uint8), np.ones(100_000, np.uint8)) for _ in range(10)]
+held = [(np.ones(8_000_000, np.uint8), np.ones(500_000, np.uint8)) for _ in range(10)]
 held = [small for _, small in held]
 print(psutil.Process().memory_info().rss - before)
 """

@@ -135,7 +135,8 @@ def looked_up(ranks: Ranks, path: Path, folder: Path) -> list[int]:
             return made
 
         run.model.backbone.embed_image = counting  # type: ignore[method-assign]
-        build_phase(run, plan_for("text"), 1, number, frozenset({"text", "vision"}), store).run(lambda step: None)
+        phase = build_phase(run, plan_for("text"), 1, number, frozenset({"text", "vision"}), store)
+        train_phase(phase, StepCallback())
         barrier(ranks)
     return computed
 

@@ -60,7 +60,7 @@ def test_the_rate_is_that_of_the_best_product(monkeypatch: pytest.MonkeyPatch) -
 def given_memory(monkeypatch: pytest.MonkeyPatch, free: float, within: float) -> None:
     whole = SimpleNamespace(total=16e9, available=free * 1e9)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: whole)
-    monkeypatch.setattr(room, "available", lambda device: int(within * 1e9))
+    monkeypatch.setattr(room, "available_memory", lambda device: int(within * 1e9))
 
 
 @pytest.mark.parametrize(

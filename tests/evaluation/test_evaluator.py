@@ -240,9 +240,9 @@ def test_a_class_is_scored_batch_by_batch_and_its_text_encoded_once(
     encoded: list[tuple[str, ...]] = []
     features = run.model.text_features
 
-    def watched(classes: tuple[str, ...], context: torch.Tensor | None) -> torch.Tensor:
+    def watched(classes: tuple[str, ...], *rest: Any) -> torch.Tensor:
         encoded.append(classes)
-        return features(classes, context)
+        return features(classes, *rest)
 
     monkeypatch.setattr(run.model, "text_features", watched)
     sizes: list[tuple[int, ...]] = []

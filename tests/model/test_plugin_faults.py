@@ -162,7 +162,10 @@ def register_schedulers(register):
         ("LoopPlan((3,))", "phase 1: it is a int, not a PhasePlan"),
         ("LoopPlan((phase(), phase('audio')))", "phase 2: it trains 'audio', which is neither 'text' nor 'vision'"),
         ("LoopPlan((phase(epochs=0),))", "phase 1: it has 0 epochs"),
-        ("LoopPlan((phase(batch_size=0, rate=-1.0),))", "its batches are of 0 images; phase 1: its rate is -1.0"),
+        (
+            "LoopPlan((phase(batch_size=0, rate=-1.0),))",
+            "its batches are of 0 images; phase 1: its learning rate is -1.0",
+        ),
         ("1 / 0", "planning loop 1 raised ZeroDivisionError"),
     ],
 )

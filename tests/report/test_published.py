@@ -59,5 +59,5 @@ def test_the_packages_file_is_the_collected_one() -> None:
     collected = SHARED / "references.csv"
     if not collected.exists():
         pytest.skip("the figures were collected in shared, which is not here")
-    own = (ROOT / "aaclip_kit" / "record" / FILE).read_text(encoding="utf-8")
+    own = (ROOT / "aaclip_kit" / "report" / FILE).read_text(encoding="utf-8")
     assert list(csv.reader(own.splitlines())) == list(csv.reader(collected.read_text(encoding="utf-8").splitlines()))

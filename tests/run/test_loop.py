@@ -18,7 +18,6 @@ from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import assemble
 from aaclip_kit.run.loop import Execution
 from aaclip_kit.run.phases import build_phase
-from aaclip_kit.training.phase import Phase
 
 from ..build import Watcher, build, plan_for, run_file
 from ..helpers import assert_close
@@ -101,7 +100,7 @@ def test_each_phase_of_each_loop_draws_a_random_stream_of_its_own(
     small_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = list[float]()
-    monkeypatch.setattr(Phase, "run", lambda *_: first.append(float(torch.rand(()))))
+    monkeypatch.setattr("aaclip_kit.run.loop.train_phase", lambda *_: first.append(float(torch.rand(()))))
     run = Execution(build(small_experiment), RunFolder.create(tmp_path / "run"), Watcher())
     for loop in (1, 2):
         for number, tower in enumerate(("text", "vision")):

@@ -14,8 +14,7 @@ from aaclip_kit import UserError
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import KINDS, Kind
-from aaclip_kit.run import assemble
-from aaclip_kit.testing import Broken, Check, checks_of, conformance, scheduler, tiny_experiment
+from aaclip_kit.testing import Broken, Check, checks_of, conformance, tiny_experiment
 from aaclip_kit.testing.subject import Subject, find_subject
 
 from .broken import losses, stages
@@ -126,10 +125,6 @@ def test_a_refusal_is_told_in_its_own_words() -> None:
     subject = find_subject("attention-stage", "text_to_image", {"heads": 7}, None)
     with pytest.raises(Broken, match="it was refused: 7 heads do not divide the text width 64"):
         checks_of("attention-stage")[1].run(subject)
-
-
-def test_the_bound_on_loops_is_the_engines() -> None:
-    assert scheduler.MOST_LOOPS == assemble.MOST_LOOPS
 
 
 def test_the_tiny_experiment_takes_other_tables(tmp_path: Path) -> None:
