@@ -130,7 +130,7 @@ def looked_up(ranks: Ranks, path: Path, folder: Path) -> list[int]:
     for number in (0, 1):
 
         def counting(images: Tensor, number: int = number) -> Tensor:
-            computed[number] += len(images)
+            computed[number] += len(images.unique(dim=0))  # filled up to the size that all are computed in
             made: Tensor = embed(images)
             return made
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from aaclip_kit.checkpoints.checkpoint import read
+from aaclip_kit.checkpoints.checkpoint import read, trained_state
 from aaclip_kit.comparison.finished_runs import is_finished
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
@@ -49,7 +49,7 @@ def test_two_loops_leave_what_the_design_names(small_experiment: Path, tmp_path:
 def test_a_run_that_is_stopped_is_finished_once_all_but_its_report_is_there(
     small_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str, finished: bool
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"aaclip_kit.run.loop.{stopped_in}", stop)
@@ -148,8 +148,8 @@ def test_start_from_a_checkpoint_and_stages_it_lacks_start_fresh(small_experimen
     checkpoint = tmp_path / "run" / "checkpoints" / "loop_2.safetensors"
     loaded = assemble(load(small_experiment, discover(), [f"init.checkpoint={checkpoint}"]))
     assert loaded.fresh_stages == ()
-    for name, value in read(checkpoint).items():
-        assert torch.equal(dict(loaded.model.named_parameters())[name], value)
+    state = trained_state(loaded.model)
+    assert all(torch.equal(state[name], value) for name, value in read(checkpoint).items())
     more = ["stages.second.use=residual_adapter", "stages.second.tower=text", "stages.second.after=[3]"]
     assert assemble(load(small_experiment, discover(), [f"init.checkpoint={checkpoint}", *more])).fresh_stages == (
         "second",

@@ -16,6 +16,7 @@ from aaclip_kit.run.phases import build_phase
 from aaclip_kit.run.saving import is_due
 from aaclip_kit.run.snapshot import Snapshot, newest
 from aaclip_kit.run.stop import Stopped, StopRequest
+from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step
 
 from ..build import build, plan_for
@@ -52,7 +53,7 @@ def test_minutes_are_counted_from_the_last_saving(
         saving.save()
         for seconds in (299, 1):
             clock[0] += seconds
-            found.append(saving.wanted())
+            found.append(saving.pause_wanted())
     assert found == [False, True, False, True]
 
 
@@ -74,7 +75,8 @@ def steps_of(life: Execution, seed: int, stop_after: int | None = None) -> list[
 
     phase = build_phase(life.assembled, plan_for("vision", epochs=2), 1, 0, frozenset({"text", "vision"}))
     torch.manual_seed(seed)
-    phase.run(report, life.saving)
+    life.saving.report = report
+    train_phase(phase, life.saving)
     return losses
 
 
