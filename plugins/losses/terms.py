@@ -1,6 +1,6 @@
 """The losses: of probability maps against masks (focal, dice, both), and of features (orthogonality, the image label).
 
-Source: the method, section 6."""
+Source: method: section 6."""
 
 from __future__ import annotations
 
