@@ -16,7 +16,7 @@ from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = {"docs/reference/api.md", "docs/plugins/index.md"}
-"""The first has signatures, made from the code; the second tests a stage that is the reader's, as the tutorial's test does."""
+"""The first has signatures, made from the code; the second tests a stage that is the reader's."""
 
 
 def blocks_of(page: Path) -> list[str]:
