@@ -30,8 +30,10 @@ METADATA = Metadata(
     Provenance("small", 1, (), ("text", "vision"), "medical", {"red_cloth": "red cloth"}, ("mvtec",)),
     "seed = 3\n",
     Calibration(
-        "fpr", 0.01, "data.validation", {"normal": 4, "anomalous": 2}, 0.25, None,
-        {"image": {"fpr": 0.0, "f1": 1.0}, "map": {"fpr": None, "f1": None}}, {"map_threshold": "no masks"},
+        rule="fpr", fpr=0.01, source="data.validation", counts={"normal": 4, "anomalous": 2},
+        image_threshold=0.25, map_threshold=None,
+        achieved={"image": {"fpr": 0.0, "f1": 1.0}, "map": {"fpr": None, "f1": None}},
+        reasons={"map_threshold": "no masks"},
     ),
     ("0123456789abcdef",),
 )  # fmt: skip
