@@ -25,8 +25,7 @@ from workload import SCORED, Load, Workload, first_batch, phase_of, scored_data
 from aaclip_kit import TowerName
 from aaclip_kit.cache.feature_store import FeatureStore
 from aaclip_kit.evaluation.evaluator import Evaluator
-from aaclip_kit.run.assemble import Run
-from aaclip_kit.run.phases import open_feature_store
+from aaclip_kit.run.assemble import Run, open_feature_store
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 

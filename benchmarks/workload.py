@@ -12,8 +12,7 @@ from aaclip_kit.cache.feature_store import FeatureStore
 from aaclip_kit.data.loader import Batch
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.run.assemble import Run, assemble
-from aaclip_kit.run.phases import build_phase
+from aaclip_kit.run.assemble import Run, assemble, build_phase
 from aaclip_kit.training.loop_plans import plan_ahead
 from aaclip_kit.training.phase import Phase
 

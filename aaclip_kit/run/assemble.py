@@ -1,11 +1,14 @@
-"""From a checked experiment to the objects of a run."""
+"""From a checked experiment to the objects of a run, and from a phase's plan to the phase."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import PIL
 import torch
 
+from ..cache.feature_store import FeatureStore, open_store
+from ..cache.keys import backbone_identity
 from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import checkpoint_in
 from ..checkpoints.leakage_guard import check_unseen
@@ -15,7 +18,7 @@ from ..contracts.loss import Loss
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopScheduler, PhasePlan
 from ..data.load_data import Data, HeldOut, held_out, load_data
-from ..data.loader import Pixels
+from ..data.loader import Pixels, TrainBatches
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment import ComponentConfig, Experiment
@@ -23,8 +26,10 @@ from ..experiment.schema import ComputeTable
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
+from ..training.feature_cache import CachedFeatures
 from ..training.loop_plans import build_scheduler, plan_ahead
 from ..training.losses import MADE, TRAINED, WeightedLosses
+from ..training.phase import Phase
 from .memory_plan import MemoryPlan
 
 
@@ -138,3 +143,45 @@ def _with_levels(experiment: Experiment, levels: tuple[int, ...]) -> Experiment:
     """The experiment with the levels that it came to, so that its resolved copy names them."""
     model = experiment.file.model.model_copy(update={"levels": levels})
     return replace(experiment, file=experiment.file.model_copy(update={"model": model}))
+
+
+def build_phase(
+    run: Run,
+    plan: PhasePlan,
+    loop: int,
+    number: int,
+    attending: frozenset[TowerName],
+    store: FeatureStore | None = None,
+) -> Phase:
+    """Phase `number` (from 0) of a loop on the training images; towers `attending` use their stages with a context.
+
+    A text phase keeps frozen features in the `store`, unless nothing could ever be taken from it again.
+    """
+    file = run.experiment.file
+    batches = TrainBatches(
+        run.data.sets["train"].samples, run.pixels, file.augmentation,
+        augment="geometry" if plan.train == "text" else "geometry_and_color",
+        batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
+    )  # fmt: skip
+    cached = None
+    if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
+        contents = run.data.fingerprints["train"].images
+        cached = CachedFeatures(run.model.image, store, contents, file.augmentation, batches.image)
+    return Phase(
+        model=run.model, losses=run.losses[plan.train], plan=plan, batches=batches,
+        compute_device=run.compute_device, loop=loop, attending=attending, cached=cached,
+    )  # fmt: skip
+
+
+def open_feature_store(run: Run) -> FeatureStore | None:
+    """Where frozen features are kept; nowhere with V-V attention over the batch, where they are no image's own."""
+    file, model = run.experiment.file, run.model
+    if file.switches.surgery_attention == "batch":
+        return None
+    facts = {
+        "levels": model.levels,
+        "place": f"{run.compute_device.device.type} {run.compute_device.precision}",
+        "plugin": str(run.experiment.backbone.component.plugin),
+        "pillow": PIL.__version__,
+    }
+    return open_store(file.cache, lambda: backbone_identity(model.backbone, facts))

@@ -23,9 +23,8 @@ from ..training.gradient_norms import trained_groups
 from ..training.loop_plans import plan_ahead
 from ..training.losses import total
 from ..training.phase import Phase
-from .assemble import Run
+from .assemble import Run, build_phase
 from .memory_plan import GB, MemoryPlan, StepNeed, in_gb
-from .phases import build_phase
 
 
 class LiveBytes(TorchDispatchMode):

@@ -30,8 +30,7 @@ from ..training.adapter_watch import AdapterWatch, adapter_names
 from ..training.loop_plans import attending_after
 from ..training.phase import train_phase
 from ..training.step import Step
-from .assemble import Run
-from .phases import build_phase, open_feature_store
+from .assemble import Run, build_phase, open_feature_store
 from .saving import Saving
 from .snapshot import Snapshot
 from .state import Metrics, RunState

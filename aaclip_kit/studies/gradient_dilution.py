@@ -21,8 +21,7 @@ from ..distributed.compute_device import ComputeDevice
 from ..experiment import Experiment
 from ..files.whole_file import write_whole_folder
 from ..record.run_folder import EXPERIMENT, finite
-from ..run.assemble import Run, assemble
-from ..run.phases import build_phase
+from ..run.assemble import Run, assemble, build_phase
 from ..training.gradient_norms import norms
 from ..training.loop_plans import attending_after, plan_ahead
 from ..training.losses import total

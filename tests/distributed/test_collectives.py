@@ -23,7 +23,7 @@ from aaclip_kit.distributed.collectives import (
     sum_gradients,
 )
 from aaclip_kit.distributed.ranks import ALONE, Ranks
-from aaclip_kit.run.phases import build_phase, open_feature_store
+from aaclip_kit.run.assemble import build_phase, open_feature_store
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import Phase, train_phase
 from aaclip_kit.training.step import Step, StepCallback

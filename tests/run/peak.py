@@ -10,9 +10,8 @@ import torch
 
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.run.assemble import Run, assemble
+from aaclip_kit.run.assemble import Run, assemble, build_phase
 from aaclip_kit.run.fit_memory import fit_memory
-from aaclip_kit.run.phases import build_phase
 from aaclip_kit.training.loop_plans import plan_ahead
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import StepCallback

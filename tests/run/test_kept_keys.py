@@ -11,7 +11,7 @@ from aaclip_kit import Sample
 from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import View
 from aaclip_kit.experiment.schema import AugmentationTable
-from aaclip_kit.run.phases import open_feature_store
+from aaclip_kit.run.assemble import open_feature_store
 from aaclip_kit.training.feature_cache import CachedFeatures, What
 
 from ..build import build

@@ -15,9 +15,8 @@ from aaclip_kit.comparison.finished_runs import is_finished
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.record.run_folder import RunFolder
-from aaclip_kit.run.assemble import assemble
+from aaclip_kit.run.assemble import assemble, build_phase
 from aaclip_kit.run.loop import Execution
-from aaclip_kit.run.phases import build_phase
 
 from ..build import Watcher, build, plan_for, run_file
 from ..helpers import assert_close

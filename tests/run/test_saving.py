@@ -11,8 +11,8 @@ import torch
 from aaclip_kit import UserError
 from aaclip_kit.cli.screen import QuietScreen
 from aaclip_kit.record.run_folder import RunFolder
+from aaclip_kit.run.assemble import build_phase
 from aaclip_kit.run.loop import Execution
-from aaclip_kit.run.phases import build_phase
 from aaclip_kit.run.saving import is_due
 from aaclip_kit.run.snapshot import Snapshot, newest
 from aaclip_kit.run.stop import Stopped, StopRequest

@@ -18,8 +18,7 @@ from aaclip_kit.checkpoints.checkpoint import save
 from aaclip_kit.checkpoints.provenance import Metadata
 from aaclip_kit.experiment import Experiment, load
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.run.assemble import assemble
-from aaclip_kit.run.phases import build_phase
+from aaclip_kit.run.assemble import assemble, build_phase
 from aaclip_kit.studies.gradient_dilution import Dilution, as_record, dilution_svg, measure_dilution
 from aaclip_kit.studies.stand_ins import Setting, standing_in, subjects_of, variant
 from aaclip_kit.training.phase import train_phase

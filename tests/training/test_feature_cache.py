@@ -13,8 +13,7 @@ from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import Batch, TrainBatches
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.model.image_tower import FIXED_BATCH, frozen_embedding, frozen_features
-from aaclip_kit.run.assemble import Run
-from aaclip_kit.run.phases import build_phase
+from aaclip_kit.run.assemble import Run, build_phase
 from aaclip_kit.training.feature_cache import CachedFeatures
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
@@ -188,7 +187,7 @@ def test_a_phase_gives_the_same_losses_with_and_without_the_store(
 
 
 def test_vv_attention_over_the_batch_is_never_kept(small_experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aaclip_kit.run.phases import open_feature_store
+    from aaclip_kit.run.assemble import open_feature_store
 
     assert open_feature_store(build(small_experiment, "switches.surgery_attention=batch")) is None
     assert isinstance(open_feature_store(build(small_experiment)), MemoryStore)
