@@ -21,7 +21,7 @@ from .terminal import say
 
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
-    from ..checkpoints.thresholds import Thresholds
+    from ..checkpoints.stored_thresholds import Thresholds
     from ..contracts.data import DataSet
     from ..inference.load_model import TrainedModel
 
@@ -106,7 +106,7 @@ def _thresholds(
 
     Raises `UserError` where there is none for an image, unless that is wanted.
     """
-    from ..checkpoints.thresholds import Thresholds, stored_thresholds
+    from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 
     stored = stored_thresholds(trained, None if domain is None else domain.value)
     if uncalibrated:

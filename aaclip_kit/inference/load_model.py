@@ -13,7 +13,7 @@ from torch.nn import functional
 from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
-from ..checkpoints.thresholds import Thresholds, stored_thresholds
+from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.deprecation import renamed_attribute
 from ..contracts.errors import UserError, UserErrors

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from ..checkpoints.thresholds import Thresholds
+from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, not_writable
 from ..data.decode import Decoded

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
-from aaclip_kit.checkpoints.thresholds import changed_keys, stored_thresholds
+from aaclip_kit.checkpoints.stored_thresholds import changed_keys, stored_thresholds
 from aaclip_kit.experiment import load, resolved_toml
 from aaclip_kit.experiment.effects import keys_acting_on
 from aaclip_kit.plugin_host.discovery import discover
