@@ -2,7 +2,7 @@
 
 python benchmarks/job.py '{"kind": "stage2", "size": 224, "batch": 4}'
 
-Prints one line of JSON last. The engine is measured through what a run calls: `Phase.run`, from one step's report to
+Prints one line of JSON last. The engine is measured through what a run calls: `train_phase`, from one step's report to
 the next (decoding and optimiser included), and the evaluator's batches. Its peak memory is read before the naive code
 first runs; theirs, at the end, is the larger.
 """

@@ -87,6 +87,12 @@ def values_of(model: AnomalyModel) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
+def names_in_modules(model: AnomalyModel, tower: TowerName) -> set[str]:
+    """Names that modules give to a tower's trained parameters; in files those of stages have other ones."""
+    trained = {id(parameter) for parameter in model.trained_parameters(tower).values()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in trained}
+
+
 def evaluator_of(run: Run) -> Evaluator:
     """The evaluator that the run itself would score with."""
     file = run.experiment.file

@@ -17,7 +17,7 @@ from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
-from ..build import BreaksAtStep, Probe, build, phase_for, plan_for, train, values_of
+from ..build import BreaksAtStep, Probe, build, names_in_modules, phase_for, plan_for, train, values_of
 from ..helpers import assert_close
 
 TOWERS: tuple[TowerName, ...] = ("text", "vision")
@@ -48,15 +48,9 @@ def probed(run: Run, plan: PhasePlan, probe: Probe) -> list[dict[str, Any]]:
     return probe.seen
 
 
-def of_modules(run: Run, tower: TowerName) -> set[str]:
-    """Names that modules give to a tower's trained parameters; in files those of stages have other ones."""
-    trained = {id(parameter) for parameter in run.model.trained_parameters(tower).values()}
-    return {name for name, parameter in run.model.named_parameters() if id(parameter) in trained}
-
-
 @pytest.mark.parametrize("tower", TOWERS)
 def test_only_the_phases_tower_takes_gradients_and_moves(run: Run, tower: TowerName) -> None:
-    before, own = values_of(run.model), of_modules(run, tower)
+    before, own = values_of(run.model), names_in_modules(run.model, tower)
     named = dict(run.model.named_parameters())
     open_ones, with_gradient = set[str](), set[str]()
 
@@ -74,7 +68,7 @@ def test_only_the_phases_tower_takes_gradients_and_moves(run: Run, tower: TowerN
 
 
 def test_both_towers_together_train_every_stage_and_head(run: Run) -> None:
-    trained = [of_modules(run, tower) for tower in TOWERS]
+    trained = [names_in_modules(run.model, tower) for tower in TOWERS]
     named = {name for name, _ in run.model.named_parameters() if not name.startswith("backbone.")}
     assert trained[0] | trained[1] == named and not trained[0] & trained[1]
     assert "heads.text.linear.weight" in trained[0] and "heads.detection.linear.weight" in trained[1]
