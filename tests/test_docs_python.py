@@ -56,7 +56,7 @@ def given(tmp_path: Path, trained: Path, defects: Path, monkeypatch: pytest.Monk
 
 
 def test_there_are_pages_with_python() -> None:
-    assert {"README.md", "predict.md", "metrics.md"} <= {page.name for page in PAGES}
+    assert {"predict.md", "metrics.md"} <= {page.name for page in PAGES}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
