@@ -107,24 +107,24 @@ def _components_of_file(file: Path, where: str) -> list[Component]:
     plugin = Plugin(file.stem, module, file.name, f"sha256:{digest}")
     staged: list[Component] = []
     try:
-        collect(staged, plugin, _module_of_file(file, module))
+        collect(staged, plugin, _module_of_file(file, module, content))
     except (Exception, SystemExit) as error:
         problem = f"plugin file {file} failed to load: {Failure(plugin, error).reason}"
         raise UserError(problem, where=where, fix=f"mend it; {TRACEBACK}") from error
     return staged
 
 
-def _module_of_file(file: Path, name: str) -> ModuleType:
-    """The file as a module, run once for each content that it has."""
+def _module_of_file(file: Path, name: str, content: bytes) -> ModuleType:
+    """Run a file as a module, once for each content; never its byte code, which may be of an earlier content."""
     if name in sys.modules:
         return sys.modules[name]
     specification = spec_from_file_location(name, file)
-    if specification is None or specification.loader is None:
+    if specification is None:
         raise ImportError("is no Python file: its name must end in .py")
     module = module_from_spec(specification)
     sys.modules[name] = module
     try:
-        specification.loader.exec_module(module)
+        exec(compile(content, file, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise

@@ -140,7 +140,8 @@ def test_a_file_that_is_no_python_is_told(tmp_path: Path) -> None:
         with_plugin_files(Registry(), [file], "plugins")
 
 
-def test_a_changed_file_is_another_plugin(experiment: Path) -> None:
+def test_a_changed_file_is_another_plugin(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # which goes by second and size: both are the same
     registry, file = discover(), experiment.parent / "my_stage.py"
     first = load(experiment, registry).stages["mine"].component
     again = load(experiment, registry).stages["mine"].component
