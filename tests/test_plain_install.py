@@ -17,11 +17,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fresh, str]:
     return fresh, fresh.install_toolkit(place / "source")
 
 
+@pytest.mark.slow
 def test_the_build_warns_of_nothing(installed: tuple[Fresh, str]) -> None:
     _, told = installed
     assert "Warning" not in told, "setuptools, by way of pip"
 
 
+@pytest.mark.slow
 def test_a_shipped_experiment_is_written_and_assembled(installed: tuple[Fresh, str], tmp_path: Path) -> None:
     fresh, _ = installed
     where = fresh.run("-c", "import aaclip_kit; print(aaclip_kit.__file__)", cwd=tmp_path).stdout

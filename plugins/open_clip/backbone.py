@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from textwrap import shorten
 from typing import Any
 
@@ -27,6 +28,9 @@ _VOCABULARY = 49408
 
 SLOPE = 1.702
 
+_tokenizer = cache(SimpleTokenizer)
+"""By its context length; reading the vocabulary takes most of a second."""
+
 
 class OpenClipBackbone(Backbone):
     """A frozen CLIP with vision-transformer image tower; no parameter takes a gradient, and dropout never acts.
@@ -45,7 +49,7 @@ class OpenClipBackbone(Backbone):
         self.clip.requires_grad_(False)
         self.image_mean, self.image_std = source.mean, source.std
         self._measure(config, options)
-        self._tokenizer = SimpleTokenizer(context_length=self.context_length)
+        self._tokenizer = _tokenizer(self.context_length)
         super().train(False)
 
     def _measure(self, config: dict[str, Any], options: OpenClipOptions) -> None:

@@ -25,6 +25,7 @@ def test_without_a_gpu_it_says_in_one_line_that_it_needs_one() -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_the_kernel_is_right_in_the_interpreter() -> None:
     pytest.importorskip("triton")
     ran = run("--interpret")

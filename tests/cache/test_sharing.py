@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
+import pytest
 import torch
 
 from .given import features, key, path_of, store
@@ -26,6 +27,7 @@ def work(folder: Path, first: int) -> None:
     assert disk.drain() == []
 
 
+@pytest.mark.slow
 def test_processes_that_put_and_read_at_once_never_see_half_an_entry(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     others = [context.Process(target=work, args=(tmp_path, start), daemon=True) for start in (0, 0, VIEWS // 2)]

@@ -119,6 +119,7 @@ def read(out: Path, variant: str, seed: int) -> dict:
     return json.loads((out / variant / f"seed_{seed}" / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_weights_scored_again_give_the_same_numbers_and_others_on_other_data(
     aakit: Command, place: Path, small_experiment: Path
 ) -> None:

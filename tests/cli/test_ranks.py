@@ -94,6 +94,7 @@ def files_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, small_experiment: Path, aakit: Command) -> None:
     chosen = [part for key in CHANGED for part in ("--set", key)]
     assert aakit("run", small_experiment, "--out", tmp_path / "one", *chosen).code == 0
@@ -138,6 +139,7 @@ def test_predictions_of_two_processes_are_those_of_one(
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
 
 
+@pytest.mark.slow
 def test_one_process_that_fails_ends_all_and_is_heard_once(tmp_path: Path, small_experiment: Path) -> None:
     (tmp_path / "fails.py").write_text(FAILS_LATER)
     text = small_experiment.read_text().replace('use = "segmentation"', 'use = "fails"')
@@ -149,6 +151,7 @@ def test_one_process_that_fails_ends_all_and_is_heard_once(tmp_path: Path, small
     assert "quoted" not in json.loads((tmp_path / "two" / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_what_one_process_does_is_refused_by_two(tmp_path: Path) -> None:
     done = in_two("list-plugins", cwd=tmp_path)
     assert done.returncode == 1

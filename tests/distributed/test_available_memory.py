@@ -92,6 +92,7 @@ print(psutil.Process().memory_info().rss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing, or otherwise")
 def test_what_is_freed_goes_back_at_once() -> None:
     left = {how: printed(FREEING, how) for how in ("later", "at once")}
@@ -115,6 +116,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like")
 def test_what_is_kept_for_later_is_there_without_a_page_fault() -> None:
     faults = {how: printed(AGAIN, how) for how in ("by default", "kept")}

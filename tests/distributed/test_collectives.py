@@ -180,6 +180,7 @@ def test_two_processes_evaluate_as_one_does(pair: Pair, trained: Path) -> None:
     )  # weights are added up in another order
 
 
+@pytest.mark.slow
 def test_a_folder_of_features_is_shared_and_each_image_computed_once(pair: Pair) -> None:
     first, second = (sum(rank["looked up"][number] for rank in pair) for number in (0, 1))
     assert (first, second) == (8, 0)

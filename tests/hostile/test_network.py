@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,7 @@ def test_the_guard_sees_a_connection(tmp_path: Path) -> None:
     assert ran.returncode and "NETWORK:" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_run_and_what_follows_it_ask_for_no_network(tmp_path: Path) -> None:
     overrides = [word for override in SHORT for word in ("--set", override)]
     images = tmp_path / "images"
@@ -100,6 +102,7 @@ def test_a_run_and_what_follows_it_ask_for_no_network(tmp_path: Path) -> None:
         assert ran.code == 0, (arguments, ran.err)
 
 
+@pytest.mark.slow
 def test_only_named_weights_are_asked_for(tmp_path: Path) -> None:
     """A published tag is fetched where a run needs it, and only there."""
     tag = ["--set", "backbone.model=ViT-B-32", "--set", "backbone.pretrained=laion2b_s34b_b79k"]

@@ -43,6 +43,7 @@ def trajectories(group: Group, rebuilt: Rebuilt, goldens: Goldens, tower: TowerN
     return {name: [step.loss for step in trained.steps] for name, trained in runs.items()}
 
 
+@pytest.mark.slow
 def test_stage_1(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     trained = rebuilt.train("text")
     all_levels = trained

@@ -196,6 +196,7 @@ def test_looking_leaves_no_trace(shared: Run) -> None:
         assert torch.equal(value, values[name]), name
 
 
+@pytest.mark.slow
 def test_a_run_has_the_same_metrics_whatever_was_decided(shared: Run, small_experiment: Path, tmp_path: Path) -> None:
     need, listener, metrics = need_of(shared, plan_for("vision", batch_size=8)), Watcher(), list[str]()
     sizes = ("scheduler.image_batch=8", "scheduler.text_batch=1")
@@ -229,6 +230,7 @@ def test_what_is_decided(shared: Run) -> None:
     assert fit_memory(given(shared, plan, recompute="off", memory_gb=1e-6)).memory is None, "obeyed without a look"
 
 
+@pytest.mark.slow
 def test_too_little_memory_names_the_batch_that_fits(shared: Run) -> None:
     two, three = (need_of(shared, plan_for("vision", batch_size=size)).recomputed for size in (2, 3))
     assert two is not None

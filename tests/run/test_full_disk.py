@@ -21,6 +21,7 @@ from aaclip_kit.run.snapshot import newest
 from ..command import Command
 from ..conftest import EXPERIMENT
 from ..limits import files_of_at_most
+from ..tiers import daily
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -109,10 +110,10 @@ class Obstructs(QuietScreen):
 
 @pytest.mark.parametrize(
     "name",
-    [
+    daily([
         "events.jsonl", "checkpoints/loop_1.safetensors", "checkpoints/loop_2.safetensors", "metrics.json",
         "curves.json", "calibration.json", "cases.npz", "heatmaps", "attention.json", "manifest.json", "report.html",
-    ],
+    ], "events.jsonl", "checkpoints/loop_2.safetensors", "report.html"),
 )  # fmt: skip
 def test_whatever_cannot_be_written_the_run_says_so_and_goes_on_when_it_can(
     tmp_path: Path, small_experiment: Path, never_stopped: Path, last_phase: Path, name: str

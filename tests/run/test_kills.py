@@ -47,6 +47,7 @@ def doing(run: Path, last: dict[tuple[int, str], int]) -> str:
     return "evaluating"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20 * max(KILLS, 50))
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(tmp_path: Path, small_experiment: Path) -> None:
     chance, deaths, ends = random.Random(7), Counter[str](), 0
@@ -90,6 +91,7 @@ def test_resuming_what_is_finished_or_is_no_run_is_refused(aakit: Command, tmp_p
         assert ran.code == 2 and said in ran.err
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_with_its_state_saved(tmp_path: Path, small_experiment: Path) -> None:
     sets = ["--set", "scheduler.image_epochs=[40,1]", "--set", "checkpoint.every=never"]
     with nursery(tmp_path) as home:

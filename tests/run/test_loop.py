@@ -79,6 +79,7 @@ def test_same_seed_same_metrics_and_another_seed_others(small_experiment: Path, 
     assert run_file(small_experiment, tmp_path / "c", "seed=4")[0] != first
 
 
+@pytest.mark.slow
 def test_two_threads_give_the_same_bytes_twice(small_experiment: Path, tmp_path: Path) -> None:
     # The whole job's tensors are split among threads from a size on that the tiny model's do not reach.
     larger = ["backbone.image_size=96", "scheduler.text_batch=8", "scheduler.image_batch=8", "evaluation.heatmaps=0"]

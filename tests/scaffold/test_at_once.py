@@ -28,10 +28,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mypy")
 
 
-# One kind every day shows that the way from the command to a run is whole.
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind == "attention-stage" else pytest.mark.slow) for kind in KINDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_works_as_it_is_written(fresh: Fresh, cache: Path, kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     package, module = tmp_path / f"at-once-{kind}", f"at-once-{kind}".replace("-", "_")

@@ -12,6 +12,7 @@ from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.testing.subject import find_subject
 from aaclip_kit.testing.tiny import draw_class
 
+from ..tiers import daily
 from .walk import first_broken
 
 PAGES = Path(__file__).parents[2] / "docs" / "plugins" / "kinds"
@@ -24,7 +25,7 @@ NAMES: dict[Kind, str] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, "attention-stage"))
 def test_the_example_keeps_the_contract(kind: Kind, tmp_path: Path) -> None:
     code = re.findall(r"```python\n(.*?)```", (PAGES / f"{kind}.md").read_text(), re.DOTALL)[0]
     file = tmp_path / "example.py"

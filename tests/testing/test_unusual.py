@@ -9,10 +9,11 @@ import pytest
 from aaclip_kit.testing import checks_of
 from aaclip_kit.testing.subject import NotApplicable, find_subject
 
+from ..tiers import daily
 from . import unusual
 
 
-@pytest.mark.parametrize("name", unusual.STAGES)
+@pytest.mark.parametrize("name", daily(unusual.STAGES, "begins_at_zero"))
 def test_no_check_fails_and_those_that_cannot_try_it_skip(name: str) -> None:
     options = {"tower": "vision", "after": [0, 3]}
     subject = find_subject("attention-stage", name, options, Path(unusual.__file__))
