@@ -1,7 +1,5 @@
 """The data set `folder`, own images in the MVTec AD layout; and the reader of image folders in all known layouts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The data set `manifest`: own images listed in a file, one a row, as JSON lines or CSV, each row checked."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator, Sequence
@@ -166,8 +164,8 @@ def _number(text: str | None) -> Any:
 def _sample(row: _Row, class_name: str, root: Path) -> Sample:
     label = row.entry.get("label")
     if isinstance(label, bool) or label not in (0, 1):
-        problem = '"label" is missing' if label in (None, "") else f'"label" must be 0 or 1, not {_shown(label)}'
-        raise row.fault(problem, "write 0 for a normal image, 1 for an anomalous one")
+        problem = "is missing" if label in (None, "") else f"must be 0 or 1, not {_shown(label)}"
+        raise row.fault(f'"label" {problem}', "write 0 for a normal image, 1 for an anomalous one")
     image = _file(row, "image_path", root)
     if label == 0:
         return Sample(image, class_name, 0)
@@ -181,9 +179,8 @@ def _text(row: _Row, key: str, fix: str) -> str:
         if key == "class_name" and not value.isprintable():
             raise row.fault(f'"{key}" holds a character that cannot be shown: {value!r}', fix)
         return value
-    raise row.fault(
-        f'"{key}" is missing' if value in (None, "") else f'"{key}" must be a text, not {_shown(value)}', fix
-    )
+    problem = "is missing" if value in (None, "") else f"must be a text, not {_shown(value)}"
+    raise row.fault(f'"{key}" {problem}', fix)
 
 
 def _shown(value: Any) -> str:

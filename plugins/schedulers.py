@@ -1,8 +1,8 @@
 """The loop schedulers `feedback`, `base` and `v2` (method: section 7). Plain data; nothing here needs torch."""
 
-from __future__ import annotations
-
 import math
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -53,40 +53,23 @@ class FeedbackOptions(BatchOptions):
         return self
 
 
+@dataclass(frozen=True)
 class FeedbackScheduler:
     """As many loops as the lists have entries; from the second on, text sees the trained image features."""
 
-    def __init__(self, options: FeedbackOptions) -> None:
-        self.options = options
+    options: FeedbackOptions
 
     def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
         """The plan of loop `len(history) + 1`, or None after the last."""
-        loop = len(history)
-        if loop == len(self.options.rate_factors):
+        loop, options = len(history), self.options
+        if loop == len(options.rate_factors):
             return None
-        return LoopPlan((self._text(loop), self._image(loop)))
-
-    def _text(self, loop: int) -> PhasePlan:
-        options = self.options
-        return PhasePlan(
-            train="text",
-            epochs=options.text_epochs[loop],
-            batch_size=options.text_batch,
-            optimizer=OptimizerPlan("adam", options.text_rate * options.rate_factors[loop], options.betas),
-            features="trained" if loop else "frozen",
-            attention=options.attention,
-        )
-
-    def _image(self, loop: int) -> PhasePlan:
-        options = self.options
-        return PhasePlan(
-            train="vision",
-            epochs=options.image_epochs[loop],
-            batch_size=options.image_batch,
-            optimizer=OptimizerPlan("adam", options.image_rate * options.rate_factors[loop], options.betas),
-            rate=RatePlan("milestones", at_fractions=options.milestones, factor=options.milestone_factor),
-            attention=options.attention,
-        )
+        factor, adam = options.rate_factors[loop], partial(OptimizerPlan, "adam", betas=options.betas)
+        rate = RatePlan("milestones", at_fractions=options.milestones, factor=options.milestone_factor)
+        plan = partial(PhasePlan, attention=options.attention)
+        text = plan("text", options.text_epochs[loop], options.text_batch, adam(options.text_rate * factor))
+        image = plan("vision", options.image_epochs[loop], options.image_batch, adam(options.image_rate * factor), rate)
+        return LoopPlan((replace(text, features="trained" if loop else "frozen"), image))
 
 
 # From 2 on, because a rate plan reads numbers up to 1 as fractions.
@@ -107,32 +90,22 @@ class BaseOptions(BatchOptions):
     milestone_factor: Factor = Field(0.5, description="factor on the image phase's rate at each milestone")
 
 
+@dataclass(frozen=True)
 class BaseScheduler:
     """One loop: text on frozen image features, then images; the stages with a context stay off."""
 
-    def __init__(self, options: BaseOptions) -> None:
-        self.options = options
+    options: BaseOptions
 
     def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
         """The plan of the one loop, then None."""
         if history:
             return None
         options = self.options
-        text = PhasePlan(
-            train="text",
-            epochs=options.text_epochs,
-            batch_size=options.text_batch,
-            optimizer=OptimizerPlan("adam", options.text_rate, options.betas),
-            attention=False,
-        )
-        image = PhasePlan(
-            train="vision",
-            epochs=options.image_epochs,
-            batch_size=options.image_batch,
-            optimizer=OptimizerPlan("adam", options.image_rate, options.betas),
-            rate=RatePlan("milestones", at_steps=options.milestone_steps, factor=options.milestone_factor),
-            attention=False,
-        )
+        adam = partial(OptimizerPlan, "adam", betas=options.betas)
+        rate = RatePlan("milestones", at_steps=options.milestone_steps, factor=options.milestone_factor)
+        plan = partial(PhasePlan, attention=False)
+        text = plan("text", options.text_epochs, options.text_batch, adam(options.text_rate))
+        image = plan("vision", options.image_epochs, options.image_batch, adam(options.image_rate), rate)
         return LoopPlan((text, image))
 
 
@@ -157,40 +130,30 @@ class V2Options(BatchOptions):
     clip_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
 
 
+@dataclass(frozen=True)
 class V2Scheduler:
     """1 to 10 loops of warm-up and cosine; from the second on, text sees the trained image features."""
 
-    def __init__(self, options: V2Options) -> None:
-        self.options = options
+    options: V2Options
 
     def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
         """The plan of loop `len(history) + 1`, or None after the last."""
-        loop = len(history)
-        options = self.options
+        loop, options = len(history), self.options
         if loop == options.loops:
             return None
-        return LoopPlan(
-            (
-                self._phase(loop, "text", options.text_epochs, options.text_batch, options.text_rate),
-                self._phase(loop, "vision", options.image_epochs, options.image_batch, options.image_rate),
-            )
-        )
+        text = self._phase(loop, "text", options.text_epochs, options.text_batch, options.text_rate)
+        image = self._phase(loop, "vision", options.image_epochs, options.image_batch, options.image_rate)
+        return LoopPlan((text, image))
 
     def _phase(self, loop: int, train: Literal["text", "vision"], first: int, batch: int, rate: float) -> PhasePlan:
         options = self.options
         # The small addend keeps a product such as 100 * 0.29 from falling below the whole number that it means.
         epochs = max(1, math.floor(first * options.epoch_factor**loop + 1e-9))
-        return PhasePlan(
-            train=train,
-            epochs=epochs,
-            batch_size=batch,
-            optimizer=OptimizerPlan(
-                "adamw", rate * options.rate_factor**loop, options.betas, options.weight_decay, options.clip_norm
-            ),
-            rate=RatePlan("warmup_cosine", warmup_epochs=min(options.warmup_epochs, epochs - 1)),
-            features="trained" if loop and train == "text" else "frozen",
-            attention=loop + 1 >= options.attention_from_loop,
-        )
+        peak = rate * options.rate_factor**loop
+        adamw = OptimizerPlan("adamw", peak, options.betas, options.weight_decay, options.clip_norm)
+        course = RatePlan("warmup_cosine", warmup_epochs=min(options.warmup_epochs, epochs - 1))
+        features: Literal["frozen", "trained"] = "trained" if loop and train == "text" else "frozen"
+        return PhasePlan(train, epochs, batch, adamw, course, features, loop + 1 >= options.attention_from_loop)
 
 
 @hookimpl

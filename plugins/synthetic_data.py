@@ -1,7 +1,5 @@
 """The data set `synthetic`: drawn surfaces, kept in a cache in the MVTec layout and read like real data."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -38,10 +36,7 @@ class SyntheticOptions(Options):
 
 
 def read_synthetic(options: SyntheticOptions) -> DataSet:
-    """Draw what is not in the cache yet, and read it.
-
-    Raises `UserError` for an unknown class or a cache that cannot be written.
-    """
+    """Draw what is not in the cache yet, and read it. Raises `UserError`: unknown class, cache that is not writable."""
     surfaces = _surfaces(options)
     folder = cache_folder(options) / _key(options, surfaces)
     if not folder.is_dir():
@@ -64,14 +59,9 @@ def cache_folder(options: SyntheticOptions) -> Path:
 
 
 def _surfaces(options: SyntheticOptions) -> tuple[str, ...]:
-    from . import synthetic
+    from .synthetic import TEST_SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES
 
-    split = {
-        "train": synthetic.TRAIN_SURFACES,
-        "validation": synthetic.VALIDATION_SURFACES,
-        "test": synthetic.TEST_SURFACES,
-    }[options.split]
-    known = sorted(split)
+    known = sorted({"train": TRAIN_SURFACES, "validation": VALIDATION_SURFACES, "test": TEST_SURFACES}[options.split])
     if faults := unknown_classes(options.classes or (), known, f"synthetic {options.split} classes"):
         raise UserErrors(faults)
     return tuple(name for name in known if options.classes is None or name in options.classes)

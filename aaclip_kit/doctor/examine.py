@@ -12,21 +12,10 @@ Status = Literal["good", "note", "bad"]
 
 GB: Final = 1e9
 
-PROBES: Final = tuple(
-    f"{__package__}.{place}"
-    for place in (
-        "installation:python",
-        "installation:packages",
-        "installation:libraries",
-        "machine:processor",
-        "machine:memory",
-        "machine:cuda",
-        "machine:disk",
-        "machine:cache",
-        "installation:plugins",
-        "installation:weights",
-        "installation:variables",
-    )
+PROBES: Final = (
+    *(f"{__package__}.installation:{probe}" for probe in ("python", "packages", "libraries")),
+    *(f"{__package__}.machine:{probe}" for probe in ("processor", "memory", "cuda", "disk", "cache")),
+    *(f"{__package__}.installation:{probe}" for probe in ("plugins", "weights", "variables")),
 )
 """Functions without arguments that give findings, as "module:function"."""
 
@@ -60,17 +49,12 @@ def could_not(probe: str, why: str) -> Finding:
 
 
 def _ask(probe: str, patience: float) -> Iterator[Finding]:
-    """What a probe finds, up to where it fails.
-
-    It sees the modules that this process sees, and not those that happen to lie where the command runs (-P).
-    """
+    # It sees the modules that this process sees, and not those that happen to lie where the command runs (-P).
     command = [sys.executable, "-P", "-m", str(__package__), probe]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     fault: str | None = None
     try:
-        ran = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, env=environment, check=False
-        )
+        ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, env=environment)
         said = ran.stdout
         if ran.returncode:
             fault = f"its process ended with {ran.returncode}{_last_line(ran.stderr)}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..contracts.errors import UserError
 from ..plugin_host.discovery import discover
-from ..plugin_host.registry import MEND, TRACEBACK, Failure, Registry
+from ..plugin_host.registry import MEND, TRACEBACK
 from .examine import Finding
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def python() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Every package that this one needs, and that those need: whether it is there, in a version that they ask for."""
-    if _version(DISTRIBUTION) is None:
+    if _field(DISTRIBUTION) is None:
         advice = "in a clone of it: python -m pip install ."
         yield Finding("packages", "bad", f"{DISTRIBUTION} is not installed", advice)
         return
@@ -66,7 +66,7 @@ def packages() -> Iterator[Finding]:
     yield from faults
     if not faults:
         own = sorted({need.name for owner, need in needs if owner == DISTRIBUTION}, key=str.lower)
-        versions = ", ".join(f"{name} {_version(name)}" for name in (DISTRIBUTION, *own))
+        versions = ", ".join(f"{name} {_field(name)}" for name in (DISTRIBUTION, *own))
         yield Finding("packages", "good", versions)
 
 
@@ -100,7 +100,7 @@ def _requirements(name: str) -> "Iterator[Requirement]":
 
 
 def _fault(owner: str, need: "Requirement") -> Finding | None:
-    version = _version(need.name)
+    version = _field(need.name)
     if version is not None and need.specifier.contains(version, prereleases=True):
         return None
     what = f"{need.name} is not installed" if version is None else f"{need.name} is {version}"
@@ -108,11 +108,7 @@ def _fault(owner: str, need: "Requirement") -> Finding | None:
     return Finding("packages", "bad", what + wanted, f"python -m pip install '{need.name}{need.specifier}'")
 
 
-def _version(name: str) -> str | None:
-    return _field(name, "Version")
-
-
-def _field(name: str, key: str) -> str | None:
+def _field(name: str, key: str = "Version") -> str | None:
     """A line of a distribution's metadata; None where there is no such line, or no such distribution."""
     try:
         fields = metadata.metadata(name)
@@ -131,7 +127,12 @@ def libraries() -> Iterator[Finding]:
         return
     build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     yield Finding("torch", "good", f"{torch.__version__}, built {build}, imported in {monotonic() - began:.1f} s")
-    yield from _pickles(torch.__version__)
+    from ..files.weights_file import TRUST, WEAKNESS, reads_safely  # they import torch
+
+    if not reads_safely(torch.__version__):
+        found = f"{torch.__version__} cannot read pickles of weights safely ({WEAKNESS}): they are refused"
+        advice = f"python -m pip install 'torch>=2.10', or take safetensors; {TRUST}=1 has them read nevertheless"
+        yield Finding("torch", "note", found, advice)
     try:
         torchvision = import_module("torchvision")
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
@@ -142,29 +143,17 @@ def libraries() -> Iterator[Finding]:
         yield Finding("torchvision", "good", f"{torchvision.__version__}, works with this torch")
 
 
-def _pickles(version: str) -> Iterator[Finding]:
-    from ..files.weights_file import TRUST, WEAKNESS, reads_safely
-
-    if not reads_safely(version):
-        found = f"{version} cannot read pickles of weights safely ({WEAKNESS}): they are refused"
-        advice = f"python -m pip install 'torch>=2.10', or take safetensors; {TRUST}=1 has them read nevertheless"
-        yield Finding("torch", "note", found, advice)
-
-
 def pairing(torch_version: str) -> str:
     """Which torchvision goes with a torch: 0.(N + 15) with 2.N, built for the same CUDA or both without."""
     major, minor = torch_version.split(".")[:2]
     wanted = f"torchvision==0.{int(minor) + 15}.*" if major == "2" else "torchvision"
     _, _, build = torch_version.partition("+")
-    return f"python -m pip install --force-reinstall --no-deps '{wanted}', {_place(build)}"
-
-
-def _place(build: str) -> str:
-    return f"from where torch came (its build is {build})" if build else "from where torch came"
+    its = f" (its build is {build})" if build else ""
+    return f"python -m pip install --force-reinstall --no-deps '{wanted}', from where torch came{its}"
 
 
 def _installed(name: str) -> str:
-    version = _version(name)
+    version = _field(name)
     return f"{name}, which is not installed," if version is None else f"{name} {version}"
 
 
@@ -185,16 +174,13 @@ def plugins() -> Iterator[Finding]:
     for (kind, name), claimants in registry.clashes.items():
         found = f"{kind} '{name}' is registered twice, by {' and '.join(map(str, claimants))}"
         yield Finding("plugins", "bad", found, "uninstall one of them")
-    yield from map(_failed, registry.failures)
+    for failure in registry.failures:
+        plugin = failure.plugin
+        advice = f"mend or uninstall it (python -m pip uninstall {plugin.package}); {TRACEBACK}"
+        yield Finding(f"plugin {plugin.name}", "bad", f"{plugin} cannot be used: {failure.reason}", advice)
     for plugin, seconds in registry.slow.items():
         advice = "nothing, if the disk was slow; else its own module should import torch only where it needs it"
         yield Finding(f"plugin {plugin.name}", "note", f"{plugin} took {seconds:.1f} s to load", advice)
-
-
-def _failed(failure: Failure) -> Finding:
-    plugin = failure.plugin
-    advice = f"mend or uninstall it (python -m pip uninstall {plugin.package}); {TRACEBACK}"
-    return Finding(f"plugin {plugin.name}", "bad", f"{plugin} cannot be used: {failure.reason}", advice)
 
 
 def weights() -> Iterator[Finding]:
@@ -208,14 +194,11 @@ def weights() -> Iterator[Finding]:
         return
     size = sum(weight.numel() for weight in backbone.parameters()) / 1e6
     yield Finding("embedded model", "good", f"loads, {size:.1f} million weights, {backbone.image_size} px")
-    there = [name for module in _modules(registry) for name in getattr(import_module(module), AT_HAND, list)()]
-    found = ", ".join(there) if there else "none; what an experiment names is fetched when it first runs"
+    components = registry.components.items()
+    modules = dict.fromkeys(component.plugin.module for (kind, _), component in components if kind == "backbone")
+    there = [name for module in modules for name in getattr(import_module(module), AT_HAND, list)()]
+    found = ", ".join(there) or "none; what an experiment names is fetched when it first runs"
     yield Finding("fetched weights", "good", found)
-
-
-def _modules(registry: Registry) -> list[str]:
-    owners = [component.plugin for (kind, _), component in registry.components.items() if kind == "backbone"]
-    return list(dict.fromkeys(owner.module for owner in owners))
 
 
 def variables() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -15,10 +16,7 @@ from ..record.run_folder import default_run_path
 from .examine import GB, Finding
 
 LITTLE: Final = 2 * GB
-"""Free memory that leaves little to spare to a run of the embedded model, whose peak is 1.2 GB.
-
-Measured in docs/notebook/results.md.
-"""
+"""Free memory that is little for a run of the embedded model: its peak is 1.2 GB (docs/notebook/results.md)."""
 
 _MEASURING: Final = 0.3
 """Seconds that the rate of matrix products is measured for."""
@@ -150,7 +148,8 @@ def cuda() -> Iterator[Finding]:
 
     driver, build, fault = driver_version(), torch.version.cuda, _why_unusable(torch)
     if fault is None:
-        yield Finding("cuda", "good", f"{_driver_words(driver)}, torch built for CUDA {build}")
+        said = f"driver {driver}" if driver else "a driver that does not tell its version"
+        yield Finding("cuda", "good", f"{said}, torch built for CUDA {build}")
         for number in range(torch.cuda.device_count()):
             yield device(torch, number)
     else:
@@ -194,21 +193,16 @@ def device(torch: Any, number: int) -> Finding:
     if not right:
         return Finding(name, "bad", f"{found}: a matrix product comes out wrong", "check the card and its driver")
     if not bf16:
-        advice = "precision = 'auto' is fp32 there; 'fp16' may be faster"
-        return Finding(name, "note", f"{found}, no bf16", advice)
+        return Finding(name, "note", f"{found}, no bf16", "precision = 'auto' is fp32 there; 'fp16' may be faster")
     return Finding(name, "good", f"{found}, bf16")
 
 
 def driver_version() -> str | None:
     """The NVIDIA driver's version; None without one."""
-    command = shutil.which("nvidia-smi")
-    if command:
+    if command := shutil.which("nvidia-smi"):
         asked = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
-        try:
+        with suppress(OSError, subprocess.SubprocessError):  # broken or stuck; the kernel's module may know
             ran = subprocess.run(asked, capture_output=True, text=True, timeout=_PATIENCE, check=True)
-        except (OSError, subprocess.SubprocessError):
-            pass  # broken or stuck; the kernel's module may know
-        else:
             if ran.stdout.strip():
                 return ran.stdout.split()[0]
     return _module_version()
@@ -221,10 +215,6 @@ def _module_version() -> str | None:
     except OSError:
         return None
     return next((word for word in words if word[0].isdigit() and "." in word), "of an unknown version")
-
-
-def _driver_words(driver: str | None) -> str:
-    return f"driver {driver}" if driver else "a driver that does not tell its version"
 
 
 def _why_unusable(torch: Any) -> str | None:

@@ -100,29 +100,21 @@ def _place_faults(target: Path) -> Iterator[UserError]:
 
 def render(package: Package) -> dict[PurePosixPath, bytes]:
     """Render each file by its path in the package. `_base` holds what templates extend, and is part of no package."""
+    loader = FileSystemLoader(_TEMPLATES)
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     files = {}
     for folder in (_SHARED, package.kind):
         for template in sorted((_TEMPLATES / folder).rglob("*.jinja")):
-            name = template.relative_to(_TEMPLATES).as_posix()
-            text = environment.get_template(name).render(package=package, api=API_VERSION)
-            files[_place(PurePosixPath(name), package)] = text.encode()
+            name = PurePosixPath(template.relative_to(_TEMPLATES).as_posix())
+            text = environment.get_template(str(name)).render(package=package, api=API_VERSION)
+            # MODULE stands for the import package, and "dot-" for the dot of a hidden name.
+            parts = [re.sub(r"^dot-", ".", part).replace("MODULE", package.module) for part in name.parts[1:]]
+            files[PurePosixPath(*parts).with_suffix("")] = text.encode()
     if package.kind == "data-set":
         files |= sample_images()
     return files
-
-
-def _place(template: PurePosixPath, package: Package) -> PurePosixPath:
-    """Where a template's file belongs: `MODULE` stands for the import package, `dot-` for the dot of a hidden name."""
-    parts = [re.sub(r"^dot-", ".", part).replace("MODULE", package.module) for part in template.parts[1:]]
-    return PurePosixPath(*parts).with_suffix("")
 
 
 def sample_images() -> dict[PurePosixPath, bytes]:
@@ -196,17 +188,13 @@ def _taken_distribution(name: str) -> str | None:
 
 
 def _taken_class(package: Package) -> str | None:
-    for name in (package.class_name, f"{package.class_name}Options"):
-        if name in IMPORTED:
-            return f"its class would be called {name}, which is the name of one that it imports"
-    return None
+    taken = [name for name in (package.class_name, f"{package.class_name}Options") if name in IMPORTED]
+    return f"its class would be called {taken[0]}, which is the name of one that it imports" if taken else None
 
 
 def _taken_component(package: Package, registry: Registry) -> str | None:
     key = (package.kind, package.module)
-    owners = registry.clashes.get(key, [])
-    if key in registry.components:
-        owners = [registry.components[key].plugin]
+    owners = [registry.components[key].plugin] if key in registry.components else registry.clashes.get(key, [])
     if not owners:
         return None
     return f"{package.kind} '{package.module}' is registered already, by {' and '.join(map(str, owners))}"

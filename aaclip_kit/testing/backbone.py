@@ -1,7 +1,5 @@
 """The checks of a backbone: what it says of its sizes, its tokenizer, the walk through both towers, its weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import inf, isfinite, isnan
 from typing import Any, get_args
@@ -71,16 +69,10 @@ def must_be_near(one: Tensor, other: Tensor, said: str) -> None:
         raise Breach(f"{said} by {difference:.2g} of the largest value")
 
 
-STATED = (
-    *("vision", "text", "embedding_width", "image_size", "grid", "context_length"),
-    *("image_mean", "image_std", "surgery_start"),
-)
-
-
 def says_its_sizes(subject: Subject) -> None:
     """Every attribute is there and is plain."""
     backbone = build_backbone(subject)
-    if missing := [name for name in STATED if not hasattr(backbone, name)]:
+    if missing := [name for name in Backbone.__annotations__ if not hasattr(backbone, name)]:
         raise Breach(f"it does not say {', '.join(missing)}")
     for said, wrong in _faults(backbone):
         if wrong:
@@ -90,7 +82,8 @@ def says_its_sizes(subject: Subject) -> None:
 def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
     for name in ("vision", "text"):
         tower = getattr(backbone, name)
-        yield f"{name} is {tower!r}, which is no Tower of sizes above 0", not _is_tower(tower)
+        good = isinstance(tower, Tower) and min(tower.width, tower.depth, tower.heads) > 0
+        yield f"{name} is {tower!r}, which is no Tower of sizes above 0", not good
     for name in ("embedding_width", "image_size", "grid", "context_length"):
         value = getattr(backbone, name)
         yield f"{name} is {value!r}, which is no size", not (isinstance(value, int) and value > 0)
@@ -99,10 +92,8 @@ def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
         yield f"{name} is {values!r}, not three finite numbers", not _are_numbers(values)
         yield f"image_std is {values!r}", name == "image_std" and min(values) <= 0
     start, depth = backbone.surgery_start, backbone.vision.depth
-    yield (
-        f"surgery_start is {start!r} in a tower of {depth} blocks",
-        not (isinstance(start, int) and 0 <= start <= depth),
-    )
+    within = isinstance(start, int) and 0 <= start <= depth
+    yield f"surgery_start is {start!r} in a tower of {depth} blocks", not within
 
 
 @torch.no_grad()
@@ -127,10 +118,6 @@ def _same(said: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise Breach(f"{said} gives {list(tensor.shape)}, where the sizes say {list(shape)}")
 
 
-def _is_tower(tower: Any) -> bool:
-    return isinstance(tower, Tower) and min(tower.width, tower.depth, tower.heads) > 0
-
-
 def _are_numbers(values: Any) -> bool:
     numbers = isinstance(values, tuple | list) and len(values) == 3
     return numbers and all(isinstance(value, float | int) and isfinite(value) for value in values)
@@ -151,10 +138,6 @@ def tokenizer_pads_with_zeros(subject: Subject) -> None:
             raise Breach(f'"{prompt}" has tokens other than 0 after its end-of-text token, at {end}')
         if row[end] == 0:
             raise Breach(f'end_of_text gives {end} for "{prompt}", where there is padding')
-    _refuses_long(backbone)
-
-
-def _refuses_long(backbone: Backbone) -> None:
     # Every word is one token at least.
     prompt = " ".join(["cloth"] * (backbone.context_length + 1))
     try:
@@ -188,8 +171,7 @@ def images_are_independent(subject: Subject) -> None:
     backbone = build_backbone(subject)
     pictures, others = images(backbone), images(backbone, seed=2)
     replaced = torch.cat([pictures[:1], others[1:]])
-    modes: tuple[Surgery, ...] = ("none", "tokens")
-    for mode in modes:
+    for mode in MODES[:2]:  # "batch" looks across images
         first = walk_vision(backbone, pictures, mode)[:1]
         for said, given in (("others in their place", replaced), ("the others left out", pictures[:1])):
             alone = walk_vision(backbone, given, mode)[:1]

@@ -1,7 +1,5 @@
 """The checks of the conformance kit: a promise of a contract and the function that tries it; and a test's cases."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -81,8 +79,7 @@ class Broken(AssertionError):
 def checks_of(kind: Kind) -> tuple[Check, ...]:
     """Return the contract of a kind, promise by promise. Raises `UserError` for a kind that there is not."""
     if kind not in KINDS:
-        fix = f"{nearest_hint(kind, KINDS)}kinds: {', '.join(KINDS)}"
-        raise UserError(f"there is no kind '{kind}'", fix=fix)
+        raise UserError(f"there is no kind '{kind}'", fix=f"{nearest_hint(kind, KINDS)}kinds: {', '.join(KINDS)}")
     checks = []
     for module, promises in PROMISES[kind].items():
         for label, (promise, mend) in promises.items():
@@ -94,7 +91,7 @@ def checks_of(kind: Kind) -> tuple[Check, ...]:
 
 def conformance(
     kind: Kind, name: str, *, options: Mapping[str, Any] | None = None, plugin_file: str | Path | None = None
-) -> pytest.MarkDecorator:
+) -> "pytest.MarkDecorator":
     """Parametrise a test with `check`, one case for each promise of the contract; the test calls `check()`.
 
     `options` is the component's table of an experiment file without `use`; `plugin_file` is a plugin file, for what is
@@ -104,8 +101,8 @@ def conformance(
     try:
         import pytest
     except ImportError:
-        fix = "pip install pytest"
-        raise UserError("the conformance kit runs in pytest, which is not installed", fix=fix) from None
+        problem = "the conformance kit runs in pytest, which is not installed"
+        raise UserError(problem, fix="pip install pytest") from None
     cases = cases_of(kind, name, options=options, plugin_file=plugin_file)
     return pytest.mark.parametrize("check", [pytest.param(run, id=label) for label, run in cases.items()])
 

@@ -4,8 +4,6 @@ Each promise stands under its label, id and name, beside the module of this pack
 that does bears the promise's name. The tables of docs/plugins/kinds are made of this.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from ..plugin_host.registry import Kind

@@ -1,7 +1,5 @@
 """The checks of a data set: the list of samples, the files behind them, and a run that trains on it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -113,15 +111,11 @@ def trains_in_a_run(subject: Subject) -> None:
     data = subject.make(DataSet)
     if not any(sample.mask for sample in data.samples):
         raise NotApplicable("there is no mask to train on")
-    table = {**subject.chosen, **_shots(data)}
+    counts = class_counts(data.samples).values()
+    normal, anomalous = (min(MOST_SHOTS, *(count[label] for count in counts)) for label in (0, 1))
+    shots = {"shots": {"normal": normal, "anomalous": anomalous}} if normal + anomalous else {}
+    table = {**subject.chosen, **shots}
     with run_tiny(subject, data={"allow_overlap": True, "train": table, "test": table}) as trial:
         scored = trial.metrics["loops"][-1]["classes"]
         if missing := [name for name in data.classes if name not in scored]:
             raise Breach(f"the run has no result for {', '.join(missing)}")
-
-
-def _shots(data: DataSet) -> dict[str, Any]:
-    """As many images as every class has."""
-    counts = class_counts(data.samples).values()
-    normal, anomalous = (min(MOST_SHOTS, *(count[label] for count in counts)) for label in (0, 1))
-    return {"shots": {"normal": normal, "anomalous": anomalous}} if normal + anomalous else {}

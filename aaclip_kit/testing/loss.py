@@ -1,13 +1,11 @@
 """The checks of a loss: what it asks for, its terms and their gradients, at the edges and in a run."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TOWERS, TowerName
@@ -64,8 +62,7 @@ def batch(
 
 def terms(loss: Loss, named: Named) -> dict[str, Tensor]:
     """What the loss says of what it needs of a batch."""
-    named_terms: dict[str, Tensor] = loss(**{name: named[name] for name in loss.needs})
-    return named_terms
+    return loss(**{name: named[name] for name in loss.needs})
 
 
 def differentiable(named: Named, loss: Loss) -> dict[str, Tensor]:
@@ -79,12 +76,6 @@ def flat(named: Named) -> dict[str, Tensor]:
     """Name each tensor, those of single levels like "level_probabilities[3]"."""
     levels = {f"{MAPS}[{level}]": value for level, value in named.get(MAPS, {}).items()}
     return {**levels, **{name: value for name, value in named.items() if name != MAPS}}
-
-
-def changed(named: Named, change: Callable[[Tensor], Tensor]) -> Named:
-    """Make another batch, with each tensor changed."""
-    levels = {level: change(value) for level, value in named[MAPS].items()}
-    return {**{name: change(value) for name, value in named.items() if name != MAPS}, MAPS: levels}
 
 
 def propagate(terms_of: dict[str, Tensor]) -> None:
@@ -128,7 +119,7 @@ def mean_where_it_says_so(subject: Subject) -> None:
     named = _unequal(batch(images=5))
     whole = terms(loss, named)
     parts = (slice(0, 2), slice(2, 5))
-    two, three = (terms(loss, changed(named, itemgetter(rows))) for rows in parts)
+    two, three = (terms(loss, tree_map(itemgetter(rows), named)) for rows in parts)
     for name, value in whole.items():
         mean = 0.4 * float(two[name]) + 0.6 * float(three[name])
         if abs(mean - float(value)) > NEAR * (1 + abs(mean)):
@@ -220,7 +211,7 @@ def takes_bf16(subject: Subject) -> None:
     loss = build_loss(subject)
     exact = terms(loss, batch())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        predictions = changed(batch(), Tensor.bfloat16)
+        predictions = tree_map(Tensor.bfloat16, batch())
         rough = terms(loss, {**predictions, **{name: batch()[name] for name in ("masks", "labels")}})
     for name, value in rough.items():
         if not value.isfinite():

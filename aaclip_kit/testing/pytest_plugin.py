@@ -3,8 +3,6 @@
 Without files or folders on the command line, the checks of that component are all that runs.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable
 from typing import Any, cast
@@ -43,19 +41,15 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
             raise pytest.UsageError(str(error)) from None
 
 
-def _items(session: pytest.Session, config: pytest.Config, wanted: str) -> list[CheckItem]:
+def _items(session: pytest.Session, config: pytest.Config, wanted: str) -> "list[CheckItem]":
     kind, _, name = wanted.partition(":")
-    options = _options(config.getoption("aakit_options"))
-    cases = cases_of(cast(Kind, kind), name, options=options, plugin_file=config.getoption("aakit_file"))
-    return [CheckItem.from_parent(session, name=f"{wanted}[{label}]", run=run) for label, run in cases.items()]
-
-
-def _options(lines: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads("\n".join(lines))
+        options = tomllib.loads("\n".join(config.getoption("aakit_options")))
     except tomllib.TOMLDecodeError as error:
         fix = "write each as a line of an experiment file"
         raise UserError(f"is not TOML: {error}", where="--aakit-options", fix=fix) from None
+    cases = cases_of(cast(Kind, kind), name, options=options, plugin_file=config.getoption("aakit_file"))
+    return [CheckItem.from_parent(session, name=f"{wanted}[{label}]", run=run) for label, run in cases.items()]
 
 
 class CheckItem(pytest.Item):

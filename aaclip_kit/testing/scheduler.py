@@ -1,7 +1,5 @@
 """The checks of a loop scheduler: plan after plan without a run, what stands in them, and a run that they lead."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -27,10 +25,7 @@ FIGURES: tuple[dict[str, float | None], ...] = (
 
 
 def histories(scheduler: LoopScheduler, figures: dict[str, float | None] | None = None) -> list[tuple[LoopRecord, ...]]:
-    """The history before each loop and after the last, each loop with these validation figures.
-
-    Raises `Breach` where there is no end to the loops.
-    """
+    """The history before each loop and after the last, with these figures. Raises `Breach` where there is no last."""
     known = [tuple[LoopRecord, ...]()]
     while (plan := ask(scheduler, known[-1])) is not None:
         known.append((*known[-1], LoopRecord(plan, dict(figures or {}))))
@@ -68,8 +63,7 @@ def same_history_same_plan(subject: Subject) -> None:
     """Every history again, from the last to the first, and of a scheduler that was asked nothing before."""
     scheduler = subject.make(LoopScheduler)
     known = histories(scheduler)
-    plans = [record.plan for record in known[-1]]
-    expected = [*plans, None]
+    expected = [*(record.plan for record in known[-1]), None]
     for loops in reversed(range(len(known))):
         for asked in (scheduler, subject.make(LoopScheduler)):
             if ask(asked, known[loops]) != expected[loops]:
@@ -108,30 +102,21 @@ def _phase(phase: PhasePlan) -> Iterator[tuple[str, bool]]:
     yield f"attention is {phase.attention!r}", isinstance(phase.attention, bool)
     yield f"optimizer is {phase.optimizer!r}, no OptimizerPlan", isinstance(phase.optimizer, OptimizerPlan)
     yield f"rate is {phase.rate!r}, no RatePlan", isinstance(phase.rate, RatePlan)
-    yield from _optimizer(phase.optimizer)
-    yield from _rate(phase.rate, phase.epochs)
-
-
-def _optimizer(plan: OptimizerPlan) -> Iterator[tuple[str, bool]]:
+    plan, rate = phase.optimizer, phase.rate
     yield f"the optimiser is {plan.name!r}, not 'adam' or 'adamw'", plan.name in ("adam", "adamw")
-    rate = plan.learning_rate
-    yield f"its learning rate is {rate!r}", _number(rate) and rate > 0
+    yield f"its learning rate is {plan.learning_rate!r}", _number(plan.learning_rate) and plan.learning_rate > 0
     betas = isinstance(plan.betas, tuple) and len(plan.betas) == 2
     yield f"its betas are {plan.betas!r}", betas and all(_number(beta) and 0 <= beta < 1 for beta in plan.betas)
     yield f"its weight_decay is {plan.weight_decay!r}", _number(plan.weight_decay) and plan.weight_decay >= 0
     clip = plan.clip_norm
     yield f"its clip_norm is {clip!r}", clip is None or (_number(clip) and clip > 0)
-
-
-def _rate(plan: RatePlan, epochs: int) -> Iterator[tuple[str, bool]]:
-    yield f"the rate's kind is {plan.kind!r}", plan.kind in ("constant", "milestones", "warmup_cosine")
-    fractions, steps = plan.at_fractions, plan.at_steps
+    yield f"the rate's kind is {rate.kind!r}", rate.kind in ("constant", "milestones", "warmup_cosine")
+    fractions, steps, warm = rate.at_fractions, rate.at_steps, rate.warmup_epochs
     good = isinstance(fractions, tuple) and all(_number(part) and 0 < part <= 1 for part in fractions)
     yield f"its at_fractions are {fractions!r}", good
     yield f"its at_steps are {steps!r}", isinstance(steps, tuple) and all(_whole(step, 1) for step in steps)
-    yield f"its factor is {plan.factor!r}", _number(plan.factor) and plan.factor > 0
-    warm = plan.warmup_epochs
-    yield f"its warmup_epochs is {warm!r} of {epochs}", _whole(warm, 0) and warm <= epochs
+    yield f"its factor is {rate.factor!r}", _number(rate.factor) and rate.factor > 0
+    yield f"its warmup_epochs is {warm!r} of {phase.epochs}", _whole(warm, 0) and warm <= phase.epochs
 
 
 def _whole(value: Any, least: int) -> bool:
@@ -145,8 +130,7 @@ def _number(value: Any) -> bool:
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.plugin_host.discovery import with_plugin_files
+from aaclip_kit.plugin_host.discovery import discover, with_plugin_files
 name, options, file = json.loads(sys.argv[1])
 registry = discover() if file is None else with_plugin_files(discover(), [Path(file)], "plugin_file")
 before = "torch" in sys.modules
@@ -197,8 +181,7 @@ class _Shortened:
             assert plan is not None
             told = (*told, LoopRecord(plan, done.validation))
         plan = None if len(history) == LOOPS else self.scheduler.next_loop(told)
-        return None if plan is None else LoopPlan(tuple(map(_short, plan.phases)))
-
-
-def _short(phase: PhasePlan) -> PhasePlan:
-    return replace(phase, epochs=1, rate=replace(phase.rate, warmup_epochs=0))
+        if plan is None:
+            return None
+        phases = (replace(phase, epochs=1, rate=replace(phase.rate, warmup_epochs=0)) for phase in plan.phases)
+        return LoopPlan(tuple(phases))

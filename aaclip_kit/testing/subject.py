@@ -1,7 +1,5 @@
 """The component under test, found as an experiment finds it, and the check of its options that every kind shares."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +69,7 @@ def find_subject(kind: Kind, name: str, options: Mapping[str, Any] | None, plugi
         plugin_file = plugin_file.resolve()
         registry = with_plugin_files(registry, [plugin_file], "plugin_file")
     component = registry.get(kind, name)
-    table = dict(options or {})
-    if kind == "attention-stage":
-        table = _placed(component.options, table)
+    table = _placed(component, dict(options or {}))
     try:
         component.options.model_validate(table)
     except ValidationError as error:
@@ -81,16 +77,16 @@ def find_subject(kind: Kind, name: str, options: Mapping[str, Any] | None, plugi
     return Subject(component, table, registry, plugin_file)
 
 
-def _placed(model: type[Options], table: dict[str, Any]) -> dict[str, Any]:
+def _placed(component: Component, table: dict[str, Any]) -> dict[str, Any]:
     """The table with a site, where the options need one and it gives none: the first tower that they allow."""
-    if not issubclass(model, StageOptions):
+    model, fields = component.options, component.options.model_fields
+    if component.kind != "attention-stage" or not issubclass(model, StageOptions):
         return table
-    fields = model.model_fields
     if "after" not in table and fields["after"].is_required():
         table = {**table, "after": [0]}
     if "tower" not in table and fields["tower"].is_required():
-        fitting = [tower for tower in TOWERS if _allowed(model, {**table, "tower": tower})]
-        table = {**table, "tower": fitting[0] if fitting else TOWERS[0]}
+        fitting = (tower for tower in TOWERS if _allowed(model, {**table, "tower": tower}))
+        table = {**table, "tower": next(fitting, TOWERS[0])}
     return table
 
 

@@ -1,7 +1,5 @@
 """An experiment that runs in seconds: a random backbone of four narrow blocks, and squares drawn on noise."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, Final

@@ -1,9 +1,8 @@
 """A short run of the real engine with the component under test in it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.checkpoint import load_into, trained_state
-from ..contracts.schedule import LoopScheduler, PhasePlan
+from ..contracts.schedule import LoopScheduler
 from ..experiment import load
 from ..model.anomaly_model import AnomalyModel
 from ..record.run_folder import RunFolder
 from ..run.assemble import Run, assemble
 from ..run.loop import execute
 from ..run.state import Metrics
-from ..training.step import Step
 from .subject import Breach, Subject
 from .tiny import tiny_experiment
 
@@ -30,9 +28,7 @@ Lead = Callable[[LoopScheduler], LoopScheduler]
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished run: its objects, its metrics, the trained tensors before and after, those of the backbone before,
-    and a model loaded from the last checkpoint.
-    """
+    """A finished run: the trained tensors before and after, the backbone's before, a model of the last checkpoint."""
 
     run: Run
     metrics: Metrics
@@ -50,13 +46,9 @@ class Trial:
 class _Unwatched:
     """Progress that nobody reads."""
 
-    def phase(self, loop: int, plan: PhasePlan, steps: int) -> None: ...
+    def message(self, *said: Any, **named: Any) -> None: ...
 
-    def step(self, step: Step) -> None: ...
-
-    def evaluated(self, loop: int, mean: dict[str, float | None]) -> None: ...
-
-    def message(self, text: str) -> None: ...
+    phase = step = evaluated = message
 
 
 @contextmanager
@@ -71,10 +63,7 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         file = tiny_experiment(folder, **{"calibration": {"held_out": 0.0}, "evaluation": {"heatmaps": 0}, **tables})
         run = assemble(load(file, subject.registry))
         run = run if lead is None else replace(run, scheduler=lead(run.scheduler))
-        before, backbone = (
-            {key: value.clone() for key, value in state.items()}
-            for state in (trained_state(run.model), run.model.backbone.state_dict())
-        )
+        before, backbone = deepcopy((trained_state(run.model), run.model.backbone.state_dict()))
         made = RunFolder.create(folder / "run")
         metrics = execute(run, made, _Unwatched())
         other = assemble(load(file, subject.registry, ["seed=77"])).model

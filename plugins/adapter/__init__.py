@@ -1,7 +1,5 @@
 """The residual adapter: a stage without a context."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from aaclip_kit import Register, StageOptions, hookimpl

@@ -1,7 +1,5 @@
 """AA-CLIP's residual adapter (method: section 3)."""
 
-from __future__ import annotations
-
 from jaxtyping import Float
 from torch import Tensor, nn
 

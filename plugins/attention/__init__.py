@@ -1,7 +1,5 @@
 """The two cross-attention stages: text tokens look at image patches, vision tokens look at prompts."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

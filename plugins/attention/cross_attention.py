@@ -1,7 +1,5 @@
 """Scaled, norm-matched multi-head cross-attention (method: section 4)."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -27,13 +25,10 @@ class CrossAttention(AttentionStage):
         super().__init__()
         inner = setting.text_width
         if inner % options.heads:
-            raise UserError(
-                f"{options.heads} heads do not divide the text width {inner}",
-                where="heads, in the stage's table",
-                fix=f"choose one of {', '.join(str(n) for n in range(1, 33) if inner % n == 0)}",
-            )
-        image = self.context_kind == "image"
-        context_width = setting.image_context_width if image else setting.text_width
+            problem = f"{options.heads} heads do not divide the text width {inner}"
+            fix = f"choose one of {', '.join(str(n) for n in range(1, 33) if inner % n == 0)}"
+            raise UserError(problem, where="heads, in the stage's table", fix=fix)
+        context_width = setting.image_context_width if self.context_kind == "image" else setting.text_width
         self.heads, self.scale, self.dropout = options.heads, options.scale, options.dropout
         self.norm_matched = options.norm_matched
         self.q_proj = _linear(setting.width, inner)
@@ -68,9 +63,7 @@ class CrossAttention(AttentionStage):
         queries = self._split(self.q_proj(tokens.reshape(rows, items // rows * length, width)))
         dropout = self.dropout if self.training else 0.0
         attended = attend(queries, self._split(keys), self._split(values), mask, dropout)
-        joined = attended.transpose(1, 2).reshape(items, length, -1)
-        update: Tensor = self.out_proj(joined)
-        return update
+        return self.out_proj(attended.transpose(1, 2).reshape(items, length, -1))
 
     def attention_weights(
         self, tokens: Float[Tensor, "items L D"], context: Context

@@ -3,8 +3,6 @@
 It has seen procedurally drawn surfaces only and is no OpenAI model; `docs/guide/embedded-model.md` describes it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 CONFIG = Path(__file__).with_name("drawn_surfaces.json")
@@ -12,5 +10,3 @@ CONFIG = Path(__file__).with_name("drawn_surfaces.json")
 
 WEIGHTS = Path(__file__).with_name("drawn_surfaces.safetensors")
 """Its weights in float16 under open_clip's names."""
-
-__all__ = ["CONFIG", "WEIGHTS"]

@@ -1,7 +1,5 @@
 """The losses (method: section 6). The engine weights and adds them."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from aaclip_kit import Options, Register, hookimpl

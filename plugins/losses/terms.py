@@ -2,8 +2,6 @@
 
 Source: method: section 6."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Any
 
@@ -39,7 +37,7 @@ def focal_loss(probabilities: ChannelMaps, masks: Masks, gamma: float) -> Scalar
 
 def dice_loss(channel: Plane, target: Plane, smooth: float) -> Scalar:
     """`1 - mean over images of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
-    upper, lower = _dice_ratio(channel, target, smooth)
+    upper, lower = _dice_sums(channel, target, smooth)
     return 1 - (upper / lower).mean()
 
 
@@ -57,9 +55,7 @@ def _focal(right: Plane, gamma: float) -> Scalar:
     return -((1 - right).clamp(min=_LEAST_WRONG) ** gamma * right.log()).mean()
 
 
-def _dice_ratio(
-    maps: Float[Tensor, "*C S S"], targets: Float[Tensor, "*C S S"], smooth: float
-) -> tuple[Tensor, Tensor]:
+def _dice_sums(maps: Float[Tensor, "*C S S"], targets: Float[Tensor, "*C S S"], smooth: float) -> tuple[Tensor, Tensor]:
     """Numerator and denominator, of each map."""
     overlap = (maps * targets).sum(dim=(-2, -1))
     total = maps.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1))
@@ -74,11 +70,11 @@ class LevelLoss(Loss):
 
     def forward(self, *, level_probabilities: dict[int, ChannelMaps], masks: Masks) -> dict[str, Tensor]:
         """Return every term of every level it is given, in single precision at least."""
-        terms = {}
+        terms: dict[str, Tensor] = {}
         for level, probabilities in level_probabilities.items():
             exact = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-            for name, value in self.terms(exact, masks.to(exact.dtype)).items():
-                terms[f"level_{level}_{name}"] = value
+            named = self.terms(exact, masks.to(exact.dtype))
+            terms |= {f"level_{level}_{name}": value for name, value in named.items()}
         return terms
 
     @abstractmethod
@@ -108,11 +104,8 @@ class Dice(LevelLoss):
     def terms(self, probabilities: ChannelMaps, masks: Masks) -> dict[str, Scalar]:
         """Both dice losses of one level."""
         normal, abnormal = probabilities.unbind(dim=1)
-        mask = masks.squeeze(1)
-        return {
-            "dice_normal": dice_loss(normal, 1 - mask, self.smooth),
-            "dice_abnormal": dice_loss(abnormal, mask, self.smooth),
-        }
+        mask, smooth = masks.squeeze(1), self.smooth
+        return {"dice_normal": dice_loss(normal, 1 - mask, smooth), "dice_abnormal": dice_loss(abnormal, mask, smooth)}
 
 
 class Segmentation(LevelLoss):
@@ -136,10 +129,9 @@ class _FocalAndDice(Function):
 
     @staticmethod
     def forward(ctx: Any, probabilities: ChannelMaps, masks: Masks, gamma: float, smooth: float) -> tuple[Tensor, ...]:
-        """Return the three terms."""
         targets = _both(masks)
         right = _right(probabilities, targets)
-        upper, lower = _dice_ratio(probabilities, targets, smooth)
+        upper, lower = _dice_sums(probabilities, targets, smooth)
         ctx.save_for_backward(targets, right, upper, lower)
         ctx.gamma = gamma
         normal, abnormal = 1 - (upper / lower).mean(dim=0)
@@ -148,7 +140,6 @@ class _FocalAndDice(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, focal: Tensor, normal: Tensor, abnormal: Tensor) -> tuple[Tensor, None, None, None]:
-        """Gradient for the probabilities."""
         targets, right, upper, lower = ctx.saved_tensors
         wrong = 1 - right
         held = wrong.clamp(min=_LEAST_WRONG)

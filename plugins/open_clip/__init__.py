@@ -1,7 +1,5 @@
 """The `open_clip` backbone: any vision-transformer CLIP that open_clip builds, walked block by block."""
 
-from __future__ import annotations
-
 from errno import ELOOP
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """open_clip's CLIP behind the backbone contract: its towers, its blocks with V-V attention, OpenAI's activation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from textwrap import shorten
@@ -48,25 +46,20 @@ class OpenClipBackbone(Backbone):
             load_weights(self.clip, source.weights)
         self.clip.requires_grad_(False)
         self.image_mean, self.image_std = source.mean, source.std
-        self._measure(config, options)
-        self._tokenizer = _tokenizer(self.context_length)
-        super().train(False)
-
-    def _measure(self, config: dict[str, Any], options: OpenClipOptions) -> None:
-        visual, text = self.clip.visual, self.clip.transformer
-        self.vision = _tower(visual.transformer)
-        self.text = _tower(text)
+        self.vision, self.text = _tower(self.clip.visual.transformer), _tower(self.clip.transformer)
         self.embedding_width = int(config["embed_dim"])
         self.image_size = int(config["vision_cfg"]["image_size"])
-        self.grid = int(visual.grid_size[0])
+        self.grid = int(self.clip.visual.grid_size[0])
         self.context_length = int(self.clip.context_length)
+        self._tokenizer = _tokenizer(self.context_length)
+        super().train(False)
         depth, blocks = self.vision.depth, options.surgery_blocks
         if blocks is not None and blocks > depth:
             problem = f"{blocks} blocks of surgery in a tower of {depth}"
             raise UserError(problem, where="backbone.surgery_blocks", fix=f"choose 0 to {depth}")
         self.surgery_start = depth - (round(depth * _SURGERY_SHARE) if blocks is None else blocks)
 
-    def train(self, mode: bool = True) -> OpenClipBackbone:
+    def train(self, mode: bool = True) -> "OpenClipBackbone":
         """Stay in evaluation mode: a frozen backbone has no other."""
         return super().train(False)
 
@@ -76,12 +69,9 @@ class OpenClipBackbone(Backbone):
         for prompt in prompts:
             length = len(self._tokenizer.encode(prompt))
             if length > room:
-                raise UserError(
-                    f'the prompt "{shorten(prompt, 80)}" has {length} tokens; the model reads {room}',
-                    fix="give the class a shorter real name",
-                )
-        tokens: Tensor = self._tokenizer(list(prompts))
-        return tokens
+                problem = f'the prompt "{shorten(prompt, 80)}" has {length} tokens; the model reads {room}'
+                raise UserError(problem, fix="give the class a shorter real name")
+        return self._tokenizer(list(prompts))
 
     def end_of_text(self, tokens: Int[Tensor, "P T"]) -> Int[Tensor, " P"]:
         """Position of the end-of-text token, the largest number of the vocabulary."""
@@ -89,8 +79,7 @@ class OpenClipBackbone(Backbone):
 
     def embed_text(self, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
         """Input of text block 0, positions added."""
-        out: Tensor = self.clip.token_embedding(tokens) + self.clip.positional_embedding[: tokens.shape[1]]
-        return out
+        return self.clip.token_embedding(tokens) + self.clip.positional_embedding[: tokens.shape[1]]
 
     def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
         """Causal text block `index`."""
@@ -98,14 +87,12 @@ class OpenClipBackbone(Backbone):
 
     def finish_text(self, tokens: Float[Tensor, "P L Dt"], end: Int[Tensor, " P"]) -> Float[Tensor, "P Dt"]:
         """End-of-text token after the final layer norm."""
-        out: Tensor = self.clip.ln_final(tokens[torch.arange(len(tokens), device=tokens.device), end])
-        return out
+        return self.clip.ln_final(tokens[torch.arange(len(tokens), device=tokens.device), end])
 
     def project_text(self, features: Float[Tensor, "P Dt"]) -> Float[Tensor, "P E"]:
         """CLIP's own text projection."""
         projection = self.clip.text_projection
-        out: Tensor = projection(features) if isinstance(projection, nn.Linear) else features @ projection
-        return out
+        return projection(features) if isinstance(projection, nn.Linear) else features @ projection
 
     def embed_image(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B V Dv"]:
         """Class token and patch tokens, positions added, after CLIP's first norm.
@@ -115,8 +102,7 @@ class OpenClipBackbone(Backbone):
         visual = self.clip.visual
         class_token = visual.class_embedding.expand(len(images), 1, -1)
         patches = visual.conv1(images).flatten(2).transpose(1, 2).to(class_token.dtype)
-        out: Tensor = visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding)
-        return out
+        return visual.ln_pre(torch.cat([class_token, patches], dim=1) + visual.positional_embedding)
 
     def vision_block(
         self, index: int, tokens: Float[Tensor, "B V Dv"], surgery: Surgery = "none"
@@ -126,13 +112,11 @@ class OpenClipBackbone(Backbone):
 
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
         """CLIP's `ln_post`, on every token."""
-        out: Tensor = self.clip.visual.ln_post(tokens)
-        return out
+        return self.clip.visual.ln_post(tokens)
 
     def project_image(self, tokens: Float[Tensor, "*B Dv"]) -> Float[Tensor, "*B E"]:
         """CLIP's own image projection."""
-        out: Tensor = tokens @ self.clip.visual.proj
-        return out
+        return tokens @ self.clip.visual.proj
 
 
 def _tower(transformer: Any) -> Tower:
@@ -142,13 +126,10 @@ def _tower(transformer: Any) -> Tower:
 def _checked_config(source: Source, options: OpenClipOptions) -> dict[str, Any]:
     """The configuration with image size and activation put in. Raises `UserError` where the model cannot be walked."""
     config = source.config
-    odd = unsupported(config)
-    if odd:
-        raise UserError(
-            f"{options.model} is not a plain vision-transformer CLIP ({', '.join(odd[:4])})",
-            where="backbone.model",
-            fix="choose a model such as ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336, ViT-H-14 or embedded",
-        )
+    if odd := unsupported(config):
+        problem = f"{options.model} is not a plain vision-transformer CLIP ({', '.join(odd[:4])})"
+        fix = "choose a model such as ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336, ViT-H-14 or embedded"
+        raise UserError(problem, where="backbone.model", fix=fix)
     vocabulary = config.get("text_cfg", {}).get("vocab_size", _VOCABULARY)
     if vocabulary != _VOCABULARY:
         problem = f"a vocabulary of {vocabulary} tokens, where CLIP's tokenizer has {_VOCABULARY}"
@@ -200,8 +181,7 @@ def run_block(
     else:
         update = attention(block.attn, normed, causal=causal, values_only=surgery == "tokens")
     tokens = tokens + block.ls_1(update)
-    out: Tensor = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-    return out
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
 
 
 def attention(
@@ -216,8 +196,7 @@ def attention(
     else:
         query, key, value = (_split(part, layer.num_heads) for part in linear(tokens, weight, bias).chunk(3, dim=-1))
         attended = scaled_dot_product_attention(query, key, value, is_causal=causal)
-    out: Tensor = layer.out_proj(attended.transpose(1, 2).flatten(2))
-    return out
+    return layer.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 def _split(projected: Float[Tensor, "items L D"], heads: int) -> Float[Tensor, "items heads L head_width"]:
@@ -230,8 +209,7 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Float[Tensor, "*items D"]) -> Float[Tensor, "*items D"]:
         """Apply it to every number."""
-        out: Tensor = _QuickGELU.apply(x)
-        return out
+        return _QuickGELU.apply(x)
 
 
 class _QuickGELU(torch.autograd.Function):
@@ -244,5 +222,4 @@ class _QuickGELU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        out: Tensor = torch.ops.aten.silu_backward(gradient, x * SLOPE)
-        return out
+        return torch.ops.aten.silu_backward(gradient, x * SLOPE)

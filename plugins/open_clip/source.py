@@ -1,7 +1,5 @@
 """What the options `model` and `pretrained` point at: a configuration, a weights file, the activation it needs."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -137,8 +135,7 @@ def _unknown_model(model: str) -> UserError:
     names = [name for name in open_clip.list_models() if not unsupported(open_clip.get_model_config(name) or {})]
     folded = {name.lower(): name for name in [*names, "embedded"]}
     near = [folded[name] for name in get_close_matches(model.lower(), folded, n=3, cutoff=0.4)] or names
-    fix = f"nearest names: {', '.join(near)}"
-    return UserError(f'there is no model "{model}"', where="backbone.model", fix=fix)
+    return UserError(f'there is no model "{model}"', where="backbone.model", fix=f"nearest names: {', '.join(near)}")
 
 
 def _unknown_weights(model: str, pretrained: str) -> UserError:
@@ -156,12 +153,8 @@ def _unknown_weights(model: str, pretrained: str) -> UserError:
 
 def tags_at_hand() -> list[str]:
     """ "MODEL TAG" of each model that the backbone can be and whose weights are here."""
-    return [
-        f"{model} {tag}"
-        for model, tag in open_clip.list_pretrained()
-        if not unsupported(open_clip.get_model_config(model) or {})
-        and _is_there(open_clip.get_pretrained_cfg(model, tag))
-    ]
+    known = [pair for pair in open_clip.list_pretrained() if not unsupported(open_clip.get_model_config(pair[0]) or {})]
+    return [f"{model} {tag}" for model, tag in known if _is_there(open_clip.get_pretrained_cfg(model, tag))]
 
 
 def _is_there(config: dict[str, Any]) -> bool:

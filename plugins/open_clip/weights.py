@@ -1,7 +1,5 @@
 """Pretrained weights: where a tag's file lies or comes from, whether it fits the model, and putting it in quietly."""
 
-from __future__ import annotations
-
 import logging
 import socket
 import urllib.request
@@ -66,14 +64,11 @@ def load_weights(model: nn.Module, file: Path) -> None:
                 resize_pos_embed(weights, model)
         except (RuntimeError, ValueError, TypeError):
             misfits = [f"{_POSITIONS} {list(weights[_POSITIONS].shape)} is no square grid"]
-    misfits = misfits or _misfits(model, weights)
-    if misfits:
+    if misfits := misfits or _misfits(model, weights):
         more = f", and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
-        raise UserError(
-            f"does not fit the model: {'; '.join(misfits[:_SHOWN])}{more}",
-            where=str(file),
-            fix="set backbone.model to the model that the file was made for, or give another file",
-        )
+        problem = f"does not fit the model: {'; '.join(misfits[:_SHOWN])}{more}"
+        fix = "set backbone.model to the model that the file was made for, or give another file"
+        raise UserError(problem, where=str(file), fix=fix)
     model.load_state_dict(weights, strict=False)
 
 
@@ -82,18 +77,14 @@ def _misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     given = {key: list(value.shape) for key, value in weights.items()}
     missing = [f"{key} is missing" for key in wanted if key not in given]
     unknown = [f"{key} is unknown" for key in given if key not in wanted]
-    shapes = [
-        f"{key} is {given[key]} where {wanted[key]} is needed"
-        for key in wanted
-        if key in given and given[key] != wanted[key]
-    ]
+    shared = [(key, given[key], shape) for key, shape in wanted.items() if key in given]
+    shapes = [f"{key} is {own} where {shape} is needed" for key, own, shape in shared if own != shape]
     return shapes + missing + unknown
 
 
 def weights_of_tag(model: str, tag: str, config: dict[str, Any]) -> Path:
     """The weights file of a pretrained tag's `config`. Raises `UserError` that says which file to put where."""
-    there = cached(config)
-    if there is not None:
+    if there := cached(config):
         return there
     # Anything may go wrong between here and a distant server; the user needs one thing, where to get the file.
     try:
@@ -102,12 +93,10 @@ def weights_of_tag(model: str, tag: str, config: dict[str, Any]) -> Path:
         with quiet():
             return Path(open_clip.download_pretrained(config))
     except Exception as error:
-        raise UserError(
-            f'the weights "{tag}" of {model} are neither on this machine nor could they be fetched ({error})',
-            where="backbone.pretrained",
-            fix=f"on a machine with a network fetch {_origin(config)}, put the file anywhere on this machine "
-            'and set backbone.pretrained to its path; or set it to "none" for random weights',
-        ) from error
+        problem = f'the weights "{tag}" of {model} are neither on this machine nor could they be fetched ({error})'
+        fix = f"on a machine with a network fetch {_origin(config)}, put the file anywhere on this machine and set "
+        fix += 'backbone.pretrained to its path; or set it to "none" for random weights'
+        raise UserError(problem, where="backbone.pretrained", fix=fix) from error
 
 
 def cached(config: dict[str, Any]) -> Path | None:

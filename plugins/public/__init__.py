@@ -1,7 +1,5 @@
 """The public data sets, each under its own name: their classes, real names, domains and layouts are in facts.toml."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import replace
 from functools import partial
@@ -75,6 +73,5 @@ def register_data_sets(register: Register) -> None:
     for name, facts in FACTS.items():
         classes = len(facts["classes"])
         about = f"{facts['title']}: {classes} {facts['domain']} class{'es' if classes > 1 else ''}."
-        register(
-            name, partial(read_public, name), create_model(f"{name}_options", __base__=PublicOptions, __doc__=about)
-        )
+        options = create_model(f"{name}_options", __base__=PublicOptions, __doc__=about)
+        register(name, partial(read_public, name), options)

@@ -8,15 +8,5 @@ from .defects import DEFECTS
 from .drawing import Drawing, defects_of, draw
 from .surfaces import PRETRAIN_SURFACES, SURFACES, TEST_SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES, Surface
 
-__all__ = [
-    "DEFECTS",
-    "PRETRAIN_SURFACES",
-    "SURFACES",
-    "TEST_SURFACES",
-    "TRAIN_SURFACES",
-    "VALIDATION_SURFACES",
-    "Drawing",
-    "Surface",
-    "defects_of",
-    "draw",
-]
+__all__ = ["DEFECTS", "PRETRAIN_SURFACES", "SURFACES", "TEST_SURFACES", "TRAIN_SURFACES", "VALIDATION_SURFACES"]
+__all__ += ["Drawing", "Surface", "defects_of", "draw"]

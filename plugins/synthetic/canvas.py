@@ -1,7 +1,5 @@
 """One picture in the making: coordinates, texture, named colours and the ramp that turns a tone into one of them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,8 +52,7 @@ def ramp(rng: Generator, colour: str, accent: str | None, contrast: Range, grey:
     colours = low + (high - low) * steps
     if grey:
         colours = np.repeat((colours @ LUMINANCE)[:, None], 3, axis=1)
-    clipped: Field = np.clip(colours, 0.0, 255.0).astype(np.float32)
-    return clipped
+    return np.clip(colours, 0.0, 255.0).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -81,7 +78,7 @@ class Canvas:
     grey: bool
 
     @classmethod
-    def of(cls, rng: Generator, surface: Surface, size: int) -> Canvas:
+    def of(cls, rng: Generator, surface: Surface, size: int) -> "Canvas":
         """Draw the texture's parameters, the colours and the view."""
         texture = surface.texture(rng, **surface.options)
         grey = rng.random() < 0.15

@@ -1,7 +1,5 @@
 """The kinds of defect: how each one changes a clean picture of a surface."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -26,13 +24,11 @@ def foreign_colour(rng: Generator, picture: Field, region: Field, strength: floa
     room = float(mean.mean()) if side < 0 else 255.0 - float(mean.mean())
     side = -side if room < distance else side
     shift = np.full(3, side * distance) + rng.normal(0.0, tint * distance, 3)
-    colour: Field = np.clip(mean + shift, 2.0, 253.0).astype(np.float32)
-    return colour
+    return np.clip(mean + shift, 2.0, 253.0).astype(np.float32)
 
 
 def _blend(picture: Field, changed: NDArray[Any], coverage: Field) -> Field:
-    blended: Field = picture + (changed - picture) * coverage[..., None]
-    return blended
+    return picture + (changed - picture) * coverage[..., None]
 
 
 def _tint(canvas: Canvas, amount: float) -> float:

@@ -1,7 +1,5 @@
 """Draw one picture of a surface, with or without a defect, and with what normal pictures vary in."""
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 
@@ -12,7 +10,7 @@ from scipy.ndimage import binary_closing, gaussian_filter1d, uniform_filter
 from .canvas import Canvas, plane
 from .defects import DEFECTS, HIDDEN
 from .fields import REFERENCE, Field, Generator, between
-from .surfaces import SURFACES, Surface
+from .surfaces import SURFACES
 
 AREA = (0.005, 0.10)
 """A defect covers between these parts of the picture."""
@@ -56,11 +54,7 @@ def draw(surface: str, seed: int, defect: str | None = None, size: int = 112) ->
     if not SMALLEST <= size <= LARGEST:
         raise ValueError(f"size {size} is outside {SMALLEST}..{LARGEST}")
     rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(surface.encode())]))
-    return _draw(rng, SURFACES[surface], defect, size)
-
-
-def _draw(rng: Generator, surface: Surface, defect: str | None, size: int) -> Drawing:
-    canvas = Canvas.of(rng, surface, size)
+    canvas = Canvas.of(rng, SURFACES[surface], size)
     picture = canvas.render(*plane(size))
     on_camera, on_defect = rng.spawn(2)
     mask = np.zeros((size, size), bool)
@@ -73,7 +67,7 @@ def _draw(rng: Generator, surface: Surface, defect: str | None, size: int) -> Dr
         mask = mask & (border(on_camera, picture) > 0)
     picture = camera(on_camera, picture)
     image = np.clip(picture + 0.5, 0.0, 255.0).astype(np.uint8)
-    return Drawing(image, mask, surface.name, defect, canvas.colour)
+    return Drawing(image, mask, surface, defect, canvas.colour)
 
 
 def _with_defect(rng: Generator, canvas: Canvas, clean: Field, defect: str) -> tuple[Field, NDArray[np.bool_]]:
@@ -96,8 +90,7 @@ def _visible(clean: Field, changed: Field, region: Field) -> NDArray[np.bool_]:
     allowed = region > 0.25
     difference = np.abs(changed - clean).max(-1)
     shows = allowed & (uniform_filter(difference, 3) > _SHOWS)
-    closed: NDArray[np.bool_] = binary_closing(shows, np.ones((3, 3), bool), iterations=2) & allowed
-    return closed
+    return binary_closing(shows, np.ones((3, 3), bool), iterations=2) & allowed
 
 
 def light(rng: Generator, size: int) -> Field:

@@ -4,8 +4,6 @@ Lengths are in pixels of the 112 px reference canvas, so one surface looks the s
 drawn oversampled, as a coverage in 0..1, [S, S].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,21 +39,18 @@ def between(rng: Generator, bounds: Range) -> float:
 
 def clamp(field: NDArray[Any]) -> Field:
     """Clip to 0..1."""
-    clipped: Field = np.clip(field, 0.0, 1.0).astype(np.float32, copy=False)
-    return clipped
+    return np.clip(field, 0.0, 1.0).astype(np.float32, copy=False)
 
 
 def fraction(field: NDArray[Any]) -> Field:
     """The part after the decimal point, 0..1."""
-    part: Field = field - np.floor(field)
-    return part
+    return field - np.floor(field)
 
 
 def ridge(field: NDArray[Any]) -> Field:
     """A parabola over each unit interval: 0 at the integers, 1 half way. The profile of a round thread."""
     across: Field = 2.0 * fraction(field) - 1.0
-    profile: Field = np.subtract(1.0, across * across, dtype=np.float32)
-    return profile
+    return np.subtract(1.0, across * across, dtype=np.float32)
 
 
 def edge(field: Field, at: float, width: float) -> Field:
@@ -88,8 +83,7 @@ class Noise(LatticeValues):
         take = self._values.take
         near = take(row + column) * (1.0 - s) + take(next_row + column) * s
         far = take(row + next_column) * (1.0 - s) + take(next_row + next_column) * s
-        mixed: Field = near * (1.0 - t) + far * t
-        return mixed
+        return near * (1.0 - t) + far * t
 
 
 class Cells:
@@ -105,10 +99,8 @@ class Cells:
         floor_u, floor_v = np.floor(u), np.floor(v)
         i, j = floor_u.astype(np.int32), floor_v.astype(np.int32)
         s, t = u - floor_u, v - floor_v
-        shape = (9, *u.shape)
-        index = np.empty(shape, np.int32)
-        for k, (di, dj) in enumerate((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)):
-            index[k] = ((i + di) & _WRAP) * _LATTICE + ((j + dj) & _WRAP)
+        around = (-1, 0, 1)
+        index = np.stack([((i + a) & _WRAP) * _LATTICE + ((j + b) & _WRAP) for a in around for b in around])
         step = np.repeat(np.arange(-1, 2, dtype=np.float32), 3)[:, None, None]
         leap = np.tile(np.arange(-1, 2, dtype=np.float32), 3)[:, None, None]
         x = self._x.take(index) + (step - s)
@@ -166,8 +158,7 @@ def curve(start: Points, heading: float, length: float, bends: NDArray[np.float6
     """A line of the given length whose heading changes by `bends` (radians) at equal steps."""
     headings = heading + np.cumsum(bends)
     steps = np.stack([np.cos(headings), np.sin(headings)], 1) * (length / len(bends))
-    path: Points = start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
-    return path
+    return start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
 
 
 def somewhere(rng: Generator, margin: float = 12.0) -> Points:

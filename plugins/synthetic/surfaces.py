@@ -1,7 +1,5 @@
 """The named surfaces and the splits that keep pretraining, training, validation and test apart."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Each function draws its parameters once and returns a tone as a function of coor
 shift or turn the coordinates and the texture follows exactly.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .fields import Cells, Field, Generator, LatticeValues, Noise, Range, Texture, between, clamp, edge, fraction, ridge
@@ -17,11 +15,9 @@ def brushed(rng: Generator, fineness: Range = (0.8, 1.6), length: Range = (25, 6
     """Fine parallel streaks."""
     fine, long = between(rng, fineness), between(rng, length)
     streaks, bands = Noise(rng), Noise(rng)
-
-    def texture(u: Field, v: Field) -> Field:
-        return clamp(0.5 + depth * (streaks(u / long, v / fine) - 0.5) + 0.35 * (bands(u / 120.0, v / 9.0) - 0.5))
-
-    return texture
+    return lambda u, v: clamp(
+        0.5 + depth * (streaks(u / long, v / fine) - 0.5) + 0.35 * (bands(u / 120.0, v / 9.0) - 0.5)
+    )
 
 
 def wood(rng: Generator, ring: Range = (7, 14)) -> Texture:
@@ -56,8 +52,7 @@ def cellular(rng: Generator, size: Range = (7, 12), crease: Range = (0.15, 0.35)
 
     def texture(u: Field, v: Field) -> Field:
         first, second, _, _, tone = cells(u / pitch, v / pitch)
-        body = edge(second - first, width, 2.0 * width)
-        return clamp(body * (1.0 - filled + filled * tone))
+        return clamp(edge(second - first, width, 2.0 * width) * (1.0 - filled + filled * tone))
 
     return texture
 
@@ -93,11 +88,7 @@ def glaze(rng: Generator, depth: Range = (0.2, 0.6), grain: float = 0.1) -> Text
     """A nearly even coat with slow changes of tone."""
     gain = between(rng, depth)
     slow, fine = Noise(rng), Noise(rng)
-
-    def texture(u: Field, v: Field) -> Field:
-        return clamp(0.5 + gain * (slow(u / 28.0, v / 28.0) - 0.5) + grain * (fine(u / 1.8, v / 1.8) - 0.5))
-
-    return texture
+    return lambda u, v: clamp(0.5 + gain * (slow(u / 28.0, v / 28.0) - 0.5) + grain * (fine(u / 1.8, v / 1.8) - 0.5))
 
 
 def marble(rng: Generator, scale: Range = (18, 35), veins: Range = (3.0, 7.0)) -> Texture:
@@ -167,12 +158,9 @@ def carpet(rng: Generator, tuft: Range = (1.4, 2.6), stretch: Range = (1.0, 2.5)
     """Fine tufts, denser and lighter in patches."""
     size, long = between(rng, tuft), between(rng, stretch)
     tufts, patches = Noise(rng), Noise(rng)
-
-    def texture(u: Field, v: Field) -> Field:
-        fine = tufts(u / (size * long), v / size)
-        return clamp(0.5 + 1.1 * (fine - 0.5) + patchy * (patches(u / 22.0, v / 22.0) - 0.5))
-
-    return texture
+    return lambda u, v: clamp(
+        0.5 + 1.1 * (tufts(u / (size * long), v / size) - 0.5) + patchy * (patches(u / 22.0, v / 22.0) - 0.5)
+    )
 
 
 def rope(rng: Generator, strand: Range = (12, 20)) -> Texture:
@@ -200,11 +188,9 @@ def mesh(rng: Generator, period: Range = (9, 15), wire: Range = (0.22, 0.38)) ->
     def texture(u: Field, v: Field) -> Field:
         a, b = u / pitch, v / pitch
         top = (np.floor(a + 0.5) + np.floor(b + 0.5)) % 2 > 0
-        wires = []
-        for along in (a, b):
-            across = np.abs(fraction(along + 0.5) - 0.5) / (thickness * 0.5)
-            wires.append(np.where(across < 1.0, 1.0 - 0.6 * across * across, -1.0))
-        first, second = np.where(top, wires[0], wires[1]), np.where(top, wires[1], wires[0])
+        across = (np.abs(fraction(along + 0.5) - 0.5) / (thickness * 0.5) for along in (a, b))
+        one, other = (np.where(part < 1.0, 1.0 - 0.6 * part * part, -1.0) for part in across)
+        first, second = np.where(top, one, other), np.where(top, other, one)
         crossed = np.where(first > 0, first, second)
         return clamp(np.where(crossed > 0, crossed, ground + 0.15 * backing(u / 6.0, v / 6.0)))
 
@@ -214,8 +200,7 @@ def mesh(rng: Generator, period: Range = (9, 15), wire: Range = (0.22, 0.38)) ->
 def corrugated(rng: Generator, period: Range = (8, 16), sharpness: Range = (0.6, 2.0), ribs: float = 0.0) -> Texture:
     """Parallel waves or ribs; `ribs` above 0 leaves flat ground between them."""
     pitch, power = between(rng, period), between(rng, sharpness)
-    waver = Noise(rng)
-    grain = Noise(rng)
+    waver, grain = Noise(rng), Noise(rng)
 
     def texture(u: Field, v: Field) -> Field:
         b = v / pitch + 0.25 * (waver(u / 50.0, v / 50.0) - 0.5)
@@ -278,11 +263,9 @@ def printed(rng: Generator, period: Range = (12, 20), petals: tuple[int, ...] = 
         a = u / pitch + 0.5 * (np.floor(b) % 2)
         x, y = fraction(a) - 0.5, fraction(b) - 0.5
         radius = np.sqrt(x * x + y * y)
-        if count:
-            radius = radius * (1.0 + 0.35 * np.cos(count * np.arctan2(y, x)))
+        radius = radius * (1.0 + 0.35 * np.cos(count * np.arctan2(y, x))) if count else radius
         figure = 1.0 - edge(radius, size, 1.5 / pitch)
-        if ring:
-            figure = figure * edge(radius, 0.55 * size, 1.5 / pitch)
+        figure = figure * edge(radius, 0.55 * size, 1.5 / pitch) if ring else figure
         return clamp(0.15 + 0.75 * figure + 0.2 * (weave(u / 1.6, v / 1.6) - 0.5))
 
     return texture

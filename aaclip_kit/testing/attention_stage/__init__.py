@@ -1,15 +1,13 @@
 """The checks of an attention stage, and what they share: the sites that it is tried at, stages built there, inputs."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, cast, get_args
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...contracts.errors import UserError
 from ...contracts.options import TOWERS, StageOptions, TowerName
@@ -27,12 +25,10 @@ class Given:
     tokens: Tensor
     context: Context | None
 
-    def to(self, device: str) -> Given:
-        """The same on a device."""
-        if self.context is None:
-            return Given(self.tokens.to(device), None)
-        mask = None if self.context.mask is None else self.context.mask.to(device)
-        return Given(self.tokens.to(device), Context(self.context.tokens.to(device), mask))
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Given":
+        """The same with each tensor changed."""
+        changed = {name: change(tensor) for name, tensor in self.tensors.items()}
+        return Given(changed["tokens"], Context(changed["context"], changed.get("mask")) if self.context else None)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -43,23 +39,17 @@ class Given:
 
     @property
     def seen(self) -> Context:
-        """The context, of a stage that has one."""
-        assert self.context is not None
+        """The context. Raises `NotApplicable` for a stage that has none."""
+        if self.context is None:
+            raise NotApplicable("the stage has no context")
         return self.context
-
-    def with_context(self, tokens: Tensor | None = None, mask: Tensor | None = None) -> Given:
-        """Another context in its place: the tokens or the mask changed."""
-        seen = self.seen
-        changed = Context(seen.tokens if tokens is None else tokens, seen.mask if mask is None else mask)
-        return replace(self, context=changed)
 
 
 def settings(subject: Subject, widths: tuple[int, int, int] = WIDTHS[0]) -> list[StageSetting]:
     """The site that the options name, and the same in the other tower where the stage can sit there too."""
     own = cast(StageOptions, subject.options()).tower
     other = next(tower for tower in TOWERS if tower != own)
-    towers = [own, other] if _fits(subject, other) else [own]
-    return [setting_of(tower, widths) for tower in towers]
+    return [setting_of(tower, widths) for tower in (own, other) if tower == own or _fits(subject, tower)]
 
 
 def setting_of(tower: TowerName, widths: tuple[int, int, int] = WIDTHS[0]) -> StageSetting:
@@ -95,17 +85,16 @@ def build_stage(subject: Subject, setting: StageSetting, seed: int = 0, **change
 
 def stirred(subject: Subject, setting: StageSetting, **changes: Any) -> AttentionStage:
     """The stage in evaluation mode with a little noise on every weight: what begins at zero would hide its faults."""
-    stage = build_stage(subject, setting, **changes).eval()
-    stir(stage)
-    return stage
+    return stir(build_stage(subject, setting, **changes).eval())
 
 
-def stir(module: nn.Module, seed: int = 1) -> None:
+def stir(stage: AttentionStage) -> AttentionStage:
     """Add noise to every parameter."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in stage.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+    return stage
 
 
 def inputs(
@@ -148,20 +137,16 @@ def stirred_with_inputs(subject: Subject, **changes: Any) -> Iterator[tuple[Atte
 def result(stage: AttentionStage, given: Given) -> Tensor:
     """What forward returns, without gradients."""
     with torch.no_grad():
-        changed: Tensor = stage(given.tokens, given.context)
-    return changed
+        return stage(given.tokens, given.context)
 
 
-def direction(like: Tensor, seed: int = 3) -> Tensor:
+def direction(like: Tensor) -> Tensor:
     """A random tensor of the same shape, by which a result is multiplied to make a number of it."""
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(3))
 
 
 def beyond(one: Tensor, other: Tensor, *, tolerance: float) -> float:
-    """The largest difference, infinite where a value is not finite; 0 where it is within the tolerance.
-
-    The tolerance is absolute for values up to 1, and relative to the largest where it is above.
-    """
+    """The largest difference, infinite where one is not finite; 0 within the tolerance, relative to values above 1."""
     difference = float((one.float() - other.float()).abs().max())
     if not isfinite(difference):
         return inf
@@ -172,9 +157,3 @@ def must_agree(one: Tensor, other: Tensor, said: str, *, tolerance: float) -> No
     """Raise `Breach` where two results are farther apart than `beyond` allows."""
     if difference := beyond(one, other, tolerance=tolerance):
         raise Breach(f"{said} by {difference:.2g}")
-
-
-def needs_context(subject: Subject) -> None:
-    """Skip where the stage has no context."""
-    if build_stage(subject, settings(subject)[0]).context_kind == "none":
-        raise NotApplicable("the stage has no context")

@@ -1,9 +1,8 @@
 """Devices and half precision. Without CUDA, torch's meta device tells whether tensors stay with the tokens."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch.linalg import vector_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ...contracts.stage import Context, StageSetting
+from ...contracts.stage import StageSetting
 from ..subject import Breach, NotApplicable, Subject
 from . import inputs, must_agree, result, settings, stirred
 
@@ -33,7 +32,7 @@ def stays_on_the_device(subject: Subject) -> None:
 
 def _on_meta(subject: Subject, setting: StageSetting) -> None:
     stage = stirred(subject, setting)
-    given = inputs(stage, setting).to("meta")
+    given = inputs(stage, setting).each(methodcaller("to", "meta"))
     try:
         with _Watch():  # type: ignore[no-untyped-call]
             changed = result(stage.to("meta"), given)
@@ -47,7 +46,7 @@ def _on_cuda(subject: Subject, setting: StageSetting) -> None:
     stage = stirred(subject, setting)
     given = inputs(stage, setting)
     expected = result(stage, given)
-    there = result(stage.to("cuda"), given.to("cuda"))
+    there = result(stage.to("cuda"), given.each(methodcaller("to", "cuda")))
     if there.device.type != "cuda":
         raise Breach(f"tokens on a CUDA device came back on the {there.device.type}")
     must_agree(there.cpu(), expected, "on a CUDA device the result differs", tolerance=CUDA_TOLERANCE)
@@ -70,27 +69,22 @@ class _Watch(TorchDispatchMode):
         places = {tensor.device.type for tensor in given if tensor.dim()}
         if len(places) > 1 and name not in MOVES:
             raise Breach(f"a tensor made on the CPU meets the tokens, which are on another device, in aten.{name}")
-        run: Callable[..., Any] = func
-        return run(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def bf16_is_near(subject: Subject) -> None:
     """Compare autocast with float32; the context has been made under autocast, the tokens' stream is in float32."""
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        for setting in settings(subject):
-            _compare(subject, setting, device)
-
-
-def _compare(subject: Subject, setting: StageSetting, device: str) -> None:
-    stage = stirred(subject, setting).to(device)
-    given = inputs(stage, setting).to(device)
-    exact, half = result(stage, given), given
-    if given.context is not None:
-        half = replace(given, context=Context(given.seen.tokens.bfloat16(), given.seen.mask))
-    with torch.autocast(device, dtype=torch.bfloat16):
-        rough = result(stage, half)
-    if not rough.isfinite().all():
-        raise Breach("the result under bf16 autocast is not finite")
-    error = float(vector_norm(rough.float() - exact) / vector_norm(exact))
-    if error > HALF_TOLERANCE:
-        raise Breach(f"under bf16 autocast the result is off by {100 * error:.1f} % of its norm")
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    for device, setting in product(devices, settings(subject)):
+        stage = stirred(subject, setting).to(device)
+        given = inputs(stage, setting).each(methodcaller("to", device))
+        exact, half = result(stage, given), given
+        if given.context is not None:
+            half = replace(given, context=replace(given.context, tokens=given.context.tokens.bfloat16()))
+        with torch.autocast(device, dtype=torch.bfloat16):
+            rough = result(stage, half)
+        if not rough.isfinite().all():
+            raise Breach("the result under bf16 autocast is not finite")
+        error = float(vector_norm(rough.float() - exact) / vector_norm(exact))
+        if error > HALF_TOLERANCE:
+            raise Breach(f"under bf16 autocast the result is off by {100 * error:.1f} % of its norm")

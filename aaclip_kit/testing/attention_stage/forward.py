@@ -1,36 +1,16 @@
 """The forward pass of a stage: widths, shapes, arguments that stay as they are, and where it says that it looks."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from ...contracts.stage import AttentionStage, ShowsAttention
+from ...contracts.stage import AttentionStage, Context, ShowsAttention
 from ..subject import Breach, NotApplicable, Subject
-from . import (
-    WIDTHS,
-    Given,
-    beyond,
-    build_stage,
-    inputs,
-    must_agree,
-    needs_context,
-    result,
-    settings,
-    stirred,
-    stirred_with_inputs,
-)
+from . import WIDTHS, Given, beyond, build_stage, inputs, must_agree, result, settings, stirred, stirred_with_inputs
 
-SIZES = (
-    # items, rows, L, M
-    (1, 1, 1, 1),
-    (1, 1, 5, 3),
-    (3, 3, 7, 1),
-    (6, 2, 3, 9),
-    (4, 1, 8, 4),
-    (2, 2, 197, 130),
-)
+SIZES = ((1, 1, 1, 1), (1, 1, 5, 3), (3, 3, 7, 1), (6, 2, 3, 9), (4, 1, 8, 4), (2, 2, 197, 130))
+"""Items, rows, L and M."""
+
 NEAR, NEAR_IDENTITY = 1e-4, 1e-5
 
 
@@ -100,16 +80,16 @@ def _returned(stage: AttentionStage, given: Given, said: str) -> Tensor:
 
 def attention_weights_are_weights(subject: Subject) -> None:
     """Shared rows and a mask; in training mode, under two seeds."""
-    needs_context(subject)
     for setting in settings(subject):
         stage = stirred(subject, setting)
+        given = inputs(stage, setting)
+        seen = given.seen
         if not isinstance(stage, ShowsAttention):
             raise NotApplicable("the stage has no attention_weights")
         for items, masked in ((6, True), (2, False)):
             _check_weights(stage, inputs(stage, setting, items=items, masked=masked))
-        given = inputs(stage, setting)
         before = result(stage, given)
-        one, two = (_weights(stage.train(), given, seed) for seed in (1, 2))
+        one, two = (_weights(stage.train(), given.tokens, seen, seed) for seed in (1, 2))
         if beyond(one, two, tolerance=NEAR):
             raise Breach("the weights depend on the torch seed in training mode, as dropout makes them")
         if beyond(result(stage.eval(), given), before, tolerance=NEAR):
@@ -117,7 +97,7 @@ def attention_weights_are_weights(subject: Subject) -> None:
 
 
 def _check_weights(stage: AttentionStage, given: Given) -> None:
-    weights, seen = _weights(stage, given, seed=0), given.seen.expanded(len(given.tokens))
+    weights, seen = _weights(stage, given.tokens, given.seen, seed=0), given.seen.expanded(len(given.tokens))
     items, length, many = len(given.tokens), given.tokens.shape[1], seen.tokens.shape[1]
     if weights.dim() != 4 or weights.shape != (items, weights.shape[1], length, many):
         expected = f"[{items}, heads, {length}, {many}]"
@@ -130,8 +110,8 @@ def _check_weights(stage: AttentionStage, given: Given) -> None:
         raise Breach("a context token behind the mask has a weight")
 
 
-def _weights(stage: AttentionStage, given: Given, seed: int) -> Tensor:
+def _weights(stage: AttentionStage, tokens: Tensor, seen: Context, seed: int) -> Tensor:
     assert isinstance(stage, ShowsAttention)
     torch.manual_seed(seed)
     with torch.no_grad():
-        return stage.attention_weights(given.tokens, given.seen)
+        return stage.attention_weights(tokens, seen)

@@ -1,15 +1,13 @@
 """Items do not see one another, but share context rows and obey the mask: by value, and by gradient in training."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
-from ...contracts.stage import Context
 from ..subject import Breach, NotApplicable, Subject
-from . import Given, direction, inputs, must_agree, needs_context, result, settings, stirred, stirred_with_inputs
+from . import Given, direction, inputs, must_agree, result, settings, stirred, stirred_with_inputs
 
 NEAR = 1e-4
 """Products of other sizes add up in another order."""
@@ -21,12 +19,15 @@ def items_are_independent(subject: Subject) -> None:
         stage = stirred(subject, setting)
         given, others = inputs(stage, setting), inputs(stage, setting, seed=20)
         first = result(stage, given)[0]
+        replaced = torch.cat([given.tokens[:1], others.tokens[1:]])
         changes = {
-            "the tokens of the other items were replaced": _mixed(given, others, tokens=True),
-            "the other items were left out": _only_first(given),
+            "the tokens of the other items were replaced": replace(given, tokens=replaced),
+            "the other items were left out": given.each(itemgetter(slice(1))),
         }
         if given.context is not None:
-            changes["the context rows of the other items were replaced"] = _mixed(given, others, tokens=False)
+            rows = torch.cat([given.seen.tokens[:1], others.seen.tokens[1:]])
+            elsewhere = replace(given, context=replace(given.seen, tokens=rows))
+            changes["the context rows of the other items were replaced"] = elsewhere
         for said, changed in changes.items():
             must_agree(result(stage, changed)[0], first, f"when {said}, the result of item 0 changed", tolerance=NEAR)
 
@@ -64,23 +65,8 @@ def _reached(source: Tensor) -> list[int]:
     return [] if source.grad is None else [row for row, part in enumerate(source.grad) if part.any()]
 
 
-def _mixed(given: Given, others: Given, tokens: bool) -> Given:
-    """Item 0 (or its context row) of `given`, and the others of `others`."""
-    if tokens:
-        return Given(torch.cat([given.tokens[:1], others.tokens[1:]]), given.context)
-    return given.with_context(torch.cat([given.seen.tokens[:1], others.seen.tokens[1:]]))
-
-
-def _only_first(given: Given) -> Given:
-    if given.context is None:
-        return Given(given.tokens[:1], None)
-    mask = given.seen.mask
-    return Given(given.tokens[:1], Context(given.seen.tokens[:1], None if mask is None else mask[:1]))
-
-
 def rows_serve_items_in_a_row(subject: Subject) -> None:
     """Six items on two rows, against the same rows copied."""
-    needs_context(subject)
     for setting in settings(subject):
         stage = stirred(subject, setting)
         given = inputs(stage, setting, items=6)
@@ -96,14 +82,14 @@ def rows_serve_items_in_a_row(subject: Subject) -> None:
 
 def mask_is_obeyed(subject: Subject) -> None:
     """Replace what is masked; mask nothing."""
-    needs_context(subject)
     for stage, given in stirred_with_inputs(subject):
         seen, plain = given.seen, result(stage, given)
         assert seen.mask is not None
         replaced = torch.where(seen.mask[..., None], seen.tokens, 7 - 10 * seen.tokens)
         said = "when context tokens behind the mask were replaced, the result changed"
-        must_agree(plain, result(stage, given.with_context(replaced)), said, tolerance=NEAR)
-        everywhere = given.with_context(mask=torch.ones_like(seen.mask))
-        without = replace(given, context=Context(seen.tokens))
+        hidden = replace(given, context=replace(seen, tokens=replaced))
+        must_agree(plain, result(stage, hidden), said, tolerance=NEAR)
+        everywhere = replace(given, context=replace(seen, mask=torch.ones_like(seen.mask)))
+        without = replace(given, context=replace(seen, mask=None))
         said = "a mask that is true everywhere and no mask differ"
         must_agree(result(stage, everywhere), result(stage, without), said, tolerance=NEAR)

@@ -1,7 +1,5 @@
 """A stage in training: gradients, chance that torch's seed decides, all that is learnt in parameters, a whole run."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch
@@ -33,8 +31,7 @@ def gradient_reaches_the_tokens(subject: Subject) -> None:
             raise Breach("no gradient reaches the tokens")
         if not gradient.isfinite().all():
             raise Breach("the gradient at the tokens is not finite")
-        without = [item for item, part in enumerate(gradient) if not part.any()]
-        if without:
+        if without := [item for item, part in enumerate(gradient) if not part.any()]:
             raise Breach(f"no gradient reaches the tokens of items {', '.join(map(str, without))} of {len(gradient)}")
 
 
