@@ -51,7 +51,7 @@ class OpenClipBackbone(Backbone):
         self.image_size = int(config["vision_cfg"]["image_size"])
         self.grid = int(self.clip.visual.grid_size[0])
         self.context_length = int(self.clip.context_length)
-        self._tokenizer = _tokenizer(self.context_length)
+        self._tokenizer = _tokenizer(context_length=self.context_length)
         super().train(False)
         depth, blocks = self.vision.depth, options.surgery_blocks
         if blocks is not None and blocks > depth:
