@@ -60,10 +60,8 @@ class Screen:
         for role, data in run.data.sets.items():
             counts = class_counts(data.samples).values()
             normal, anomalous = sum(count[0] for count in counts), sum(count[1] for count in counts)
-            names = ", ".join(data.classes)
-            self.message(
-                f"{role:10} {len(data.classes)} classes, {normal} normal and {anomalous} anomalous images: {names}"
-            )
+            counted = f"{len(data.classes)} classes, {normal} normal and {anomalous} anomalous images"
+            self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
         for number, plan in enumerate(plan_ahead(run.scheduler), 1):

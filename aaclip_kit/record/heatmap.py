@@ -54,8 +54,7 @@ def _panel_size(width: int, height: int) -> tuple[int, int]:
 
 def _without_mask(picture: Image.Image) -> Image.Image:
     picture = picture.copy()
-    place = (_GAP, _GAP)
-    ImageDraw.Draw(picture).text(place, "no mask", "white", _font(), stroke_width=2, stroke_fill=_INK)
+    ImageDraw.Draw(picture).text((_GAP, _GAP), "no mask", "white", _font(), stroke_width=2, stroke_fill=_INK)
     return picture
 
 

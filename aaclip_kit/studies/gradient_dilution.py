@@ -259,11 +259,8 @@ def write_dilution(folder: Path, record: Mapping[str, Any], experiment: str) -> 
 
     Raises `UserError` where it cannot be written.
     """
-    texts = {
-        NUMBERS: json.dumps(record, indent=1, allow_nan=False) + "\n",
-        PLOT: dilution_svg(record),
-        EXPERIMENT: experiment,
-    }
+    numbers = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    texts = {NUMBERS: numbers, PLOT: dilution_svg(record), EXPERIMENT: experiment}
     try:
         write_whole_folder(folder, {PurePosixPath(name): text.encode("utf-8") for name, text in texts.items()})
     except OSError as error:
