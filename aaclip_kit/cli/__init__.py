@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-import typer
+from typer import Context, Exit, Option, Typer
 
 from ..contracts.errors import UserError, not_writable
 from ..version import __version__
@@ -20,9 +20,9 @@ from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
 from .run import report, run, validate
-from .terminal import say, set_debugging
+from .terminal import Debugging, say
 
-app = typer.Typer(
+app = Typer(
     help="Experiments on zero-shot anomaly detection with CLIP.",
     epilog="Example: aakit init feedback; aakit run feedback.toml",
     no_args_is_help=True,
@@ -55,7 +55,6 @@ _add(export_checkpoint, "export-checkpoint runs/first --out published")
 _add(cache, "cache --clear")
 _add(doctor, "doctor --json")
 
-
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What the system says of a disk that takes in no more."""
 
@@ -63,23 +62,21 @@ IN_MANY_PROCESSES = ("run", "evaluate", "predict")
 """Commands whose work torchrun's processes share."""
 
 
-def _print_version(wanted: bool) -> None:
+def _version(wanted: bool) -> None:
     """Print name and version and end the program, before a command is asked for."""
     if wanted:
         say(f"aakit {__version__}")
-        raise typer.Exit
+        raise Exit
 
 
 @app.callback()
 def options(
-    context: typer.Context,
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version and end."
-    ),
+    context: Context,
+    debug: bool = Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = Option(False, "--version", callback=_version, is_eager=True, help="Print the version and end."),
 ) -> None:
     """Experiments on zero-shot anomaly detection with CLIP."""
-    set_debugging(debug)
+    Debugging.on = debug
     if context.invoked_subcommand not in IN_MANY_PROCESSES:
         refuse_many_processes(f"aakit {context.invoked_subcommand}")
 
@@ -94,6 +91,5 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        fix = "make room or make the place writable, and give the command again"
-        tell(not_writable(error.filename, error, fix))
+        tell(not_writable(error.filename, error, "make room or make the place writable, and give the command again"))
         sys.exit(2)

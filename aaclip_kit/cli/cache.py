@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import typer
+from typer import Option
 
 from ..cache.folder import Entry, clear, default_folder, entries
 from ..contracts.errors import UserError
@@ -14,9 +14,9 @@ from .terminal import PlainConsole, plain_table, say
 
 
 def cache(
-    folder: Path | None = typer.Option(None, "--folder", help="Folder of the store; default the user's."),
-    delete: bool = typer.Option(False, "--clear", help="Delete the files of the store, and no others."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    folder: Path | None = Option(None, "--folder", help="Folder of the store; default the user's."),
+    delete: bool = Option(False, "--clear", help="Delete the files of the store, and no others."),
+    as_json: bool = Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Show the frozen features that are kept on disk for later runs, by backbone, or delete them."""
     place = (folder or default_folder()).expanduser().absolute()
@@ -63,10 +63,10 @@ def _show(record: dict[str, Any]) -> None:
     say(f"{record['folder']}: {'deleted ' if record['deleted'] else ''}{held}")
     if record["deleted"] or not record["backbones"]:
         return
-    table = plain_table("backbone", "entries", "size", "last used")
-    for one in record["backbones"]:
-        table.add_row(one["identity"], f"{one['entries']:,}", _bytes(one["bytes"]), one["last_used"])
-    PlainConsole().print(table)
+    rows = (
+        (one["identity"], f"{one['entries']:,}", _bytes(one["bytes"]), one["last_used"]) for one in record["backbones"]
+    )
+    PlainConsole().print(plain_table("backbone", "entries", "size", "last used", rows=rows))
 
 
 def _bytes(count: int) -> str:

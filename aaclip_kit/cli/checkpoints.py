@@ -1,12 +1,11 @@
 """`aakit import-checkpoint` and `aakit export-checkpoint`: published checkpoints to ours, and back."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources import as_file
 from importlib.resources import files as packaged
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import typer
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, not_writable
 from ..experiment import Experiment, check, load, overridden, read_toml
@@ -15,44 +14,40 @@ from ..plugin_host.registry import Registry
 from .run import SET_HELP
 from .terminal import say
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..checkpoints.provenance import Metadata
-
 _STAGES = {"text_cross_attn": "text_to_image", "image_cross_attn": "image_to_text"}
 """The stage of published.toml for each part that some published checkpoints lack."""
 
 
 def import_checkpoint(
-    files: list[Path] = typer.Argument(help="text_adapter.pth and image_adapter_N.pth, or loop_N_final.pth."),
-    experiment: Path | None = typer.Option(
+    files: list[Path] = Argument(help="text_adapter.pth and image_adapter_N.pth, or loop_N_final.pth."),
+    experiment: Path | None = Option(
         None, help="Experiment file that the checkpoint fits; by default the published architecture, ViT-L/14-336."
     ),
-    out: Path = typer.Option(
-        help="Checkpoint to write, FILE.safetensors; or a folder, for imported.safetensors in it."
-    ),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    out: Path = Option(help="Checkpoint to write, FILE.safetensors; or a folder, for imported.safetensors in it."),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
 ) -> None:
     """Make a checkpoint from published files. Reads neither data nor CLIP's weights; overwrites nothing."""
     target = _target(out)
-    from ..checkpoints.checkpoint import wanted_by
+    from ..checkpoints.checkpoint import made_for, wanted_by, write
     from ..checkpoints.provenance import Metadata, Provenance
     from ..checkpoints.published_layout import attending_towers, model_without_weights, read_published, to_ours
     from ..experiment import resolved_toml
 
     published = read_published(files)
     registry = discover()
-    if experiment is None:
-        chosen = _published(registry, published.sources, overrides)
-    else:
-        chosen = load(experiment, registry, overrides)
+    chosen = load(experiment, registry, overrides) if experiment else _published(registry, published.sources, overrides)
     model = model_without_weights(chosen)
     state = to_ours(published.tensors, model, ", ".join(map(str, files)))
     _, fresh = wanted_by(model, state)
     names = tuple(file.name for file in files)
     about = Provenance(chosen.file.name, imported_from=names, attending=attending_towers(published.sources))
-    _write(state, target, Metadata(about, resolved_toml(chosen)))
+    made_for(target)
+    try:
+        # Tensors of one pickle may share memory, which safetensors refuses.
+        apart = {name: value.detach().clone().contiguous() for name, value in state.items()}
+        write(apart, target, Metadata(about, resolved_toml(chosen)))
+    except OSError as error:
+        raise not_writable(target, error) from None
     for part, source in published.sources.items():
         count = sum(name.startswith(f"{part}.") for name in published.tensors)
         say(f"{part}: {count} tensors from {source}")
@@ -64,12 +59,12 @@ def import_checkpoint(
 
 
 def export_checkpoint(
-    file: Path = typer.Argument(help="A checkpoint, such as checkpoints/loop_3.safetensors, or a run's folder."),
-    experiment: Path | None = typer.Option(
+    file: Path = Argument(help="A checkpoint, such as checkpoints/loop_3.safetensors, or a run's folder."),
+    experiment: Path | None = Option(
         None, help="Experiment file that the checkpoint fits; by default the one that it was trained with."
     ),
-    out: Path = typer.Option(help="Folder for the published files."),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    out: Path = Option(help="Folder for the published files."),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
 ) -> None:
     """Write a checkpoint in the published layout. Reads neither data nor CLIP's weights; overwrites nothing."""
     from ..checkpoints.find_checkpoint import find_trained
@@ -103,14 +98,3 @@ def _target(out: Path) -> Path:
     if target.exists():
         raise UserError("exists already", where=str(target), fix="name another file with --out")
     return target
-
-
-def _write(state: "Mapping[str, Tensor]", target: Path, metadata: "Metadata") -> None:
-    from ..checkpoints.checkpoint import made_for, write
-
-    made_for(target)
-    try:
-        # Tensors of one pickle may share memory, which safetensors refuses.
-        write({name: value.detach().clone().contiguous() for name, value in state.items()}, target, metadata)
-    except OSError as error:
-        raise not_writable(target, error) from None

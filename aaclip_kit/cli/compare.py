@@ -4,8 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-from rich.text import Text
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, UserErrors
 from ..plugin_host.discovery import discover
@@ -20,14 +19,12 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: list[Path] = typer.Argument(help="Run folders, folders of seeds, or an ablation's folder."),
-    baseline: str | None = typer.Option(
-        None, "--baseline", help="What the others are compared with; default the first."
-    ),
-    out: Path | None = typer.Option(None, "--out", help="Folder for comparison.json, .md and .html."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    metrics: list[str] = typer.Option([], "--metric", help="Only this metric; may be repeated."),
-    loop: int | None = typer.Option(None, "--loop", min=0, help="Results after this loop (0: before training)."),
+    runs: list[Path] = Argument(help="Run folders, folders of seeds, or an ablation's folder."),
+    baseline: str | None = Option(None, "--baseline", help="What the others are compared with; default the first."),
+    out: Path | None = Option(None, "--out", help="Folder for comparison.json, .md and .html."),
+    as_json: bool = Option(False, "--json", help="Print JSON."),
+    metrics: list[str] = Option([], "--metric", help="Only this metric; may be repeated."),
+    loop: int | None = Option(None, "--loop", min=0, help="Results after this loop (0: before training)."),
 ) -> None:
     """Compare runs with a baseline, paired by class and seed, with intervals and a verdict in words."""
     from ..comparison.compare import compare as compare_groups
@@ -38,23 +35,19 @@ def compare(
     written = write_comparison(comparison, out) if out else []
     if as_json:
         say(json_text(comparison), end="")
-        return
-    _show_comparison(comparison)
-    if written:
-        say(f"written: {', '.join(map(str, written))}")
+    else:
+        _show_comparison(comparison, written)
 
 
 def ablate(
-    file: Path = typer.Argument(help="Ablation file (TOML): a base experiment and named variants."),
-    out: Path | None = typer.Option(None, "--out", help="Folder of the runs; default runs/FILE-TIME."),
-    seeds: int | None = typer.Option(None, "--seeds", min=1, help="Runs of each variant; default as the file says."),
-    only: list[str] = typer.Option([], "--only", help="Only this variant; may be repeated."),
-    data: list[str] = typer.Option(
-        [], "--data", help="Only this table of [data], beside the own data; may be repeated."
-    ),
-    overrides: list[str] = typer.Option([], "--set", help=f"{SET_HELP} For every run."),
-    jobs: int = typer.Option(1, "--jobs", min=1, help="Runs that train at once, each with its share of the threads."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Check everything and show the runs; write nothing."),
+    file: Path = Argument(help="Ablation file (TOML): a base experiment and named variants."),
+    out: Path | None = Option(None, "--out", help="Folder of the runs; default runs/FILE-TIME."),
+    seeds: int | None = Option(None, "--seeds", min=1, help="Runs of each variant; default as the file says."),
+    only: list[str] = Option([], "--only", help="Only this variant; may be repeated."),
+    data: list[str] = Option([], "--data", help="Only this table of [data], beside the own data; may be repeated."),
+    overrides: list[str] = Option([], "--set", help=f"{SET_HELP} For every run."),
+    jobs: int = Option(1, "--jobs", min=1, help="Runs that train at once, each with its share of the threads."),
+    dry_run: bool = Option(False, "--dry-run", help="Check everything and show the runs; write nothing."),
 ) -> None:
     """Run a base experiment and its variants with the same seeds and batches, and compare them.
 
@@ -86,17 +79,17 @@ def _show_plan(study: "Study", out: Path, states: "dict[AblationRun, State]") ->
     for name in study.left_out:
         say(f"left out: data {name}")
     say(f"{len(states)} runs in {out}, compared with {study.baseline}")
-    for data in study.data:
-        mine = {run: state for run, state in states.items() if run.data == data}
-        for variant in dict.fromkeys(run.variant for run in mine):
-            runs = {run: state for run, state in mine.items() if run.variant == variant}
-            first = next(iter(runs))
-            again = "begins again" if first.rescores else "goes on"
-            said = {"finished": "finished", "unfinished": f"left unfinished, {again}", "free": "to run"}
-            counts = Counter(said[state] for state in runs.values())
-            how = f"scores {first.rescores.parent} again" if first.rescores else f"trains {first.file.name}"
-            numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
-            say(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")
+    of_variant: dict[tuple[int, str], list[AblationRun]] = {}
+    for run in states:
+        of_variant.setdefault((study.data.index(run.data), run.variant), []).append(run)
+    for _, runs in sorted(of_variant.items(), key=lambda item: item[0][0]):
+        first = runs[0]
+        again = "begins again" if first.rescores else "goes on"
+        said = {"finished": "finished", "unfinished": f"left unfinished, {again}", "free": "to run"}
+        counts = Counter(said[states[run]] for run in runs)
+        how = f"scores {first.rescores.parent} again" if first.rescores else f"trains {first.file.name}"
+        numbers = ", ".join(f"{count} {state}" for state, count in counts.items())
+        say(f"  {first.place.parent}: {how}, seeds {first.seed} to {first.seed + len(runs) - 1}: {numbers}")
 
 
 def _compare_finished(ablation: "Ablation") -> None:
@@ -112,13 +105,11 @@ def _compare_finished(ablation: "Ablation") -> None:
             say(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
             continue
         comparison = compare_groups(gather(there), ablation.study.baseline)
-        paths = write_comparison(comparison, folder)
-        _show_comparison(comparison)
-        say(f"written: {', '.join(map(str, paths))}")
+        _show_comparison(comparison, write_comparison(comparison, folder))
 
 
-def _show_comparison(comparison: "Comparison") -> None:
-    """Print one table a metric with its verdicts below it, then notes."""
+def _show_comparison(comparison: "Comparison", written: list[Path]) -> None:
+    """Print one table a metric with its verdicts below it, then notes, and the files that were written."""
     from ..comparison.write import screen_table, screen_verdicts, title
     from ..evaluation.class_metrics import heading
 
@@ -126,13 +117,12 @@ def _show_comparison(comparison: "Comparison") -> None:
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
     for metric in comparison.metrics:
         heads, rows = screen_table(comparison, metric)
-        table = plain_table(heads[0], *numeric(heads[1:]), title=heading(metric))
-        for row in rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print(plain_table(heads[0], *numeric(heads[1:]), rows=rows, title=heading(metric)))
         for line in screen_verdicts(comparison, metric):
             console.print(line, markup=False)
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False)
     told = "The rule of the verdicts is in docs/guide/comparing.md, and in what --json and --out write."
     console.print(told, markup=False)
+    if written:
+        say(f"written: {', '.join(map(str, written))}")

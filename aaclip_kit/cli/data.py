@@ -6,10 +6,9 @@ from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.table import Column
-from rich.text import Text
+from typer import Argument, Option, Typer
 
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
@@ -21,7 +20,7 @@ from .terminal import PlainConsole, numeric, plain_table, say
 if TYPE_CHECKING:
     from ..data.checks import Role
 
-data = typer.Typer(
+data = Typer(
     help="Look at data sets, and list them.",
     epilog="Example: aakit data check my_images",
     no_args_is_help=True,
@@ -36,10 +35,10 @@ IMAGES = "images"
 
 @data.command(epilog="Example: aakit data check my_images --layout folder")
 def check(
-    target: Path = typer.Argument(help="Experiment file, folder of images, or manifest."),
-    layout: str | None = typer.Option(None, "--layout", help=LAYOUT_HELP + "folder, or manifest for a file."),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON, with every fault."),
+    target: Path = Argument(help="Experiment file, folder of images, or manifest."),
+    layout: str | None = Option(None, "--layout", help=LAYOUT_HELP + "folder, or manifest for a file."),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
+    as_json: bool = Option(False, "--json", help="Print JSON, with every fault."),
 ) -> None:
     """Read every file; show classes, counts, sizes, masks, warnings, and all faults at once (exit code 2)."""
     from ..data.load_data import all_faults
@@ -55,23 +54,19 @@ def check(
 
 @data.command(epilog="Example: aakit data manifest photos --layout images --out photos.jsonl")
 def manifest(
-    root: Path = typer.Argument(help="Folder of images."),
-    out: Path = typer.Option(..., "--out", help="File to write: JSON lines (.jsonl) or CSV (.csv)."),
-    layout: str = typer.Option("folder", "--layout", help=LAYOUT_HELP + f"folder; {IMAGES}: any images, no labels."),
-    overrides: list[str] = typer.Option(
-        [], "--set", help="Set a key of the data set: classes=[a, b]; may be repeated."
-    ),
+    root: Path = Argument(help="Folder of images."),
+    out: Path = Option(..., "--out", help="File to write: JSON lines (.jsonl) or CSV (.csv)."),
+    layout: str = Option("folder", "--layout", help=LAYOUT_HELP + f"folder; {IMAGES}: any images, no labels."),
+    overrides: list[str] = Option([], "--set", help="Set a key of the data set: classes=[a, b]; may be repeated."),
 ) -> None:
     """Write a list of a folder's images, in the published form. Decodes nothing, overwrites nothing."""
-    from ..data.manifests import check_target, labelled_rows, prefix_of, unlabelled_rows, write_manifest
+    from ..data.manifests import check_target, labelled_rows, list_images, prefix_of, unlabelled_rows, write_manifest
 
     check_target(out)
     prefix = prefix_of(out, root)
     if layout == IMAGES:
         # Nothing that reads a list without labels can be told a root, so paths lead there from the list.
         prefix = prefix or Path(relpath(root.resolve(), out.parent.resolve()))
-        from ..data.manifests import list_images
-
         images, _ = list_images([root])
         rows = unlabelled_rows([item.image for item in images], root, prefix or Path())
     else:
@@ -147,12 +142,11 @@ def _show_images(console: Console, name: str, images: dict[str, Any]) -> None:
     console.print(title, style="bold", markup=False)
     counted = ("normal", "anomalous", "masks")
     names = (Column(heading, overflow="fold") for heading in ("class", "real name"))
-    table = plain_table(*names, *numeric(counted), "pixels", "defects")
-    for class_name, counts in images["classes"].items():
-        numbers = (str(counts[key]) for key in counted)
-        cells = (class_name, counts["real_name"] or "", *numbers, _sizes(counts["sizes"]), _defects(counts["defects"]))
-        table.add_row(*map(Text, cells))
-    console.print(table)
+    rows = (
+        (name, of["real_name"] or "", *(str(of[key]) for key in counted), _sizes(of["sizes"]), _defects(of["defects"]))
+        for name, of in images["classes"].items()
+    )
+    console.print(plain_table(*names, *numeric(counted), "pixels", "defects", rows=rows))
 
 
 def _sizes(sizes: list[dict[str, int]]) -> str:

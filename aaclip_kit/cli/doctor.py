@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import typer
 from rich.table import Column
 from rich.text import Text
+from typer import Exit, Option
 
 from ..doctor.examine import Finding, examine
 from .terminal import PlainConsole, plain_table, say
@@ -14,7 +14,7 @@ from .terminal import PlainConsole, plain_table, say
 _STYLES = {"good": "green", "note": "yellow", "bad": "red"}
 
 
-def doctor(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+def doctor(as_json: bool = Option(False, "--json", help="Print JSON.")) -> None:
     """Look at Python, packages, CUDA, memory, disk, plugins and weights, and say what to do about what is wrong.
 
     Exit code 0 where nothing is bad, 1 where something is. Nothing is fetched and nothing is changed.
@@ -29,11 +29,12 @@ def doctor(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) ->
     else:
         _show(findings)
     if any(finding.status == "bad" for finding in findings):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    table = plain_table(Column(no_wrap=True), Column(no_wrap=True), Column(overflow="fold"), show_header=False)
+    table = plain_table(Column(no_wrap=True), Column(no_wrap=True), Column(overflow="fold"))
+    table.show_header = False
     for finding in findings:
         table.add_row(Text(finding.status, _STYLES[finding.status]), Text(finding.name), Text(finding.found))
         if finding.advice:

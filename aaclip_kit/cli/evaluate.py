@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import typer
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, not_writable
 from ..distributed.ranks import Ranks
@@ -19,12 +19,12 @@ EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was 
 
 
 def evaluate(
-    model: Path = typer.Argument(help=MODEL_HELP),
-    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
-    out: Path | None = typer.Option(None, "--out", help="JSON file to write, or a folder, for evaluation.json in it."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+    model: Path = Argument(help=MODEL_HELP),
+    experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
+    out: Path | None = Option(None, "--out", help="JSON file to write, or a folder, for evaluation.json in it."),
+    as_json: bool = Option(False, "--json", help="Print JSON."),
+    device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score a data set with a trained model: by default the test data of its experiment."""
     check_overrides(overrides, "scoring", "metrics", "execution")
@@ -51,9 +51,16 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
 
 
 def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
+    from ..checkpoints.checkpoint import made_for
+    from ..files.whole_file import write_whole
+
     text = json.dumps(record, indent=2, allow_nan=False)
     if target:
-        _write(target, text)
+        made_for(target)
+        try:
+            write_whole(target, text + "\n")
+        except OSError as error:
+            raise not_writable(target, error) from None
     if as_json:
         say(text)
     else:
@@ -66,17 +73,6 @@ def _target(out: Path) -> Path:
     if target.exists():
         raise UserError("exists already", where=str(target), fix="name another file with --out")
     return target
-
-
-def _write(target: Path, text: str) -> None:
-    from ..checkpoints.checkpoint import made_for
-    from ..files.whole_file import write_whole
-
-    made_for(target)
-    try:
-        write_whole(target, text + "\n")
-    except OSError as error:
-        raise not_writable(target, error) from None
 
 
 def _show(record: dict[str, Any], target: Path | None) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from typer import Argument, Option
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, load, resolved_toml
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def gradients(
-    file: Path = typer.Argument(help="Experiment file (TOML)."),
-    scales: str = typer.Option("1.0,0.3,0.1,0.03", "--scales", help="Scales of the stages, with commas between."),
-    batches: int = typer.Option(16, "--batches", help="Batches of each initialisation."),
-    inits: int = typer.Option(3, "--inits", help="Initialisations: the experiment's seed, seed + 1, ..."),
-    out: Path | None = typer.Option(None, "--out", help="Folder of the results; default runs/NAME-gradients-TIME."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    file: Path = Argument(help="Experiment file (TOML)."),
+    scales: str = Option("1.0,0.3,0.1,0.03", "--scales", help="Scales of the stages, with commas between."),
+    batches: int = Option(16, "--batches", help="Batches of each initialisation."),
+    inits: int = Option(3, "--inits", help="Initialisations: the experiment's seed, seed + 1, ..."),
+    out: Path | None = Option(None, "--out", help="Folder of the results; default runs/NAME-gradients-TIME."),
+    as_json: bool = Option(False, "--json", help="Print JSON instead of tables."),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
 ) -> None:
     """Measure gradient dilution: the adapters' gradient norms with each cross-attention stage on and off."""
     numbers = _numbers(scales)
@@ -103,14 +103,10 @@ def _show_subject(title: str, rows: list[dict[str, Any]], console: PlainConsole)
     blocks = [f"block {name.rpartition('.')[2]}" if one_stage else name for name in adapters]
     table = plain_table(*numeric(("scale", "matched", "context", "all", "95 % interval", *blocks)), title=title)
     for row in rows:
-        ratios = row["ratio"]
-        matched = None if row["norm_matched"] is None else ("yes" if row["norm_matched"] else "no")
         scale = "-" if row["scale"] is None else f"{row['scale']:g}"
-        cells = ["* " * row["as_in_file"] + scale, matched, row["text_context"]]
-        table.add_row(
-            *("-" if cell is None else str(cell) for cell in cells),
-            three_decimals(ratios["all"]["value"]),
-            f"{three_decimals(ratios['all']['low'])} to {three_decimals(ratios['all']['high'])}",
-            *(three_decimals(ratios[name]["value"]) for name in adapters),
-        )
+        matched = {None: "-", True: "yes", False: "no"}[row["norm_matched"]]
+        value, low, high = (three_decimals(row["ratio"]["all"][key]) for key in ("value", "low", "high"))
+        ratios = (three_decimals(row["ratio"][name]["value"]) for name in adapters)
+        cells = ("* " * row["as_in_file"] + scale, matched, row["text_context"] or "-")
+        table.add_row(*cells, value, f"{low} to {high}", *ratios)
     console.print(table)

@@ -8,16 +8,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from rich.table import Table
-from rich.text import Text
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, nearest_hint
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import KINDS, Component, Plugin, Registry
-from .terminal import PlainConsole, debugging, plain_table, say, say_line, say_table
+from .terminal import Debugging, PlainConsole, plain_table, say, say_table
 
 EXPERIMENT_HELP = "Experiment file whose plugin files are loaded too."
 
@@ -27,8 +25,8 @@ _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def list_plugins(
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
+    as_json: bool = Option(False, "--json", help="Print JSON."),
+    experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
 ) -> None:
     """List every component that is installed, and every plugin that failed to load, with the reason."""
     registry = _registry(experiment)
@@ -42,7 +40,7 @@ def list_plugins(
     for plugin, seconds in registry.slow.items():
         fix = "a plugin's own module should not import torch"
         console.print_line(f"slow: plugin {plugin} took {seconds:.1f} s to load; {fix}", style="yellow")
-    if debugging():
+    if Debugging.on:
         for failure in registry.failures:
             traceback.print_exception(failure.error)
 
@@ -50,9 +48,9 @@ def list_plugins(
 def _list_components(components: Sequence[Component]) -> None:
     """On a terminal a table for each package; else one line a component, for grep and its like."""
     if not sys.stdout.isatty():
-        for one in components:
-            say_line(one.kind, one.name, one.plugin.package, one.plugin.version, one.description)
-        return
+        headings = ("kind", "name", "package", "version", "what it is")
+        rows = ((one.kind, one.name, one.plugin.package, one.plugin.version, one.description) for one in components)
+        return say_table(headings, rows)
     packages: dict[str, list[Component]] = {}
     for one in components:
         packages.setdefault(f"{one.plugin.package} {one.plugin.version}", []).append(one)
@@ -62,19 +60,25 @@ def _list_components(components: Sequence[Component]) -> None:
 
 
 def show(
-    name: str = typer.Argument(help="Name of a component, as list-plugins prints it."),
-    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
+    name: str = Argument(help="Name of a component, as list-plugins prints it."),
+    experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
 ) -> None:
     """Show a component's options: types, defaults, bounds, meaning."""
     registry = _registry(experiment)
     named = [component for component in _sorted(registry) if component.name == name]
     if not named:
-        _refuse_unknown(registry, name)
+        for kind in KINDS:
+            if (kind, name) in registry.clashes:
+                registry.get(kind, name)
+        known = sorted({component.name for component in registry.components.values()})
+        fix = f"{nearest_hint(name, known)}known: {', '.join(known)}"
+        raise UserError(f"there is no component called '{name}'", fix=fix)
     console = PlainConsole()
     for component in named:
         console.print(f"{component.kind} {component.name}", style="bold", markup=False)
         console.print(f"{component.description}\nfrom {component.plugin}", markup=False, highlight=False)
-        console.print(_options_table(component))
+        rows = ((option, *describe_option(info)) for option, info in component.options.model_fields.items())
+        console.print(plain_table("option", "type", "default", "meaning", rows=rows))
 
 
 def _registry(experiment: Path | None) -> Registry:
@@ -86,22 +90,6 @@ def _registry(experiment: Path | None) -> Registry:
     from ..plugin_host.discovery import with_plugin_files
 
     return with_plugin_files(registry, plugin_files(read(experiment)), f"{experiment}: plugins")
-
-
-def _options_table(component: Component) -> Table:
-    table = plain_table("option", "type", "default", "meaning")
-    for name, info in component.options.model_fields.items():
-        table.add_row(*map(Text, (name, *describe_option(info))))
-    return table
-
-
-def _refuse_unknown(registry: Registry, name: str) -> None:
-    for kind in KINDS:
-        if (kind, name) in registry.clashes:
-            registry.get(kind, name)
-    known = sorted({component.name for component in registry.components.values()})
-    fix = f"{nearest_hint(name, known)}known: {', '.join(known)}"
-    raise UserError(f"there is no component called '{name}'", fix=fix)
 
 
 def _sorted(registry: Registry) -> list[Component]:

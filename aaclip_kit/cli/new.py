@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files as packaged
@@ -10,26 +9,28 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import typer
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, nearest_hint, not_writable
 from ..files.whole_file import write_whole_together
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import KINDS, Kind
-from .terminal import say, say_line, say_table
+from .terminal import say, say_table
 
 EXPERIMENTS: Final = "aaclip_kit_experiments"
 """The package that the files lie in: the folder experiments/ of a clone."""
 
 
 def init(
-    name: str | None = typer.Argument(None, help="Name of a shipped experiment; left out, all are listed."),
-    file: Path | None = typer.Argument(None, help="File to write; default NAME.toml."),
+    name: str | None = Argument(None, help="Name of a shipped experiment; left out, all are listed."),
+    file: Path | None = Argument(None, help="File to write; default NAME.toml."),
 ) -> None:
     """Write a shipped experiment file with its comments, or list them all. Overwrites nothing."""
     texts = shipped()
     if name is None:
-        return _list(texts)
+        # The first line of a file is a comment and says what it runs.
+        rows = ((name, text.partition("\n")[0].removeprefix("#").strip()) for name, text in texts.items())
+        return say_table(("name", "what it runs"), rows)
     name = name.removesuffix(".toml")
     if name not in texts:
         fix = f"{nearest_hint(name, list(texts))}known: {', '.join(texts)}"
@@ -41,14 +42,6 @@ def init(
     for path in existing:
         say(f"{path} is there already, and {target} uses it as it is")
     say(f"run it: aakit {'ablate' if 'variants' in tables else 'run'} {shlex.quote(str(target))}")
-
-
-def _list(texts: Mapping[str, str]) -> None:
-    rows = [(name, description(text)) for name, text in texts.items()]
-    if sys.stdout.isatty():
-        return say_table(("name", "what it runs"), rows)
-    for row in rows:
-        say_line(*row)
 
 
 def _write(target: Path, text: str, beside: Mapping[Path, str]) -> None:
@@ -77,11 +70,6 @@ def shipped() -> dict[str, str]:
     return {name.removesuffix(".toml"): files[name].read_text("utf-8") for name in names}
 
 
-def description(text: str) -> str:
-    """Return the first line of a file, which is a comment and says what it runs."""
-    return text.partition("\n")[0].removeprefix("#").strip()
-
-
 def named_files(tables: Mapping[str, Any]) -> list[str]:
     """Name the files beside it that an ablation file names, each once; none for an experiment file."""
     variants = tables.get("variants", {}).values()
@@ -89,9 +77,9 @@ def named_files(tables: Mapping[str, Any]) -> list[str]:
 
 
 def new_plugin(
-    name: str = typer.Argument(help="Name of the package, such as my-attention."),
-    kind: str = typer.Option("attention-stage", "--kind", help=f"What it offers: {', '.join(KINDS)}."),
-    out: Path = typer.Option(Path(), "--out", help="Folder to write it into; default the one that you are in."),
+    name: str = Argument(help="Name of the package, such as my-attention."),
+    kind: str = Option("attention-stage", "--kind", help=f"What it offers: {', '.join(KINDS)}."),
+    out: Path = Option(Path(), "--out", help="Folder to write it into; default the one that you are in."),
 ) -> None:
     """Write a plugin package that works at once, to be edited: component, tests, experiment."""
     from ..scaffold import Package, write_package

@@ -1,7 +1,6 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
 import sys
-from collections import Counter
 from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
@@ -9,7 +8,7 @@ from pathlib import Path
 from signal import SIGTERM, signal
 from typing import TYPE_CHECKING
 
-import typer
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, UserErrors
 from ..experiment.effects import check_overrides
@@ -26,40 +25,29 @@ if TYPE_CHECKING:
     from ..inference.load_model import TrainedModel
 
 
-class Domains(StrEnum):
-    """Domains of images, whose maps are blurred differently."""
+Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
+"""Domains of images, whose maps are blurred differently."""
 
-    industrial = "industrial"
-    medical = "medical"
-
-
-class OnBadImage(StrEnum):
-    """What to do about an image that cannot be used."""
-
-    error = "error"
-    skip = "skip"
+OnBadImage = StrEnum("OnBadImage", ["error", "skip"])
+"""What to do about an image that cannot be used."""
 
 
 def predict(
-    model: Path = typer.Argument(help=MODEL_HELP),
-    paths: list[Path] = typer.Argument(help='Images, folders, or lists (.jsonl, .csv) with "image_path".'),
-    out: Path = typer.Option(help="Folder to write; it must be new or empty."),
-    class_name: str | None = typer.Option(None, "--class", help="Class of the images, as in training if known there."),
-    real_name: str | None = typer.Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
-    domain: Domains | None = typer.Option(
-        None, "--domain", help="Kind of images, which sets the blur; as in training."
-    ),
-    threshold: float | None = typer.Option(None, "--threshold", help="Image score from which an image is anomalous."),
-    map_threshold: float | None = typer.Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
-    uncalibrated: bool = typer.Option(
+    model: Path = Argument(help=MODEL_HELP),
+    paths: list[Path] = Argument(help='Images, folders, or lists (.jsonl, .csv) with "image_path".'),
+    out: Path = Option(help="Folder to write; it must be new or empty."),
+    class_name: str | None = Option(None, "--class", help="Class of the images, as in training if known there."),
+    real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
+    domain: Domains | None = Option(None, "--domain", help="Kind of images, which sets the blur; as in training."),
+    threshold: float | None = Option(None, "--threshold", help="Image score from which an image is anomalous."),
+    map_threshold: float | None = Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
+    uncalibrated: bool = Option(
         False, "--uncalibrated", help="Scores and heatmaps alone: no threshold but those given here."
     ),
-    on_bad_image: OnBadImage = typer.Option(
-        OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."
-    ),
-    experiment: Path | None = typer.Option(None, "--experiment", help=EXPERIMENT_HELP),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
-    device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+    on_bad_image: OnBadImage = Option(OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."),
+    experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
+    device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
@@ -77,9 +65,7 @@ def predict(
         from ..inference.load_model import TrainedModel
 
         trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-        thresholds = _thresholds(
-            trained, image=threshold, pixel=map_threshold, domain=domain, uncalibrated=uncalibrated
-        )
+        thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
         listed, faults = list_images(paths)
         built, decoded = TrainedModel(trained, ranks), Decoded(once=True)
         data, sizes, bad = as_data(
@@ -91,7 +77,10 @@ def predict(
         counts = write_predictions(built, data, sizes, thresholds, decoded=decoded, faults=faults, out=out)
         if ranks.is_first:
             _show(built, data, thresholds)
-            _show_written(counts, faults, out)
+            for fault in faults:
+                say(f"skipped     {fault.where}: {fault.problem}")
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+            say(f"wrote {out}: {kinds}" + (f", {len(faults)} skipped" if faults else ""))
 
 
 def _check_finite(threshold: float | None, option: str) -> None:
@@ -100,12 +89,9 @@ def _check_finite(threshold: float | None, option: str) -> None:
 
 
 def _thresholds(
-    trained: "Trained", *, image: float | None, pixel: float | None, domain: Domains | None, uncalibrated: bool
+    trained: "Trained", domain: Domains | None, *, image: float | None, pixel: float | None, uncalibrated: bool
 ) -> "Thresholds":
-    """Take the thresholds that are given, else those stored.
-
-    Raises `UserError` where there is none for an image, unless that is wanted.
-    """
+    """Take those given, else those stored. Raises `UserError` where an image has none, unless that is wanted."""
     from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 
     stored = stored_thresholds(trained, None if domain is None else domain.value)
@@ -122,10 +108,10 @@ def _thresholds(
 def _first_faults(faults: list[UserError]) -> list[UserError]:
     from ..data.checks import MOST_SHOWN
 
-    more = len(faults) - MOST_SHOWN
-    fix = "--on-bad-image skip goes on without them"
-    rest = [UserError(f"{more} more images cannot be used, {len(faults)} in all", fix=fix)] if more > 0 else []
-    return [*faults[:MOST_SHOWN], *rest]
+    if (more := len(faults) - MOST_SHOWN) <= 0:
+        return faults
+    problem = f"{more} more images cannot be used, {len(faults)} in all"
+    return [*faults[:MOST_SHOWN], UserError(problem, fix="--on-bad-image skip goes on without them")]
 
 
 def _show(built: "TrainedModel", data: "DataSet", thresholds: "Thresholds") -> None:
@@ -139,10 +125,3 @@ def _show(built: "TrainedModel", data: "DataSet", thresholds: "Thresholds") -> N
         reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
         say(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
-
-
-def _show_written(counts: Counter[str], faults: list[UserError], out: Path) -> None:
-    for fault in faults:
-        say(f"skipped     {fault.where}: {fault.problem}")
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    say(f"wrote {out}: {kinds}" + (f", {len(faults)} skipped" if faults else ""))

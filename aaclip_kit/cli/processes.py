@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..contracts.errors import UserError
 from ..distributed.ranks import Ranks
-from .terminal import debugging, say
+from .terminal import Debugging, say
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -41,7 +41,10 @@ def in_processes() -> Iterator[Ranks]:
 
     store = _join(ranks)
     try:
-        with _silent_unless(ranks.is_first):
+        with (
+            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+            redirect_stdout(sys.stdout if ranks.is_first else nowhere),
+        ):
             yield ranks
             barrier(ranks)
     except UserError as error:
@@ -53,11 +56,7 @@ def in_processes() -> Iterator[Ranks]:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process at once.
-
-    Python would first wait for what other ranks, which may not answer any more, still owe; and now and then a thread of
-    the process group that is still at work aborts a process which ends in the usual way.
-    """
+    """End the process now: the usual end waits for ranks that may not answer, or a thread of the group aborts it."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -72,22 +71,13 @@ def refuse_many_processes(what: str) -> None:
 
 def tell(error: UserError) -> None:
     """Print each fault in one plain message."""
-    if debugging():
+    if Debugging.on:
         traceback.print_exception(error)
         for fault in error.faults:
             if fault is not error and fault.__cause__ is not None:
                 traceback.print_exception(fault)
     for fault in error.faults:
         say(f"error: {fault}", file=sys.stderr)
-
-
-@contextmanager
-def _silent_unless(first: bool) -> Iterator[None]:
-    if first:
-        yield
-        return
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        yield
 
 
 def _join(ranks: Ranks) -> "Store":

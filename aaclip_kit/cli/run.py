@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from typer import Argument, Option
 
 from ..contracts.errors import UserError, UserErrors
 from ..distributed.ranks import ALONE, Ranks
@@ -25,22 +25,16 @@ if TYPE_CHECKING:
 
 SET_HELP = "Override one key: --set stages.text_to_image.scale=0.3; may be repeated."
 
-_STATE_WORDS: "dict[State, str]" = {
-    "finished": "finished already, kept",
-    "unfinished": "left unfinished, goes on",
-    "free": "to run",
-}
-
 
 def run(
-    file: Path | None = typer.Argument(None, help="Experiment file (TOML)."),
-    out: Path | None = typer.Option(None, "--out", help="Folder of the run; default runs/NAME-TIME."),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
-    device: str | None = typer.Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
-    seed: int | None = typer.Option(None, "--seed", help="Seed of weights, order and augmentation."),
-    seeds: int | None = typer.Option(None, "--seeds", min=1, help="Run this many seeds, each in a folder OUT/seed_N."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
-    resume: Path | None = typer.Option(
+    file: Path | None = Argument(None, help="Experiment file (TOML)."),
+    out: Path | None = Option(None, "--out", help="Folder of the run; default runs/NAME-TIME."),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
+    device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+    seed: int | None = Option(None, "--seed", help="Seed of weights, order and augmentation."),
+    seeds: int | None = Option(None, "--seeds", min=1, help="Run this many seeds, each in a folder OUT/seed_N."),
+    dry_run: bool = Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
+    resume: Path | None = Option(
         None, "--resume", help="Go on with the run in this folder, which has died or was stopped; give nothing else."
     ),
 ) -> None:
@@ -103,29 +97,24 @@ def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: 
 
 
 def validate(
-    files: list[Path] = typer.Argument(help="Experiment files, or ablation files."),
-    overrides: list[str] = typer.Option([], "--set", help=SET_HELP),
+    files: list[Path] = Argument(help="Experiment files, or ablation files."),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
 ) -> None:
     """Check experiment and ablation files and show every fault; nothing is built, no data is read."""
     registry, faults = discover(), list[UserError]()
     for file in files:
         try:
-            _check(file, registry, overrides)
+            if "variants" in read_toml(file):  # an ablation file
+                from ..comparison.ablation_plan import load_study
+
+                load_study(file, registry, seeds=1, overrides=tuple(overrides))
+            else:
+                load(file, registry, overrides)
             say(f"{file}: valid")
         except UserError as error:
             faults += error.faults
     if faults:
         raise UserErrors(faults)
-
-
-def _check(file: Path, registry: Registry, overrides: list[str]) -> None:
-    """An ablation file is known by its table of variants."""
-    if "variants" in read_toml(file):
-        from ..comparison.ablation_plan import load_study
-
-        load_study(file, registry, seeds=1, overrides=tuple(overrides))
-    else:
-        load(file, registry, overrides)
 
 
 def with_shortcuts(overrides: Sequence[str], **options: str | int | None) -> list[str]:
@@ -143,10 +132,9 @@ def _assemble(experiment: Experiment, ranks: Ranks = ALONE, dry_run: bool = Fals
 def _run_seeds(
     file: Path, overrides: Sequence[str], registry: Registry, *, count: int, out: Path | None, dry_run: bool
 ) -> None:
-    """Run `count` seeds, the file's and those after it, into OUT/seed_N.
+    """Run `count` seeds, the file's and those after it, into OUT/seed_N: finished runs are kept, unfinished ones go on.
 
-    Finished runs of the same experiment are kept, and an unfinished one goes on from its last saved state. Raises
-    `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
+    Raises `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
     """
     from ..record.run_folder import default_run_path
     from .screen import Screen
@@ -156,8 +144,9 @@ def _run_seeds(
     seeds = range(first.seed, first.seed + count)
     experiments = {seed: load(file, registry, [*overrides, f"seed={seed}"]) for seed in seeds}
     states = _states(target, experiments, registry)
+    said = {"finished": "finished already, kept", "unfinished": "left unfinished, goes on", "free": "to run"}
     for seed, state in states.items():
-        say(f"seed {seed}: {_STATE_WORDS[state]}")
+        say(f"seed {seed}: {said[state]}")
     if dry_run:
         Screen().plan(_assemble(experiments[first.seed], dry_run=True), None)
         return
@@ -208,16 +197,14 @@ def _show_seeds(target: Path, seeds: Sequence[int]) -> None:
     runs = [read_run(seed_folder(target, seed)) for seed in seeds]
     held = [metric for metric in METRICS if all(metric in run.result()["mean"] for run in runs)]
     title = f"mean ± standard deviation over {len(runs)} seeds, mean over the test classes"
-    table = plain_table("", *map(heading, held), title=title)
     last = min(len(run.metrics["loops"]) for run in runs)
     lines = {"before training": 0, **{f"loop {loop}": loop for loop in range(1, last + 1)}, "quoted": None}
-    for name, loop in lines.items():
-        table.add_row(name, *(spread(summary(runs, metric, loop)) for metric in held))
-    PlainConsole(highlight=False).print(table)
+    rows = ((name, *(spread(summary(runs, metric, loop)) for metric in held)) for name, loop in lines.items())
+    PlainConsole(highlight=False).print(plain_table("", *map(heading, held), rows=rows, title=title))
     say(f"runs: {target}")
 
 
-def report(run: Path = typer.Argument(help="Folder of a run.")) -> None:
+def report(run: Path = Argument(help="Folder of a run.")) -> None:
     """Make report.html again from what a run folder holds; nothing is scored."""
     from ..report.page import write_report
 

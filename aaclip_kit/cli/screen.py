@@ -2,13 +2,11 @@
 
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
-from rich.text import Text
 
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import class_counts
@@ -33,9 +31,7 @@ class Screen:
         self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
     def plan(self, run: Run, target: Path | None) -> None:
@@ -64,10 +60,8 @@ class Screen:
         for role, data in run.data.sets.items():
             counts = class_counts(data.samples).values()
             normal, anomalous = sum(count[0] for count in counts), sum(count[1] for count in counts)
-            names = ", ".join(data.classes)
-            self.message(
-                f"{role:10} {len(data.classes)} classes, {normal} normal and {anomalous} anomalous images: {names}"
-            )
+            counted = f"{len(data.classes)} classes, {normal} normal and {anomalous} anomalous images"
+            self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
         for number, plan in enumerate(plan_ahead(run.scheduler), 1):
@@ -153,7 +147,5 @@ def _describe(plan: LoopPlan) -> str:
 
 def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
     """Return metrics in columns, one row a name; "-" where a metric is undefined."""
-    table = plain_table(Column(title, no_wrap=True), *numeric(map(heading, METRICS)))
-    for name, values in rows.items():
-        table.add_row(Text(name), *(three_decimals(values[key]) for key in METRICS))
-    return table
+    cells = ((name, *(three_decimals(values[key]) for key in METRICS)) for name, values in rows.items())
+    return plain_table(Column(title, no_wrap=True), *numeric(map(heading, METRICS)), rows=cells)

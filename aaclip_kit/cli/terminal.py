@@ -12,28 +12,15 @@ from rich.text import Text
 from ..contracts.errors import plain_lines
 
 
-class _Debug:
+class Debugging:
+    """Whether tracebacks are shown, as `aakit --debug ...` asks once, before the command runs."""
+
     on = False
-
-
-def set_debugging(on: bool) -> None:
-    """Say, once and before the command runs, whether `aakit --debug ...` was asked for."""
-    _Debug.on = on
-
-
-def debugging() -> bool:
-    """Say whether tracebacks are shown."""
-    return _Debug.on
 
 
 def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
     """Print text, on standard output unless another file is given."""
     print(plain_lines(text), end=end, file=file or sys.stdout, flush=True)
-
-
-def say_line(*cells: str) -> None:
-    """Print cells on one line, however long, with a blank between: for what is no terminal, where grep may read it."""
-    say(" ".join(" ".join(cells).split()))
 
 
 class PlainConsole(Console):
@@ -49,12 +36,12 @@ class PlainConsole(Console):
         self.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def plain_table(*columns: Column | str, title: str | None = None, show_header: bool = True) -> Table:
-    """Return an empty table without borders, under bold headings."""
-    return Table(
-        *columns, title=title, title_justify="left", show_header=show_header, box=None, header_style="bold",
-        pad_edge=False,
-    )  # fmt: skip
+def plain_table(*columns: Column | str, rows: Iterable[Iterable[str]] = (), title: str | None = None) -> Table:
+    """Return a table without borders, under bold headings."""
+    table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def numeric(headings: Iterable[str]) -> list[Column]:
@@ -68,8 +55,10 @@ def three_decimals(value: float | None) -> str:
 
 
 def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table whose last column alone wraps."""
-    table = plain_table(*(Column(heading, no_wrap=True) for heading in headings[:-1]), headings[-1])
-    for row in rows:
-        table.add_row(*map(Text, row))
-    PlainConsole(highlight=False).print(table)
+    """Print a table whose last column alone wraps; where no terminal is, rows alone, each a line for grep to read."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            say(" ".join(" ".join(row).split()))
+        return
+    columns = (Column(heading, no_wrap=True) for heading in headings[:-1])
+    PlainConsole(highlight=False).print(plain_table(*columns, headings[-1], rows=rows))

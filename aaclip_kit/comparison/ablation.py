@@ -6,23 +6,24 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from ..contracts.errors import UserError, UserErrors, not_writable
 from ..files.lock import locked
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
+from ..record.run_folder import RunFolder
+from ..run.assemble import assemble
+from ..run.fit_memory import fit_memory
+from ..run.loop import Progress, execute, rescore
 from .ablation_plan import AblationRun, Study, placed
 from .finished_runs import ORDER, read_run, warnings_of
 from .series import State, has_begun, open_run, state_of
-
-if TYPE_CHECKING:
-    from ..run.loop import Progress
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,18 @@ class Ablation:
                 states[run] = "unfinished"
         return states
 
-    def execute(self, jobs: int, progress: "Progress") -> list[UserError]:
+    def execute(self, jobs: int, progress: Progress) -> list[UserError]:
         """Run what is not finished; returns the faults of runs that failed, the others having gone on.
 
         Runs that train go first, `jobs` at a time; those that score their weights again follow, one at a time.
         """
-        with _claimed(self.out) as claim:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(self.out, error) from None
+        # While one ablation holds OUT, unfinished runs in it belong to nobody. Runs in processes of their own inherit
+        # the lock, so that it holds until the last of them ends.
+        with locked(self.out, ".lock", "another ablation is running in this folder") as claim:
             todo = [run for run, state in self.states().items() if state != "finished"]
             self._write_order()
             for run in todo:
@@ -68,7 +75,7 @@ class Ablation:
             faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs, claim)
             return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
 
-    def _in_turn(self, runs: Sequence[AblationRun], progress: "Progress") -> list[UserError]:
+    def _in_turn(self, runs: Sequence[AblationRun], progress: Progress) -> list[UserError]:
         faults = list[UserError]()
         for run in runs:
             try:
@@ -77,15 +84,12 @@ class Ablation:
             except Exception as error:
                 faults.append(fault := _fault(run, error))
                 self.say(f"{run.place}: failed, {fault.problem}")
-            _free_memory()
+            # What a run held may, after an error, be most of the device's memory.
+            gc.collect()
+            torch.cuda.empty_cache()
         return faults
 
-    def _run_here(self, run: AblationRun, progress: "Progress") -> None:
-        from ..record.run_folder import RunFolder
-        from ..run.assemble import assemble
-        from ..run.fit_memory import fit_memory
-        from ..run.loop import execute, rescore
-
+    def _run_here(self, run: AblationRun, progress: Progress) -> None:
         assembled = assemble(run.experiment)
         if run.rescores is None:
             assembled = fit_memory(assembled)
@@ -161,31 +165,8 @@ def _threads(jobs: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(min(share, int(given)) if given.isdigit() else share)}
 
 
-@contextmanager
-def _claimed(out: Path) -> Iterator[int | None]:
-    """Hold OUT for one ablation: unfinished runs in it then belong to nobody.
-
-    Runs in processes of their own inherit the lock, so that it holds until the last of them ends.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_writable(out, error) from None
-    with locked(out, ".lock", "another ablation is running in this folder") as lock:
-        yield lock
-
-
 def _fault(run: AblationRun, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return placed(error, str(run.place))
     fix = f"see {command_of(run)}" if run.rescores is None else "start the ablation again: what is finished is kept"
     return UserError(f"{type(error).__name__}: {error}", where=str(run.place), fix=fix)
-
-
-def _free_memory() -> None:
-    """Give back what a run held, which after an error may be most of the device's memory."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

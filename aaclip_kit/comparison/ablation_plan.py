@@ -11,12 +11,13 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from ..contracts.errors import UserError, UserErrors, nearest_hint
+from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import Options
 from ..experiment import Experiment, load
 from ..experiment.faults import explain
 from ..experiment.toml_file import expanded, read_toml
 from ..plugin_host.registry import Registry
+from .finished_runs import unknown
 from .series import training_differences
 
 OWN_DATA: Final = ""
@@ -104,12 +105,6 @@ def _faults(file: StudyFile, path: str) -> Iterator[UserError]:
             yield UserError("is the name of a variant and of data", where=f"{path}: data.{name}", fix="rename one")
 
 
-def unknown(name: str, kind: str, known: list[str], where: str) -> UserError:
-    """Say to the user of a name that no variant, or no table of `[data]`, has."""
-    fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
-    return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
-
-
 @dataclass(frozen=True, eq=False)
 class AblationRun:
     """One run of a study. `rescores` is the folder, below OUT, whose checkpoints it scores; None trains."""
@@ -170,7 +165,8 @@ def load_study(
     for name in only_data:
         if name not in file.data:
             raise unknown(name, "data", list(file.data), "--data")
-    wanted = [name for name in file.variants if not only or name in only or name in _sources(file, only)]
+    sources = {file.variants[name].rescore for name in only}
+    wanted = [name for name in file.variants if not only or name in {*only, *sources}]
     data, left_out = _data_sets(path, {name: file.data[name] for name in only_data or file.data})
     planner = _Planner(path=path, file=file, registry=registry, data=data, overrides=overrides)
     first = _load(path.parent / file.base, registry, overrides, f"{path}: base").file.seed
@@ -196,7 +192,7 @@ class _Planner:
     data: dict[str, tuple[str, ...]]
     overrides: tuple[str, ...]
 
-    def runs(self, data: str, variant: str, seeds: range) -> list[AblationRun]:
+    def runs(self, data: str, variant: str, seeds: range) -> Iterator[AblationRun]:
         """Plan the runs of one variant on one data set. Raises `UserErrors`."""
         where = f"{self.path}: variants.{variant}" + (f", data.{data}" if data else "")
         source = self._source(data, variant)
@@ -207,14 +203,11 @@ class _Planner:
             if changed := training_differences(trained, _load(file, self.registry, overrides, where)):
                 problem = f"rescores {'/'.join(filter(None, source))}, but {', '.join(changed[:3])} acts in training"
                 raise UserErrors([UserError(problem, where=where, fix="take `rescore` out, so that it trains")])
-        runs = []
         for seed in seeds:
             own = (*overrides, f"seed={seed}")
             experiment = _load(file, self.registry, own, where)
-            rescores = None if source is None else place_of(*source, seed)
-            run = AblationRun(data, variant, seed, file=file, overrides=own, experiment=experiment, rescores=rescores)
-            runs.append(run)
-        return runs
+            place = None if source is None else place_of(*source, seed)
+            yield AblationRun(data, variant, seed, file=file, overrides=own, experiment=experiment, rescores=place)
 
     def _keys(self, data: str, variant: str) -> tuple[Path, tuple[str, ...]]:
         """Experiment file and overrides."""
@@ -228,10 +221,6 @@ class _Planner:
         if not elsewhere and trained is None:
             return None
         return (OWN_DATA if elsewhere else data, trained or variant)
-
-
-def _sources(file: StudyFile, only: tuple[str, ...]) -> set[str | None]:
-    return {file.variants[name].rescore for name in only}
 
 
 def _data_sets(path: Path, asked: dict[str, OtherDataTable]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:

@@ -7,10 +7,10 @@ from statistics import fmean, stdev
 import numpy as np
 from jaxtyping import Float
 
-from ..contracts.errors import UserError, nearest_hint
+from ..contracts.errors import UserError
 from ..evaluation.class_metrics import METRICS
 from . import paired_statistics as statistics
-from .finished_runs import FinishedRun, Group
+from .finished_runs import FinishedRun, Group, unknown
 from .paired_statistics import Interval, Signs, Verdict, judge
 
 
@@ -63,7 +63,9 @@ def compare(
     group that shares no seed with the baseline.
     """
     named = {group.label: group for group in groups}
-    first = _baseline(named, baseline)
+    if baseline is not None and baseline not in named:
+        raise unknown(baseline, "run", list(named), "--baseline")
+    first = groups[0] if baseline is None else named[baseline]
     _check_test_data(first, groups)
     others = [group for group in groups if group is not first]
     for other in others:
@@ -90,15 +92,6 @@ def compare(
     )  # fmt: skip
 
 
-def _baseline(named: dict[str, Group], label: str | None) -> Group:
-    if label is None:
-        return next(iter(named.values()))
-    if label not in named:
-        fix = f"{nearest_hint(label, list(named))}known: {', '.join(named)}"
-        raise UserError(f"there is no run called '{label}'", where="--baseline", fix=fix)
-    return named[label]
-
-
 def _check_test_data(first: Group, groups: Sequence[Group]) -> None:
     """All runs must have scored the same test images: a pair is one class, and one class is one set of images."""
     reference = next(iter(first.runs.values()))
@@ -123,8 +116,7 @@ def _metrics(held: dict[str, set[str]], asked: Sequence[str]) -> tuple[str, ...]
     """The metrics asked for, or all that each group holds, in the order of every table."""
     for name in asked:
         if name not in METRICS:
-            fix = f"{nearest_hint(name, METRICS)}known: {', '.join(METRICS)}"
-            raise UserError(f"there is no metric called '{name}'", where="--metric", fix=fix)
+            raise unknown(name, "metric", METRICS, "--metric")
         if lacking := [label for label, names in held.items() if name not in names]:
             problem = f"'{name}' was not measured by {', '.join(lacking)}"
             raise UserError(problem, where="--metric", fix="run them again, or ask for another metric")
@@ -173,10 +165,9 @@ def _notes(first: Group, others: Sequence[Group]) -> list[str]:
         if apart := sorted(first.runs.keys() ^ group.runs.keys()):
             notes.append(f"{group.label}: seeds {_listed(apart)} are not in both, and stand in no difference")
     everywhere = [run for group in (first, *others) for run in group.runs.values()]
-    trained_on: dict[int, set[str | None]] = {}
-    for run in everywhere:  # a draw of shots differs by seed
-        trained_on.setdefault(run.seed, set()).add(run.data.get("train", {}).get("sha256"))
-    if any(len(prints) > 1 for prints in trained_on.values()):
+    # A draw of shots differs by seed.
+    trained_on = {(run.seed, run.data.get("train", {}).get("sha256")) for run in everywhere}
+    if len(trained_on) > len({run.seed for run in everywhere}):
         notes.append("the runs were trained on different data")
     if len({run.commit for run in everywhere}) > 1:
         notes.append("the runs were made by different commits of the code")

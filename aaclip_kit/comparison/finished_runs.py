@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, nearest_hint
 from ..record.run_folder import EVENTS, MANIFEST, METRICS
 
 Scores = Mapping[str, Mapping[str, float | None]]
@@ -93,6 +93,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return record
 
 
+def unknown(name: str, kind: str, known: Sequence[str], where: str) -> UserError:
+    """Say to the user of a name that no run, metric, variant or table of `[data]` has."""
+    fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
+    return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
+
+
 ORDER: Final = "ablation.json"
 """Written by `aakit ablate`: its variants in the order of the file."""
 
@@ -107,10 +113,8 @@ class Group:
     unfinished: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _RunFolders:
-    folder: Path
-    runs: list[Path]
+_RunFolders = tuple[Path, list[Path]]
+"""A folder and the run folders that make a group of it."""
 
 
 def gather(paths: Sequence[Path]) -> list[Group]:
@@ -121,12 +125,12 @@ def gather(paths: Sequence[Path]) -> list[Group]:
     holds no finished run, two runs of a group have one seed, or a group is named twice.
     """
     groups = [group for path in paths for group in _groups_at(path)]
-    times = Counter(group.folder.resolve() for group in groups)
-    for group in groups:
-        if times[group.folder.resolve()] > 1:
-            raise UserError("is named twice", where=str(group.folder), fix="name each run once")
-    labels = _labels([group.folder for group in groups])
-    return [_read(group, label) for group, label in zip(groups, labels, strict=True)]
+    times = Counter(folder.resolve() for folder, _ in groups)
+    for folder, _ in groups:
+        if times[folder.resolve()] > 1:
+            raise UserError("is named twice", where=str(folder), fix="name each run once")
+    labels = _labels([folder for folder, _ in groups])
+    return [_read(*group, label) for group, label in zip(groups, labels, strict=True)]
 
 
 def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -140,13 +144,13 @@ def _groups_at(path: Path) -> list[_RunFolders]:
     if not path.is_dir():
         raise UserError("there is no such folder", where=str(path), fix=fix)
     if holds_a_run(path):
-        return [_RunFolders(path, [path])]
+        return [(path, [path])]
     if seeds := _run_folders(path):
-        return [_RunFolders(path, seeds)]
+        return [(path, seeds)]
     variants = finished_variants(path, _ordered(path))
     if not variants:
         raise UserError("holds no finished run", where=str(path), fix=fix)
-    return [_RunFolders(child, _run_folders(child)) for child in variants]
+    return [(child, _run_folders(child)) for child in variants]
 
 
 def _run_folders(folder: Path) -> list[Path]:
@@ -173,16 +177,15 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _read(folders: _RunFolders, label: str) -> Group:
+def _read(folder: Path, seeds: Sequence[Path], label: str) -> Group:
     runs: dict[int, FinishedRun] = {}
-    finished = [folder for folder in folders.runs if is_finished(folder)]
-    for folder in finished:
-        run = read_run(folder)
+    finished = [place for place in seeds if is_finished(place)]
+    for run in map(read_run, finished):
         if run.seed in runs:
-            problem = f"{runs[run.seed].folder.name} and {folder.name} both have seed {run.seed}"
-            raise UserError(problem, where=str(folders.folder), fix="keep one run of each seed in a folder")
+            problem = f"{runs[run.seed].folder.name} and {run.folder.name} both have seed {run.seed}"
+            raise UserError(problem, where=str(folder), fix="keep one run of each seed in a folder")
         runs[run.seed] = run
     if not runs:
-        raise UserError("holds no finished run", where=str(folders.folder), fix="let its runs finish, or leave it out")
-    left_out = tuple(folder.name for folder in folders.runs if folder not in finished)
-    return Group(label, folders.folder, dict(sorted(runs.items())), left_out)
+        raise UserError("holds no finished run", where=str(folder), fix="let its runs finish, or leave it out")
+    left_out = tuple(place.name for place in seeds if place not in finished)
+    return Group(label, folder, dict(sorted(runs.items())), left_out)

@@ -155,9 +155,8 @@ def judge(
     of = f"{agreeing} of {seeds.count} seeds"
     if drawn and bootstrap.leaves_out_zero:
         return Verdict("shown", f"{by} ({_span(bootstrap, mean)}), {of}")
-    return Verdict(
-        "shown on these classes", f"{by} on these classes ({_span(over_seeds, mean)}), {of}; not shown beyond them"
-    )
+    text = f"{by} on these classes ({_span(over_seeds, mean)}), {of}; not shown beyond them"
+    return Verdict("shown on these classes", text)
 
 
 def _span(interval: Interval, mean: float) -> str:

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ..contracts.errors import not_writable, plain, shortened
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
+from ..report.figures import page_template
 from .compare import Comparison, Difference, Summary
 from .paired_statistics import RULE, Interval, Signs
 
@@ -47,9 +46,8 @@ def json_text(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """Return one Markdown table a metric, then notes and the rule."""
-    parts = [f"# {title(comparison)}\n"]
-    for metric in comparison.metrics:
-        parts.append(f"## {heading(metric)}\n\n{markdown_table(HEADS, rows(comparison, metric))}")
+    tables = ((heading(metric), markdown_table(HEADS, rows(comparison, metric))) for metric in comparison.metrics)
+    parts = [f"# {title(comparison)}\n", *(f"## {head}\n\n{table}" for head, table in tables)]
     if comparison.notes:
         parts.append("".join(f"- {note}\n" for note in comparison.notes))
     return "\n".join([*parts, RULE + "\n"])
@@ -63,12 +61,8 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def html(comparison: Comparison) -> str:
     """Return a page that needs nothing beside it."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("page.html").render(
-        title=title(comparison), heads=_verdict_first(HEADS), class_heads=class_heads(comparison),
+    return page_template(__package__).render(
+        title=title(comparison), heads=_verdict_first(HEADS), class_heads=("class", *comparison.differences),
         sections=[_section(comparison, metric) for metric in comparison.metrics], notes=comparison.notes, rule=RULE,
     )  # fmt: skip
 
@@ -143,16 +137,11 @@ def screen_verdicts(comparison: Comparison, metric: str) -> list[str]:
 
 
 def class_rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
-    """Return the mean difference of each class: one row a class, one column a run under `class_heads`."""
+    """Return the mean difference of each class: one row a class, one column a run but the baseline."""
     return [
         (name, *(signed(of_metric[metric].of_class[name]) for of_metric in comparison.differences.values()))
         for name in comparison.classes
     ]
-
-
-def class_heads(comparison: Comparison) -> tuple[str, ...]:
-    """Return the head of `class_rows`."""
-    return ("class", *comparison.differences)
 
 
 def spread(summary: Summary) -> str:

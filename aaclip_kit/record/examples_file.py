@@ -1,16 +1,16 @@
 """The test images that a report shows, in one file of the run folder: `cases.npz`."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from ..contracts.errors import UserError
+
+_ARRAYS: Final = ("pictures", "masks", "grids")
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,19 @@ class ExamplesFile:
         cases = [asdict(example) for example in self.examples]
         about = {"loops": self.loops, "scale": self.scale, "rule": self.rule, "cases": cases}
         with path.open("wb") as file:
-            np.savez_compressed(
-                file, about=np.array(json.dumps(about)), pictures=self.pictures, masks=self.masks, grids=self.grids
-            )
+            arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
 
     @classmethod
-    def read(cls, path: Path) -> ExamplesFile:
+    def read(cls, path: Path) -> Self:
         """Read the file. Raises `UserError` for one that is damaged."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 about: dict[str, Any] = json.loads(str(stored["about"]))
-                arrays = {name: stored[name] for name in ("pictures", "masks", "grids")}
-            examples = tuple(_example(record) for record in about["cases"])
-            low, high = about["scale"]
-            return cls(
-                examples=examples,
-                loops=tuple(about["loops"]),
-                scale=(float(low), float(high)),
-                rule=str(about["rule"]),
-                **arrays,
-            )
+                arrays = {name: stored[name] for name in _ARRAYS}
+            examples, loops = tuple(map(_example, about["cases"])), tuple(about["loops"])
+            low, high = map(float, about["scale"])
+            return cls(examples=examples, loops=loops, scale=(low, high), rule=str(about["rule"]), **arrays)
         # zipfile and numpy report damage with exceptions of many kinds.
         except Exception as error:
             raise UserError(f"is damaged ({error})", where=str(path), fix="remove it") from error

@@ -1,7 +1,5 @@
 """Heatmap pictures: an image, what is wrong with it, and what the model says, side by side."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -39,7 +37,8 @@ def save_heatmap(
     size = _panel_size(image.shape[1], image.shape[0])
     picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     outline = _without_mask(picture) if mask is None else outlined(picture, mask)
-    panels = (picture, outline, _coloured(anomaly_map, scale, size))
+    values = Image.fromarray(anomaly_map.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    panels = (picture, outline, Image.fromarray(coloured(np.asarray(values), scale)))
     sheet = Image.new("RGB", (3 * size[0] + 2 * _GAP, _CAPTION + size[1]), "white")
     for column, panel in enumerate(panels):
         sheet.paste(panel, (column * (size[0] + _GAP), _CAPTION))
@@ -55,8 +54,7 @@ def _panel_size(width: int, height: int) -> tuple[int, int]:
 
 def _without_mask(picture: Image.Image) -> Image.Image:
     picture = picture.copy()
-    place = (_GAP, _GAP)
-    ImageDraw.Draw(picture).text(place, "no mask", "white", _font(), stroke_width=2, stroke_fill=_INK)
+    ImageDraw.Draw(picture).text((_GAP, _GAP), "no mask", "white", _font(), stroke_width=2, stroke_fill=_INK)
     return picture
 
 
@@ -69,11 +67,6 @@ def outlined(picture: Image.Image, mask: Bool[np.ndarray, "H W"]) -> Image.Image
     pixels = np.array(picture)
     pixels[line], pixels[rim] = _OUTLINE, 0
     return Image.fromarray(pixels)
-
-
-def _coloured(anomaly_map: Float[np.ndarray, "h w"], scale: tuple[float, float], size: tuple[int, int]) -> Image.Image:
-    values = Image.fromarray(anomaly_map.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    return Image.fromarray(coloured(np.asarray(values), scale))
 
 
 def coloured(values: Float[np.ndarray, "h w"], scale: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:

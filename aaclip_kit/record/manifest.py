@@ -1,7 +1,5 @@
 """The manifest: what a reader must know to run the same thing again, and what it took."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess
@@ -33,12 +31,16 @@ def collect_manifest(
     carry a zone and are written as ISO 8601 in UTC; without `finished` the run is going on. The git commit is that of
     `folder`, the working directory by default, and null outside git.
     """
+    # Here and below, so that commands that never run a model do not wait for torch.
+    import torch
+
+    machine = {"cpus": os.cpu_count(), "threads": torch.get_num_threads()}
     return {
         "versions": package_versions(),
         "plugins": dict(sorted(plugins.items())),
         "git": git_state(folder or Path.cwd()),
         "platform": platform.platform(),
-        "device": {"name": device, "model": device_model(device), "cpus": os.cpu_count(), "threads": _torch_threads()},
+        "device": {"name": device, "model": device_model(device), **machine},
         "seeds": dict(seeds),
         "data": {role: dict(fingerprint) for role, fingerprint in data.items()},
         "started": _utc(started),
@@ -51,9 +53,9 @@ def collect_manifest(
 
 def package_versions() -> dict[str, str]:
     """Versions of Python, of this program and of the libraries that its numbers depend on."""
-    # Here, so that commands that never run a model do not wait for torch. Its own version names the build as well.
     import torch
 
+    # torch's own version names the build as well.
     versions = {"python": platform.python_version(), "aaclip_kit": __version__, "torch": str(torch.__version__)}
     for package in ("open_clip_torch", "numpy", "scipy", "pillow"):
         try:
@@ -97,12 +99,6 @@ def peak_memory_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _torch_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
 def _utc(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a time of the manifest needs a zone")
@@ -110,10 +106,8 @@ def _utc(moment: datetime) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

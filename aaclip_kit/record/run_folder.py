@@ -1,15 +1,14 @@
 """The run folder: the only place where the names of its files are written down, since scripts read them."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..contracts.errors import UserError, not_writable
 from ..files.lock import LOCK
@@ -45,7 +44,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path) -> RunFolder:
+    def create(cls, path: Path) -> Self:
         """Make the folder and its parents, and claim it with an empty events file.
 
         Raises `UserError`, and writes nothing, where the path is a file, holds a run or anything else, or cannot be
@@ -144,7 +143,7 @@ class RunFolder:
         """The folder of the step that ended the run since its numbers were not finite: a run's folder of its own."""
         return self.path / FAULT
 
-    def write_fault(self, about: Mapping[str, Any], batch: Mapping[str, Tensor]) -> None:
+    def write_fault(self, about: Mapping[str, Any], batch: "Mapping[str, Tensor]") -> None:
         """Write a fault's folder, but for its snapshot: what happened, and the batch. Raises OSError."""
         from safetensors.torch import save
 
@@ -179,11 +178,9 @@ def check_elsewhere(path: Path) -> None:
 
 def default_run_path(name: str, now: datetime | None = None, root: Path = Path("runs")) -> Path:
     """`runs/NAME-YYYYmmdd-HHMMSS`, local time; a number is added where that exists."""
-    first = root / f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
-    path, number = first, 2
-    while path.exists():
-        path, number = first.with_name(f"{first.name}-{number}"), number + 1
-    return path
+    first = f"{name}-{now or datetime.now():%Y%m%d-%H%M%S}"
+    names = chain([first], (f"{first}-{number}" for number in count(2)))
+    return next(root / name for name in names if not (root / name).exists())
 
 
 def _made(folder: Path) -> Path:

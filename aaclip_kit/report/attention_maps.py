@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,21 +59,17 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
     `attending` names the towers whose stages with a context acted when they last trained. A text stage is shown with
     the context that it has where the text is conditioned on the image, whether or not scoring does that.
     """
-    placed = [
-        (tower, block, name, stage)
+    entries: list[tuple[dict[str, Any], AttentionStage]] = [
+        ({"stage": name, "block": block, "tower": tower, "context": stage.context_kind, "cases": [],
+          "reason": _reason(stage, tower, attending)}, stage)
         for tower in TOWERS for block, name, stage in model.slots.of(tower) if stage.context_kind != "none"
-    ]  # fmt: skip
-    entries: list[dict[str, Any]] = [
-        {"stage": name, "block": block, "tower": tower, "context": stage.context_kind, "cases": [],
-         "reason": _reason(stage, tower, attending)}
-        for tower, block, name, stage in placed
     ]  # fmt: skip
     for picture in shown:
         calls = _calls(model, picture, attending)
-        for entry, (_, _, _, stage) in zip(entries, placed, strict=True):
+        for entry, stage in entries:
             if entry["reason"] is None:
                 _add(entry, model, picture, stage=stage, calls=calls)
-    return {"stages": entries}
+    return {"stages": [entry for entry, _ in entries]}
 
 
 def _reason(stage: AttentionStage, tower: TowerName, attending: Set[TowerName]) -> str | None:
@@ -113,18 +109,11 @@ def _calls(model: AnomalyModel, picture: Shown, attending: Set[TowerName]) -> Ca
 
 @contextmanager
 def _watched(model: AnomalyModel, tower: TowerName) -> Iterator[Calls]:
-    stages = [stage for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"]
-    calls: Calls = {stage: [] for stage in stages}
-
-    def note(stage: Any, inputs: tuple[Tensor, Context]) -> None:
-        calls[stage].append(inputs)
-
-    handles = [stage.register_forward_pre_hook(note) for stage in stages]
-    try:
+    calls: Calls = {stage: [] for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"}
+    with ExitStack() as hooks:
+        for stage in calls:
+            hooks.enter_context(stage.register_forward_pre_hook(lambda called, inputs: calls[called].append(inputs)))
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
@@ -142,7 +131,8 @@ def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
     weights = _relative(stage, tokens, context)[0, 1:]
-    inside = _patches_of(picture.mask, model.backbone.grid).to(weights.device)
+    pixels = torch.from_numpy(picture.mask).float()[None, None]
+    inside = torch.nn.functional.adaptive_max_pool2d(pixels, model.backbone.grid).flatten().to(weights.device) > 0
     if inside.all() or not inside.any():
         return {"all patches": weights.mean(dim=0)}
     return {"anomalous patches": weights[inside].mean(dim=0), "other patches": weights[~inside].mean(dim=0)}
@@ -161,14 +151,9 @@ def _relative(stage: ShowsAttention, tokens: Tensor, context: Context) -> Float[
     return weights.float().mean(dim=1) * count
 
 
-def _patches_of(mask: Bool[np.ndarray, "S S"], grid: int) -> Bool[Tensor, " N"]:
-    pixels = torch.from_numpy(mask).float()[None, None]
-    return torch.nn.functional.adaptive_max_pool2d(pixels, grid).flatten() > 0
-
-
 def _grid(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " N"]) -> dict[str, Any]:
     side = model.backbone.grid
-    return {"grid": _rounded(weights.reshape(side, side))}
+    return {"grid": [[round(value, 4) for value in row] for row in weights.reshape(side, side).tolist()]}
 
 
 def _words(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " M"]) -> dict[str, Any]:
@@ -186,7 +171,3 @@ def _words(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " M"]) ->
                 state.append(weight)
     return {kind: {name: round(float(np.mean(of)), 4) for name, of in groups.items()}
             for kind, groups in (("words", words), ("states", states))}  # fmt: skip
-
-
-def _rounded(values: Tensor) -> list[list[float]]:
-    return [[round(value, 4) for value in row] for row in values.tolist()]

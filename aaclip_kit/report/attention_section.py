@@ -1,7 +1,5 @@
 """Where each stage looks: on the image as an overlay, on the prompts as bars by word."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -77,10 +75,9 @@ def _look(case: Mapping[str, Any], file: ExamplesFile, scale: tuple[float, float
     outline = mask_panel(file, place, budget)
     title = f"{reason_of(file.examples[place])}: {title_of(file.examples[place])}"
     if scale is not None:
-        grids = {group: np.array(look["grid"], np.float32) for group, look in looks.items()}
-        overlays = (
-            _overlay(file, place, group, grid=grid, scale=scale, budget=budget) for group, grid in grids.items()
-        )
+        grey = np.asarray(picture_of(file, place).convert("L"), np.float32)[..., None]
+        grids = ((group, np.array(look["grid"], np.float32)) for group, look in looks.items())
+        overlays = (_overlay(grey, group, grid, scale=scale, budget=budget) for group, grid in grids)
         return Look(title=title, panels=(outline, *overlays))
     words = {group: look["words"] for group, look in looks.items()}
     longest = max(1.0, *(weight for of in words.values() for weight in of.values()))
@@ -101,10 +98,7 @@ def word_bars(groups: Mapping[str, Mapping[str, float]], longest: float) -> tupl
     )
 
 
-def _overlay(
-    file: ExamplesFile, place: int, group: str, *, grid: np.ndarray, scale: tuple[float, float], budget: Budget
-) -> Panel:
-    grey = np.asarray(picture_of(file, place).convert("L"), np.float32)[..., None]
+def _overlay(grey: np.ndarray, group: str, grid: np.ndarray, *, scale: tuple[float, float], budget: Budget) -> Panel:
     mixed = (1 - _OVERLAY) * grey + _OVERLAY * coloured(enlarged(grid, SIDE), scale)
     row, column = np.unravel_index(int(grid.argmax()), grid.shape)
     most = f"the most, {grid.max():.2f}, in row {row + 1}, column {column + 1} of {len(grid)}"

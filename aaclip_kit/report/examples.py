@@ -102,10 +102,8 @@ class Examples:
         """
         of_classes: list[list[int]] = []
         for each in range(1, self.most + 1):
-            shifts = ((2 * number + 1) / (2 * len(self._places)) for number in range(len(self._places)))
-            of_classes = [
-                list(self._alternating(name, shift, each)) for name, shift in zip(self._places, shifts, strict=True)
-            ]
+            shifted = ((name, (2 * number + 1) / (2 * len(self._places))) for number, name in enumerate(self._places))
+            of_classes = [list(self._alternating(name, shift, each)) for name, shift in shifted]
             if sum(map(len, of_classes)) >= self.most:
                 break
         in_turn = [place for turn in zip_longest(*of_classes) for place in turn if place is not None]
@@ -179,25 +177,21 @@ def save_pictures(
     """Write heatmaps, examples and where the stages look; nothing where nothing was scored or is to be drawn."""
     if not examples.loops or not examples.samples:
         return
-    places = _chosen(examples, quoted)
+    # Each image that is shown, and why: the evenly spread ones first, then those that the ranking adds.
+    places: dict[int, list[str]] = {place: ["even"] for place in examples.even()}
+    for reason, place in examples.ranked(quoted).items():
+        places.setdefault(place, []).append(reason)
     scale = examples.scale()
     _save_heatmaps(examples, folder.heatmaps, scale=scale, size=pixels.size)
     file = _examples_file(examples, places, quoted, scale=scale, side=min(EXAMPLE_SIDE, pixels.size))
     file.write(folder.examples)
+    of_places = ((examples.samples[place], chosen) for place, chosen in places.items())
     shown = [
-        _shown(examples.samples[place], number, pixels, real_names=real_names, device=model.device)
-        for number, (place, chosen) in enumerate(places.items())
+        _shown(sample, number, pixels, real_name=real_names[sample.class_name], device=model.device)
+        for number, (sample, chosen) in enumerate(of_places)
         if any(reason.endswith("anomalous") for reason in chosen)
     ]
     folder.write_attention(attention_record(model, shown, attending))
-
-
-def _chosen(examples: Examples, quoted: int) -> dict[int, list[str]]:
-    """Each image that is shown, and why: the evenly spread ones first, then those that the ranking adds."""
-    chosen: dict[int, list[str]] = {place: ["even"] for place in examples.even()}
-    for reason, place in examples.ranked(quoted).items():
-        chosen.setdefault(place, []).append(reason)
-    return chosen
 
 
 def _examples_file(
@@ -240,12 +234,9 @@ def _save_heatmaps(examples: Examples, folder: Path, *, scale: tuple[float, floa
         save_heatmap(folder / f"{number:02d}_{name}.png", picture, mask if sample.mask else None, values, scale=scale)
 
 
-def _shown(
-    sample: Sample, number: int, pixels: Pixels, *, real_names: Mapping[str, str], device: torch.device
-) -> Shown:
+def _shown(sample: Sample, number: int, pixels: Pixels, *, real_name: str, device: torch.device) -> Shown:
     batch = next(test_batches((sample,), pixels, 1)).to(device)
     mask = batch.masks[0, 0].cpu().numpy() > 0
-    real_name = real_names[sample.class_name]
     return Shown(example=number, image=batch.images, class_name=sample.class_name, real_name=real_name, mask=mask)
 
 

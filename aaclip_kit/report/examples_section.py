@@ -1,9 +1,8 @@
 """Examples: test images as image, mask and the map of each loop; evenly chosen ones, then best, median and worst."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 import numpy as np
@@ -52,11 +51,7 @@ def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
     row = partial(_row, file, loops=loops, budget=budget)
     ranked = [row(place, reason=reason_of(example)) for place, example in ranked_examples(file)]
     even = [place for place, example in enumerate(file.examples) if "even" in example.chosen]
-    rows = []
-    for place in even:
-        if budget.left <= 0:
-            break
-        rows.append(row(place))
+    rows = [row(place) for place in takewhile(lambda _: budget.left > 0, even)]
     return {
         "rows": rows,
         "left_out": len(even) - len(rows),

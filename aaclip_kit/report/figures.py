@@ -3,17 +3,17 @@
 So no name that a user gave reaches matplotlib, where a dollar sign would be a formula and a rare letter a warning.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 Points = Sequence[Sequence[float]]
@@ -64,8 +64,7 @@ class Axes:
 
 def styles() -> Iterator[tuple[str, str]]:
     """Colours with dashes, twenty different ones, then again from the first."""
-    while True:
-        yield from ((colour, dash) for dash in DASHES for colour in COLOURS)
+    return cycle((colour, dash) for dash in DASHES for colour in COLOURS)
 
 
 def shades(count: int) -> list[str]:
@@ -91,32 +90,37 @@ def line_figure(title: str, alt: str, lines: Sequence[Line], axes: Axes) -> Figu
     settings: Any = {"svg.hashsalt": "aaclip_kit", "svg.fonttype": "none", "font.size": 11, "axes.edgecolor": "#8a8d94"}
     with mpl.rc_context({**settings, "text.color": INK, "axes.labelcolor": INK}):
         drawing = Drawing(figsize=(5.2, 3.2), layout="constrained")
-        _draw(drawing.add_subplot(), lines, axes)
+        plot = drawing.add_subplot()
+        for border in axes.borders:
+            plot.axvline(border, color="#c9ccd1", linewidth=0.8)
+        for line in lines:
+            x, y = zip(*line.points, strict=True) if line.points else ((), ())
+            plot.plot(x, y, color=line.colour, linestyle=line.dash, linewidth=line.width)
+        plot.set(xlabel=axes.x, ylabel=axes.y)
+        if axes.logarithmic:
+            plot.set_yscale("log")
+        for limits, fix in ((axes.x_limits, plot.set_xlim), (axes.y_limits, plot.set_ylim)):
+            if limits:
+                fix(*limits)
+        plot.grid(color="#e2e3e6", linewidth=0.6)
+        plot.set_axisbelow(True)
+        plot.spines[["top", "right"]].set_visible(False)
         out = io.BytesIO()
         drawing.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     return Figure(title, alt, data_uri("image/svg+xml", out.getvalue()), tuple(lines))
 
 
+def page_template(package: str) -> Template:
+    """Return `page.html` of a package: what it shows is escaped, and a name that it is not given is an error."""
+    loader = PackageLoader(package, ".")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template("page.html")
+
+
 def data_uri(kind: str, data: bytes) -> str:
     """`data:` followed by the type and the bytes in base64."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _draw(plot: Any, lines: Sequence[Line], axes: Axes) -> None:
-    for border in axes.borders:
-        plot.axvline(border, color="#c9ccd1", linewidth=0.8)
-    for line in lines:
-        x, y = zip(*line.points, strict=True) if line.points else ((), ())
-        plot.plot(x, y, color=line.colour, linestyle=line.dash, linewidth=line.width)
-    plot.set(xlabel=axes.x, ylabel=axes.y)
-    if axes.logarithmic:
-        plot.set_yscale("log")
-    for limits, fix in ((axes.x_limits, plot.set_xlim), (axes.y_limits, plot.set_ylim)):
-        if limits:
-            fix(*limits)
-    plot.grid(color="#e2e3e6", linewidth=0.6)
-    plot.set_axisbelow(True)
-    plot.spines[["top", "right"]].set_visible(False)
 
 
 BUDGET: Final = 3_200_000
@@ -139,7 +143,7 @@ class Picture:
 class Budget:
     """Counts the bytes that pictures take."""
 
-    left: int = field(default=BUDGET)
+    left: int = BUDGET
 
     def embed(self, alt: str, pixels: UInt8[np.ndarray, "H W 3"]) -> Picture:
         """The picture as JPEG; what it takes is counted, and refused by nobody: ask `left` before the next."""

@@ -1,19 +1,14 @@
 """The report: one HTML file that needs nothing beside it; its head, and the section on what ran."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..data.checks import ALLOWED, NOT_ZERO_SHOT
 from ..files.whole_file import write_whole
 from ..record.run_folder import REPORT
 from . import attention_section, examples_section, results_section, training_section
-from .figures import Budget
+from .figures import Budget, page_template
 from .run_files import RunFiles
 
 
@@ -23,8 +18,8 @@ def write_report(folder: Path) -> Path:
     A run that stopped early, or was made by an older version, has a report of what there is. Raises `UserError` where
     the folder holds no experiment or manifest, and for a file that cannot be read.
     """
-    run, budget = RunFiles.read(folder), Budget()
-    html = _template().render(
+    run, budget = RunFiles(folder), Budget()
+    html = page_template(__package__).render(
         name=run.name,
         text=run.text,
         summary=subtitle(run),
@@ -42,39 +37,12 @@ def write_report(folder: Path) -> Path:
     return folder / REPORT
 
 
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
-
-
-Pairs = list[tuple[str, str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoleSummary:
-    """The images of one role: how many of each label by class, and how many were drawn of each class as few shots."""
-
-    name: str
-    images: int
-    normal: int
-    anomalous: int
-    classes: tuple[tuple[str, int, int], ...]
-    shots: tuple[int, int] | None
-    notes: tuple[str, ...]
-
-
 def what_ran_section(run: RunFiles) -> dict[str, Any]:
     """What `what_ran.html` shows."""
-    pairs = facts(run.experiment, run.manifest)
+    facts = _facts(run.experiment, run.manifest)
     if run.calibration:
-        pairs.append(("thresholds", _thresholds(run.calibration)))
-    return {"facts": pairs, "roles": roles(run.manifest)}
+        facts.append(("thresholds", _thresholds(run.calibration)))
+    return {"facts": facts, "roles": [_role(name, of) for name, of in (run.manifest.get("data") or {}).items()]}
 
 
 def subtitle(run: RunFiles) -> list[str]:
@@ -93,11 +61,13 @@ def subtitle(run: RunFiles) -> list[str]:
 def warning_lines(run: RunFiles) -> list[str]:
     """What a reader must know before any figure: a run cut short, what roles share, and what training warned of."""
     stopped = [] if run.manifest.get("finished") else ["this run did not finish: what it had found until then is below"]
+    notes = ((role, note) for role, of in (run.manifest.get("data") or {}).items() for note in of.get("notes") or ())
+    shared = [f"data.{role}: {note}" for role, note in notes if note.startswith((ALLOWED, NOT_ZERO_SHOT))]
     told = [str(event["message"]) for event in run.events if event.get("event") == "warning"]
-    return stopped + _leaks(run.manifest.get("data") or {}) + told
+    return stopped + shared + told
 
 
-def facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> Pairs:
+def _facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of label and text; what the manifest lacks is left out."""
     device, git = manifest.get("device") or {}, manifest.get("git") or {}
     seconds, peak = manifest.get("seconds"), manifest.get("peak_memory_bytes")
@@ -119,34 +89,19 @@ def facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> Pairs:
     return [(label, str(text)) for label, text in pairs if text]
 
 
-def roles(manifest: Mapping[str, Any]) -> list[RoleSummary]:
-    """The images of each role, in the order of the manifest."""
-    return [_role(name, of) for name, of in (manifest.get("data") or {}).items()]
-
-
-def _role(role: str, of: Mapping[str, Any]) -> RoleSummary:
-    counts = {name: dict(count) for name, count in (of.get("counts") or {}).items()}
-    classes = tuple((name, count.get("normal", 0), count.get("anomalous", 0)) for name, count in counts.items())
-    shots = (of["shots"]["normal"], of["shots"]["anomalous"]) if of.get("shots") else None
-    return RoleSummary(
-        name=role,
-        images=int(of["count"]),
-        normal=sum(normal for _, normal, _ in classes),
-        anomalous=sum(anomalous for *_, anomalous in classes),
-        classes=classes,
-        shots=shots,
-        notes=tuple(of.get("notes") or ()),
-    )
-
-
-def _leaks(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What roles share that bears on the results."""
-    return [
-        f"data.{role}: {note}"
-        for role, of in data.items()
-        for note in of.get("notes") or ()
-        if note.startswith((ALLOWED, NOT_ZERO_SHOT))
-    ]
+def _role(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    """The images of one role: how many of each label by class, and how many were drawn of each class as few shots."""
+    counts = of.get("counts") or {}
+    classes = [(each, count.get("normal", 0), count.get("anomalous", 0)) for each, count in counts.items()]
+    return {
+        "name": name,
+        "images": int(of["count"]),
+        "normal": sum(normal for _, normal, _ in classes),
+        "anomalous": sum(anomalous for *_, anomalous in classes),
+        "classes": classes,
+        "shots": (of["shots"]["normal"], of["shots"]["anomalous"]) if of.get("shots") else None,
+        "notes": of.get("notes") or (),
+    }
 
 
 def _thresholds(calibration: Mapping[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """Results: the loop table and the class table, as rows of text ready for the template."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -138,17 +136,16 @@ class Reference:
 def published_section(run: RunFiles) -> dict[str, Any]:
     """What `published.html` shows; without a table where the test data is no public data set."""
     dataset = str(((run.experiment.get("data") or {}).get("test") or {}).get("use", ""))
-    lines = [_line(reference) for reference in references() if reference.dataset == dataset]
+    reasons = dict.fromkeys(PUBLISHED_METRICS, NOT_GIVEN)
+    lines = [
+        MetricLine(f"{one.method} ({one.kind})", "published", one.values, reasons, detail=one.source)
+        for one in references()
+        if one.dataset == dataset
+    ]
     if lines and run.quoted:
         lines.insert(0, mean_line(f"this run, loop {run.reported_loop}", "quoted", run.quoted))
     classes = len((run.quoted or {}).get("classes", ()))
     return {"dataset": dataset, "classes": classes, "table": metric_table("method", lines, PUBLISHED_METRICS)}
-
-
-def _line(reference: Reference) -> MetricLine:
-    reasons = dict.fromkeys(PUBLISHED_METRICS, NOT_GIVEN)
-    name = f"{reference.method} ({reference.kind})"
-    return MetricLine(name, "published", reference.values, reasons, detail=reference.source)
 
 
 @cache
@@ -158,11 +155,7 @@ def references() -> tuple[Reference, ...]:
     return tuple(
         Reference(
             method=line["method"], dataset=line["dataset"], source=line["source"], kind=line["kind"],
-            values={metric: _fraction(line[metric]) for metric in PUBLISHED_METRICS},
+            values={name: float(line[name]) / 100 if line[name] else None for name in PUBLISHED_METRICS},
         )
         for line in csv.DictReader(text.splitlines())
     )  # fmt: skip
-
-
-def _fraction(percent: str) -> float | None:
-    return float(percent) / 100 if percent else None

@@ -1,10 +1,7 @@
 """What a run folder holds, read for a report. Older folders lack some of it, and so do runs that stopped early."""
 
-from __future__ import annotations
-
 import json
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +12,24 @@ from ..record.run_folder import ATTENTION, CALIBRATION, CASES, CURVES, EVENTS, E
 Table = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """The contents of a run folder; what a run has not written is empty or None."""
+    """The contents of a run folder; what a run has not written is empty or None.
 
-    folder: Path
-    text: str
-    """The resolved experiment, as it stands in its file."""
-    experiment: Table
-    manifest: Table
-    metrics: Table
-    events: list[Table]
-    curves: Table | None
-    examples: ExamplesFile | None
-    attention: Table | None
-    calibration: Table | None
+    Raises `UserError` where the folder holds no experiment or manifest, and for a file that cannot be read.
+    """
 
-    @classmethod
-    def read(cls, folder: Path) -> RunFiles:
-        """Read everything.
-
-        Raises `UserError` where the folder holds no experiment or manifest, and for a file that cannot be read.
-        """
-        text = _text(folder / EXPERIMENT)
-        return cls(
-            folder=folder,
-            text=text,
-            experiment=_parsed(folder / EXPERIMENT, text),
-            manifest=_parsed(folder / MANIFEST, _text(folder / MANIFEST)),
-            metrics=_optional(folder / METRICS) or {},
-            events=_events(folder / EVENTS),
-            curves=_optional(folder / CURVES),
-            examples=ExamplesFile.read(folder / CASES) if (folder / CASES).exists() else None,
-            attention=_optional(folder / ATTENTION),
-            calibration=_optional(folder / CALIBRATION),
-        )
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.text = _text(folder / EXPERIMENT)
+        """The resolved experiment, as it stands in its file."""
+        self.experiment = _parsed(folder / EXPERIMENT, self.text)
+        self.manifest = _parsed(folder / MANIFEST, _text(folder / MANIFEST))
+        self.metrics = _optional(folder / METRICS) or {}
+        self.events = _events(folder / EVENTS)
+        self.curves = _optional(folder / CURVES)
+        self.examples = ExamplesFile.read(folder / CASES) if (folder / CASES).exists() else None
+        self.attention = _optional(folder / ATTENTION)
+        self.calibration = _optional(folder / CALIBRATION)
 
     @property
     def name(self) -> str:

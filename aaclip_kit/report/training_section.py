@@ -1,15 +1,14 @@
 """Training: losses, gradient norms by group of weights, and validation figures, loop by loop."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
 from ..evaluation.aupro import FPR_LIMIT
 from .figures import INK, Axes, Figure, Line, Points, line_figure, shades, styles, thinned
-from .results_section import MetricTable, mean_line, metric_table
+from .results_section import mean_line, metric_table
 from .run_files import RunFiles
 
 Series = dict[str, list[tuple[float, float]]]
@@ -17,17 +16,18 @@ Series = dict[str, list[tuple[float, float]]]
 
 def section(run: RunFiles) -> dict[str, Any]:
     """What `training.html` shows."""
-    return {"losses": loss_figures(run.events), "norms": norm_figures(run.events), "validation": _validation(run)}
+    scored = (event for event in run.events if event.get("event") == "validation")
+    validation = metric_table("loop", (mean_line(f"loop {event['loop']}", "loop", event) for event in scored))
+    return {"losses": loss_figures(run.events), "norms": norm_figures(run.events), "validation": validation}
 
 
 def loss_figures(events: Iterable[Mapping[str, Any]]) -> list[Figure]:
     """One figure a phase, one line a loop."""
     figures = []
     for phase, loops in loss_curves(events).items():
-        colours = shades(len(loops))
         lines = [
             Line(f"loop {loop}", thinned(curve), colour)
-            for (loop, curve), colour in zip(sorted(loops.items()), colours, strict=True)
+            for (loop, curve), colour in zip(sorted(loops.items()), shades(len(loops)), strict=True)
         ]
         alt = f"Loss of the {phase} phase at each step, {len(lines)} loops. {_range(loops[max(loops)], 'last loop')}"
         figures.append(line_figure(f"{phase} phase: loss", alt, lines, Axes("step", "loss")))
@@ -59,7 +59,9 @@ def norm_figures(events: Iterable[Mapping[str, Any]]) -> list[Figure]:
             Line(name, thinned(points), colour, dash=dash)
             for (name, points), (colour, dash) in zip(groups.items(), styles(), strict=False)
         ]
-        axes = Axes("step", "gradient norm", logarithmic=True, borders=_borders(steps))
+        loops = enumerate(pairwise(event["loop"] for event in steps), start=1)
+        borders = tuple(place + 0.5 for place, (one, other) in loops if one != other)
+        axes = Axes("step", "gradient norm", logarithmic=True, borders=borders)
         alt = f"Gradient norm of each group of weights in the {phase} phase, logarithmic. " + "; ".join(
             _range(points, name) for name, points in groups.items()
         )
@@ -87,21 +89,11 @@ def _norms(steps: Iterable[Mapping[str, Any]]) -> Series:
     return groups
 
 
-def _borders(steps: list[Mapping[str, Any]]) -> tuple[float, ...]:
-    loops = [event["loop"] for event in steps]
-    return tuple(place + 0.5 for place in range(1, len(loops)) if loops[place] != loops[place - 1])
-
-
 def _range(points: Points, name: str) -> str:
     values = [value for _, value in points]
     if not values:
         return f"{name}: no values"
     return f"{name}: {values[0]:.3g} at first, {values[-1]:.3g} at last"
-
-
-def _validation(run: RunFiles) -> MetricTable:
-    events = (event for event in run.events if event.get("event") == "validation")
-    return metric_table("loop", (mean_line(f"loop {event['loop']}", "loop", event) for event in events))
 
 
 MEAN: Final = "mean of the classes"
@@ -141,12 +133,9 @@ def _figure(title: str, classes: Mapping[str, Any], kind: str, axes: Axes) -> Fi
     ]
     if len(curves) > 1:
         lines.append(Line(MEAN, mean_curve(list(curves.values())), INK, width=2.6))
-    alt = f"{title} curve of {len(curves)} classes: {axes.y} against {axes.x}. {_at_five_percent(lines[-1])}"
+    last = f"{lines[-1].name}: {_height(lines[-1].points, np.array([0.05]))[0]:.2f} at a rate of 0.05"
+    alt = f"{title} curve of {len(curves)} classes: {axes.y} against {axes.x}. {last}"
     return line_figure(title, alt, lines, axes)
-
-
-def _at_five_percent(line: Line) -> str:
-    return f"{line.name}: {_height(line.points, np.array([0.05]))[0]:.2f} at a rate of 0.05"
 
 
 def _height(curve: Points, x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ..contracts.errors import UserError, not_writable
 from ..contracts.options import TowerName
@@ -76,16 +76,13 @@ def paired_ratio(on: Float[np.ndarray, "inits batches"], off: Float[np.ndarray, 
     value = float(np.exp(logs.mean()))
     if logs.size < 2:
         return Ratio(value, None, None, by_init)
-    means = np.exp(logs[_resampled(*logs.shape)].mean(axis=(1, 2)))
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    return Ratio(value, low, high, by_init)
-
-
-def _resampled(inits: int, batches: int) -> tuple[Int[np.ndarray, "R inits 1"], Int[np.ndarray, "R inits batches"]]:
-    """Indices of every resample; the same for every ratio, so that intervals of one table belong together."""
+    # The same resamples for every ratio, so that intervals of one table belong together.
     random = np.random.default_rng(0)
     chosen = random.integers(inits, size=(RESAMPLES, inits, 1))
-    return chosen, random.integers(batches, size=(RESAMPLES, inits, batches))
+    resampled = logs[chosen, random.integers(logs.shape[1], size=(RESAMPLES, *logs.shape))]
+    means = np.exp(resampled.mean(axis=(1, 2)))
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Ratio(value, low, high, by_init)
 
 
 ALL = "all"
@@ -140,11 +137,12 @@ def measure_dilution(
     would draw first. Measured in float32, whatever the experiment's precision. Raises `UserError` where there is
     nothing to measure, for a scale that a stage does not take, and for whatever `assemble` refuses.
     """
-    seeds = tuple(experiment.file.seed + number for number in range(inits))
+    seeds = tuple(range(experiment.file.seed, experiment.file.seed + inits))
     dilution = Dilution(experiment, seeds, on={}, off={}, openings={}, unvaried=(), fresh_stages=None)
     done = count(1)
     for seed in seeds:
-        run = _assembled(experiment, seed)
+        run = assemble(replace(experiment, file=experiment.file.model_copy(update={"seed": seed})))
+        run = replace(run, compute_device=ComputeDevice(run.compute_device.device, "fp32"))
         subjects = subjects_of(run, scales)
         dilution.openings = {tower: _opening(run, tower) for tower in dict.fromkeys(one.tower for one in subjects)}
         dilution.fresh_stages = run.fresh_stages
@@ -162,11 +160,6 @@ def measure_dilution(
 def table(norms_of: list[list[Norms]], name: str) -> Float[np.ndarray, "inits batches"]:
     """The norms of one adapter, or of all of them."""
     return np.array([[batch[name] for batch in batches] for batches in norms_of])
-
-
-def _assembled(experiment: Experiment, seed: int) -> Run:
-    run = assemble(replace(experiment, file=experiment.file.model_copy(update={"seed": seed})))
-    return replace(run, compute_device=ComputeDevice(run.compute_device.device, "fp32"))
 
 
 def _opening(run: Run, tower: TowerName) -> Opening:
@@ -198,7 +191,8 @@ def _measure_tower(
     with phase.open():
         nothing = all_off(run, tower)
         variants = {pair: variant(run, *pair) for pair in pairs}
-        for stream, batch in enumerate(islice(_epochs(phase), batches)):
+        endless = chain.from_iterable(map(phase.batches.epoch, count(1)))
+        for stream, batch in enumerate(islice(endless, batches)):
             batch = batch.to(run.compute_device.device)
             fixed = phase.fixed_inputs(batch)
             with standing_in(run, tower, nothing, None):
@@ -208,11 +202,6 @@ def _measure_tower(
                 with standing_in(run, tower, stages, pair[1].text_context):
                     dilution.on[pair][-1].append(_norms(run, phase, batch, fixed, stream=stream))
                 yield
-
-
-def _epochs(phase: Phase) -> Iterator[Batch]:
-    """Batches of one epoch after the other, without end."""
-    return chain.from_iterable(phase.batches.epoch(number) for number in count(1))
 
 
 def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, *, stream: int) -> Norms:
@@ -246,10 +235,8 @@ def as_record(dilution: Dilution) -> dict[str, Any]:
 
 
 def _tower_record(dilution: Dilution, tower: TowerName) -> dict[str, Any]:
-    opening = dilution.openings[tower]
-    plan = opening.plan
-    phase = {"loop": opening.loop, "batch_size": plan.batch_size, "features": plan.features}
-    return {**phase, "off": _finite(dilution.off[tower])}
+    loop, plan, off = dilution.openings[tower].loop, dilution.openings[tower].plan, _finite(dilution.off[tower])
+    return {"loop": loop, "batch_size": plan.batch_size, "features": plan.features, "off": off}
 
 
 def _pair_record(dilution: Dilution, subject: Subject, setting: Setting) -> dict[str, Any]:
@@ -272,11 +259,8 @@ def write_dilution(folder: Path, record: Mapping[str, Any], experiment: str) -> 
 
     Raises `UserError` where it cannot be written.
     """
-    texts = {
-        NUMBERS: json.dumps(record, indent=1, allow_nan=False) + "\n",
-        PLOT: dilution_svg(record),
-        EXPERIMENT: experiment,
-    }
+    numbers = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    texts = {NUMBERS: numbers, PLOT: dilution_svg(record), EXPERIMENT: experiment}
     try:
         write_whole_folder(folder, {PurePosixPath(name): text.encode("utf-8") for name, text in texts.items()})
     except OSError as error:
@@ -311,17 +295,12 @@ def _draw(axes: "Axes", rows: Sequence[Measured], tower: str) -> None:
     for number, (label, line) in enumerate(lines.items()):
         colour, marker = _COLOURS[number % 4], _MARKERS[number % 4]
         line = sorted(line, key=lambda row: row["scale"] or 0.0)
-        places = [_line_place(row, number, len(lines)) for row in line]
+        # The scale, 1 for a stage without one, moved a little so that intervals of several lines lie side by side.
+        aside = 1.06 ** (number - (len(lines) - 1) / 2)
+        scales = [(1.0 if row["scale"] is None else float(row["scale"])) * aside for row in line]
         ratios = [row["ratio"]["all"] for row in line]
-        axes.errorbar(
-            places,
-            [one["value"] for one in ratios],
-            _reach(ratios),
-            label=label,
-            color=colour,
-            marker=marker,
-            capsize=3,
-        )
+        values = [one["value"] for one in ratios]
+        axes.errorbar(scales, values, _reach(ratios), label=label, color=colour, marker=marker, capsize=3)
     if tower == "vision":
         axes.plot(*zip(*REPORTED.items(), strict=True), "k*", markersize=11, label="reported, unpaired runs")
     if all(row["scale"] is None or row["scale"] > 0 for row in rows):
@@ -330,12 +309,6 @@ def _draw(axes: "Axes", rows: Sequence[Measured], tower: str) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-
-
-def _line_place(row: Measured, number: int, lines: int) -> float:
-    """The scale, moved a little so that intervals of several lines lie side by side; 1 for a stage without one."""
-    scale = 1.0 if row["scale"] is None else float(row["scale"])
-    return scale * 1.06 ** (number - (lines - 1) / 2)
 
 
 def _line_label(row: Measured) -> str:

@@ -106,12 +106,9 @@ def _subject(
     own_form = run.experiment.file.model.text_context if reads_text else None
     own = Setting(_common(chosen, "scale"), _common(chosen, "norm_matched"), own_form)
     forms: tuple[TextContextForm | None, ...] = ("unit", "raw") if reads_text else (None,)
-    varied = product(
-        (True, False) if _any_has(chosen, "norm_matched") else (None,),
-        forms,
-        scales if _any_has(chosen, "scale") else (None,),
-    )
-    grid = (Setting(scale, matched, form) for matched, form, scale in varied)
+    matched: tuple[bool | None, ...] = (True, False) if _any_has(chosen, "norm_matched") else (None,)
+    scaled: Sequence[float | None] = scales if _any_has(chosen, "scale") else (None,)
+    grid = (Setting(scale, norm_matched, form) for norm_matched, form, scale in product(matched, forms, scaled))
     # Several stages that differ have no common value; then the grid need not hold the file's own setting.
     settings = tuple(dict.fromkeys([*grid, own]))
     for setting in settings:

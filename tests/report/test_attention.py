@@ -13,7 +13,7 @@ from .folders import NASTY, new_folder, read
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFiles:
-    return RunFiles.read(new_folder(tmp_path / "run").path)
+    return RunFiles(new_folder(tmp_path / "run").path)
 
 
 def stages(run: RunFiles) -> list[StageView]:

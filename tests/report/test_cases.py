@@ -18,7 +18,7 @@ from .folders import new_folder, old_folder, read
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFiles:
-    return RunFiles.read(new_folder(tmp_path / "run").path)
+    return RunFiles(new_folder(tmp_path / "run").path)
 
 
 def pixels(picture: Picture) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_ranked_cases_have_the_first_room_and_what_is_left_out_is_counted(run: R
 
 
 def test_of_an_older_run_the_heatmaps_are_shown(tmp_path: Path) -> None:
-    shown = section(RunFiles.read(old_folder(tmp_path / "run").path), Budget())
+    shown = section(RunFiles(old_folder(tmp_path / "run").path), Budget())
     assert shown["rows"] is None
     assert [picture.alt for picture in shown["pictures"]] == ["tile crack"]
 

@@ -17,7 +17,7 @@ def test_the_mean_is_taken_at_every_place_where_a_curve_bends() -> None:
 
 
 def test_one_line_a_class_and_a_mean_where_there_are_several(tmp_path: Path) -> None:
-    run = RunFiles.read(new_folder(tmp_path / "run").path)
+    run = RunFiles(new_folder(tmp_path / "run").path)
     shown = section(run)
     assert shown["loop"] == 2
     roc, pro = shown["figures"]
@@ -28,4 +28,4 @@ def test_one_line_a_class_and_a_mean_where_there_are_several(tmp_path: Path) -> 
 
 
 def test_an_older_run_has_none(tmp_path: Path) -> None:
-    assert section(RunFiles.read(old_folder(tmp_path / "run").path))["figures"] == []
+    assert section(RunFiles(old_folder(tmp_path / "run").path))["figures"] == []

@@ -37,7 +37,7 @@ def test_of_a_public_data_set_each_figure_is_shown_with_source_and_kind(tmp_path
 def test_of_own_data_there_is_no_such_section(tmp_path: Path) -> None:
     run = new_folder(tmp_path / "run")
     run.write_experiment('name = "tiny"\n[data.test]\nuse = "folder"\n')
-    assert not section(RunFiles.read(run.path))["table"].rows
+    assert not section(RunFiles(run.path))["table"].rows
     assert "Published figures" not in read(run)[1].text
 
 
