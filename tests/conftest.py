@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 
 TENSOR_ROOMS = (
     *("contracts", "data", "model", "evaluation", "training", "checkpoints"),
-    *("report.attention_maps", "report.draw_examples", "report.examples", "run", "inference", "comparison", "studies"),
+    *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
 )
 TENSOR_PLUGINS = ("open_clip", "attention", "adapter", "losses")
 install_import_hook(
