@@ -32,6 +32,7 @@ def test_a_quick_part_measures_both_ways_and_writes_its_section(tmp_path: Path) 
     assert 0.2 < section["stage2_112_b4_peak_gb"] < section["stage2_112_b4_naive_peak_gb"] < 3
 
 
+@pytest.mark.slow
 def test_results_that_cannot_be_read_stop_the_bench_before_it_measures(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     out.write_text("[1")

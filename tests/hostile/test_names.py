@@ -116,6 +116,7 @@ def of_root(root: Path, class_name: str) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
 
 
+@pytest.mark.slow
 def test_a_run_over_hostile_names(
     aakit: Command, place: Path, defects: Path, tmp_path: Path, small_experiment: Path
 ) -> None:

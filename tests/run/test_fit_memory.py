@@ -218,6 +218,7 @@ def test_a_run_has_the_same_metrics_whatever_was_decided(shared: Run, small_expe
     assert steps["vision"]["bytes"] > on["free_bytes"] > steps["vision"]["bytes_with_recompute"]
 
 
+@pytest.mark.slow
 def test_what_is_decided(shared: Run) -> None:
     plan = plan_for("vision")
     tight = between(need_of(shared, plan))

@@ -21,6 +21,7 @@ OFF = "scheduler.attention=false"
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stage)
 
 
+@pytest.mark.slow
 def test_their_stages_are_listed_with_their_owners(fresh: Fresh, tmp_path: Path) -> None:
     listed = fresh.aakit("list-plugins", "--json", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
