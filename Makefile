@@ -34,7 +34,7 @@ test-all: $(PYTHON)
 lint: $(PYTHON)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy aaclip_kit plugins tools
+	$(PYTHON) -m mypy aaclip_kit plugins tools tests benchmarks
 	$(dir $(PYTHON))lint-imports
 
 # The generated pages, then the site in build/site; a link that leads nowhere is an error.

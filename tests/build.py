@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from aaclip_kit import Loss, OptimizerPlan, PhasePlan, TowerName
+from aaclip_kit.contracts.loss import LossInput
+from aaclip_kit.contracts.options import TOWERS
 from aaclip_kit.data.loader import TrainBatches
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
@@ -38,10 +40,10 @@ def build(path: Path, *overrides: str) -> Run:
 def move_weights(model: AnomalyModel, seed: int = 5) -> None:
     """Add noise to every trained weight, zero biases included."""
     generator = torch.Generator().manual_seed(seed)
-    for tower in ("text", "vision"):
+    for tower in TOWERS:
         for parameter in model.trained_parameters(tower).values():
             with torch.no_grad():
-                parameter += 0.4 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator))
 
 
 def images_for(run: Run, count: int, seed: int = 0) -> Tensor:
@@ -131,7 +133,7 @@ def run_file(path: Path, out: Path, *overrides: str) -> tuple[dict[str, Any], Wa
 class Probe(Loss):
     """Keeps what it is given; its one term pulls at whatever the phase trains."""
 
-    needs = ("level_probabilities", "text_features", "masks", "labels")
+    needs: ClassVar[tuple[LossInput, ...]] = ("level_probabilities", "text_features", "masks", "labels")
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -32,7 +33,7 @@ from .strangers import Strangers, strangers_in  # noqa: E402
 SHARED = Path(__file__).parents[2] / "shared"
 """Goldens and real images, where a developer has them."""
 
-TINY = {
+TINY: dict[str, Any] = {
     "embed_dim": 24,
     "vision_cfg": {"image_size": 32, "layers": 8, "width": 32, "head_width": 8, "patch_size": 8},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 4},

@@ -10,11 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def assert_close(actual: Any, expected: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
     """The one comparison of numbers: float32 on a CPU unless the test states other tolerances and why."""
     torch.testing.assert_close(torch.as_tensor(actual), torch.as_tensor(expected), rtol=rtol, atol=atol)
+
+
+def gradient_of(tensor: Tensor) -> Tensor:
+    """The gradient that has reached a tensor; one must have."""
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 class Code:

@@ -17,7 +17,7 @@ TOGETHER = "tests/parity/"
 """Tests that share a model and a count, and so a process."""
 
 
-class OneTestAtATime(LoadScopeScheduling):
+class OneTestAtATime(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Gives a process that has time the next test; those of parity go to one."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def given(tmp_path: Path, trained: Path, defects: Path, monkeypatch: pytest.Monk
     shutil.copy(defects / "green_wood" / "test" / "spot" / "000.png", "image.png")
     part = ClassMetrics()
     part.update(**counted())
-    np.savez("part_2.npz", **part.state())
+    np.savez("part_2.npz", **cast(dict[str, Any], part.state()))
     return {"__name__": "page", "AttentionStage": AttentionStage, "nn": nn, **counted()}
 
 
@@ -64,6 +64,7 @@ def test_the_python_of_a_page_runs_as_it_stands(page: Path, given: dict[str, Any
     for number, block in enumerate(blocks_of(page), start=1):
         exec(compile(block, f"{page.name}, block {number}", "exec", dont_inherit=True), given)
     if isinstance(result := given.get("result"), Prediction):
-        assert result.decision in ("normal", "anomalous") and result.anomaly_map.shape == result.mask.shape == (40, 40)
+        assert result.decision in ("normal", "anomalous")
+        assert result.mask is not None and result.anomaly_map.shape == result.mask.shape == (40, 40)
     if isinstance(found := given.get("found"), ClassMetrics):
         assert found.images.positives == 4 and list(found.values()) == list(METRICS)

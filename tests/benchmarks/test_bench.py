@@ -18,8 +18,8 @@ from .conftest import FOLDER
 def test_a_quick_part_measures_both_ways_and_writes_its_section(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     out.write_text(json.dumps({"cuda": {"stage2_ratio": 3.0}}))
-    command = [sys.executable, FOLDER / "bench.py", "--quick", "--only", "stage2", "--device", "cpu", "--out", out]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    options: list[str | Path] = ["--quick", "--only", "stage2", "--device", "cpu", "--out", out]
+    ran = subprocess.run([sys.executable, FOLDER / "bench.py", *options], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert "stage2_112_b4" in ran.stdout
     found = json.loads(out.read_text())

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
 
+from aaclip_kit import TowerName
 from aaclip_kit.data import loader as batches
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.run.assemble import Run
@@ -25,7 +27,7 @@ def run(tiny: Any) -> Run:
     return run
 
 
-def engine_step(script: Any, run: Run, tower: str) -> tuple[Any, float, dict[str, torch.Tensor]]:
+def engine_step(script: Any, run: Run, tower: TowerName) -> tuple[Any, float, dict[str, torch.Tensor]]:
     """A batch, and the objective and gradients that the engine has for it."""
     workload = script("workload")
     phase = workload.phase_of(run, tower, 1)
@@ -40,7 +42,7 @@ def engine_step(script: Any, run: Run, tower: str) -> tuple[Any, float, dict[str
 
 
 @pytest.mark.parametrize("tower", ["text", "vision"])
-def test_a_step_is_the_engines(script: Any, run: Run, tower: str) -> None:
+def test_a_step_is_the_engines(script: Any, run: Run, tower: TowerName) -> None:
     batch, loss, gradients = engine_step(script, run, tower)
     naive = script("naive").Naive(run)
     assert_close(naive.step(tower, batch), loss)
@@ -54,6 +56,7 @@ def test_a_step_is_the_engines(script: Any, run: Run, tower: str) -> None:
 def test_frozen_weights_take_gradients_in_a_step_and_lose_them_after_it(script: Any, run: Run) -> None:
     batch, _, _ = engine_step(script, run, "vision")
     naive, backbone = script("naive").Naive(run), run.model.backbone
+    assert isinstance(backbone, OpenClipBackbone)
     with naive.all_gradients():
         naive.stage2(batch).backward()
         frozen = dict(backbone.clip.visual.transformer.named_parameters())

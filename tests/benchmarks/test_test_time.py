@@ -18,7 +18,7 @@ REPORT = """<testsuites><testsuite>
 
 def test_folders_are_added_up_and_the_slowest_tests_are_named(tmp_path: Path) -> None:
     (tmp_path / "tests.xml").write_text(REPORT)
-    command = [sys.executable, FOLDER / "test_time.py", "--read", tmp_path / "tests.xml"]
+    command: list[str | Path] = [sys.executable, FOLDER / "test_time.py", "--read", tmp_path / "tests.xml"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert [line.split() for line in ran.stdout.splitlines()] == [
         ["folder", "tests", "seconds"],

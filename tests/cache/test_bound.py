@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.cache.folder import entries
+from aaclip_kit.cache.folder import Entry, entries
 
 from .given import MINE, OTHER, features, key, path_of, size_of_entry, store
 
@@ -87,7 +87,12 @@ def test_the_folder_is_not_listed_for_every_entry(tmp_path: Path, one: int, monk
     from aaclip_kit.cache import feature_store as room
 
     listings: list[Path] = []
-    monkeypatch.setattr(room, "entries", lambda folder: listings.append(folder) or entries(folder))
+
+    def listed(folder: Path) -> list[Entry]:
+        listings.append(folder)
+        return entries(folder)
+
+    monkeypatch.setattr(room, "entries", listed)
     disk = store(tmp_path / "cache", 400 * one)
     for number in range(60):
         disk.put(key(number), features(number))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,8 +74,13 @@ def test_features_are_mapped_and_not_read(tmp_path: Path) -> None:
 
 def test_the_checksum_is_computed_on_the_first_reading_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path).put(key(1), features(1))
-    calls, real = [], entry.checksum
-    monkeypatch.setattr(entry, "checksum", lambda found: calls.append(1) or real(found))
+    calls, real = list[Any](), entry.checksum
+
+    def counted(found: Any) -> Any:
+        calls.append(found)
+        return real(found)
+
+    monkeypatch.setattr(entry, "checksum", counted)
     disk = store(tmp_path)
     for _ in range(3):
         assert disk.get(key(1)) is not None

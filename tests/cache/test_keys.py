@@ -33,8 +33,11 @@ class Plain(Backbone):
         self.register_buffer("scale", torch.tensor(2.0), persistent=False)
         self.activation = activation or nn.GELU()
 
+    def _not_walked(self, *given: Any, **named: Any) -> Any:
+        raise NotImplementedError
 
-Plain.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+    tokenize = end_of_text = embed_text = text_block = finish_text = project_text = _not_walked
+    embed_image = vision_block = finish_vision = project_image = _not_walked
 
 
 def changed(change: Callable[[Any], object]) -> Plain:

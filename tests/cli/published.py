@@ -15,7 +15,7 @@ State = dict[str, Tensor]
 D_TEXT, D_VISION, D_JOINT = 16, 32, 24
 """Widths of the tiny model."""
 
-SHAPES = {
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "text_adapter": {**{f"{n}.fc.0.weight": (D_TEXT, D_TEXT) for n in range(3)}, "3.fc.0.weight": (D_JOINT, D_TEXT)},
     "image_adapter": {
         **{f"layer_adapters.{n}.fc.0.weight": (D_VISION, D_VISION) for n in range(2)},

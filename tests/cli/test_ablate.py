@@ -6,18 +6,21 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aaclip_kit import UserError
 from aaclip_kit.comparison.ablation import Ablation
-from aaclip_kit.data.loader import TrainBatches
+from aaclip_kit.data.loader import Batch, TrainBatches
 
 from ..command import Command
 from ..comparison.made import write_run
 from .conftest import assert_plain, contents
 
 pytestmark = pytest.mark.usefixtures("undrawn")
+
+Seen = dict[tuple[int, ...], list[list[str]]]
 
 STUDY = """
 base = "small.toml"
@@ -44,12 +47,12 @@ def study(small_experiment: Path) -> Path:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tuple[int, ...], list[list[str]]]]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
     """The files of every batch, by seed, loop, phase and epoch; one list a training."""
-    found: dict[tuple[int, ...], list[list[str]]] = {}
+    found: Seen = {}
     plain = TrainBatches.epoch
 
-    def epoch(self: TrainBatches, number: int, *held: object) -> Iterator[object]:
+    def epoch(self: TrainBatches, number: int, *held: Any) -> Iterator[Batch]:
         batches = list(plain(self, number, *held))
         found.setdefault((*self.key, number), []).append([str(one.image) for batch in batches for one in batch.samples])
         return iter(batches)
@@ -70,7 +73,7 @@ def test_the_wrong_kind_of_file_is_one_message(
         assert said in ran.err
 
 
-def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Path, seen: dict) -> None:
+def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Path, seen: Seen) -> None:
     arguments = ("ablate", study, "--out", "out", *SHORT)
     dry = aakit(*arguments, "--dry-run")
     assert (dry.code, dry.err) == (0, "")
@@ -115,7 +118,7 @@ def test_a_study_from_plan_to_comparison(aakit: Command, place: Path, study: Pat
     assert contents(out)[rescored] == kept[rescored], "the same weights, scored again"
 
 
-def read(out: Path, variant: str, seed: int) -> dict:
+def read(out: Path, variant: str, seed: int) -> dict[str, Any]:
     return json.loads((out / variant / f"seed_{seed}" / "metrics.json").read_text())
 
 

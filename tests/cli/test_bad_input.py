@@ -22,6 +22,7 @@ from .conftest import assert_plain, contents
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 Refused = Callable[..., Ran]
+Weights = dict[str, torch.Tensor]
 
 
 def sets(*overrides: str) -> list[str]:
@@ -189,26 +190,26 @@ def test_every_faulty_image_is_one_message(aakit: Command, place: Path, data: Pa
 
 
 @pytest.fixture(scope="module")
-def weights() -> dict[str, torch.Tensor]:
+def weights() -> Weights:
     """Weights of the tiny model."""
     return {name: value.clone() for name, value in CLIP(**TINY).state_dict().items()}
 
 
-def test_pretrained_weights_of_other_shapes(refused: Refused, tmp_path: Path, weights: dict) -> None:
+def test_pretrained_weights_of_other_shapes(refused: Refused, tmp_path: Path, weights: Weights) -> None:
     file = tmp_path / "weights.safetensors"
     save_file({**weights, "text_projection": torch.zeros(16, 5)}, file)
     ran = refused(*sets(f"backbone.pretrained={file}"))
     assert f"{file}: does not fit the model: text_projection is [16, 5] where [16, 24] is needed" in ran.err
 
 
-def test_pretrained_weights_that_lack_some(refused: Refused, tmp_path: Path, weights: dict) -> None:
+def test_pretrained_weights_that_lack_some(refused: Refused, tmp_path: Path, weights: Weights) -> None:
     file = tmp_path / "weights.pt"
     torch.save({name: value for name, value in weights.items() if name != "ln_final.bias"}, file)
     assert "ln_final.bias is missing" in refused(*sets(f"backbone.pretrained={file}")).err
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_truncated_weights(refused: Refused, tmp_path: Path, weights: dict, suffix: str) -> None:
+def test_truncated_weights(refused: Refused, tmp_path: Path, weights: Weights, suffix: str) -> None:
     file = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(weights, file)
     file.write_bytes(file.read_bytes()[:20000])
@@ -217,7 +218,7 @@ def test_truncated_weights(refused: Refused, tmp_path: Path, weights: dict, suff
 
 @pytest.mark.parametrize("how", [torch.save, lambda content, file: file.write_bytes(pickle.dumps(content))])
 @pytest.mark.parametrize("key", ["backbone.pretrained", "init.checkpoint"])
-def test_a_pickle_with_code_is_not_run(refused: Refused, tmp_path: Path, key: str, how: Callable) -> None:
+def test_a_pickle_with_code_is_not_run(refused: Refused, tmp_path: Path, key: str, how: Callable[..., None]) -> None:
     file, proof = tmp_path / "weights.pt", tmp_path / "the code ran"
     how({"a": Code(proof)}, file)
     assert str(file) in refused(*sets(f"{key}={file}")).err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -163,15 +163,15 @@ FULL = {"text": 768, "vision": 1024, "joint": 768}
 def full_part(name: str) -> dict[str, torch.Tensor]:
     """A published part in its full shapes; each tensor has a value of its own."""
     text, vision, joint = FULL.values()
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes: dict[str, Mapping[str, tuple[int, ...]]] = {
         "text_adapter": {f"{n}.fc.0.weight": (text, text) for n in range(3)} | {"3.fc.0.weight": (joint, text)},
         "image_adapter": {f"layer_adapters.{n}.fc.0.weight": (vision, vision) for n in range(6)}
         | {f"seg_proj.{n}.fc.weight": (joint, vision) for n in range(4)}
         | {"det_proj.fc.weight": (joint, vision)},
         "text_cross_attn": attention_shapes(text, joint, text),
         "image_cross_attn": attention_shapes(vision, text, text),
-    }[name]
-    return {key: torch.full(shape, float(place)) for place, (key, shape) in enumerate(shapes.items())}
+    }
+    return {key: torch.full(shape, float(place)) for place, (key, shape) in enumerate(shapes[name].items())}
 
 
 def attention_shapes(width: int, context: int, inner: int) -> dict[str, tuple[int, ...]]:

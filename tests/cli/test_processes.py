@@ -23,9 +23,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What torch is asked for, in place of a group of processes."""
     found: dict[str, Any] = {}
 
-    def meet(url: str, timeout: timedelta) -> Iterator[tuple[distributed.HashStore, int, int]]:
+    def meet(url: str, timeout: timedelta) -> Iterator[tuple[object, int, int]]:
         found.update(url=url, joining=timeout)
-        yield distributed.HashStore(), 1, 2
+        yield distributed.HashStore(), 1, 2  # type: ignore[attr-defined]
 
     monkeypatch.setattr(RENDEZVOUS, "rendezvous", meet)
     monkeypatch.setattr(

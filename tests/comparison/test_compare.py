@@ -15,7 +15,7 @@ from aaclip_kit.comparison.finished_runs import gather
 from aaclip_kit.comparison.write import NAMES, markdown, write_comparison
 
 from ..helpers import assert_close
-from .made import write_run, write_seeds
+from .made import Values, write_run, write_seeds
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 SEEDS = (111, 112, 113, 114, 115)
@@ -107,7 +107,7 @@ def test_summaries_are_mean_and_deviation_of_the_seeds(pair: Pair) -> None:
 
 
 def test_the_reported_loop_is_taken_unless_one_is_named(tmp_path: Path) -> None:
-    loops = [{"a": {"pixel_auroc": 0.6}}, {"a": {"pixel_auroc": 0.8}}]
+    loops: list[Values] = [{"a": {"pixel_auroc": 0.6}}, {"a": {"pixel_auroc": 0.8}}]
     write_run(tmp_path / "x", 1, loops, quoted=1)
     write_run(tmp_path / "y", 1, loops)
     groups = gather([tmp_path / "x", tmp_path / "y"])
@@ -245,7 +245,7 @@ def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
 
 
 def test_training_data_that_differ_by_seed_alone_are_no_difference(tmp_path: Path) -> None:
-    loops = [{"a": {"pixel_auroc": 0.5}}]
+    loops: list[Values] = [{"a": {"pixel_auroc": 0.5}}]
     for name, prints in (("x", "st"), ("y", "st"), ("z", "sz")):
         for seed, train in enumerate(prints):
             write_run(tmp_path / name / f"seed_{seed}", seed, loops, train=train)

@@ -13,5 +13,5 @@ def data_set(root: Path, name: str = "cloth") -> DataSet:
     for kind in ("good", "spot"):
         for image in sorted((root / "test" / kind).iterdir()):
             mask = root / "ground_truth" / "spot" / f"{image.stem}_mask.png" if kind == "spot" else None
-            samples.append(Sample(image, name, int(kind == "spot"), mask))
+            samples.append(Sample(image, name, 1 if kind == "spot" else 0, mask))
     return DataSet(tuple(samples), {name: name})

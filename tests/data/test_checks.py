@@ -27,7 +27,8 @@ def said(data: DataSet) -> list[str]:
 
 def test_of_good_data_nothing_is_said(root: Path) -> None:
     data = data_set(root)
-    assert said(data) == untrainable(data, "data.train") == unnamed(data, "data.train") == []
+    assert said(data) == []
+    assert untrainable(data, "data.train") == unnamed(data, "data.train") == []
     assert class_counts(data.samples) == {"cloth": (4, 4)}
 
 

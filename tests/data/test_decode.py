@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,9 @@ def pixels(path: Path) -> np.ndarray:
         (".webp", {"lossless": True}),
     ],
 )
-def test_lossless_formats_come_back_exactly(tmp_path: Path, colours: np.ndarray, suffix: str, options: dict) -> None:
+def test_lossless_formats_come_back_exactly(
+    tmp_path: Path, colours: np.ndarray, suffix: str, options: dict[str, Any]
+) -> None:
     Image.fromarray(colours).save(tmp_path / f"a{suffix}", **options)
     np.testing.assert_array_equal(pixels(tmp_path / f"a{suffix}"), colours)
 
@@ -96,9 +99,8 @@ def test_printing_colours_become_those_of_a_screen(tmp_path: Path, suffix: str) 
     inks = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255)]
     expected = np.array([(255, 255, 255), (0, 255, 255), (255, 255, 0), (0, 0, 0)])
     values = np.array(inks, np.uint8)[None].repeat(16, axis=0).repeat(16, axis=1)
-    Image.frombytes("CMYK", values.shape[1::-1], values.tobytes()).save(
-        tmp_path / f"a{suffix}", **({"quality": 98} if suffix == ".jpg" else {})
-    )
+    options: dict[str, Any] = {"quality": 98} if suffix == ".jpg" else {}
+    Image.frombytes("CMYK", values.shape[1::-1], values.tobytes()).save(tmp_path / f"a{suffix}", **options)
     assert np.abs(pixels(tmp_path / f"a{suffix}")[8, 8::16].astype(int) - expected).max() <= 8
 
 

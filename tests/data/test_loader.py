@@ -35,12 +35,12 @@ def samples(defects: Path) -> tuple[Sample, ...]:
             for number in range(4):
                 mask = defects / name / "ground_truth" / "spot" / f"{number:03}_mask.png"
                 image = defects / name / "test" / kind / f"{number:03}.png"
-                found.append(Sample(image, name, int(kind == "spot"), mask if kind == "spot" else None))
+                found.append(Sample(image, name, 1 if kind == "spot" else 0, mask if kind == "spot" else None))
     return tuple(found)
 
 
 def training(
-    samples: tuple[Sample, ...], key: tuple[int, ...] = (3, 1, 0), workers: int = 0, **options
+    samples: tuple[Sample, ...], key: tuple[int, ...] = (3, 1, 0), workers: int = 0, **options: Any
 ) -> TrainBatches:
     table = options.pop("table", AugmentationTable())
     augment: Augment = options.pop("augment", "geometry_and_color")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.doctor import installation as module
 from aaclip_kit.doctor.installation import packages, python
 
 
@@ -98,7 +97,7 @@ def test_without_metadata_the_bound_is_still_known(monkeypatch: pytest.MonkeyPat
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(module.metadata, "metadata", missing)
+    monkeypatch.setattr("importlib.metadata.metadata", missing)
     monkeypatch.setattr(platform, "python_version", lambda: "3.9.0")
     (found,) = python()
     assert found.status == "bad"

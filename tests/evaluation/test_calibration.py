@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def batch(labels: list[int], seed: int = 0, masked: bool = True) -> ScoredBatch:
     )
 
 
-def calibrated(*batches: ScoredBatch, rule: str = "f1max", fpr: float = 0.1) -> Calibration:
+def calibrated(*batches: ScoredBatch, rule: Literal["f1max", "fpr"] = "f1max", fpr: float = 0.1) -> Calibration:
     calibrator = Calibrator(CalibrationTable(rule=rule, fpr=fpr))
     for found in batches:
         calibrator.on_batch("thing", found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_a_state_can_be_saved_and_gone_on_with() -> None:
     first = counted(*(array[:5] for array in arrays))
     first.update(arrays[0][:1], None, np.ones(1), np.ones(1, int))
     file = io.BytesIO()
-    np.savez(file, **first.state())
+    np.savez(file, **cast(dict[str, Any], first.state()))
     file.seek(0)
     read = ClassMetrics.from_state(np.load(file))
     assert read.result() == first.result()

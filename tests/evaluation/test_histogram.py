@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tracemalloc
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -63,9 +64,12 @@ def test_a_threshold_says_what_it_is_said_to(kind: str) -> None:
     scores = SCORES[kind].astype(np.float32)
     for capacity in (2**19, 500):
         found = histogram(scores, LABELS, capacity)
-        assert_close(f1_score(LABELS, scores >= f1_max_threshold(found)), f1_max(found), rtol=1e-12, atol=0)
+        best = f1_max_threshold(found)
+        assert best is not None
+        assert_close(f1_score(LABELS, scores >= best), f1_max(found), rtol=1e-12, atol=0)
         for rate in (0.001, 0.05, 0.5, 1.0):
             threshold = threshold_at_fpr(found, rate)
+            assert threshold is not None
             assert (scores[~LABELS] >= threshold).mean() <= rate
             if capacity > len(scores):
                 lower = scores[scores < threshold]
@@ -102,7 +106,8 @@ def test_auroc_is_off_by_half_the_pairs_within_a_bin_at_most(capacity: int) -> N
     negatives, positives, _ = found.state()["sums"]
     bound = float(np.dot(negatives, positives)) / (2 * negatives.sum() * positives.sum())
     assert len(found.state()["keys"]) <= capacity
-    assert abs(auroc(found) - exact(scores, LABELS)[0]) <= bound < 10 / capacity
+    area = auroc(found)
+    assert area is not None and abs(area - exact(scores, LABELS)[0]) <= bound < 10 / capacity
 
 
 @pytest.mark.parametrize("capacity", [64, 1000, 2**19])
@@ -155,7 +160,7 @@ def test_a_state_can_be_saved_and_gone_on_with() -> None:
     scores = SCORES["plain"].astype(np.float32)
     found = histogram(scores[:2000], LABELS[:2000], 100)
     file = io.BytesIO()
-    np.savez(file, **found.state())
+    np.savez(file, **cast(dict[str, Any], found.state()))
     file.seek(0)
     read = Histogram.from_state(np.load(file))
     assert_equal(read, found)
@@ -167,15 +172,18 @@ def test_weights_count_in_the_weighted_curve_only() -> None:
     scores = np.array([4, 3, 2, 1, 0], np.float32)
     found = Histogram()
     found.add(scores, np.array([True, False, True, False, False]), np.array([0.75, 0.25]))
-    assert roc(found).hits.tolist() == [0, 0.5, 0.5, 1, 1, 1]
-    assert roc(found, weighted=True).hits.tolist() == [0, 0.75, 0.75, 1, 1, 1]
-    assert roc(found).fpr.tolist() == [0, 0, 1 / 3, 1 / 3, 2 / 3, 1]
+    plain, weighted = roc(found), roc(found, weighted=True)
+    assert plain is not None and weighted is not None
+    assert plain.hits.tolist() == [0, 0.5, 0.5, 1, 1, 1]
+    assert weighted.hits.tolist() == [0, 0.75, 0.75, 1, 1, 1]
+    assert plain.fpr.tolist() == [0, 0, 1 / 3, 1 / 3, 2 / 3, 1]
 
 
 def test_the_curve_passes_through_scikit_learns() -> None:
     scores = SCORES["few levels"].astype(np.float32)
     fpr, tpr, _ = roc_curve(LABELS, scores, drop_intermediate=False)
     found = roc(histogram(scores, LABELS))
+    assert found is not None
     assert_close(np.stack(found), np.stack([fpr, tpr]), rtol=1e-12, atol=1e-12)
 
 

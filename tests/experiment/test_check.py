@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aaclip_kit_plugins.adapter import ResidualAdapterOptions
+from aaclip_kit_plugins.folder import FolderOptions
 
 from aaclip_kit import StageOptions, UserError
 from aaclip_kit.experiment import Experiment, check, read
@@ -48,7 +50,7 @@ def test_all_faults_are_shown_at_once(file: Path, edit: Edit, faults: Faults) ->
     assert "did you mean 'image_cross_entropy'?" in str(found["losses.vision.detection.use"])
     assert "greater than or equal to 1 (given: 0)" in found["scheduler.text_batch"].problem
     for fault in found.values():
-        assert fault.where.startswith(f"{file}: "), "names the file"
+        assert fault.where is not None and fault.where.startswith(f"{file}: "), "names the file"
         assert fault.fix
         assert "\n" not in fault.problem
 
@@ -146,7 +148,7 @@ def test_a_missing_table_is_named_once(file: Path, registry: Registry, table: st
     (fault,) = caught.value.faults
     assert (fault.where, fault.problem) == (f"f.toml: {table}", "is missing")
     assert str(fault.fix).startswith("add it: ")
-    assert len(fault.fix) > 20
+    assert fault.fix is not None and len(fault.fix) > 20
 
 
 def test_an_empty_file_names_everything_that_is_missing(registry: Registry) -> None:
@@ -201,7 +203,9 @@ def test_names_of_stages_and_losses_are_plain(faults: Faults, file: Path, edit: 
 def test_a_relative_path_and_a_home_are_paths(checked: Load) -> None:
     experiment = checked("init.checkpoint=~/a.safetensors", "data.train.root=x/y")
     assert experiment.file.init.checkpoint == Path.home() / "a.safetensors"
-    assert experiment.data["train"].options.root == Path("x/y")
+    options = experiment.data["train"].options
+    assert isinstance(options, FolderOptions)
+    assert options.root == Path("x/y")
 
 
 @pytest.mark.parametrize(("text", "weight"), [("0", 0.0), ("3", 3.0), ("0.1", 0.1)])
@@ -227,7 +231,9 @@ def test_a_weight_that_is_none_is_refused(faults: Faults, text: str) -> None:
 
 
 def test_the_weight_of_an_adapter_is_its_own(checked: Load) -> None:
-    assert checked("stages.text_adapter.weight=0.3").stages["text_adapter"].options.weight == 0.3
+    options = checked("stages.text_adapter.weight=0.3").stages["text_adapter"].options
+    assert isinstance(options, ResidualAdapterOptions)
+    assert options.weight == 0.3
 
 
 def test_stage_options_without_a_site_are_the_plugins_fault(file: Path, registry: Registry) -> None:

@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aaclip_kit_plugins.open_clip import OpenClipOptions
 
 import aaclip_kit
 from aaclip_kit.experiment import Experiment
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
 
 Load = Callable[..., Experiment]
+
+
+def activation(experiment: Experiment) -> str:
+    """The activation that the backbone of an experiment is to have."""
+    options = experiment.backbone.options
+    assert isinstance(options, OpenClipOptions)
+    return options.activation
 
 
 def test_published_names_every_switch_and_differs_from_corrected_in_each() -> None:
@@ -27,13 +35,13 @@ def test_published_names_every_switch_and_differs_from_corrected_in_each() -> No
 def test_corrected_is_the_default(checked: Load) -> None:
     assert checked().file.profile == "corrected"
     assert checked().switches == checked("profile=corrected").switches == Switches()
-    assert checked().backbone.options.activation == "auto"
+    assert activation(checked()) == "auto"
 
 
 def test_published_sets_every_switch_and_the_activation(checked: Load) -> None:
     experiment = checked("profile=published")
     assert experiment.switches == Switches(**PUBLISHED_SWITCHES)
-    assert experiment.backbone.options.activation == "gelu"
+    assert activation(experiment) == "gelu"
 
 
 @pytest.mark.parametrize("name", list(Switches.model_fields))
@@ -47,7 +55,7 @@ def test_one_switch_may_differ_from_its_profile(checked: Load, name: str) -> Non
 
 
 def test_the_activation_may_differ_from_the_profile(checked: Load) -> None:
-    assert checked("profile=published", "backbone.activation=quick_gelu").backbone.options.activation == "quick_gelu"
+    assert activation(checked("profile=published", "backbone.activation=quick_gelu")) == "quick_gelu"
 
 
 def test_a_faulty_switch_is_found_in_either_profile(checked: Load) -> None:

@@ -17,6 +17,7 @@ from aaclip_kit.kernels import triton_norm_matched
 from aaclip_kit.kernels.norm_matched import _operator, fused_residual, why_not_fused
 
 from ..build import build, plan_for, train
+from ..helpers import gradient_of
 from .cases import CASES, Case, compiles_choices
 
 CPU = torch.device("cpu")
@@ -48,9 +49,9 @@ def count_launches() -> list[str]:
     launched: list[str] = []
     launch = triton_norm_matched._launch
 
-    def counted(kernel: Any, *arguments: Any) -> None:
+    def counted(kernel: Any, like: Tensor, tensors: Any, numbers: Any, learned: bool) -> None:
         launched.append(kernel.__name__)
-        launch(kernel, *arguments)
+        launch(kernel, like, tensors, numbers, learned)
 
     triton_norm_matched._launch = counted
     return launched
@@ -72,7 +73,9 @@ def compiled(case: Case) -> dict[str, Tensor]:
     whole = torch.compile(norm_matched_residual, backend="aot_eager", fullgraph=True)
     joined = whole(tokens, update, scale, case.keep, case.eps)
     joined.backward(case.gradient())
-    return {"joined": joined.detach(), "tokens": tokens.grad, "update": update.grad, "scale": scale.grad}
+    assert isinstance(scale, Tensor)
+    slopes = {name: gradient_of(value) for name, value in (("tokens", tokens), ("update", update), ("scale", scale))}
+    return {"joined": joined.detach(), **slopes}
 
 
 def autocast(case: Case) -> dict[str, Tensor]:

@@ -47,13 +47,14 @@ def gradients(form: object, case: Case) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("case", [Case((2, 3, 5)), Case((2, 3, 5), learned=(), keep=0.9), Case((4, 5), learned=(1, 1))])
 def test_gradients_and_their_gradients_are_slopes(case: Case) -> None:
     given = (*case.inputs(torch.float64), case.keep, case.eps)
-    assert torch.autograd.gradcheck(ClosedForm.apply, given)
-    assert torch.autograd.gradgradcheck(ClosedForm.apply, given)
+    assert torch.autograd.gradcheck(ClosedForm.apply, given)  # type: ignore[arg-type]  # floats are taken too
+    assert torch.autograd.gradgradcheck(ClosedForm.apply, given)  # type: ignore[arg-type]
 
 
 def test_gradients_have_the_dtypes_of_what_they_are_for() -> None:
     case = CASES["float32 tokens, bfloat16 update"]
     tokens, update, scale = case.inputs()
+    assert isinstance(scale, Tensor)
     ClosedForm.apply(tokens, update, scale, case.keep, case.eps).backward(case.gradient())
     for found, expected in zip((tokens, update, scale), gradients(formula, case), strict=True):
         assert found.grad is not None and found.grad.dtype == found.dtype

@@ -33,7 +33,8 @@ def test_a_kernel_compiles_for_a_gpu(
     kernel = getattr(triton_norm_matched, name)
     held = {"tokens": f"*{tokens}", "update": f"*{update}", "float32": "*fp32", "learned": "*fp32"}
     pointers = iter(TENSORS[name])
-    signature, constants = {}, {"LEARNED": learned, "ROWS": 2, "COLUMNS": 1024}
+    signature: dict[str, str] = {}
+    constants: dict[str, int | None] = {"LEARNED": learned, "ROWS": 2, "COLUMNS": 1024}
     for argument in kernel.arg_names:
         if argument.endswith("_at"):
             signature[argument] = held[next(pointers)]

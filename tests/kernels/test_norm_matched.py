@@ -68,10 +68,11 @@ def test_the_kernels_result_has_the_dtype_of_the_formulas(autocast: bool) -> Non
     found, expected = dict[str, torch.dtype](), dict[str, torch.dtype]()
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         for name in kinds.values():
-            given = [value.to(device) if isinstance(value, Tensor) else value for value in CASES[name].inputs()]
+            tokens, update, scale = CASES[name].inputs()
+            given = tokens.to(device), update.to(device), scale.to(device) if isinstance(scale, Tensor) else scale
             with torch.autocast(device, torch.bfloat16, enabled=autocast):
-                expected[f"{name}, {device}"] = formula(*given, 0.9, 1e-6).dtype  # type: ignore[arg-type]
-                found[f"{name}, {device}"] = norm_matched._result_dtype(*given)  # type: ignore[arg-type]
+                expected[f"{name}, {device}"] = formula(*given, 0.9, 1e-6).dtype
+                found[f"{name}, {device}"] = norm_matched._result_dtype(*given)
     assert found == expected
 
 

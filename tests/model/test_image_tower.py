@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
 from torch import Tensor
 from torch.nn.functional import leaky_relu, normalize
 
 from aaclip_kit import AttentionStage, Context
+from aaclip_kit.contracts.backbone import Surgery
 from aaclip_kit.model.anomaly_map import score
+from aaclip_kit.model.heads import Projection
 from aaclip_kit.model.image_tower import ImageFeatures
 from aaclip_kit.run.assemble import Run
 
@@ -26,7 +30,14 @@ def run(small_experiment: Path) -> Run:
     return build(small_experiment, LONG_NAME)
 
 
-def plain_tokens(run: Run, images: Tensor, blocks: int, surgery: str = "none") -> Tensor:
+def clip(run: Run) -> Any:
+    """open_clip's own model, which the backbone walks."""
+    backbone = run.model.backbone
+    assert isinstance(backbone, OpenClipBackbone)
+    return backbone.clip
+
+
+def plain_tokens(run: Run, images: Tensor, blocks: int, surgery: Surgery = "none") -> Tensor:
     """Vision tokens after the first `blocks` blocks of the untouched backbone, normed."""
     backbone = run.model.backbone
     x = backbone.embed_image(images)
@@ -55,24 +66,24 @@ def staged_tokens(run: Run, image: Tensor, name: str, blocks: int, attention: bo
 
 def class_embedding(run: Run, images: Tensor) -> Tensor:
     backbone = run.model.backbone
-    return normalize(plain_tokens(run, images, backbone.vision.depth)[:, 0] @ backbone.clip.visual.proj, dim=-1)
+    return normalize(plain_tokens(run, images, backbone.vision.depth)[:, 0] @ clip(run).visual.proj, dim=-1)
 
 
 @pytest.mark.parametrize("surgery", ["tokens", "batch"])
-def test_frozen_features_equal_two_plain_passes(small_experiment: Path, surgery: str) -> None:
+def test_frozen_features_equal_two_plain_passes(small_experiment: Path, surgery: Surgery) -> None:
     run = build(small_experiment, f"switches.surgery_attention={surgery}")
     images = images_for(run, 3)
     found = run.model.image.frozen(images, run.model.levels)
     embedding = class_embedding(run, images)
     assert_close(found.detection, embedding)
     for level in (2, 4, 6, 8):
-        patches = plain_tokens(run, images, level, surgery)[:, 1:] @ run.model.backbone.clip.visual.proj
+        patches = plain_tokens(run, images, level, surgery)[:, 1:] @ clip(run).visual.proj
         assert_close(found.levels[level], normalize(patches, dim=-1) + embedding[:, None])
 
 
 def test_class_embedding_is_the_backbones_own(run: Run) -> None:
     images = images_for(run, 2)
-    encoded = normalize(run.model.backbone.clip.encode_image(images), dim=-1)
+    encoded = normalize(clip(run).encode_image(images), dim=-1)
     assert_close(run.model.image.class_embedding(images), encoded)
     assert_close(run.model.image.frozen(images, (2,)).detection, encoded)
 
@@ -92,7 +103,7 @@ def test_surgery_can_act_in_no_block_or_in_all(small_experiment: Path, blocks: i
     run = build(small_experiment, f"backbone.surgery_blocks={blocks}")
     images = images_for(run, 2)
     found = run.model.image.frozen(images, (4,)).levels[4]
-    patches = plain_tokens(run, images, 4, "tokens")[:, 1:] @ run.model.backbone.clip.visual.proj
+    patches = plain_tokens(run, images, 4, "tokens")[:, 1:] @ clip(run).visual.proj
     assert_close(found, normalize(patches, dim=-1) + class_embedding(run, images)[:, None])
 
 
@@ -104,7 +115,9 @@ def test_a_level_is_the_output_of_its_first_blocks_with_their_stages(run: Run, a
     for place, name in enumerate(CLASSES):
         for level in found.levels:
             tokens = staged_tokens(run, images[place], name, level, attention)[1:]
-            expected = normalize(tokens @ heads.segmentation[str(level)].linear.weight.T, dim=-1)
+            head = heads.segmentation[str(level)]
+            assert isinstance(head, Projection)
+            expected = normalize(tokens @ head.linear.weight.T, dim=-1)
             assert_close(found.levels[level][place], expected)
         detection = staged_tokens(run, images[place], name, 8, attention)[1:] @ heads.detection.linear.weight.T
         assert_close(found.detection[place], normalize(detection, dim=-1).mean(0))
@@ -178,6 +191,7 @@ def test_projection_activation_acts_on_segmentation_and_detection(small_experime
     run = build(small_experiment, f"model.projection_activation={str(active).lower()}")
     heads, tokens = run.model.heads, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(2))
     for head, found in ((heads.segmentation["4"], heads.patches(4, tokens)), (heads.detection, None)):
+        assert isinstance(head, Projection)
         projected = tokens @ head.linear.weight.T
         expected = normalize(leaky_relu(projected, 0.01) if active else projected, dim=-1)
         assert_close(heads.detect(tokens) if found is None else found, expected.mean(1) if found is None else expected)

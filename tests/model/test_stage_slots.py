@@ -17,7 +17,7 @@ class Cutting(AttentionStage):
 
 class Raising(AttentionStage):
     def forward(self, tokens: Tensor, context: Context | None) -> Tensor:
-        return tokens.nope
+        return tokens.nope  # type: ignore[attr-defined]
 
 
 class Doubling(AttentionStage):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
 from torch import Tensor
 from torch.nn import functional
 
@@ -82,6 +83,7 @@ def test_tokens_after_the_last_end_of_text_are_cut_and_change_nothing(run: Run) 
 
 def test_frozen_features_are_the_untouched_backbones(run: Run) -> None:
     backbone = run.model.backbone
+    assert isinstance(backbone, OpenClipBackbone)
     tokens = backbone.tokenize(class_prompts("red cloth"))
     features = functional.normalize(backbone.clip.encode_text(tokens), dim=-1)
     states = [functional.normalize(part.mean(0), dim=0) for part in (features[:6], features[6:])]

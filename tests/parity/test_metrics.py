@@ -29,7 +29,7 @@ def recipe_scores(goldens: Goldens) -> ScoredBatch:
     maps = recipe.unit(tag, "pixel_scores", masks.size).reshape(masks.shape) + PIXEL_GAIN * masks
     detection = recipe.unit(tag, "image_scores", IMAGES) + IMAGE_GAIN * labels
     samples = tuple(
-        Sample(Path(f"{number}.png"), "given", int(label), mask=Path(f"{number}_mask.png") if label else None)
+        Sample(Path(f"{number}.png"), "given", 1 if label else 0, mask=Path(f"{number}_mask.png") if label else None)
         for number, label in enumerate(labels)
     )
     peaks = maps.max(axis=(1, 2))

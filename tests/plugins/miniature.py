@@ -25,8 +25,9 @@ def miniature(root: Path, name: str, classes: list[str]) -> None:
     """Write the data set below `root`."""
     normal, anomalous, mask = WHERE[_kind(name)]
     for class_name in classes:
-        for number in range(2) if normal else ():
-            image(root / normal.format(c=class_name, n=f"{number:03}"), next(_numbers))
+        for number in range(2):
+            if normal is not None:
+                image(root / normal.format(c=class_name, n=f"{number:03}"), next(_numbers))
         for number, defect in enumerate(("bent", "bent", "torn")):
             pair = next(_numbers)
             for path in (anomalous, mask):

@@ -8,7 +8,7 @@ from aaclip_kit_plugins.embedded import CONFIG, WEIGHTS
 from safetensors.torch import load_file
 
 
-def test_the_files_load_as_plain_open_clip():
+def test_the_files_load_as_plain_open_clip() -> None:
     config = json.loads(CONFIG.read_text())
     assert config["vision_cfg"]["width"] != config["text_cfg"]["width"] and config["vision_cfg"]["layers"] >= 8
     assert WEIGHTS.stat().st_size <= 16 * 2**20

@@ -135,7 +135,7 @@ def new_folder(path: Path, second: str = "wood") -> RunFolder:
 
 def case_file(second: str = "wood") -> ExamplesFile:
     """Three cases: two evenly spaced, of which one is the best; one that only the ranking chose."""
-    common = {"masked": True, "scores": (0.25, 0.75)}
+    common: dict[str, Any] = {"masked": True, "scores": (0.25, 0.75)}
     random = np.random.default_rng(0)
     masks = np.zeros((3, 32, 32), bool)
     masks[:, 4:12, 4:12] = [[[True]], [[False]], [[True]]]

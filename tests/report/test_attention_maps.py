@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from aaclip_kit import AttentionStage, Context
+from aaclip_kit import AttentionStage, Context, TowerName
 from aaclip_kit.model.prompts import NORMAL_PROMPTS, class_prompts
 from aaclip_kit.report.attention_maps import Shown, attention_record, prompt_words
 from aaclip_kit.run.assemble import Run
@@ -20,7 +20,7 @@ from aaclip_kit.run.assemble import Run
 from ..build import build, images_for
 from ..helpers import assert_close
 
-BOTH = frozenset({"text", "vision"})
+BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
 CLASS, REAL = "green_wood", "green wood"
 
 
@@ -46,13 +46,16 @@ def record(run: Run, picture: Shown | None = None, attending: Any = BOTH) -> dic
 
 
 def stage(run: Run, name: str) -> Any:
-    return run.model.slots.stages[name]["0"]
+    blocks = run.model.slots.stages[name]
+    assert isinstance(blocks, nn.ModuleDict)
+    return blocks["0"]
 
 
 @torch.no_grad()
 def test_text_looks_at_patches_from_its_end_of_text_tokens(run: Run) -> None:
     model, picture = run.model, shown(run)
     context = model.text_phase_inputs(picture.image, (CLASS,), True, BOTH)[1]
+    assert context is not None
     tokens, ends = model.text.prompts.select((CLASS,), context.device)
     walked = model.backbone.text_block(0, model.backbone.embed_text(tokens[0]))
     weights = stage(run, "text_to_image").attention_weights(walked, Context(context)).mean(dim=1)
@@ -75,6 +78,7 @@ def test_patches_look_at_words_and_those_of_the_defect_are_told_apart(run: Run) 
     model, picture = run.model, shown(run)
     tokens = model.backbone.vision_block(0, model.backbone.embed_image(picture.image))
     context = model.text_contexts((CLASS,), True)["text"]
+    assert context.mask is not None
     weights = stage(run, "image_to_text").attention_weights(tokens, context).mean(dim=1)[0] * context.mask.sum()
     prompts = class_prompts(REAL)
     words = [word for prompt in prompts for word in prompt_words(model.backbone, prompt, weights.shape[1] // 16)]

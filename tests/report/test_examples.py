@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,14 +20,14 @@ from ..helpers import assert_close
 SIDE = 4
 
 
-def sample(name: str, place: int, label: int, masked: bool = True) -> Sample:
+def sample(name: str, place: int, label: Literal[0, 1], masked: bool = True) -> Sample:
     return Sample(Path(f"{name}{place}.png"), name, label, Path("mask.png") if label and masked else None)
 
 
 def data_of(*counts: tuple[str, int, int], masked: bool = True) -> DataSet:
     """Classes with so many normal images, then so many anomalous ones."""
     samples = [
-        sample(name, place, int(place >= normal), masked)
+        sample(name, place, 1 if place >= normal else 0, masked)
         for name, normal, anomalous in counts
         for place in range(normal + anomalous)
     ]
@@ -141,7 +142,7 @@ def test_what_is_kept_is_bounded_evenly_spread_and_of_the_right_images(monkeypat
     examples = fed(data, 9, {"a": [0.5] * 10, "b": [0.5] * 2}, loops=2)
     assert names(examples, list(range(len(examples.samples)))) == ["a1", "a5", "a8", "b0", "b1"]
     for outcome in examples.loops:
-        assert_close([grid[0, 0] for grid in outcome.grids], np.float32([1, 5, 8, 0, 1]) + 10 * outcome.loop)
+        assert_close([grid[0, 0] for grid in outcome.grids], np.array([1, 5, 8, 0, 1], np.float32) + 10 * outcome.loop)
         assert outcome.scores == [10 * outcome.loop + number for number in (1, 5, 8, 0, 1)]
     assert len(examples.even()) == 5
 

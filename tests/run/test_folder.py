@@ -16,7 +16,7 @@ from aaclip_kit.run.resume import take_up
 from ..command import Command
 
 PLUGINS = {"open_clip": "aaclip-kit 0.1.0", "losses": "aaclip-kit 0.1.0"}
-DATA = {"train": {"sha256": "aa", "count": 8}, "test": {"sha256": "bb"}}
+DATA: dict[str, dict[str, Any]] = {"train": {"sha256": "aa", "count": 8}, "test": {"sha256": "bb"}}
 
 
 @pytest.fixture

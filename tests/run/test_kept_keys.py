@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ SAMPLE, OTHER = Sample(Path("a.png"), "cloth", 0), Sample(Path("b.png"), "cloth"
 def test_a_key_depends_on_all_that_makes_a_view_and_on_nothing_else(small_experiment: Path) -> None:
     image = build(small_experiment).model.image
 
-    def key(sample: Sample = SAMPLE, view: View = (3, 1), what: What = "patches", **changes: float) -> str:
+    def key(sample: Sample = SAMPLE, view: View = (3, 1), what: What = "patches", **changes: Any) -> str:
         table = AugmentationTable(**changes)
         contents = {SAMPLE.image: "11", OTHER.image: "22"}
         return CachedFeatures(image, MemoryStore(1), contents, table, lambda *_: torch.zeros(3, 8, 8)).key(

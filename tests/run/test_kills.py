@@ -13,6 +13,7 @@ import signal
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def doing(run: Path, last: dict[tuple[int, str], int]) -> str:
     if (run / "metrics.json").exists() and "quoted" in json.loads((run / "metrics.json").read_text()):
         return "reporting"
     lines = (run / "events.jsonl").read_text().splitlines() if (run / "events.jsonl").exists() else []
-    event = json.loads(lines[-1]) if lines else {"event": "validation"}
+    event: dict[str, Any] = json.loads(lines[-1]) if lines else {"event": "validation"}
     if event["event"] == "step" and (event["phase"] == "text" or event["step"] < last[event["loop"], "vision"]):
         return "training"
     if event["event"] == "evaluation":

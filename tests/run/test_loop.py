@@ -12,6 +12,7 @@ import torch
 
 from aaclip_kit.checkpoints.checkpoint import read, trained_state
 from aaclip_kit.comparison.finished_runs import is_finished
+from aaclip_kit.contracts.options import TOWERS
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.record.run_folder import RunFolder
@@ -103,7 +104,7 @@ def test_each_phase_of_each_loop_draws_a_random_stream_of_its_own(
     monkeypatch.setattr("aaclip_kit.run.loop.train_phase", lambda *_: first.append(float(torch.rand(()))))
     run = Execution(build(small_experiment), RunFolder.create(tmp_path / "run"), Watcher())
     for loop in (1, 2):
-        for number, tower in enumerate(("text", "vision")):
+        for number, tower in enumerate(TOWERS):
             run._train(loop, number, plan_for(tower))
     assert len(first) == len(set(first)) == 4
 

@@ -49,11 +49,12 @@ def test_a_damaged_one_is_named_and_the_one_before_it_is_used(tmp_path: Path, ho
     content = bytearray(last.read_bytes())
     if how == "one bit":
         content[-1] ^= 1
-    changed = {
+    damaged: dict[str, bytes | bytearray] = {
         "cut": content[:-3], "empty": b"", "one bit": content,
         "header": content.replace(b'\\"step\\": 2', b'\\"step\\": 3'),
         "other file": b"not a snapshot at all", "gone state": content.replace(b'"state"', b'"stale"'),
-    }[how]  # fmt: skip
+    }  # fmt: skip
+    changed = damaged[how]
     assert bytes(changed) != last.read_bytes()
     last.write_bytes(changed)
     with pytest.raises(DamagedError):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaclip_kit import UserError
+from aaclip_kit import TowerName, UserError
 from aaclip_kit.checkpoints.checkpoint import read, save, trained_state
 from aaclip_kit.checkpoints.provenance import Metadata
 from aaclip_kit.evaluation.class_metrics import METRICS
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
 CLASSES = ("red_cloth", "green_wood", "green_wood", "red_cloth")
-BOTH = frozenset({"text", "vision"})
+BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
 
 NOTHING: set[str] = set()
 TEXT_PHASE_SEES = {"patches that the text phase sees", "image context of the text phase"}

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from aaclip_kit.comparison.ablation_plan import load_study
-from aaclip_kit.experiment import load
+from aaclip_kit.experiment import Experiment, load
 from aaclip_kit.plugin_host.api_version import API_VERSION
 from aaclip_kit.plugin_host.discovery import GROUP, discover
 from aaclip_kit.plugin_host.registry import KINDS, Kind, Registry
@@ -117,7 +117,7 @@ def test_installed_it_offers_one_component_and_its_files_are_valid(
         assert used["new"] and not used["built_in"]
 
 
-def _components(experiment: object) -> set[str]:
+def _components(experiment: Experiment) -> set[str]:
     groups = [experiment.stages, *experiment.losses.values(), {"scheduler": experiment.scheduler}]
     return {chosen.component.name for group in groups for chosen in group.values()}
 

@@ -195,7 +195,8 @@ def test_a_stage_in_another_setting_shares_the_weights(small_experiment: Path) -
     model = run.model
     kept = [stage for _, _, stage in model.slots.of("vision")]
     with standing_in(run, "vision", variant(run, subject, Setting(0.3, False, "raw")), "raw"):
-        assert model.text.context_form == "raw"
+        within = model.text.context_form
+        assert within == "raw"
         for (_, name, stage), old in zip(model.slots.of("vision"), kept, strict=True):
             assert (stage is old) == (name == "vision_adapter")
             assert all(one is other for one, other in zip(stage.parameters(), old.parameters(), strict=True))
@@ -208,8 +209,8 @@ def test_attention_that_begins_in_loop_two_is_measured_as_it_begins(small_experi
     v2 = ("scheduler.use=v2", "scheduler.loops=2", "scheduler.attention_from_loop=2")
     found = measure_dilution(loaded(small_experiment, *v2), [1.0], batches=1, inits=1)
     text, vision = found.openings["text"], found.openings["vision"]
-    assert (text.loop, text.plan.features, text.attending) == (2, "trained", {"text"})
-    assert (vision.loop, vision.attending) == (2, {"text", "vision"})
+    assert (text.loop, text.plan.features, text.attending) == (2, "trained", frozenset({"text"}))
+    assert (vision.loop, vision.attending) == (2, frozenset({"text", "vision"}))
     never = measure_dilution(loaded(small_experiment, "scheduler.attention=false"), [1.0], batches=1, inits=1)
     assert never.openings["text"].loop == 1
     assert all(value != 1.0 for value in ratios(never).values())

@@ -25,6 +25,8 @@ def test_the_value_is_the_geometric_mean_of_the_pairs() -> None:
     assert_close(found.value, math.exp(sum(pairs) / 15))
     assert_close(found.by_init[1], math.exp(sum(pairs[5:10]) / 5))
     other = paired_ratio(off, on)
+    assert found.value is not None and found.low is not None and found.high is not None
+    assert other.value is not None and other.low is not None and other.high is not None
     assert_close(found.value * other.value, 1.0)
     assert_close([found.low * other.high, found.high * other.low], [1.0, 1.0], rtol=1e-3)
 
@@ -37,6 +39,7 @@ def test_the_interval_resamples_initialisations_and_then_their_batches() -> None
         rows = [logs[init][random.integers(4, size=4)] for init in random.integers(3, size=3)]
         means.append(math.exp(np.mean(rows)))
     found = paired_ratio(on, off)
+    assert found.value is not None and found.low is not None and found.high is not None
     assert found.low < found.value < found.high
     # Two bootstraps of 2000 differ by chance; within a tenth of the interval's width.
     assert_close(

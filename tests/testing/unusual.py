@@ -61,6 +61,8 @@ class WithoutParameters(AttentionStage):
 class FixedShift(BeginsAtZero):
     """A buffer that follows from the setting alone, and an index on the CPU, which CUDA takes too."""
 
+    shift: Tensor
+
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__(options, setting)
         self.register_buffer("shift", torch.linspace(-1, 1, setting.width))

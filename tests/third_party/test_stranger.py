@@ -93,8 +93,8 @@ def test_the_study_that_compares_them_is_valid(fresh: Fresh) -> None:
 def test_their_faults_are_plain_messages(
     fresh: Fresh, small_experiment: Path, tmp_path: Path, example: Example, override: str, said: str
 ) -> None:
-    options = ["--out", tmp_path / "run", *example.overrides(), "--set", f"stages.text_to_image.{override}"]
-    ran = fresh.aakit("run", small_experiment, *options, cwd=tmp_path)
+    options = [*example.overrides(), "--set", f"stages.text_to_image.{override}"]
+    ran = fresh.aakit("run", small_experiment, "--out", tmp_path / "run", *options, cwd=tmp_path)
     assert ran.returncode == 2
     assert said in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -130,6 +130,6 @@ def test_their_types_are_strict(copies: Path, fresh: Fresh, tmp_path: Path, monk
     # A type checker does not follow the hook of an editable install, so it is told where the toolkit lies.
     monkeypatch.setenv("MYPYPATH", str(Path(__file__).parents[2]))
     modules = [copies / example.package / example.module for example in EXAMPLES]
-    options = ["--strict", "--config-file", "", "--follow-imports", "silent", "--cache-dir", tmp_path]
+    options: list[str | Path] = ["--strict", "--config-file", "", "--follow-imports", "silent", "--cache-dir", tmp_path]
     checked = fresh.run("-m", "mypy", *options, *modules, cwd=copies)
     assert checked.returncode == 0, checked.stdout

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from aaclip_kit import TowerName
 from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import Batch, TrainBatches
 from aaclip_kit.experiment.schema import AugmentationTable
@@ -21,7 +22,7 @@ from aaclip_kit.training.step import Step, StepCallback
 from ..build import build, plan_for
 from ..helpers import assert_close
 
-BOTH = frozenset({"text", "vision"})
+BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
 
 
 class Counted:

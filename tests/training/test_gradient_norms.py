@@ -23,7 +23,7 @@ from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import Watcher, build, phase_for, plan_for, train
-from ..helpers import assert_close
+from ..helpers import assert_close, gradient_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -61,7 +61,7 @@ def test_a_step_reports_the_norm_of_every_trained_group(run: Run, tower: TowerNa
     def watch(step: Step) -> None:
         for group in GROUPS[tower]:
             prefix = "heads." if group.endswith(("head", "heads")) else f"sites.stages.{group}."
-            found = [parameter.grad.flatten() for name, parameter in named.items() if name.startswith(prefix)]
+            found = [gradient_of(parameter).flatten() for name, parameter in named.items() if name.startswith(prefix)]
             expected[group] = torch.cat(found).norm()
         assert list(step.gradient_norms) == GROUPS[tower]
         for group, norm in step.gradient_norms.items():

@@ -47,7 +47,7 @@ def steps_of(run: Run, losses: WeightedLosses | None = None, **plan: Any) -> lis
 def test_running_ahead_trains_as_waiting_does(still: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     start, found, ends = still.model.state_dict(), [], []
     start = {key: value.clone() for key, value in start.items()}
-    plan = {
+    plan: dict[str, Any] = {
         "optimizer": OptimizerPlan(name=name, learning_rate=1e-3, weight_decay=0.01, clip_norm=0.5),  # type: ignore[arg-type]
         "rate": RatePlan("warmup_cosine", warmup_epochs=1),
     }

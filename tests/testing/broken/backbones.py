@@ -197,6 +197,8 @@ class NoGradient(Good):
 
 
 class LearnsOnTheWay(Good):
+    seen: Tensor
+
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self.register_buffer("seen", torch.zeros(()))

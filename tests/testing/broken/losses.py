@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from aaclip_kit import Loss, Options, hookimpl
+from aaclip_kit.contracts.loss import LossInput
 
 
 class GoodOptions(Options):
@@ -21,7 +22,7 @@ class Undocumented(Options):
 class Good(Loss):
     """Keeps every promise; the others differ from it in one."""
 
-    needs = ("level_probabilities", "masks")
+    needs: ClassVar[tuple[LossInput, ...]] = ("level_probabilities", "masks")
 
     def __init__(self, options: Any) -> None:
         super().__init__()

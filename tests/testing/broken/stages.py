@@ -276,6 +276,8 @@ class PlainList(Good):
 
 
 class RandomBuffer(Good):
+    mixing: Tensor
+
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__(options, setting)
         self.register_buffer("mixing", torch.randn(setting.width))
@@ -285,6 +287,8 @@ class RandomBuffer(Good):
 
 
 class RunningMean(Good):
+    mean: Tensor
+
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__(options, setting)
         self.register_buffer("mean", torch.zeros(setting.width))

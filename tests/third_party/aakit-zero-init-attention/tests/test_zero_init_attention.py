@@ -39,7 +39,7 @@ def test_at_first_tokens_and_their_gradient_pass_unchanged(stage: ZeroInitAttent
     assert torch.equal(out, tokens)
     wanted = torch.randn(3, 5, 12)
     out.backward(wanted)
-    assert torch.equal(tokens.grad, wanted)
+    assert tokens.grad is not None and torch.equal(tokens.grad, wanted)
 
 
 def test_the_output_projection_moves_first_and_the_rest_follows(stage: ZeroInitAttention) -> None:
