@@ -1,7 +1,7 @@
 """The image side: trained patch and detection features, frozen features, image context (method: sections 3 to 5)."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -59,16 +59,10 @@ class ImageSide:
         return ImageFeatures(patches, embedding)
 
     @torch.no_grad()
-    def trained(
-        self,
-        images: Float[Tensor, "B 3 S S"],
-        levels: tuple[int, ...],
-        contexts: Contexts,
-        embedding: Float[Tensor, "B E"],
-    ) -> Levels:
+    def trained(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts, embedding: Float[Tensor, "B E"]) -> Levels:
         """What the text phase sees from loop 2 on: trained patch features plus the frozen class embedding."""
-        tokens = self._trained_patches(images, levels, contexts)
-        return {level: self.heads.patches(level, tokens[level]) + embedding[:, None] for level in levels}
+        tokens = self._trained_patches(images, self.levels, contexts)
+        return {level: self.heads.patches(level, tokens[level]) + embedding[:, None] for level in self.levels}
 
     @torch.no_grad()
     def trained_one_block_more(
@@ -156,28 +150,17 @@ def _joined(parts: list[Tensor], count: int) -> Tensor:
     return torch.cat(parts)[:count]
 
 
-@runtime_checkable
-class Frozen(Protocol):
-    """Frozen features of one batch of images."""
+@dataclass(frozen=True)
+class Frozen:
+    """Frozen features of one batch of images, computed when they are asked for."""
+
+    image: ImageSide
+    images: Float[Tensor, "B C S S"]
 
     def levels(self) -> Levels:
         """Patch features of every level, class embedding added."""
-
-    def embedding(self) -> Float[Tensor, "B E"]:
-        """Unit class embedding."""
-
-
-@dataclass(frozen=True)
-class Computed:
-    """Features of these images, computed when they are asked for."""
-
-    image: ImageSide
-    images: Float[Tensor, "B 3 S S"]
-
-    def levels(self) -> Levels:
-        """See `Frozen`."""
         return frozen_features(self.image, self.images).levels
 
     def embedding(self) -> Float[Tensor, "B E"]:
-        """See `Frozen`."""
+        """Unit class embedding."""
         return frozen_embedding(self.image, self.images)

@@ -56,10 +56,8 @@ class StageSlots(nn.Module):
     ) -> Float[Tensor, "items L D"]:
         """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
         for at, name, stage in self._order[tower]:
-            if at == block and stage.context_kind == "none":
-                tokens = self._run(name, block, stage, tokens, None)
-            elif at == block and stage.context_kind in contexts:
-                tokens = self._run(name, block, stage, tokens, contexts[stage.context_kind])
+            if at == block and stage.context_kind in ("none", *contexts):
+                tokens = self._run(name, block, stage, tokens, contexts.get(stage.context_kind))
         return tokens
 
     @contextmanager
