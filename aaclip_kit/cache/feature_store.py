@@ -32,10 +32,7 @@ class FeatureStore(ABC):
 
     @abstractmethod
     def get(self, key: str) -> Tensor | None:
-        """The features, on the CPU and bit for bit as they were put; None where they are not held.
-
-        The caller must not change them in place.
-        """
+        """The features, on the CPU and bit for bit as put, not to be changed in place; None where not held."""
 
     @abstractmethod
     def put(self, key: str, features: Tensor) -> None:

@@ -20,8 +20,7 @@ _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 def trained_state(model: AnomalyModel) -> dict[str, Tensor]:
     """Every trained tensor, on the CPU."""
-    parameters = model.all_trained_parameters()
-    return {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+    return {name: value.detach().cpu().contiguous() for name, value in model.all_trained_parameters().items()}
 
 
 def save(model: AnomalyModel, path: Path, metadata: Metadata) -> None:

@@ -47,8 +47,7 @@ def find_trained(
         raise UserError(problem, where=str(path), fix=fix)
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
-    chosen = check_with_plugin_files(overridden(tables, overrides), registry, source)
-    return Trained(checkpoint, metadata, chosen)
+    return Trained(checkpoint, metadata, check_with_plugin_files(overridden(tables, overrides), registry, source))
 
 
 def checkpoint_in(folder: Path) -> Path:

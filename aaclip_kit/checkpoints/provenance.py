@@ -74,10 +74,7 @@ class Metadata:
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":
-        """The metadata that `as_strings` wrote, types checked; empty where there are none.
-
-        Entries that other versions wrote are passed over.
-        """
+        """What `as_strings` wrote, types checked; empty without any. Entries of other versions are passed over."""
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
             about["trained_on"] = (name,)

@@ -85,8 +85,7 @@ def _class_results(images: Iterable[LabelledImage], undefined_as_zero: bool) -> 
 
 def _blurred(values: Map, fraction: float) -> Map:
     side = math.sqrt(values.shape[0] * values.shape[1])
-    blurred: Map = gaussian_filter(values, side * fraction, mode="reflect")
-    return blurred
+    return gaussian_filter(values, side * fraction, mode="reflect")
 
 
 def rule_images(data: DataSet, size: int) -> dict[str, Iterator[LabelledImage]]:

@@ -166,8 +166,7 @@ def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Floa
     """A map at an image's own size (width, height): bilinear, corners not aligned, as pictures are resized."""
     width, height = size
     tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
-    resized: np.ndarray = functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
-    return resized
+    return functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
 
 
 def _attending(trained: Trained) -> frozenset[TowerName]:

@@ -104,7 +104,11 @@ def write_predictions(
         own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), beside)
         lines = {image: line for part in all_gather_object(ranks, own) for image, line in part.items()}
         if ranks.is_first:
-            _write_lists(data, lines, faults, beside)
+            classes = {sample.image: sample.class_name for sample in data.samples}
+            _write_lines(beside / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
+            if faults:
+                skipped = ({"path": fault.where, "problem": fault.problem} for fault in faults)
+                _write_lines(beside / SKIPPED, skipped)
             beside.replace(out)
         return Counter(line["decision"] or "undecided" for line in lines.values())
     except OSError as error:
@@ -169,13 +173,6 @@ def _draw(
                 lines[image] = line.result()
         lines.update((image, line.result()) for image, line in waiting)
     return lines
-
-
-def _write_lists(data: DataSet, lines: dict[Path, dict[str, Any]], faults: Sequence[UserError], folder: Path) -> None:
-    classes = {sample.image: sample.class_name for sample in data.samples}
-    _write_lines(folder / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
-    if faults:
-        _write_lines(folder / SKIPPED, ({"path": fault.where, "problem": fault.problem} for fault in faults))
 
 
 def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict[str, Any]:

@@ -99,10 +99,7 @@ class ImageSide:
         contexts: Contexts | None = None,
         surgery: Surgery = "none",
     ) -> tuple[dict[int, Tensor], Float[Tensor, "B V Dv"]]:
-        """Tokens of each level on the way from block `start` to before block `stop`, and the last ones.
-
-        Without `contexts` no stage acts.
-        """
+        """Tokens of each level in blocks `start` to before `stop`, and the last; without `contexts` no stage acts."""
         at_levels = {}
         for block in range(start, stop):
             if self.recompute and x.requires_grad:
@@ -129,25 +126,21 @@ def frozen_features(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> Image
     if image.surgery == "batch":
         return image.frozen(images, image.levels)
     parts = [image.frozen(part, image.levels) for part in _fixed_batches(images)]
-    levels = {level: _joined([part.levels[level] for part in parts], len(images)) for level in image.levels}
-    return ImageFeatures(levels, _joined([part.detection for part in parts], len(images)))
+    levels = {level: torch.cat([part.levels[level] for part in parts])[: len(images)] for level in image.levels}
+    return ImageFeatures(levels, torch.cat([part.detection for part in parts])[: len(images)])
 
 
 def frozen_embedding(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B E"]:
     """Return the unit class embeddings, with the bits that `frozen_features` gives them."""
     if image.surgery == "batch":
         return image.class_embedding(images)
-    return _joined([image.class_embedding(part) for part in _fixed_batches(images)], len(images))
+    return torch.cat([image.class_embedding(part) for part in _fixed_batches(images)])[: len(images)]
 
 
 def _fixed_batches(images: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "fixed 3 S S"]]:
     """Cut a batch into parts of one size; the last is filled up with its first image."""
     *whole, last = images.split(FIXED_BATCH)
     return [*whole, torch.cat([last, last[:1].expand(FIXED_BATCH - len(last), -1, -1, -1)])]
-
-
-def _joined(parts: list[Tensor], count: int) -> Tensor:
-    return torch.cat(parts)[:count]
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,7 @@ class StageSlots(nn.Module):
         self._numbers = False
 
     def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage, owner: str = "") -> None:
-        """Add a stage, of the plugin `owner`, after a block of a tower.
-
-        Raises `UserError` for a name that torch keeps for itself.
-        """
+        """Add a stage, of plugin `owner`, after a block. Raises `UserError` for a name that torch keeps for itself."""
         if name not in self.stages:
             if hasattr(self.stages, name):
                 problem = "a stage cannot have this name, which torch's modules use themselves"
@@ -96,5 +93,4 @@ class StageSlots(nn.Module):
 
     def first_conditioned(self, tower: TowerName, contexts: Contexts) -> int | None:
         """First block after which a stage that one of `contexts` switches on acts."""
-        blocks = [block for block, _, stage in self._order[tower] if stage.context_kind in contexts]
-        return min(blocks, default=None)
+        return min((at for at, _, stage in self._order[tower] if stage.context_kind in contexts), default=None)

@@ -11,10 +11,7 @@ STATED: Final = "AAKIT_API"
 
 
 def check_api(module: Any) -> None:
-    """Raise ImportError where a plugin's module states an API version that this one does not serve.
-
-    A plugin that states none is taken to work.
-    """
+    """Raise ImportError where a plugin states an API version that is not served; without one it is taken to work."""
     needed = getattr(module, STATED, None)
     if needed is None:
         return

@@ -94,8 +94,7 @@ class OptimizerStepper:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        rate: float = self.optimizer.param_groups[0]["lr"]
-        return rate
+        return self.optimizer.param_groups[0]["lr"]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a later stepper over the same groups needs to go on from here: tensors, and plain data."""
