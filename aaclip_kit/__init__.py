@@ -24,18 +24,12 @@ if TYPE_CHECKING:
     from .kernels.norm_matched import norm_matched_residual
 
 _WITH_TORCH = {
-    "Backbone": "contracts.backbone",
-    "Surgery": "contracts.backbone",
-    "Tower": "contracts.backbone",
-    "Loss": "contracts.loss",
-    "AttentionStage": "contracts.stage",
-    "Context": "contracts.stage",
-    "StageSetting": "contracts.stage",
-    "norm_matched_residual": "kernels.norm_matched",
-    "Prediction": "inference.load_model",
-    "TrainedModel": "inference.load_model",
-    "load_model": "inference.load_model",
-    "read_weights": "files.weights_file",
+    "contracts.backbone": ("Backbone", "Surgery", "Tower"),
+    "contracts.loss": ("Loss",),
+    "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
+    "files.weights_file": ("read_weights",),
+    "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
+    "kernels.norm_matched": ("norm_matched_residual",),
 }
 
 __all__ = [
@@ -78,8 +72,9 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take every name for one that exists
 
     def __getattr__(name: str) -> Any:
-        if name in _WITH_TORCH:
-            return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)
+        for module, names in _WITH_TORCH.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
         if name in DEPRECATED:
             return deprecated_value(name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,10 +2,11 @@
 
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,46 +23,33 @@ _FEATURES: Final = "features"
 _GB: Final = 1e9
 
 
-@runtime_checkable
-class FeatureStore(Protocol):
+class FeatureStore(ABC):
     """Features by key. A store may lose what it was given, and never gives anything else back."""
-
-    def get(self, key: str) -> Tensor | None:
-        """The features, on the CPU and bit for bit as they were put; None where they are not held.
-
-        The caller must not change them in place.
-        """
-        ...
-
-    def put(self, key: str, features: Tensor) -> None:
-        """Keep a copy if there is room. Never raises for want of room or a failing disk."""
-        ...
-
-    def drain(self) -> list[str]:
-        """Lines for the user since the last call: full, damaged, failing; each kind at most once a run."""
-        ...
-
-
-class Notices:
-    """Lines for the user, of which each kind is told once."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
         self._waiting: list[str] = []
 
-    def add(self, kind: str, line: str) -> None:
-        """Keep the line unless one of its kind has been told."""
+    @abstractmethod
+    def get(self, key: str) -> Tensor | None:
+        """The features, on the CPU and bit for bit as put, not to be changed in place; None where not held."""
+
+    @abstractmethod
+    def put(self, key: str, features: Tensor) -> None:
+        """Keep a copy if there is room. Never raises for want of room or a failing disk."""
+
+    def drain(self) -> list[str]:
+        """Lines for the user since the last call: full, damaged, failing; each kind at most once a run."""
+        lines, self._waiting = self._waiting, []
+        return lines
+
+    def _tell(self, kind: str, line: str) -> None:
         if kind not in self._told:
             self._told.add(kind)
             self._waiting.append(line)
 
-    def drain(self) -> list[str]:
-        """The lines that nobody has fetched yet."""
-        lines, self._waiting = self._waiting, []
-        return lines
 
-
-class MemoryStore:
+class MemoryStore(FeatureStore):
     """A `FeatureStore` of at most `bound` bytes of features: what comes first stays.
 
     An epoch uses each view once, so the view used longest ago is the next that is wanted: nothing is gained by
@@ -69,9 +57,9 @@ class MemoryStore:
     """
 
     def __init__(self, bound: int) -> None:
+        super().__init__()
         self.bound, self.held = bound, 0
         self._features: dict[str, Tensor] = {}
-        self._notices = Notices()
 
     def get(self, key: str) -> Tensor | None:
         """See `FeatureStore`."""
@@ -83,15 +71,10 @@ class MemoryStore:
             return
         if self.held + features.nbytes > self.bound:
             full = f"the memory for frozen features is full (cache.memory_gb = {self.bound / 1e9:g})"
-            self._notices.add("full", f"{full}: those that it does not hold are made every time")
-            return
+            return self._tell("full", f"{full}: those that it does not hold are made every time")
         # A copy, since a part of a batch would keep the whole batch in memory.
         self._features[key] = features.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         self.held += features.nbytes
-
-    def drain(self) -> list[str]:
-        """See `FeatureStore`."""
-        return self._notices.drain()
 
 
 class UntrustedError(Exception):
@@ -183,7 +166,7 @@ def _size(stored: Collection[Entry]) -> int:
     return sum(entry.size for entry in stored)
 
 
-class DiskStore:
+class DiskStore(FeatureStore):
     """A `FeatureStore` in `folder`, which holds at most `bound` bytes of features of any backbone.
 
     `identity` is that of the backbone (`backbone_identity`). Raises `UserError` for a folder that cannot be made or
@@ -191,11 +174,10 @@ class DiskStore:
     """
 
     def __init__(self, folder: Path, bound: int, identity: str) -> None:
-        self.folder, self.identity = folder, identity
+        super().__init__()
+        self.folder, self.identity, self._storing = folder, identity, True
         self._used: set[Path] = set()
         self._verified: set[Path] = set()
-        self._storing = True
-        self._notices = Notices()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
@@ -211,13 +193,13 @@ class DiskStore:
         try:
             features = read_entry(path, self._about(key), verify=path not in self._verified)
         except UntrustedError as error:
-            self._notices.add(str(error), f"{path} is {error}: not used, and its features are made again")
+            self._tell(str(error), f"{path} is {error}: not used, and its features are made again")
             with suppress(OSError):
                 path.unlink()
             return None
         except (OSError, RuntimeError) as error:
             if os.path.lexists(path):
-                self._notices.add("unreadable", f"{path} cannot be read ({error}): its features are made again")
+                self._tell("unreadable", f"{path} cannot be read ({error}): its features are made again")
             return None
         self._verified.add(path)
         if path not in self._used:
@@ -231,26 +213,20 @@ class DiskStore:
         path = entry_path(self.folder, self.identity, key)
         try:
             if self._storing and not os.path.lexists(path):
-                self._write(path, packed(features, self._about(key)))
+                content = packed(features, self._about(key))
+                if self._room.take(len(content), self._used):
+                    write_entry(path, content)
+                    self._used.add(path)
+                else:
+                    self._stop(f"{self.folder} is full (cache.disk_gb = {self._room.bound / 1e9:g})")
         except FileNotFoundError:
             pass  # the folder is being deleted at this moment: the next entry makes it again
         except OSError as error:
             self._stop(f"{self.folder} cannot be written ({error.strerror or error})")
 
-    def drain(self) -> list[str]:
-        """See `FeatureStore`."""
-        return self._notices.drain()
-
-    def _write(self, path: Path, content: bytes) -> None:
-        if self._room.take(len(content), self._used):
-            write_entry(path, content)
-            self._used.add(path)
-        else:
-            self._stop(f"{self.folder} is full (cache.disk_gb = {self._room.bound / 1e9:g})")
-
     def _stop(self, reason: str) -> None:
         self._storing = False
-        self._notices.add("stopped", f"{reason}: frozen features that it does not hold are made every time")
+        self._tell("stopped", f"{reason}: frozen features that it does not hold are made every time")
 
     def _about(self, key: str) -> dict[str, str]:
         return {VERSION: str(FORMAT), "identity": self.identity, "key": key}

@@ -20,8 +20,7 @@ _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 def trained_state(model: AnomalyModel) -> dict[str, Tensor]:
     """Every trained tensor, on the CPU."""
-    parameters = model.all_trained_parameters()
-    return {name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}
+    return {name: value.detach().cpu().contiguous() for name, value in model.all_trained_parameters().items()}
 
 
 def save(model: AnomalyModel, path: Path, metadata: Metadata) -> None:
@@ -54,14 +53,11 @@ def read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
     state = read_weights(path)
-    if not (isinstance(state, dict) and all(_is_named_tensor(*item) for item in state.items())):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not (named and all(isinstance(value, Tensor) for value in state.values())):
         fix = "give an aaclip_kit checkpoint; aakit import-checkpoint makes one of published files"
         raise UserError("holds no plain table of tensors", where=str(path), fix=fix)
     return state
-
-
-def _is_named_tensor(name: Any, value: Any) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def load_into(model: AnomalyModel, path: Path) -> list[str]:
@@ -72,9 +68,8 @@ def load_into(model: AnomalyModel, path: Path) -> list[str]:
     """
     tensors = read(path)
     wanted, fresh = wanted_by(model, tensors)
-    check_fit(
-        tensors, wanted, str(path), "use the backbone, levels and stage names that the checkpoint was trained with"
-    )
+    fix = "use the backbone, levels and stage names that the checkpoint was trained with"
+    check_fit(tensors, wanted, str(path), fix)
     check_numbers(tensors, str(path))
     with torch.no_grad():
         for name, parameter in wanted.items():
@@ -116,12 +111,8 @@ def check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
 
 def is_weight(value: Any) -> bool:
     """Whether a value is a plain tensor of floating-point numbers, in one of torch's usual precisions."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.dtype in _PRECISIONS
-        and value.device.type == "cpu"
-    )
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return plain and value.dtype in _PRECISIONS
 
 
 def _stage_of(name: str) -> str | None:

@@ -41,12 +41,13 @@ def find_trained(
     tables, source = _tables(path, checkpoint, metadata, experiment)
     if (files := plugin_files(tables)) and experiment is None:
         problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
-        fix = f"if you trust them, name that experiment yourself: --experiment {_experiment_of(path)}"
+        near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
+        own = next((file for file in near if file.is_file()), "FILE")
+        fix = f"if you trust them, name that experiment yourself: --experiment {own}"
         raise UserError(problem, where=str(path), fix=fix)
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
-    chosen = check_with_plugin_files(overridden(tables, overrides), registry, source)
-    return Trained(checkpoint, metadata, chosen)
+    return Trained(checkpoint, metadata, check_with_plugin_files(overridden(tables, overrides), registry, source))
 
 
 def checkpoint_in(folder: Path) -> Path:
@@ -87,19 +88,13 @@ def checkpoint_of(folder: Path, loop: int) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-@dataclass(frozen=True)
-class StoredWeights:
-    """The weights that a run folder has after each of its loops."""
-
-    source: Path
-
-    def load(self, model: AnomalyModel, loop: int) -> None:
-        """Load a loop's weights. Raises `UserError` where its checkpoint is not there or does not fit."""
-        path = checkpoint_of(self.source / CHECKPOINTS, loop)
-        if path is None:
-            fix = "keep the checkpoints of runs that are scored again"
-            raise UserError(f"has no checkpoint of loop {loop}", where=str(self.source), fix=fix)
-        load_into(model, path)
+def load_stored(model: AnomalyModel, run: Path, loop: int) -> None:
+    """Load the weights of a run folder after a loop. Raises `UserError` where they are not there or do not fit."""
+    path = checkpoint_of(run / CHECKPOINTS, loop)
+    if path is None:
+        fix = "keep the checkpoints of runs that are scored again"
+        raise UserError(f"has no checkpoint of loop {loop}", where=str(run), fix=fix)
+    load_into(model, path)
 
 
 def _scored_again(folder: Path) -> Path | None:
@@ -109,12 +104,6 @@ def _scored_again(folder: Path) -> Path | None:
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return None if source is None else Path(source)
-
-
-def _experiment_of(path: Path) -> Path | str:
-    """The experiment file that lies beside a model's weights, or words for it."""
-    near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
-    return next((file for file in near if file.is_file()), "FILE")
 
 
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:

@@ -41,6 +41,5 @@ def _seen(metadata: Metadata, data: Data, role: str, who: str) -> tuple[int, str
     contents = data.fingerprints[role].contents
     seen = [path for digest, path in contents.items() if trained.intersection(short_digests([digest]))]
     if seen:
-        problem = f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"
-        return len(seen), problem
+        return len(seen), f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"
     return 0, f"{who} was trained on this data set, {name}" if name in metadata.about.trained_on else None

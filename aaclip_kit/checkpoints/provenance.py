@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import safe_open
@@ -15,7 +14,6 @@ from ..contracts.options import TowerName
 from ..evaluation.calibration import Calibration
 
 FORMAT = "aaclip_kit checkpoint 1"
-_Kind = TypeVar("_Kind")
 
 DIGEST_LENGTH = 16
 """Digits kept of an image's SHA-256: 64 bits tell apart any images that a person could collect."""
@@ -76,12 +74,14 @@ class Metadata:
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":
-        """The metadata that `as_strings` wrote; empty where there are none."""
-        calibration = strings.get("calibration")
+        """What `as_strings` wrote, types checked; empty without any. Entries of other versions are passed over."""
+        about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
+        if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
+            about["trained_on"] = (name,)
         return cls(
-            _about(strings.get("about", "{}")),
+            TypeAdapter(Provenance).validate_python(about),
             strings.get("experiment"),
-            None if calibration is None else _checked(Calibration, json.loads(calibration)),
+            None if calibration is None else TypeAdapter(Calibration).validate_python(json.loads(calibration)),
             tuple(strings.get("training_images", "").split()),
         )
 
@@ -111,15 +111,3 @@ def read_metadata(path: Path) -> Metadata:
         reason = ", ".join(line.strip() for line in lines[1:3]) if isinstance(error, ValidationError) else lines[0]
         problem = f"cannot be read: damaged, or no checkpoint of aaclip_kit ({reason})"
         raise UserError(problem, where=str(path), fix="give a whole checkpoints/loop_N.safetensors") from None
-
-
-def _about(text: str) -> Provenance:
-    record = json.loads(text)
-    if isinstance(record, dict) and isinstance(name := record.get("trained_on"), str):  # when there could be one only
-        record["trained_on"] = (name,)
-    return _checked(Provenance, record)
-
-
-def _checked(kind: type[_Kind], record: Any) -> _Kind:
-    """The dataclass of a record, its types checked; entries that other versions wrote are passed over."""
-    return TypeAdapter(kind).validate_python(record)

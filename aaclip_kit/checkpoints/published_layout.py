@@ -65,7 +65,14 @@ def published_names(model: AnomalyModel, parts: Iterable[str] = PARTS) -> dict[s
             inside = "layer_adapters." if part == "image_adapter" else ""
             for block in range(blocks):
                 names[f"sites.stages.{stage}.{block}.linear.weight"] = f"{part}.{inside}{block}.fc.0.weight"
-            names.update(_text_head(blocks) if part == "text_adapter" else _vision_heads(model))
+        if part == "text_adapter":
+            names["heads.text.linear.weight"] = f"{part}.{blocks}.fc.0.weight"
+        elif part == "image_adapter":
+            # The published projection is a list of layers where it has an activation, and the layer itself where not.
+            key = "fc.0.weight" if model.heads.detection.activation else "fc.weight"
+            for number, level in enumerate(model.levels):
+                names[f"heads.segmentation.{level}.linear.weight"] = f"{part}.seg_proj.{number}.{key}"
+            names["heads.detection.linear.weight"] = f"{part}.det_proj.{key}"
         elif blocks:
             names.update({f"sites.stages.{stage}.0.{key}": f"{part}.{key}" for key in sorted(_ATTENTION)})
     return names
@@ -117,10 +124,8 @@ def _stage_for(model: AnomalyModel, part: str) -> tuple[str | None, int]:
     wanted = PARTS[part]
     stages: dict[str, list[int]] = {}
     for block, name, stage in model.slots.of(wanted.tower):
-        if (
-            stage.context_kind == wanted.context_kind
-            and {key for key, _ in stage.named_parameters()} == wanted.parameters
-        ):
+        keys = {key for key, _ in stage.named_parameters()}
+        if stage.context_kind == wanted.context_kind and keys == wanted.parameters:
             stages.setdefault(name, []).append(block)
     if not stages:
         return None, 0
@@ -135,20 +140,6 @@ def _stage_for(model: AnomalyModel, part: str) -> tuple[str | None, int]:
         problem = f"{sorted(blocks)} are not the blocks of the published {part}, which acts after {first}"
         raise UserError(problem, where=f"stages.{name}.after", fix="name the experiment of the published run")
     return name, len(blocks)
-
-
-def _text_head(adapters: int) -> dict[str, str]:
-    return {"heads.text.linear.weight": f"text_adapter.{adapters}.fc.0.weight"}
-
-
-def _vision_heads(model: AnomalyModel) -> dict[str, str]:
-    # The published projection is a list of layers where it has an activation, and the layer itself where not.
-    key = "fc.0.weight" if model.heads.detection.activation else "fc.weight"
-    names = {
-        f"heads.segmentation.{level}.linear.weight": f"image_adapter.seg_proj.{number}.{key}"
-        for number, level in enumerate(model.levels)
-    }
-    return {**names, "heads.detection.linear.weight": f"image_adapter.det_proj.{key}"}
 
 
 def _part_of(name: str) -> str:
@@ -232,8 +223,13 @@ def _layout(tensors: Mapping[str, Tensor], number: int) -> dict[str, dict[str, A
 
 def _entries(path: Path, ignored: list[str]) -> Iterator[tuple[str, str, Any]]:
     """(part, key, value) of each entry of each state dict of a file."""
-    bare: dict[str, Tensor] = {}
-    for key, value in _content(path).items():
+    fix, bare = "give text_adapter.pth and image_adapter_N.pth, or loop_N_final.pth", dict[str, Tensor]()
+    if not path.is_file():
+        raise UserError("there is no such file", where=str(path), fix=fix)
+    content = read_weights(path)
+    if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
+        raise UserError("holds no tensors by name", where=str(path), fix=fix)
+    for key, value in content.items():
         if key in PARTS and isinstance(value, dict):
             yield from ((key, str(name), item) for name, item in value.items())
         elif _BOOKKEEPING.search(key) or not _holds_tensors(value):
@@ -245,16 +241,6 @@ def _entries(path: Path, ignored: list[str]) -> Iterator[tuple[str, str, Any]]:
     for key, value in bare.items():
         part, dot, rest = key.partition(".")
         yield (part, rest, value) if dot and part in PARTS else (_part_by_name(path, key), key, value)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    fix = "give text_adapter.pth and image_adapter_N.pth, or loop_N_final.pth"
-    if not path.is_file():
-        raise UserError("there is no such file", where=str(path), fix=fix)
-    content = read_weights(path)
-    if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
-        raise UserError("holds no tensors by name", where=str(path), fix=fix)
-    return content
 
 
 def _part_by_name(path: Path, key: str) -> str:

@@ -38,11 +38,8 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresho
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
         reasons |= {"map": problem} if evaluation.image_score == "detection" else {"image": problem, "map": problem}
-    return Thresholds(
-        None if "image" in reasons else calibration.image_threshold,
-        None if "map" in reasons else calibration.map_threshold,
-        reasons,
-    )
+    image = None if "image" in reasons else calibration.image_threshold
+    return Thresholds(image, None if "map" in reasons else calibration.map_threshold, reasons)
 
 
 def changed_keys(own: str, experiment: Experiment) -> list[str]:

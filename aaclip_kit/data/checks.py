@@ -38,11 +38,9 @@ def untrainable(data: DataSet, where: str) -> list[UserError]:
 
 def unnamed(data: DataSet, where: str) -> list[UserError]:
     """Prompts are made of real names, so every class needs one."""
-    fix = "its plugin must name every class in real_names"
+    problem, fix = "the data set gives no real name for its class", "its plugin must name every class in real_names"
     missing = [name for name in data.classes if name not in data.real_names]
-    return [
-        UserError(f"the data set gives no real name for its class '{name}'", where=where, fix=fix) for name in missing
-    ]
+    return [UserError(f"{problem} '{name}'", where=where, fix=fix) for name in missing]
 
 
 def unshowable(data: DataSet, where: str) -> list[UserError]:
@@ -62,6 +60,8 @@ def remarks(scan: DatasetScan) -> list[str]:
     no_masks = list(dict.fromkeys(sample.class_name for sample in bare if sample.class_name not in masked))
     few_masks = [sample.image for sample in bare if sample.class_name in masked]
     black = [sample.image for sample, facts in scan.pairs if sample.label and facts.blank]
+    first = {facts.image: sample.image for sample, facts in reversed(scan.pairs)}
+    repeated = [sample.image for sample, facts in scan.pairs if first[facts.image] != sample.image]
     return [
         *scan.data.notes,
         *_of_classes("no normal images in {}: image AUROC undefined", no_normal),
@@ -69,7 +69,7 @@ def remarks(scan: DatasetScan) -> list[str]:
         *_of_classes("no masks in {}: image-level results only", no_masks),
         *_of_images("anomalous images lack a mask that others of their class have: image results only", few_masks),
         *_of_images("anomalous images have a mask that is all black", black),
-        *_of_images("images are there a second time", _repeated(scan)),
+        *_of_images("images are there a second time", repeated),
     ]
 
 
@@ -87,12 +87,6 @@ def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
     for sample in samples:
         counts.setdefault(sample.class_name, [0, 0])[sample.label] += 1
     return {name: (normal, anomalous) for name, (normal, anomalous) in counts.items()}
-
-
-def _repeated(scan: DatasetScan) -> list[Path]:
-    """Images whose content another has too, but for the first of each."""
-    first = {facts.image: sample.image for sample, facts in reversed(scan.pairs)}
-    return [sample.image for sample, facts in scan.pairs if first[facts.image] != sample.image]
 
 
 @dataclass
@@ -130,13 +124,14 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     """
     faults: list[UserError] = []
     shared: dict[str, set[str]] = {}
-    for one, other in combinations([role for role in roles if role.scan], 2):
-        first, second = _scans(one, other)
+    for (one, first), (other, second) in combinations([(role, role.scan) for role in roles if role.scan], 2):
         faults += _two_real_names(one, first, other, second)
         if both := [name for name in second.data.classes if name in first.data.classes]:
             other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
-        images = _shared(first, second)
-        if not (problem := _overlap(one, other, images)):
+        mine = {facts.image: sample.image for sample, facts in first.pairs}
+        theirs = ((facts.image, sample.image) for sample, facts in second.pairs)
+        images = {content: f"{mine[content]} = {path}" for content, path in theirs if content in mine}
+        if not (problem := _overlap(one, first, other, second, list(images.values()))):
             continue
         if allowed:
             other.notes.append(f"{ALLOWED}: {problem}")
@@ -147,25 +142,11 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     return faults
 
 
-def _scans(one: Role, other: Role) -> tuple[DatasetScan, DatasetScan]:
-    assert one.scan and other.scan
-    return one.scan, other.scan
-
-
-def _shared(first: DatasetScan, second: DatasetScan) -> dict[str, str]:
-    """Checksum of each shared image to its two paths."""
-    mine = {facts.image: sample.image for sample, facts in first.pairs}
-    return {
-        facts.image: f"{mine[facts.image]} = {sample.image}" for sample, facts in second.pairs if facts.image in mine
-    }
-
-
-def _overlap(one: Role, other: Role, images: dict[str, str]) -> str | None:
-    """What two roles have in common that they must not."""
+def _overlap(one: Role, first: DatasetScan, other: Role, second: DatasetScan, images: list[str]) -> str | None:
+    """What two roles have in common that they must not; `images` names those that both have."""
     names = f"{one.where} and {other.where}"
     if images:
-        return f"{names} share {len(images)} images by content: {', '.join(list(images.values())[:3])}"
-    first, second = _scans(one, other)
+        return f"{names} share {len(images)} images by content: {', '.join(images[:3])}"
     if first.data.name and first.data.name == second.data.name:
         return f"{names} are both the data set {first.data.name}"
     if (one.chosen.component, one.chosen.options) == (other.chosen.component, other.chosen.options):
@@ -175,13 +156,7 @@ def _overlap(one: Role, other: Role, images: dict[str, str]) -> str | None:
 
 def _two_real_names(one: Role, first: DatasetScan, other: Role, second: DatasetScan) -> list[UserError]:
     """Prompts go by class, so a class of two roles has one real name."""
-    mine, theirs = first.data.real_names, second.data.real_names
-    return [
-        UserError(
-            f"class '{name}' is '{mine[name]}' in {one.where} and '{theirs[name]}' here",
-            where=f"{other.where}.real_names",
-            fix="give it one real name in both",
-        )
-        for name in second.data.classes
-        if name in theirs and mine.get(name, theirs[name]) != theirs[name]
-    ]
+    mine, theirs, where = first.data.real_names, second.data.real_names, f"{other.where}.real_names"
+    clashing = [name for name in second.data.classes if name in theirs and mine.get(name, theirs[name]) != theirs[name]]
+    problems = (f"class '{name}' is '{mine[name]}' in {one.where} and '{theirs[name]}' here" for name in clashing)
+    return [UserError(problem, where=where, fix="give it one real name in both") for problem in problems]

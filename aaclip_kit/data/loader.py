@@ -91,8 +91,9 @@ class _Items(Dataset[Decodable]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Decodable:
+        sample, view = self.samples[index], self.view(index)
         try:
-            return self._item(index)
+            return (*self.drawn(sample, view or (*self.key, index)), sample, view)
         except UserError as fault:
             return fault
 
@@ -105,21 +106,18 @@ class _Items(Dataset[Decodable]):
             return (seed, _VIEWS, (epoch + index) % self.table.views, index)
         return (*self.key, index)
 
-    def _item(self, index: int) -> Item:
-        sample, view = self.samples[index], self.view(index)
-        image, mask = self.drawn(sample, view or (*self.key, index))
-        return image, mask, sample, view
-
     def drawn(self, sample: Sample, stream: View) -> tuple[Float[Tensor, "C S S"], Float[Tensor, "1 S S"]]:
         """Image and mask with the augmentation that a stream of random numbers draws."""
         random = np.random.default_rng(stream)
-        image, mask = self._picture(sample, random) if self.images else self._mask_alone(sample)
+        image, mask = self._picture(sample, random)
         if self.table and self.augment != "none":
             image, mask = move(image, mask, self.table, random)
         return image, mask
 
     def _picture(self, sample: Sample, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         size = self.pixels.size
+        if not self.images:
+            return torch.empty(0, size, size), torch.from_numpy(read_mask(sample.mask, None, size)).float()[None]
         if self.table and self.augment == "geometry_and_color":
             picture = open_picture(sample.image)
             mask = read_mask(sample.mask, picture.size, size)
@@ -127,10 +125,6 @@ class _Items(Dataset[Decodable]):
         else:
             values, mask = self.pixels.decoded.read(sample.image, sample.mask, size)
         return self._normalised(values), torch.from_numpy(mask).float()[None]
-
-    def _mask_alone(self, sample: Sample) -> tuple[Tensor, Tensor]:
-        size = self.pixels.size
-        return torch.empty(0, size, size), torch.from_numpy(read_mask(sample.mask, None, size)).float()[None]
 
     def _normalised(self, values: np.ndarray) -> Float[Tensor, "3 S S"]:
         mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (self.pixels.mean, self.pixels.std))
@@ -154,14 +148,10 @@ def _collate(decoded: list[Decodable]) -> Batch | UserError:
 
 def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[Batch]:
     """A batch for each list of places among the items."""
+    # The loader draws from its generator, and a run's dropout must not depend on how many loaders there have been.
+    generator, pin = torch.Generator(), torch.cuda.is_available()
     loader = DataLoader(
-        items,
-        batch_sampler=places,
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
-        # Its own, since it draws from it: a run's dropout must not depend on how many loaders there have been.
-        generator=torch.Generator(),
+        items, batch_sampler=places, num_workers=workers, collate_fn=_collate, pin_memory=pin, generator=generator
     )
     batches = None
     try:
@@ -173,20 +163,12 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise _dead_worker() from error
+        problem = "a process that decodes images has died, perhaps for want of memory"
+        raise UserError(problem, where="workers", fix="set it lower; 0 decodes in the main process") from error
     finally:
-        _end_workers(batches)
-
-
-def _end_workers(batches: object) -> None:
-    # Left to the iterator's `__del__`, a worker that has died would be reported again, and to nobody.
-    with suppress(Exception):
-        getattr(batches, "_shutdown_workers", lambda: None)()
-
-
-def _dead_worker() -> UserError:
-    problem = "a process that decodes images has died, perhaps for want of memory"
-    return UserError(problem, where="workers", fix="set it lower; 0 decodes in the main process")
+        # Left to the iterator's `__del__`, a worker that has died would be reported again, and to nobody.
+        with suppress(Exception):
+            getattr(batches, "_shutdown_workers", lambda: None)()
 
 
 def test_batches(samples: tuple[Sample, ...], pixels: Pixels, batch_size: int, workers: int = 0) -> Iterator[Batch]:

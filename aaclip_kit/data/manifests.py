@@ -59,10 +59,9 @@ def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
 def _listed(path: Path) -> Iterator[Listed | UserError]:
     if path.is_dir():
         yield from _in_folder(path)
-    elif not path.exists():
-        raise UserError("there is no such file or folder", where=str(path), fix="name images, a folder or a list")
     elif not path.is_file():
-        raise UserError("is no plain file", where=str(path), fix="name images, a folder or a list")
+        problem = "is no plain file" if path.exists() else "there is no such file or folder"
+        raise UserError(problem, where=str(path), fix="name images, a folder or a list")
     elif path.suffix.lower() in LIST_SUFFIXES:
         yield from _in_list(path)
     else:
@@ -178,27 +177,25 @@ def unlabelled_rows(images: Iterable[Path], root: Path, prefix: Path) -> list[Ro
 def write_manifest(rows: Sequence[Row], out: Path) -> None:
     """Write CSV where `out` ends in .csv, else JSON lines. Raises `UserError` where it exists or cannot be written."""
     check_target(out)
-    text = _csv(rows) if out.suffix.lower() == ".csv" else "".join(f"{json.dumps(row)}\n" for row in rows)
+    text = io.StringIO()
+    if out.suffix.lower() == ".csv":
+        columns = [key for key in KEYS if any(key in row for row in rows)]
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        text.writelines(f"{json.dumps(row)}\n" for row in rows)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8", newline="") as file:
             try:
-                file.write(text)
+                file.write(text.getvalue())
                 file.flush()
             except OSError:
                 out.unlink()
                 raise
     except OSError as error:
         raise not_writable(out, error) from None
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    columns = [key for key in KEYS if any(key in row for row in rows)]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _path(file: Path, root: Path, prefix: Path) -> str:

@@ -103,7 +103,9 @@ def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) 
         content = read_content(sample.image)
         picture = open_picture(sample.image, content)
         size = picture.size
-        _check_size(sample.image, size)
+        if min(size) < LEAST_SIDE:
+            problem = f"is {size[0]} x {size[1]} pixels, too small to show anything: a side needs {LEAST_SIDE}"
+            raise UserError(problem, where=str(sample.image), fix="replace it or remove it")
         if on_picture is not None:
             on_picture(sample.image, picture)
         image = hashlib.sha256(content).hexdigest()
@@ -114,12 +116,6 @@ def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) 
         return FileFacts(size, image, hashlib.sha256(content).hexdigest(), blank)
     except UserError as fault:
         return fault
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    if min(size) < LEAST_SIDE:
-        problem = f"is {size[0]} x {size[1]} pixels, too small to show anything: a side needs {LEAST_SIDE}"
-        raise UserError(problem, where=str(path), fix="replace it or remove it")
 
 
 def summary(scan: DatasetScan) -> dict[str, Any]:

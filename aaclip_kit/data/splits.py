@@ -23,6 +23,7 @@ def draw_shots(scan: DatasetScan, shots: Shots, seed: int, where: str) -> Datase
     of fewer shots are among those of more. Raises `UserErrors` for each class that has too few.
     """
     wanted = (shots.normal, shots.anomalous)
+    ranks = [hashlib.sha256(f"{seed} {facts.image}".encode()).hexdigest() for facts in scan.facts]
     groups: dict[tuple[str, int], list[int]] = {}
     for place, sample in enumerate(scan.data.samples):
         groups.setdefault((sample.class_name, sample.label), []).append(place)
@@ -30,7 +31,7 @@ def draw_shots(scan: DatasetScan, shots: Shots, seed: int, where: str) -> Datase
     faults = []
     for name in scan.data.classes:
         for label, kind in enumerate(_KINDS):
-            places = sorted(groups.get((name, label), ()), key=lambda place: _rank(seed, scan.facts[place].image))
+            places = sorted(groups.get((name, label), ()), key=ranks.__getitem__)
             if len(places) < wanted[label]:
                 problem = f"class '{name}' has {len(places)} {kind} images, not {wanted[label]}"
                 fix = "ask for fewer, or leave the class out with `classes`"
@@ -47,10 +48,6 @@ def shots_record(scan: DatasetScan, shots: Shots) -> dict[str, object]:
     for sample in scan.data.samples:
         files.setdefault(sample.class_name, []).append(str(sample.image))
     return {**shots.model_dump(), "files": files}
-
-
-def _rank(seed: int, content: str) -> str:
-    return hashlib.sha256(f"{seed} {content}".encode()).hexdigest()
 
 
 def split(data: DataSet, images: Mapping[Path, str], share: float, seed: int) -> tuple[DataSet, DataSet]:

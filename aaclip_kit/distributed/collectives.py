@@ -107,10 +107,7 @@ class BatchShard:
 
     def gathered(self, own: Shaped[Tensor, "own *n"]) -> Shaped[Tensor, "whole *n"]:
         """The rows of all ranks, in the order of the batch; a gradient flows back into this rank's own."""
-        if not self.shared:
-            return own
-        rows: Tensor = _Gathered.apply(own, self.ranks, self.sizes)
-        return rows
+        return _Gathered.apply(own, self.ranks, self.sizes) if self.shared else own
 
 
 WHOLE_BATCH = BatchShard(ALONE, 0)

@@ -31,12 +31,10 @@ class ComputeDevice:
         if ranks.is_distributed and name.startswith("cuda"):
             name = _own_device(name, ranks)
         if name.startswith("cuda") and not there:
-            raise UserError(
-                f"device is '{name}', but torch sees no CUDA device", where="device", fix="use device = 'cpu'"
-            )
+            problem = f"device is '{name}', but torch sees no CUDA device"
+            raise UserError(problem, where="device", fix="use device = 'cpu'")
         chosen = torch.device(name)
-        if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-            count = torch.cuda.device_count()
+        if chosen.type == "cuda" and (chosen.index or 0) >= (count := torch.cuda.device_count()):
             raise UserError(f"there is no '{name}': {count} CUDA devices", where="device", fix="use a lower number")
         if precision == "auto":
             # Without emulation: a card that has no bf16 of its own would be slower in it than in fp32.

@@ -73,38 +73,31 @@ class Calibrator:
 
     def result(self, source: str) -> Calibration:
         """The thresholds by the rule."""
-        chosen = {"image": self._threshold(self.images), "map": self._threshold(self.pixels)}
-        reasons = {
-            f"{what}_threshold": _reason(self.table.rule, scores, self.images)
-            for what, scores in (("image", self.images), ("map", self.pixels))
-            if chosen[what] is None
+        table, counted = self.table, {"image": self.images, "map": self.pixels}
+        chosen = {
+            what: f1_max_threshold(scores) if table.rule == "f1max" else threshold_at_fpr(scores, table.fpr)
+            for what, scores in counted.items()
         }
+        lacking = [what for what, threshold in chosen.items() if threshold is None]
         return Calibration(
-            rule=self.table.rule,
-            fpr=self.table.fpr if self.table.rule == "fpr" else None,
+            rule=table.rule,
+            fpr=table.fpr if table.rule == "fpr" else None,
             source=source,
             counts={"normal": self.images.negatives, "anomalous": self.images.positives},
             image_threshold=chosen["image"],
             map_threshold=chosen["map"],
-            achieved={"image": _rates(self.images, chosen["image"]), "map": _rates(self.pixels, chosen["map"])},
-            reasons=reasons,
+            achieved={what: _rates(scores, chosen[what]) for what, scores in counted.items()},
+            reasons={f"{what}_threshold": _reason(counted[what], self.images) for what in lacking},
         )
-
-    def _threshold(self, scores: Histogram) -> float | None:
-        if self.table.rule == "f1max":
-            return f1_max_threshold(scores)
-        return threshold_at_fpr(scores, self.table.fpr)
 
 
 def _rates(scores: Histogram, threshold: float | None) -> Rates:
     """False-positive rate and F1 of a threshold; None where they are not defined."""
-    if threshold is None:
-        return {"fpr": None, "f1": None}
-    fpr, f1 = rates_at(scores, threshold)
+    fpr, f1 = (None, None) if threshold is None else rates_at(scores, threshold)
     return {"fpr": fpr, "f1": f1}
 
 
-def _reason(rule: str, scores: Histogram, images: Histogram) -> str:
+def _reason(scores: Histogram, images: Histogram) -> str:
     if not (images.negatives or images.positives):
         return "no image to calibrate on"
     if not images.negatives:

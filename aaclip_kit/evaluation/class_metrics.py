@@ -34,11 +34,7 @@ class ClassMetrics:
         """Anomalous images with and without a mask."""
 
     def update(
-        self,
-        maps: Maps,
-        masks: Masks | None,
-        image_scores: Float[np.ndarray, " n"],
-        labels: Int[np.ndarray, " n"],
+        self, maps: Maps, masks: Masks | None, image_scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
     ) -> None:
         """Count images: their maps, masks (None: a normal image, or one that lacks its mask), scores and labels.
 
@@ -91,8 +87,9 @@ class ClassMetrics:
 
     def result(self) -> ClassResult:
         """Everything that is written down about the class."""
-        values = self.values()
-        return ClassResult(values, self._undefined(values), self.curves())
+        values, reasons = self.values(), {"pixel": self._pixel_reason(), "image": _one_label(self.images, "image")}
+        undefined = {name: reasons[name.split("_")[0]] for name, value in values.items() if value is None}
+        return ClassResult(values, undefined, self.curves())
 
     def values(self) -> Values:
         """Every one of `METRICS`, as fractions between 0 and 1; None where it is undefined."""
@@ -117,11 +114,6 @@ class ClassMetrics:
             "image_roc": roc(self.images),
         }
         return {name: curve.points() if curve else [] for name, curve in curves.items()}
-
-    def _undefined(self, values: Values) -> dict[str, str]:
-        """Why each undefined metric is so."""
-        reasons = {"pixel": self._pixel_reason(), "image": _one_label(self.images, "image")}
-        return {name: reasons[name.split("_")[0]] for name, value in values.items() if value is None}
 
     def _pixel_reason(self) -> str:
         if not self.unmasked:

@@ -2,9 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from ..distributed.collectives import all_gather_object
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..distributed.ranks import ALONE, Ranks
-from ..experiment.schema import EvaluationTable, Switches
+from ..experiment.schema import EvaluationTable, ExperimentFile, Switches
 from ..model.anomaly_map import Scores, map_probability, score
 from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Levels
@@ -96,6 +94,14 @@ class Evaluator:
     prompts: PromptBook | None = None
     """Prompts of other classes than the model's own."""
 
+    @classmethod
+    def of(
+        cls, model: AnomalyModel, compute_device: ComputeDevice, pixels: Pixels, file: ExperimentFile, ranks: Ranks
+    ) -> "Evaluator":
+        """The evaluator that an experiment file asks for."""
+        table, switches, workers = file.evaluation, file.switches, file.workers
+        return cls(model, compute_device, pixels, table=table, switches=switches, workers=workers, ranks=ranks)
+
     def metrics(
         self, data: DataSet, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
     ) -> dict[str, Any]:
@@ -106,30 +112,19 @@ class Evaluator:
         self, data: DataSet, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
     ) -> dict[str, ClassResult]:
         """Metrics and curves of each class; `on_batch` sees every batch that this rank scores on the way."""
-        if not self.ranks.is_distributed:
-            measure = partial(self.class_metrics, data, attending=attending, trained=trained, on_batch=on_batch)
-            return {name: measure(name).result() for name in data.classes}
-        # All are scored before anything is merged: ranks then wait for one another once, and not for each class.
-        count = partial(self._counts, data, attending=attending, trained=trained, on_batch=on_batch)
-        counts = {name: count(name) for name in data.classes}
-        return {name: _whole(all_gather_object(self.ranks, own)).result() for name, own in counts.items()}
+        counts = ((name, self._counts(data, name, attending, trained, on_batch)) for name in data.classes)
+        # Several ranks score all before anything is merged: they then wait for one another once, not for each class.
+        scored = list(counts) if self.ranks.is_distributed else counts
+        return {name: _whole(all_gather_object(self.ranks, own)).result() for name, own in scored}
 
     def class_metrics(
-        self,
-        data: DataSet,
-        name: str,
-        attending: Set[TowerName],
-        *,
-        trained: bool,
-        on_batch: BatchCallback | None = None,
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
     ) -> ClassMetrics:
         """Counts of one class, which can be saved and added to those of other images of it."""
-        return _whole(
-            all_gather_object(self.ranks, self._counts(data, name, attending, trained=trained, on_batch=on_batch))
-        )
+        return _whole(all_gather_object(self.ranks, self._counts(data, name, attending, trained, on_batch)))
 
     def _counts(
-        self, data: DataSet, name: str, attending: Set[TowerName], *, trained: bool, on_batch: BatchCallback | None
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None
     ) -> "_Counts":
         metrics = ClassMetrics(undefined_as_zero=self.switches.one_label_auroc == "zero")
         published = MinMaxScores(data.domain) if self.switches.score_normalisation == "test_set" else None
@@ -162,12 +157,10 @@ class Evaluator:
         size = self.table.batch_size
         images = Counter(sample.class_name for sample in data.samples)
         batches = [(name, first) for name in data.classes for first in range(0, images[name], size)]
-        firsts: dict[str, list[int]] = {name: [] for name in data.classes}
+        shares = dict.fromkeys(data.classes, range(0))
         for name, first in self.ranks.own(batches):
-            firsts[name].append(first)
-        return {
-            name: range(own[0], min(own[-1] + size, images[name])) if own else range(0) for name, own in firsts.items()
-        }
+            shares[name] = range(shares[name].start if shares[name] else first, min(first + size, images[name]))
+        return shares
 
     def image_scores(self, scores: Scores) -> Tensor:
         """One score an image, `[B]`, by the experiment's choice."""
@@ -180,7 +173,9 @@ class Evaluator:
     @torch.no_grad()
     def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
         batch = batch.to(self.compute_device.device)
-        with naming_batch("scoring", batch.samples), self._naming_shortage(batch):
+        less = f"lower evaluation.batch_size, or use a smaller {SIDE}"
+        shortage = explaining_out_of_memory(f"scoring {len(batch.samples)} images at once", less)
+        with naming_batch("scoring", batch.samples), shortage:
             with self.compute_device.autocast():
                 levels, detection, features = self._features(batch, known)
             scores = score(levels, detection, features, batch.images.shape[-1], domain, self.table.blur)
@@ -191,10 +186,6 @@ class Evaluator:
         names = ("grid", "maps", "detection", "peaks", "image_scores")
         masks = batch.masks[:, 0].cpu().numpy() > 0
         return ScoredBatch(samples=batch.samples, masks=masks, **dict(zip(names, arrays, strict=True)))
-
-    def _naming_shortage(self, batch: Batch) -> AbstractContextManager[None]:
-        fix = f"lower evaluation.batch_size, or use a smaller {SIDE}"
-        return explaining_out_of_memory(f"scoring {len(batch.samples)} images at once", fix)
 
     def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
         """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
@@ -286,10 +277,9 @@ def _whole(parts: Sequence[_Counts]) -> ClassMetrics:
     first, *others = parts
     for other in others:
         first.metrics.merge(other.metrics)
+        if first.published is not None and other.published is not None:
+            first.published.merge(other.published)
     if first.published is not None:
-        for other in others:
-            if other.published is not None:
-                first.published.merge(other.published)
         labels = np.concatenate([labels for part in parts for labels in part.labels])
         first.metrics.update_images(first.published.image_scores(), labels)
     return first.metrics

@@ -39,10 +39,8 @@ def rates_at(scores: Histogram, threshold: float) -> tuple[float | None, float |
     """Return the false positive rate and F1 of a threshold; each None where it is undefined."""
     above = scores.edges() >= threshold
     negatives, positives, _ = (float(row[above].sum()) for row in scores.sums())
-    return (
-        negatives / scores.negatives if scores.negatives else None,
-        2 * positives / (negatives + positives + scores.positives) if scores.positives else None,
-    )
+    fpr = negatives / scores.negatives if scores.negatives else None
+    return fpr, 2 * positives / (negatives + positives + scores.positives) if scores.positives else None
 
 
 def _f1_scores(scores: Histogram) -> Float64[np.ndarray, " N"] | None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter
 
-from ..contracts.data import DataSet, Sample
+from ..contracts.data import DataSet
 from ..data.decode import read_picture_and_mask
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import ALONE, Ranks
@@ -85,18 +85,15 @@ def _class_results(images: Iterable[LabelledImage], undefined_as_zero: bool) -> 
 
 def _blurred(values: Map, fraction: float) -> Map:
     side = math.sqrt(values.shape[0] * values.shape[1])
-    blurred: Map = gaussian_filter(values, side * fraction, mode="reflect")
-    return blurred
+    return gaussian_filter(values, side * fraction, mode="reflect")
 
 
 def rule_images(data: DataSet, size: int) -> dict[str, Iterator[LabelledImage]]:
     """Images and masks of each class as the rules see them, read one at a time."""
-    return {
-        name: _labelled([sample for sample in data.samples if sample.class_name == name], size) for name in data.classes
-    }
+    return {name: _labelled(data, name, size) for name in data.classes}
 
 
-def _labelled(samples: list[Sample], size: int) -> Iterator[LabelledImage]:
-    for sample in samples:
+def _labelled(data: DataSet, name: str, size: int) -> Iterator[LabelledImage]:
+    for sample in (sample for sample in data.samples if sample.class_name == name):
         picture, mask = read_picture_and_mask(sample, size)
         yield LabelledImage(picture, sample.label, mask)

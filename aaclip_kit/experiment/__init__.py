@@ -30,9 +30,8 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Exper
     """Read and check an experiment file, with the plugin files that it names. Raises `UserError` with every fault."""
     tables = read(path, overrides)
     if "variants" in tables and "backbone" not in tables:
-        raise UserError(
-            "is an ablation file, not an experiment file", where=str(path), fix="run it with `aakit ablate`"
-        )
+        problem = "is an ablation file, not an experiment file"
+        raise UserError(problem, where=str(path), fix="run it with `aakit ablate`")
     return check_with_plugin_files(tables, registry, str(path))
 
 

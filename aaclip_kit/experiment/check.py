@@ -60,18 +60,15 @@ class _Checker:
     def group(self, kind: Kind, tables: Any, prefix: str = "") -> dict[str, ComponentConfig]:
         """Check each table of a group. What is no table at all is a fault that the engine's schema reports."""
         named = tables.items() if isinstance(tables, dict) else ()
-        components = {
-            name: self.component(kind, table, prefix + name) for name, table in named if isinstance(table, dict)
-        }
-        return {name: chosen for name, chosen in components.items() if chosen is not None}
+        found = ((name, self.component(kind, table, prefix + name)) for name, table in named if isinstance(table, dict))
+        return {name: chosen for name, chosen in found if chosen is not None}
 
     def component(self, kind: Kind, table: dict[str, Any], where: str) -> ComponentConfig | None:
         """Check one component's table; faults are kept, not raised."""
         keys = dict(table)
         name = keys.pop("use", None)
         if not isinstance(name, str):
-            known = ", ".join(self.registry.names(kind))
-            fix = f"name the {kind}; known: {known}"
+            fix = f"name the {kind}; known: {', '.join(self.registry.names(kind))}"
             problem = f"needs a text value (given: {name!r})" if "use" in table else "is missing"
             self.faults.append(UserError(problem, where=f"{self.source}: {where}.use", fix=fix))
             return None
@@ -90,10 +87,8 @@ class _Checker:
             own = Selection.model_fields if kind == "data-set" else ()
             self.faults.extend(explain(error, component.options, self.source, where, also=tuple(own)))
             return None
-        self.faults += [
-            UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it")
-            for key, problem in unusable_paths(options)
-        ]
+        for key, problem in unusable_paths(options):
+            self.faults.append(UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it"))
         return ComponentConfig(component, options, weight, selection)
 
     def _weight(self, keys: dict[str, Any], where: str) -> float:
@@ -137,7 +132,11 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
         phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
     }
     data = checker.group("data-set", tables.get("data"), "data.")
-    _check_stage_options(stages, checker)
+    for name, chosen in stages.items():
+        if not isinstance(chosen.options, StageOptions):
+            problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"
+            fix = "its options model must subclass aaclip_kit.StageOptions"
+            checker.faults.append(UserError(problem, where=f"{source}: stages.{name}", fix=fix))
     if checker.faults or file is None or backbone is None or scheduler is None:
         raise UserErrors(checker.faults)
     return Experiment(file, backbone, stages, losses, scheduler, data)
@@ -162,11 +161,3 @@ def _engine_tables(tables: dict[str, Any], checker: _Checker) -> ExperimentFile 
     except ValidationError as error:
         checker.faults.extend(explain(error, ExperimentFile, checker.source, ""))
         return None
-
-
-def _check_stage_options(stages: dict[str, ComponentConfig], checker: _Checker) -> None:
-    for name, chosen in stages.items():
-        if not isinstance(chosen.options, StageOptions):
-            problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"
-            fix = "its options model must subclass aaclip_kit.StageOptions"
-            checker.faults.append(UserError(problem, where=f"{checker.source}: stages.{name}", fix=fix))

@@ -21,7 +21,10 @@ def explain(
 
     `also` names keys of the table that belong to another model.
     """
-    findings = _own(error.errors())
+    found = error.errors()
+    inside = {finding["loc"][:end] for finding in found for end in range(len(finding["loc"]))}
+    # Without lists that are too short only because their entries are faulty and were taken out.
+    findings = [one for one in found if not (one["type"] == "too_short" and one["loc"] in inside)]
     faults = [_explain_one(one, model, file, table, also) for one in findings[:_MOST]]
     if len(findings) > _MOST:
         where = f"{file}: {table or 'the file'}"
@@ -29,17 +32,12 @@ def explain(
     return faults
 
 
-def _own(errors: list[Any]) -> list[Any]:
-    """Without lists that are too short only because their entries are faulty and were taken out."""
-    inside = {finding["loc"][:end] for finding in errors for end in range(len(finding["loc"]))}
-    return [finding for finding in errors if not (finding["type"] == "too_short" and finding["loc"] in inside)]
-
-
 def _explain_one(finding: Any, model: type[BaseModel], file: str, table: str, also: tuple[str, ...]) -> UserError:
     keys = [str(part) for part in finding["loc"]]
     where = f"{file}: {'.'.join([*([table] if table else []), *keys]) or 'the file'}"
     if finding["type"] == "extra_forbidden":
-        known = sorted([*_known_keys(model, keys[:-1]), *(also if len(keys) == 1 else ())])
+        inner = _descend(model, keys[:-1])
+        known = sorted([*(inner.model_fields if inner else ()), *(also if len(keys) == 1 else ())])
         hint = nearest_hint(keys[-1], known) or "remove it; "
         return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
     if finding["type"] == "missing":
@@ -69,11 +67,6 @@ def _descend(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel] | N
             return None
         model = inner[0]
     return model
-
-
-def _known_keys(model: type[BaseModel], keys: list[str]) -> list[str]:
-    inner = _descend(model, keys)
-    return sorted(inner.model_fields) if inner else []
 
 
 def _describe(model: type[BaseModel], keys: list[str]) -> str:

@@ -55,16 +55,10 @@ def _parts(override: str) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    """A TOML value, or, where it is none, the text itself, so that plain words need no quotes."""
+    """A TOML value, or, where it is none, the text itself or [a, b] of texts, so that plain words need no quotes."""
     try:
         tables = parse_toml(f"value = {text}", "--set", "")
         return tables["value"] if len(tables) == 1 else text
     except UserError:
-        return _bare_array(text) or text
-
-
-def _bare_array(text: str) -> list[str] | None:
-    """[a, b] of plain words."""
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    return [part.strip().strip("\"'") for part in text[1:-1].split(",") if part.strip()]
+        words = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else []
+        return [word.strip().strip("\"'") for word in words if word.strip()] or text

@@ -10,9 +10,8 @@ from .check import ComponentConfig, Experiment
 
 def resolved_toml(experiment: Experiment) -> str:
     """The experiment as TOML. Keys that are unset (None) have no TOML form and are left out."""
-    tables: dict[str, Any] = experiment.file.model_dump(
-        exclude={"backbone", "stages", "losses", "scheduler", "data"}, exclude_none=True
-    )
+    components = {"backbone", "stages", "losses", "scheduler", "data"}
+    tables: dict[str, Any] = experiment.file.model_dump(exclude=components, exclude_none=True)
     tables["backbone"] = _table(experiment.backbone)
     tables["stages"] = {name: _table(chosen) for name, chosen in experiment.stages.items()}
     tables["losses"] = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..contracts.options import Indices, Options
 from .toml_file import expanded
@@ -13,27 +13,23 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 TextContextForm = Literal["unit", "raw"]
 ComponentTable = dict[str, Any]
 
-
 ActsOn = Literal["training", "scoring", "metrics", "record", "execution"]
 """What a key acts on: the trained weights; an image's scores; figures made of scores; what a run writes down beside
 them; how the work of scoring is done."""
 
-
-def _effect(*kinds: ActsOn) -> dict[str, JsonValue]:
-    return {"acts_on": list(kinds)}
-
-
-TRAINING, SCORING, METRICS = _effect("training"), _effect("scoring"), _effect("metrics")
-RECORD, EXECUTION, NOTHING = _effect("record"), _effect("execution"), _effect()
-TRAINING_AND_SCORING = _effect("training", "scoring")
-TRAINING_AND_METRICS = _effect("training", "metrics")
-TRAINING_AND_EXECUTION = _effect("training", "execution")
+Effect = tuple[ActsOn, ...]
+TRAINING: Effect = ("training",)
+SCORING: Effect = ("scoring",)
+METRICS: Effect = ("metrics",)
+RECORD: Effect = ("record",)
+EXECUTION: Effect = ("execution",)
+NOTHING: Effect = ()
 """Said beside each key; a key that acts on nothing changes how training is done, and no result."""
 
 
-def key(acts_on: dict[str, JsonValue], default: Any, description: str, **bounds: Any) -> Any:
+def key(acts_on: Effect, default: Any, description: str, **bounds: Any) -> Any:
     """Return the field of a key: what it acts on, its default (... where it is required), what it means, its bounds."""
-    return Field(default, description=description, json_schema_extra=acts_on, **bounds)
+    return Field(default, description=description, json_schema_extra={"acts_on": [*acts_on]}, **bounds)
 
 
 def _names_must_be_plain(tables: Any) -> Any:
@@ -51,21 +47,19 @@ class Switches(Options):
     """Published defects and their corrected forms, one switch each (the defaults are profile `corrected`)."""
 
     surgery_attention: Literal["tokens", "batch"] = key(
-        TRAINING_AND_SCORING,
-        "tokens",
-        "V-V attention of frozen features across one image's tokens, or across the batch",
+        TRAINING + SCORING, "tokens", "V-V attention of frozen features across one image's tokens, or across the batch"
     )
     text_loss_levels: Literal["all", "last"] = key(
         TRAINING, "all", "levels that the text phase's segmentation loss sums over"
     )
     image_context: Literal["own", "batch_mean"] = key(
-        TRAINING_AND_SCORING, "own", "image context of the text stage: each image's own, or the mean of the batch"
+        TRAINING + SCORING, "own", "image context of the text stage: each image's own, or the mean of the batch"
     )
     text_context_padding: Literal["masked", "attended"] = key(
-        TRAINING_AND_SCORING, "masked", "tokens after end-of-text in the text context"
+        TRAINING + SCORING, "masked", "tokens after end-of-text in the text context"
     )
     trained_context: Literal["as_trained", "one_block_more"] = key(
-        TRAINING_AND_SCORING,
+        TRAINING + SCORING,
         "as_trained",
         "image features of the text phase from loop 2 on: with the vision attention on, or with it off and the "
         "image context one block further",
@@ -113,18 +107,13 @@ class ModelTable(Options):
     """Levels and projections that every method on this backbone shares."""
 
     levels: Indices | None = key(
-        TRAINING_AND_SCORING,
-        None,
-        "levels read, counted in blocks; by default the four quarters of the depth",
-        min_length=1,
+        TRAINING + SCORING, None, "levels read, in blocks; by default the four quarters of the depth", min_length=1
     )
     projection_activation: bool = key(
-        TRAINING_AND_SCORING, False, "LeakyReLU after the segmentation and detection projections"
+        TRAINING + SCORING, False, "LeakyReLU after the segmentation and detection projections"
     )
     text_context: TextContextForm = key(
-        TRAINING_AND_SCORING,
-        "unit",
-        "tokens of the text context that vision stages attend to: each divided by its norm, or raw",
+        TRAINING + SCORING, "unit", "tokens of the text context of vision stages: each divided by its norm, or raw"
     )
 
 
@@ -182,7 +171,7 @@ class ComputeTable(Options):
     """How the work is done; results differ by rounding only (docs/guide/performance.md)."""
 
     fused_residual: Literal["off", "on"] = key(
-        TRAINING_AND_EXECUTION,
+        TRAINING + EXECUTION,
         "off",
         "stages join the stream by torch's operations, or by one Triton kernel on a CUDA device. It has "
         "never run on a GPU, and is off until a measurement there shows a gain; a trained model goes without where it "
@@ -265,7 +254,7 @@ class DataTable(Options):
         TRAINING, None, "images that choices may be made on: a table with `use` and its options"
     )
     allow_overlap: bool = key(
-        TRAINING_AND_METRICS,
+        TRAINING + METRICS,
         False,
         "go on where two roles share an image or are the same data set; the report says so in red",
     )
@@ -287,38 +276,30 @@ class ExperimentFile(Options):
     name: str = key(RECORD, ..., "name of the run, and of its folder", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = key(TRAINING, 111, "seed of weights, order and augmentation", ge=0, lt=2**63)
     profile: Literal["corrected", "published"] = key(NOTHING, "corrected", "sets every switch")
-    device: str = key(TRAINING_AND_EXECUTION, "auto", "auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = key(TRAINING + EXECUTION, "auto", "auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = key(
-        TRAINING_AND_EXECUTION, "auto", "autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
+        TRAINING + EXECUTION, "auto", "autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
     )
     plugins: Annotated[tuple[FilePath, ...], Field(strict=False)] = key(
         TRAINING, (), "Python files with plugins, loaded because this file names them; paths start from its folder"
     )
     workers: int = key(EXECUTION, 0, "processes that decode images; 0 decodes in the main one", ge=0, le=64)
-    switches: Switches = Field(default_factory=Switches, description="table of switches; see profile")
-    backbone: ComponentTable = key(TRAINING_AND_SCORING, ..., "the frozen model: a table with `use` and its options")
-    model: ModelTable = Field(default_factory=ModelTable, description="table of levels and projections")
-    stages: NamedTables = Field(
-        default_factory=dict,
-        description="tables [stages.NAME] with `use` and its options; NAME is the file's own",
-        json_schema_extra=TRAINING_AND_SCORING,
+    switches: Switches = Field(Switches(), description="table of switches; see profile")
+    backbone: ComponentTable = key(TRAINING + SCORING, ..., "the frozen model: a table with `use` and its options")
+    model: ModelTable = Field(ModelTable(), description="table of levels and projections")
+    stages: NamedTables = key(
+        TRAINING + SCORING, {}, "tables [stages.NAME] with `use` and its options; NAME is the file's own"
     )
     losses: LossTables = Field(description="tables [losses.text.NAME] and [losses.vision.NAME]")
     scheduler: ComponentTable = key(TRAINING, ..., "the plan of the loops: a table with `use` and its options")
     data: DataTable = Field(
         description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]"
     )
-    training: TrainingTable = Field(default_factory=TrainingTable, description="table of how training is watched")
-    augmentation: AugmentationTable = Field(
-        default_factory=AugmentationTable, description="table of training augmentation"
-    )
-    cache: CacheTable = Field(default_factory=CacheTable, description="table of where frozen features are kept")
-    compute: ComputeTable = Field(default_factory=ComputeTable, description="table of how the work is done")
-    evaluation: EvaluationTable = Field(default_factory=EvaluationTable, description="table of scoring choices")
-    calibration: CalibrationTable = Field(
-        default_factory=CalibrationTable, description="table of how thresholds are chosen"
-    )
-    checkpoint: CheckpointTable = Field(
-        default_factory=CheckpointTable, description="table of how often a run's state is saved"
-    )
-    init: InitTable = Field(default_factory=InitTable, description="table that names what the weights start from")
+    training: TrainingTable = Field(TrainingTable(), description="table of how training is watched")
+    augmentation: AugmentationTable = Field(AugmentationTable(), description="table of training augmentation")
+    cache: CacheTable = Field(CacheTable(), description="table of where frozen features are kept")
+    compute: ComputeTable = Field(ComputeTable(), description="table of how the work is done")
+    evaluation: EvaluationTable = Field(EvaluationTable(), description="table of scoring choices")
+    calibration: CalibrationTable = Field(CalibrationTable(), description="table of how thresholds are chosen")
+    checkpoint: CheckpointTable = Field(CheckpointTable(), description="table of how often a run's state is saved")
+    init: InitTable = Field(InitTable(), description="table that names what the weights start from")

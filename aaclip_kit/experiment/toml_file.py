@@ -71,14 +71,12 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise UserError(f"has more than {MOST_BYTES:,} bytes", where=str(path), fix=fix)
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UserError("there is no such file", where=str(path), fix=fix) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}", where=str(path), fix="give a readable text file in UTF-8") from None
-    return parse_toml(
-        text.replace("\r\n", "\n").replace("\r", "\n"), str(path), "mend that line; see toml.io for the form"
-    )
+    return parse_toml(text, str(path), "mend that line; see toml.io for the form")
 
 
 def parse_toml(text: str, where: str, fix: str) -> dict[str, Any]:

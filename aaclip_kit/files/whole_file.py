@@ -29,7 +29,12 @@ def write_whole_together(contents: Mapping[Path, str | bytes]) -> None:
         for path, part in parts.items():
             part.replace(path)
         for folder in {path.parent for path in contents}:
-            _flush_folder(folder)
+            with suppress(OSError):  # makes a renaming last, where the system can do that for a folder
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
     finally:
         for part in parts.values():
             with suppress(OSError):
@@ -51,13 +56,3 @@ def write_whole_folder(folder: Path, files: Mapping[PurePosixPath, bytes]) -> No
         beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a renaming last, where the system can do that for a folder."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

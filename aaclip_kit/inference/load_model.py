@@ -85,15 +85,7 @@ class TrainedModel:
         check_conditioning(trained.experiment, self.model.slots)
         backbone = self.model.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
-        self.evaluator = Evaluator(
-            self.model,
-            self.compute_device,
-            pixels,
-            table=file.evaluation,
-            switches=file.switches,
-            workers=file.workers,
-            ranks=ranks,
-        )
+        self.evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
@@ -152,9 +144,8 @@ class TrainedModel:
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, self.attending, trained=True):
-                for sample, score, peak, values in zip(
-                    batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True
-                ):
+                scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
+                for sample, score, peak, values in scored:
                     yield Prediction(
                         path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
                         anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map,
@@ -175,8 +166,7 @@ def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Floa
     """A map at an image's own size (width, height): bilinear, corners not aligned, as pictures are resized."""
     width, height = size
     tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
-    resized: np.ndarray = functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
-    return resized
+    return functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
 
 
 def _attending(trained: Trained) -> frozenset[TowerName]:

@@ -94,7 +94,9 @@ def write_predictions(
             raise not_writable(beside, error) from None
     try:
         if ranks.is_first:
-            _make_folders(beside, names.values(), masks=thresholds.map is not None)
+            for place in (HEATMAPS,) if thresholds.map is None else (HEATMAPS, MASKS):
+                for parent in {name.parent for name in names.values()}:
+                    (beside / place / parent).mkdir(parents=True, exist_ok=True)
         barrier(ranks)
         if not beside.is_dir():
             fix = "give --out a folder that all processes share"
@@ -102,7 +104,11 @@ def write_predictions(
         own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), beside)
         lines = {image: line for part in all_gather_object(ranks, own) for image, line in part.items()}
         if ranks.is_first:
-            _write_lists(data, lines, faults, beside)
+            classes = {sample.image: sample.class_name for sample in data.samples}
+            _write_lines(beside / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
+            if faults:
+                skipped = ({"path": fault.where, "problem": fault.problem} for fault in faults)
+                _write_lines(beside / SKIPPED, skipped)
             beside.replace(out)
         return Counter(line["decision"] or "undecided" for line in lines.values())
     except OSError as error:
@@ -145,12 +151,6 @@ def heat_colours(
     return coloured(anomaly_map, (middle - reach, middle + reach))
 
 
-def _make_folders(folder: Path, names: Iterable[Path], masks: bool) -> None:
-    for place in (HEATMAPS, MASKS) if masks else (HEATMAPS,):
-        for parent in {name.parent for name in names}:
-            (folder / place / parent).mkdir(parents=True, exist_ok=True)
-
-
 def _remove(folder: Path) -> None:
     """Remove a folder that other ranks may still write into: they find it no more once it has another name."""
     gone = folder.with_name(f"{folder.name}.gone")
@@ -175,15 +175,13 @@ def _draw(
     return lines
 
 
-def _write_lists(data: DataSet, lines: dict[Path, dict[str, Any]], faults: Sequence[UserError], folder: Path) -> None:
-    classes = {sample.image: sample.class_name for sample in data.samples}
-    _write_lines(folder / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
-    if faults:
-        _write_lines(folder / SKIPPED, ({"path": fault.where, "problem": fault.problem} for fault in faults))
-
-
 def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict[str, Any]:
-    """Write an image's pictures; its line."""
+    """Write an image's heatmap and, with a threshold, its mask; its line says where they are."""
+    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, levels))}
+    if prediction.mask is not None:
+        pictures["mask"] = (MASKS, prediction.mask.astype(np.uint8) * 255)
+    for place, pixels in pictures.values():
+        Image.fromarray(pixels).save(folder / place / name)
     return {
         "path": str(prediction.path),
         "score": prediction.pred_score,
@@ -191,18 +189,8 @@ def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict
         "decision": prediction.decision,
         "largest_map_value": prediction.max_value,
         "map_threshold": prediction.map_threshold,
-        **_pictures(prediction, name, levels, folder),
+        **{what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()},
     }
-
-
-def _pictures(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict[str, str]:
-    """Write the heatmap and, with a threshold, the mask; returns where they are."""
-    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, levels))}
-    if prediction.mask is not None:
-        pictures["mask"] = (MASKS, prediction.mask.astype(np.uint8) * 255)
-    for place, pixels in pictures.values():
-        Image.fromarray(pixels).save(folder / place / name)
-    return {what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()}
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

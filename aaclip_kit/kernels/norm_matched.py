@@ -126,8 +126,7 @@ def norm_matched(tokens: Tensor, update: Tensor, scale: float | Tensor, keep: fl
     dtype = _result_dtype(tokens, update, scale)
     if fused_is_on() and dtype != torch.float64 and tokens.shape[-1] <= WIDEST:
         return fused(tokens, update, scale, keep, eps, dtype)
-    joined: Tensor = ClosedForm.apply(tokens, update, scale, keep, eps)
-    return joined
+    return ClosedForm.apply(tokens, update, scale, keep, eps)
 
 
 def fused(tokens: Tensor, update: Tensor, scale: float | Tensor, keep: float, eps: float, dtype: torch.dtype) -> Tensor:
@@ -136,8 +135,7 @@ def fused(tokens: Tensor, update: Tensor, scale: float | Tensor, keep: float, ep
         given, factor = scale.reshape(()).to(tokens.device), 1.0
     else:
         given, factor = None, float(scale)
-    joined: Tensor = _operator(tokens, update, given, factor, keep, eps, dtype)[0]
-    return joined
+    return _operator(tokens, update, given, factor, keep, eps, dtype)[0]
 
 
 def why_not_fused(device: torch.device) -> str | None:

@@ -12,10 +12,10 @@ from ..contracts.options import TowerName
 from ..contracts.stage import Context, ContextKind
 from ..experiment.schema import Switches, TextContextForm
 from .heads import Heads
-from .image_tower import Computed, Frozen, ImageFeatures, ImageSide, Levels
+from .image_tower import Frozen, ImageFeatures, ImageSide, Levels
 from .prompts import PromptBook
 from .stage_slots import NO_CONTEXT, Contexts, StageSlots
-from .text_tower import TextSide
+from .text_tower import TextSide, distinct
 
 
 class AnomalyModel(nn.Module):
@@ -46,13 +46,11 @@ class AnomalyModel(nn.Module):
 
     def trained_parameters(self, tower: TowerName) -> dict[str, nn.Parameter]:
         """Parameters that a phase of `tower` trains, by the name that they have in checkpoints."""
-        of_stages = {}
+        parameters: dict[str, nn.Parameter] = {}
         for block, name, stage in self.slots.of(tower):
-            prefix = f"sites.stages.{name}.{block}."
-            of_stages.update({prefix + key: parameter for key, parameter in stage.named_parameters()})
-        heads = self.heads.named_parameters()
-        text_head = {key: parameter for key, parameter in heads if key.startswith("text.") == (tower == "text")}
-        return {**of_stages, **{f"heads.{key}": parameter for key, parameter in text_head.items()}}
+            parameters.update(stage.named_parameters(prefix=f"sites.stages.{name}.{block}"))
+        heads = self.heads.named_parameters(prefix="heads")
+        return parameters | {key: value for key, value in heads if key.startswith("heads.text.") == (tower == "text")}
 
     def all_trained_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters of both towers' phases: what a checkpoint holds."""
@@ -103,10 +101,8 @@ class AnomalyModel(nn.Module):
     ) -> Float[Tensor, "B E 2"]:
         """Compute the text feature of each image's class, conditioned on `image_context` where there is one."""
         if image_context is None:
-            unique = tuple(dict.fromkeys(classes))
-            features = self.text.class_features(unique, prompts)
-            rows = torch.tensor([unique.index(name) for name in classes], device=features.device)
-            return features.index_select(0, rows)
+            unique, rows = distinct(classes, self.device)
+            return self.text.class_features(unique, prompts).index_select(0, rows)
         if self.switches.image_context == "own":
             return self.text.own_context_features(classes, image_context, prompts)
         return self.text.batch_context_features(classes, image_context, prompts)
@@ -127,17 +123,17 @@ class AnomalyModel(nn.Module):
         the images, which is computed without it. The images may have no channel where nothing else is asked of them.
         """
         attends = "text" in attending and self._attends("text", "image")
-        frozen = frozen or Computed(self.image, images)
+        frozen = frozen or Frozen(self.image, images)
         if not trained:
             levels = frozen.levels()
             return levels, levels[self.levels[0]] if attends else None
         embedding = frozen.embedding()
         if self.switches.trained_context == "one_block_more":
-            levels = self.image.trained(images, self.levels, NO_CONTEXT, embedding)
+            levels = self.image.trained(images, NO_CONTEXT, embedding)
             context = self.image.trained_one_block_more(images, self.levels[0], embedding) if attends else None
             return levels, context
         contexts = self.vision_contexts(images, classes, "vision" in attending, prompts)
-        levels = self.image.trained(images, self.levels, contexts, embedding)
+        levels = self.image.trained(images, contexts, embedding)
         return levels, levels[self.levels[0]] if attends else None
 
     def image_features(

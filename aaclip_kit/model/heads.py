@@ -32,9 +32,8 @@ class Heads(nn.Module):
         super().__init__()
         width = backbone.embedding_width
         self.text = Projection(backbone.text.width, width, activation=True)
-        self.segmentation = nn.ModuleDict(
-            {str(level): Projection(backbone.vision.width, width, activation) for level in levels}
-        )
+        projections = {str(level): Projection(backbone.vision.width, width, activation) for level in levels}
+        self.segmentation = nn.ModuleDict(projections)
         self.detection = Projection(backbone.vision.width, width, activation)
 
     def patches(self, level: int, tokens: Float[Tensor, "B N Dv"]) -> Float[Tensor, "B N E"]:

@@ -1,7 +1,7 @@
 """The image side: trained patch and detection features, frozen features, image context (method: sections 3 to 5)."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -59,16 +59,10 @@ class ImageSide:
         return ImageFeatures(patches, embedding)
 
     @torch.no_grad()
-    def trained(
-        self,
-        images: Float[Tensor, "B 3 S S"],
-        levels: tuple[int, ...],
-        contexts: Contexts,
-        embedding: Float[Tensor, "B E"],
-    ) -> Levels:
+    def trained(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts, embedding: Float[Tensor, "B E"]) -> Levels:
         """What the text phase sees from loop 2 on: trained patch features plus the frozen class embedding."""
-        tokens = self._trained_patches(images, levels, contexts)
-        return {level: self.heads.patches(level, tokens[level]) + embedding[:, None] for level in levels}
+        tokens = self._trained_patches(images, self.levels, contexts)
+        return {level: self.heads.patches(level, tokens[level]) + embedding[:, None] for level in self.levels}
 
     @torch.no_grad()
     def trained_one_block_more(
@@ -105,10 +99,7 @@ class ImageSide:
         contexts: Contexts | None = None,
         surgery: Surgery = "none",
     ) -> tuple[dict[int, Tensor], Float[Tensor, "B V Dv"]]:
-        """Tokens of each level on the way from block `start` to before block `stop`, and the last ones.
-
-        Without `contexts` no stage acts.
-        """
+        """Tokens of each level in blocks `start` to before `stop`, and the last; without `contexts` no stage acts."""
         at_levels = {}
         for block in range(start, stop):
             if self.recompute and x.requires_grad:
@@ -135,15 +126,15 @@ def frozen_features(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> Image
     if image.surgery == "batch":
         return image.frozen(images, image.levels)
     parts = [image.frozen(part, image.levels) for part in _fixed_batches(images)]
-    levels = {level: _joined([part.levels[level] for part in parts], len(images)) for level in image.levels}
-    return ImageFeatures(levels, _joined([part.detection for part in parts], len(images)))
+    levels = {level: torch.cat([part.levels[level] for part in parts])[: len(images)] for level in image.levels}
+    return ImageFeatures(levels, torch.cat([part.detection for part in parts])[: len(images)])
 
 
 def frozen_embedding(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B E"]:
     """Return the unit class embeddings, with the bits that `frozen_features` gives them."""
     if image.surgery == "batch":
         return image.class_embedding(images)
-    return _joined([image.class_embedding(part) for part in _fixed_batches(images)], len(images))
+    return torch.cat([image.class_embedding(part) for part in _fixed_batches(images)])[: len(images)]
 
 
 def _fixed_batches(images: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "fixed 3 S S"]]:
@@ -152,32 +143,17 @@ def _fixed_batches(images: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "fixe
     return [*whole, torch.cat([last, last[:1].expand(FIXED_BATCH - len(last), -1, -1, -1)])]
 
 
-def _joined(parts: list[Tensor], count: int) -> Tensor:
-    return torch.cat(parts)[:count]
+@dataclass(frozen=True)
+class Frozen:
+    """Frozen features of one batch of images, computed when they are asked for."""
 
-
-@runtime_checkable
-class Frozen(Protocol):
-    """Frozen features of one batch of images."""
+    image: ImageSide
+    images: Float[Tensor, "B C S S"]
 
     def levels(self) -> Levels:
         """Patch features of every level, class embedding added."""
-
-    def embedding(self) -> Float[Tensor, "B E"]:
-        """Unit class embedding."""
-
-
-@dataclass(frozen=True)
-class Computed:
-    """Features of these images, computed when they are asked for."""
-
-    image: ImageSide
-    images: Float[Tensor, "B 3 S S"]
-
-    def levels(self) -> Levels:
-        """See `Frozen`."""
         return frozen_features(self.image, self.images).levels
 
     def embedding(self) -> Float[Tensor, "B E"]:
-        """See `Frozen`."""
+        """Unit class embedding."""
         return frozen_embedding(self.image, self.images)

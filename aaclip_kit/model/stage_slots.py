@@ -32,10 +32,7 @@ class StageSlots(nn.Module):
         self._numbers = False
 
     def place(self, name: str, tower: TowerName, block: int, stage: AttentionStage, owner: str = "") -> None:
-        """Add a stage, of the plugin `owner`, after a block of a tower.
-
-        Raises `UserError` for a name that torch keeps for itself.
-        """
+        """Add a stage, of plugin `owner`, after a block. Raises `UserError` for a name that torch keeps for itself."""
         if name not in self.stages:
             if hasattr(self.stages, name):
                 problem = "a stage cannot have this name, which torch's modules use themselves"
@@ -56,10 +53,8 @@ class StageSlots(nn.Module):
     ) -> Float[Tensor, "items L D"]:
         """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
         for at, name, stage in self._order[tower]:
-            if at == block and stage.context_kind == "none":
-                tokens = self._run(name, block, stage, tokens, None)
-            elif at == block and stage.context_kind in contexts:
-                tokens = self._run(name, block, stage, tokens, contexts[stage.context_kind])
+            if at == block and stage.context_kind in ("none", *contexts):
+                tokens = self._run(name, block, stage, tokens, contexts.get(stage.context_kind))
         return tokens
 
     @contextmanager
@@ -98,5 +93,4 @@ class StageSlots(nn.Module):
 
     def first_conditioned(self, tower: TowerName, contexts: Contexts) -> int | None:
         """First block after which a stage that one of `contexts` switches on acts."""
-        blocks = [block for block, _, stage in self._order[tower] if stage.context_kind in contexts]
-        return min(blocks, default=None)
+        return min((at for at, _, stage in self._order[tower] if stage.context_kind in contexts), default=None)

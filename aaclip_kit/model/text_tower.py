@@ -42,7 +42,7 @@ class TextSide:
         self, classes: tuple[str, ...], context: Float[Tensor, "B N E"], prompts: PromptBook | None = None
     ) -> Float[Tensor, "B E 2"]:
         """Compute the text feature of each image's class, conditioned on that image."""
-        unique, rows = _unique(classes, context.device)
+        unique, rows = distinct(classes, context.device)
         tokens, ends = (prompts or self.prompts).select(unique, self._device)
         count = tokens.shape[1]
         gather = (rows[:, None] * count + torch.arange(count, device=rows.device)).flatten()
@@ -53,12 +53,13 @@ class TextSide:
         self, classes: tuple[str, ...], context: Float[Tensor, "batch N E"], prompts: PromptBook | None = None
     ) -> Float[Tensor, "B E 2"]:
         """Compute them as published: of the whole batch's mean context; as many as prompts are paired one by one."""
-        unique, rows = _unique(classes, context.device)
+        unique, rows = distinct(classes, context.device)
         tokens, ends = (prompts or self.prompts).select(unique, self._device)
         if len(context) in (NORMAL_PROMPTS, tokens.shape[1] - NORMAL_PROMPTS):
+            states = (slice(NORMAL_PROMPTS), slice(NORMAL_PROMPTS, None))
             features = [
-                torch.stack([self._state(*state, context) for state in _states(*pair)], dim=-1)
-                for pair in zip(tokens, ends, strict=True)
+                torch.stack([self._state(row[state], end[state], context) for state in states], dim=-1)
+                for row, end in zip(tokens, ends, strict=True)
             ]
             return torch.stack(features).index_select(0, rows)
         mean = Context(context.mean(dim=0, keepdim=True))
@@ -108,13 +109,8 @@ class TextSide:
         return self.heads.text.linear.weight.device
 
 
-def _states(tokens: Tensor, ends: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Normal and abnormal prompts of one class."""
-    cut = NORMAL_PROMPTS
-    return (tokens[:cut], ends[:cut]), (tokens[cut:], ends[cut:])
-
-
-def _unique(classes: tuple[str, ...], device: torch.device) -> tuple[tuple[str, ...], Int[Tensor, " B"]]:
+def distinct(classes: tuple[str, ...], device: torch.device) -> tuple[tuple[str, ...], Int[Tensor, " B"]]:
+    """Each class once, and which of them each of the given ones is."""
     unique = tuple(dict.fromkeys(classes))
     return unique, torch.tensor([unique.index(name) for name in classes], device=device)
 

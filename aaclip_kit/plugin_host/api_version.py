@@ -11,22 +11,14 @@ STATED: Final = "AAKIT_API"
 
 
 def check_api(module: Any) -> None:
-    """Raise ImportError where a plugin's module states an API version that this one does not serve.
-
-    A plugin that states none is taken to work.
-    """
+    """Raise ImportError where a plugin states an API version that is not served; without one it is taken to work."""
     needed = getattr(module, STATED, None)
     if needed is None:
         return
     if not (isinstance(needed, str) and re.fullmatch(r"\d+\.\d+", needed)):
         raise ImportError(f'{STATED} is {needed!r}; it must be a text such as "{API_VERSION}"')
-    (major, minor), (own_major, own_minor) = _numbers(needed), _numbers(API_VERSION)
-    if major > own_major or (major == own_major and minor > own_minor):
+    asked, own = (tuple(map(int, version.split("."))) for version in (needed, API_VERSION))
+    if asked > own:
         raise ImportError(f"needs API {needed} of aaclip_kit, and this one has {API_VERSION}; upgrade aaclip-kit")
-    if major < own_major:
+    if asked[0] < own[0]:
         raise ImportError(f"is written for API {needed} of aaclip_kit, and this one has {API_VERSION}; upgrade it")
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    major, minor = version.split(".")
-    return int(major), int(minor)

@@ -30,7 +30,7 @@ def discover(entries: Iterable[EntryPoint] | None = None, patience: float = PATI
     registry = Registry()
     for entry in sorted(entry_points(group=GROUP) if entries is None else entries, key=lambda entry: entry.name):
         plugin, began = _describe(entry), monotonic()
-        staged, error = _load_entry_point(entry, plugin, patience)
+        staged, error = _loaded(entry, plugin, patience)
         if (seconds := monotonic() - began) > SLOW:
             registry.slow[plugin] = seconds
         if error is not None:
@@ -42,9 +42,7 @@ def discover(entries: Iterable[EntryPoint] | None = None, patience: float = PATI
     return registry
 
 
-def _load_entry_point(
-    entry: EntryPoint, plugin: Plugin, patience: float
-) -> tuple[list[Component], BaseException | None]:
+def _loaded(entry: EntryPoint, plugin: Plugin, patience: float) -> tuple[list[Component], BaseException | None]:
     """What a plugin registers, and what went wrong.
 
     In a thread of its own, for a thread can be left behind, while an import that is interrupted may leave half-imported

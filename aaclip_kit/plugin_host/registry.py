@@ -1,7 +1,7 @@
 """Components by kind and name: what plugins registered, what failed, and who owns which name."""
 
 from dataclasses import dataclass, field
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Final, Literal, get_args
 
 from ..contracts.errors import UserError, nearest_hint
@@ -67,26 +67,17 @@ class Component:
     def build(self, *arguments: Any) -> Any:
         """Call the factory. An exception that is no `UserError`, or a thing of another kind, is the plugin's fault."""
         try:
-            built = self._resolved()(*arguments)
+            built = (resolve_name(self.factory) if isinstance(self.factory, str) else self.factory)(*arguments)
         except UserError:
             raise
         except Exception as error:
-            raise UserError(
-                f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}",
-                where=str(self.plugin),
-                fix=MEND,
-            ) from error
-        module, _, contract = CONTRACTS[self.kind].partition(":")
-        if isinstance(built, getattr(import_module(f"..contracts.{module}", __package__), contract)):
+            problem = f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}"
+            raise UserError(problem, where=str(self.plugin), fix=MEND) from error
+        if isinstance(built, resolve_name(f"aaclip_kit.contracts.{CONTRACTS[self.kind]}")):
             return built
+        contract = CONTRACTS[self.kind].partition(":")[2]
         problem = f"the factory of {self.kind} '{self.name}' gave {type(built).__name__}, which is no {contract}"
         raise UserError(problem, where=str(self.plugin), fix=f"it must return an aaclip_kit.{contract}")
-
-    def _resolved(self) -> Any:
-        if not isinstance(self.factory, str):
-            return self.factory
-        module, _, attribute = self.factory.partition(":")
-        return getattr(import_module(module), attribute)
 
 
 @dataclass
@@ -118,9 +109,8 @@ class Registry:
             return self.components[kind, name]
         if (kind, name) in self.clashes:
             owners = " and ".join(str(plugin) for plugin in self.clashes[kind, name])
-            raise UserError(
-                f"{kind} '{name}' is registered twice, by {owners}", where=where, fix="uninstall one of them"
-            )
+            problem = f"{kind} '{name}' is registered twice, by {owners}"
+            raise UserError(problem, where=where, fix="uninstall one of them")
         for failure in self.failures:
             if (kind, name) in failure.offered:
                 problem = f"{kind} '{name}' cannot be used: {failure.plugin} failed to load: {failure.reason}"

@@ -1,6 +1,6 @@
 """From a checked experiment to the objects of a run, and from a phase's plan to the phase."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +14,6 @@ from ..checkpoints.find_checkpoint import checkpoint_in
 from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import Metadata, read_metadata
 from ..contracts.errors import UserError
-from ..contracts.loss import Loss
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopScheduler, PhasePlan
 from ..data.load_data import Data, HeldOut, held_out, load_data
@@ -22,7 +21,6 @@ from ..data.loader import Pixels, TrainBatches
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment import ComponentConfig, Experiment
-from ..experiment.schema import ComputeTable
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
@@ -66,7 +64,8 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     file = experiment.file
     compute_device = ComputeDevice.choose(file.device, file.precision, ranks)
     check_shared(experiment, ranks)
-    _check_fused(file.compute, compute_device.device)
+    if file.compute.fused_residual == "on" and (reason := why_not_fused(compute_device.device)):
+        raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
     data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
     torch.manual_seed(file.seed)
     model = build_model(experiment, data.real_names).to(compute_device.device)
@@ -74,7 +73,9 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     start, fresh = _initialise(model, experiment) or (None, None)
     if start is not None:
         data = check_unseen(start, data, file.data.allow_overlap, "init.checkpoint")
-    experiment = _with_levels(experiment, model.levels)
+    # The resolved copy names the levels that it came to.
+    with_levels = file.model.model_copy(update={"levels": model.levels})
+    experiment = replace(experiment, file=file.model_copy(update={"model": with_levels}))
     check_conditioning(experiment, model.slots)
     losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
@@ -101,15 +102,8 @@ def _check_batches(phases: Sequence[PhasePlan], ranks: Ranks) -> None:
             raise UserError(problem, where="scheduler", fix=fix)
 
 
-def _check_fused(table: ComputeTable, device: torch.device) -> None:
-    if table.fused_residual == "on" and (reason := why_not_fused(device)):
-        raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
-
-
 def _build_losses(group: dict[str, ComponentConfig]) -> WeightedLosses:
-    built: dict[str, tuple[Loss, float]] = {}
-    for name, chosen in group.items():
-        built[name] = (chosen.component.build(chosen.options), chosen.weight)
+    built = {name: (chosen.component.build(chosen.options), chosen.weight) for name, chosen in group.items()}
     return WeightedLosses(built, {name: str(chosen.component.plugin) for name, chosen in group.items()})
 
 
@@ -139,19 +133,8 @@ def _initialise(model: AnomalyModel, experiment: Experiment) -> tuple[Metadata, 
         raise
 
 
-def _with_levels(experiment: Experiment, levels: tuple[int, ...]) -> Experiment:
-    """The experiment with the levels that it came to, so that its resolved copy names them."""
-    model = experiment.file.model.model_copy(update={"levels": levels})
-    return replace(experiment, file=experiment.file.model_copy(update={"model": model}))
-
-
 def build_phase(
-    run: Run,
-    plan: PhasePlan,
-    loop: int,
-    number: int,
-    attending: frozenset[TowerName],
-    store: FeatureStore | None = None,
+    run: Run, plan: PhasePlan, loop: int, number: int, attending: Set[TowerName], store: FeatureStore | None = None
 ) -> Phase:
     """Phase `number` (from 0) of a loop on the training images; towers `attending` use their stages with a context.
 

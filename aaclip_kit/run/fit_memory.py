@@ -4,6 +4,7 @@ import copy
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -151,10 +152,8 @@ class _Kind:
 
     def bytes(self, images: int, recompute: bool) -> int:
         """What a step of so many images needs."""
-        return self.beside + self.footprint.step(self._phase, images, recompute)
-
-    def _phase(self, run: Run) -> Phase:
-        return build_phase(run, self.plan, 1, 0, self.attending)
+        build = partial(build_phase, plan=self.plan, loop=1, number=0, attending=self.attending)
+        return self.beside + self.footprint.step(build, images, recompute)
 
 
 def _kinds(run: Run) -> list[_Kind]:
@@ -164,18 +163,15 @@ def _kinds(run: Run) -> list[_Kind]:
     """
     plans = [phase for loop in plan_ahead(run.scheduler) for phase in loop.phases]
     attending, footprint = frozenset(plan.train for plan in plans if plan.attention), Footprint(run)
-    last = {(plan.train, plan.batch_size): plan for plan in plans}
-    return [_kind(run, plan, attending, footprint) for plan in last.values()]
-
-
-def _kind(run: Run, plan: PhasePlan, attending: frozenset[TowerName], footprint: Footprint) -> _Kind:
-    phase = build_phase(run, plan, 1, 0, attending)
-    images = -(-plan.batch_size // run.ranks.size)
-    groups = trained_groups(run.model, plan.train, attending)
-    trained = sum(part.nbytes for group in groups.values() for part in group)
-    # Adam keeps two numbers a weight, and the last step's gradient is dropped only when the next one's is made.
-    beside = _weights(run) + 3 * trained + _kept_features(run, phase.batches.views_come_again)
-    return _Kind(plan, attending, images, beside, footprint)
+    kinds = []
+    for plan in {(plan.train, plan.batch_size): plan for plan in plans}.values():
+        again = build_phase(run, plan, 1, 0, attending).batches.views_come_again
+        groups = trained_groups(run.model, plan.train, attending)
+        trained = sum(part.nbytes for group in groups.values() for part in group)
+        # Adam keeps two numbers a weight, and the last step's gradient is dropped only when the next one's is made.
+        beside = _weights(run) + 3 * trained + _kept_features(run, again)
+        kinds.append(_Kind(plan, attending, -(-plan.batch_size // run.ranks.size), beside, footprint))
+    return kinds
 
 
 def _free(run: Run) -> int:

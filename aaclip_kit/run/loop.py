@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from ..checkpoints.checkpoint import save
-from ..checkpoints.find_checkpoint import StoredWeights
+from ..checkpoints.find_checkpoint import load_stored
 from ..checkpoints.provenance import Metadata, Provenance, short_digests
 from ..contracts.errors import not_writable
 from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
@@ -55,11 +55,7 @@ class Progress(Protocol):
 
 
 def execute(
-    run: Run,
-    folder: RunFolder,
-    progress: Progress,
-    snapshot: Snapshot | None = None,
-    stop: StopRequest | None = None,
+    run: Run, folder: RunFolder, progress: Progress, snapshot: Snapshot | None = None, stop: StopRequest | None = None
 ) -> Metrics:
     """Evaluate, train loop after loop, evaluate, and write everything down. Returns what `metrics.json` holds.
 
@@ -84,14 +80,14 @@ def rescore(run: Run, source: Path, folder: RunFolder, progress: Progress) -> Me
     does not fit.
     """
     run.model.requires_grad_(False)
-    return Execution(run, folder, progress, stored=StoredWeights(source)).run()
+    return Execution(run, folder, progress, stored=source).run()
 
 
 class Execution:
     """One run on its way: what is measured is written at once, and the weights of each loop when it ends.
 
-    With `stored`, each loop's weights come from there: nothing is trained, and no state or checkpoint is written. Of
-    several ranks, all measure the same and the first alone writes.
+    With `stored`, a run's folder, each loop's weights come from there: nothing is trained, and no state or checkpoint
+    is written. Of several ranks, all measure the same and the first alone writes.
     """
 
     def __init__(
@@ -101,27 +97,15 @@ class Execution:
         progress: Progress,
         *,
         stop: StopRequest | None = None,
-        stored: StoredWeights | None = None,
+        stored: Path | None = None,
     ) -> None:
         self.assembled, self.folder, self.progress = run, folder, progress
         self.stop, self.stored, file = stop or StopRequest(), stored, run.experiment.file
-        self.evaluator = Evaluator(
-            run.model,
-            run.compute_device,
-            run.pixels,
-            table=file.evaluation,
-            switches=file.switches,
-            workers=file.workers,
-            ranks=run.ranks,
-        )
+        self.evaluator = Evaluator.of(run.model, run.compute_device, run.pixels, file, run.ranks)
         watch = AdapterWatch(adapter_names(run.model), file.training.adapter_gradient_floor)
         self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
         self.store = open_feature_store(run)
-        self.saving = Saving(
-            folder, file.checkpoint, file.training,
-            model=run.model, compute_device=run.compute_device, ranks=run.ranks,
-            state=self.state, stop=self.stop, report=self._record_step, tell=progress.message,
-        )  # fmt: skip
+        self.saving = Saving(run, folder, self.state, self.stop, report=self._record_step, tell=progress.message)
 
     def run(self, snapshot: Snapshot | None = None) -> Metrics:
         """See `execute`."""
@@ -210,14 +194,18 @@ class Execution:
         self.state.attending = attending_after(plan, self.state.attending)
         if self.stored is not None:
             if number == 0:
-                self.stored.load(run.model, loop)
+                load_stored(run.model, self.stored, loop)
             return
-        torch.manual_seed(_phase_seed(run.experiment.file.seed, loop, number, run.ranks.rank))
+        # A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length.
+        seed = run.experiment.file.seed * 1000 + loop * 10 + number + (run.ranks.rank << 48)
+        torch.manual_seed(seed % 2**63)
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
         self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
-        with explaining_out_of_memory(
-            f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}", self._less(plan)
-        ):
+        doing = f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}"
+        saves = plan.train == "vision" and not run.model.image.recompute
+        recompute = 'set compute.recompute = "on", ' if saves else ""
+        less = f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
+        with explaining_out_of_memory(doing, less):
             train_phase(phase, self.saving)
         for line in self.store.drain() if self.store else ():
             self.progress.message(line)
@@ -225,12 +213,6 @@ class Execution:
     def _save_state(self) -> None:
         if self.stored is None:
             self.saving.save()
-
-    def _less(self, plan: PhasePlan) -> str:
-        """How a phase takes less memory."""
-        saves = plan.train == "vision" and not self.assembled.model.image.recompute
-        recompute = 'set compute.recompute = "on", ' if saves else ""
-        return f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
 
     def _save_checkpoint(self, loop: int) -> None:
         run = self.assembled
@@ -297,7 +279,7 @@ class Execution:
             finished=ended,
             memory=run.memory.record() if run.memory else None,
         )
-        rescored = {} if self.stored is None else {"rescored_from": str(self.stored.source)}
+        rescored = {} if self.stored is None else {"rescored_from": str(self.stored)}
         return {**manifest, "processes": run.ranks.size, **rescored}
 
 
@@ -313,8 +295,3 @@ def reported(loops: list[Metrics], rule: str) -> Metrics:
             if defined:
                 return {"loop": max(defined, key=lambda loop: loop["mean"][metric])["loop"], "rule": rule}
     return {"loop": len(loops), "rule": "last"}
-
-
-def _phase_seed(seed: int, loop: int, number: int, rank: int = 0) -> int:
-    """A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length."""
-    return (seed * 1000 + loop * 10 + number + (rank << 48)) % 2**63

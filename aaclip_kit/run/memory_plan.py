@@ -48,12 +48,11 @@ class MemoryPlan:
     @property
     def lines(self) -> list[str]:
         """One line a kind of phase."""
+        decision = f": recompute {'on' if self.recompute else 'off'}"
         if self.unknown is not None:
-            return [f"cannot be foreseen ({self.unknown}): recompute {self._word}"]
-        free = f"{in_gb(self.free)} free"
-        return [
-            f"{need}, {free}" + ("" if need.tower == "text" else f": recompute {self._word}") for need in self.needs
-        ]
+            return [f"cannot be foreseen ({self.unknown}){decision}"]
+        decided = {"text": "", "vision": decision}
+        return [f"{need}, {in_gb(self.free)} free{decided[need.tower]}" for need in self.needs]
 
     @property
     def notice(self) -> str | None:
@@ -67,7 +66,3 @@ class MemoryPlan:
             for need in self.needs
         ]
         return {"steps": steps, "free_bytes": self.free, "recompute": self.recompute, "unknown": self.unknown}
-
-    @property
-    def _word(self) -> str:
-        return "on" if self.recompute else "off"

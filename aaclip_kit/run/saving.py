@@ -9,14 +9,13 @@ from torch import Tensor
 
 from ..contracts.errors import UserError
 from ..distributed.collectives import all_gather_object
-from ..distributed.compute_device import ComputeDevice, random_state, set_random_state
-from ..distributed.ranks import Ranks
-from ..experiment.schema import CheckpointTable, TrainingTable
+from ..distributed.compute_device import random_state, set_random_state
 from ..model.anomaly_model import AnomalyModel
 from ..model.plugin_faults import files_of
 from ..record.run_folder import RunFolder
 from ..training.optimizer import OptimizerStepper
 from ..training.step import PendingStep, Step, StepCallback
+from .assemble import Run
 from .snapshot import Snapshot, write_snapshot
 from .state import RunState
 from .stop import StopRequest
@@ -30,22 +29,19 @@ class Saving(StepCallback):
 
     def __init__(
         self,
+        run: Run,
         folder: RunFolder,
-        table: CheckpointTable,
-        training: TrainingTable,
-        *,
-        model: AnomalyModel,
-        compute_device: ComputeDevice,
-        ranks: Ranks,
         state: RunState,
         stop: StopRequest,
+        *,
         report: Callable[[Step], None],
         tell: Callable[[str], None],
     ) -> None:
         """`tell` shows the user a line; `report` is handed each step."""
         super().__init__(report)
-        self.folder, self.table, self.training, self.model = folder, table, training, model
-        self.compute_device, self.ranks, self.state, self.stop, self.tell = compute_device, ranks, state, stop, tell
+        self.folder, self.state, self.stop, self.tell = folder, state, stop, tell
+        self.every, self.training = run.experiment.file.checkpoint.every, run.experiment.file.training
+        self.model, self.compute_device, self.ranks = run.model, run.compute_device, run.ranks
         self.resumed: Snapshot | None = None
         """What the phase that begins next goes on from, in its middle."""
         self._last, self._steps = time.monotonic(), 0
@@ -70,7 +66,7 @@ class Saving(StepCallback):
     def pause_wanted(self) -> bool:
         """See `StepCallback`: whether a snapshot is due, or a signal has asked for an end."""
         self._steps += 1
-        due = is_due(self.table.every, self._steps, time.monotonic() - self._last)
+        due = is_due(self.every, self._steps, time.monotonic() - self._last)
         # What one rank's clock says, or a signal that one of them got, is for all: they act together.
         everyone = all_gather_object(self.ranks, (due, self.stop.number))
         self.stop.number = next((number for _, number in everyone if number is not None), None)
@@ -170,8 +166,7 @@ def _before(descent: Mapping[str, Any], pending: PendingStep) -> dict[str, Any]:
 
 def _weights(model: AnomalyModel) -> dict[str, Tensor]:
     """What training changes: parameters of both towers' phases, and the buffers of stages."""
-    buffers = {f"sites.{name}": value for name, value in model.slots.named_buffers()}
-    return {**model.all_trained_parameters(), **buffers}
+    return {**model.all_trained_parameters(), **dict(model.slots.named_buffers(prefix="sites"))}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

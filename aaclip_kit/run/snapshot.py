@@ -41,9 +41,12 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     Raises OSError where it cannot be written; then the earlier snapshots are as they were and nothing is left over.
     """
     folder.mkdir(exist_ok=True)
-    numbers = [_number(path) for path in snapshots(folder)]
+    numbers = [int(path.stem) for path in snapshots(folder)]
     path = folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
-    write_whole(path, _packed(snapshot))
+    # Clones, since safetensors refuses tensors that share memory.
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
+    state = json.dumps(snapshot.state)
+    write_whole(path, save(tensors, {"format": FORMAT, "state": state, "crc32": _checksum(tensors, state)}))
     for old in snapshots(folder)[:-KEPT]:
         with suppress(OSError):
             old.unlink()
@@ -52,7 +55,8 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
 
 def snapshots(folder: Path) -> list[Path]:
     """The snapshots of a folder, oldest first."""
-    return sorted((path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit()), key=_number)
+    found = (path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
@@ -88,20 +92,9 @@ def read_snapshot(path: Path) -> Snapshot:
     return Snapshot(tensors, json.loads(about["state"]))
 
 
-def _packed(snapshot: Snapshot) -> bytes:
-    # Clones, since safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
-    state = json.dumps(snapshot.state)
-    return save(tensors, {"format": FORMAT, "state": state, "crc32": _checksum(tensors, state)})
-
-
 def _checksum(tensors: Mapping[str, Tensor], state: str) -> str:
     checksum = zlib.crc32(state.encode())
     for name in sorted(tensors):
         checksum = zlib.crc32(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode(), checksum)
         checksum = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, checksum)
     return f"{checksum:08x}"
-
-
-def _number(path: Path) -> int:
-    return int(path.stem)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -32,11 +32,9 @@ class StopRequest:
         Signals reach the main thread alone; in another one nothing changes.
         """
         before = {}
-        try:
+        with suppress(ValueError):
             for number in (signal.SIGINT, signal.SIGTERM):
                 before[number] = signal.signal(number, self._note)
-        except ValueError:
-            before = {}
         try:
             yield
         finally:

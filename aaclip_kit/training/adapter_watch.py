@@ -15,9 +15,8 @@ LOOK_AT = (
 
 def adapter_names(model: AnomalyModel) -> frozenset[str]:
     """Names of the stages without a context, of both towers."""
-    return frozenset(
-        name for tower in TOWERS for _, name, stage in model.slots.of(tower) if stage.context_kind == "none"
-    )
+    placed = (one for tower in TOWERS for one in model.slots.of(tower))
+    return frozenset(name for _, name, stage in placed if stage.context_kind == "none")
 
 
 @dataclass

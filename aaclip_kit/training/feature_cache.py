@@ -14,7 +14,7 @@ from ..cache.keys import view_key
 from ..contracts.data import Sample
 from ..data.loader import Batch, View
 from ..experiment.schema import AugmentationTable
-from ..model.image_tower import ImageSide, Levels, frozen_embedding, frozen_features
+from ..model.image_tower import Frozen, ImageSide, Levels, frozen_embedding, frozen_features
 
 What = Literal["patches", "class"]
 
@@ -45,11 +45,11 @@ class CachedFeatures:
 
     def of(self, batch: Batch) -> "CachedBatch":
         """The features of a batch, on the device of its images."""
-        return CachedBatch(self, batch)
+        return CachedBatch(self.image, batch.images, self, batch)
 
 
 @dataclass(frozen=True)
-class CachedBatch:
+class CachedBatch(Frozen):
     """Features of one batch: what the store lacks is computed, of the images that it lacks."""
 
     cache: CachedFeatures
@@ -58,16 +58,16 @@ class CachedBatch:
     def levels(self) -> Levels:
         """See `Frozen`."""
         rows = self._rows("patches", self._patches)
-        return {level: self._stacked([row[at] for row in rows]) for at, level in enumerate(self.cache.image.levels)}
+        return {level: self._stacked([row[at] for row in rows]) for at, level in enumerate(self.image.levels)}
 
     def embedding(self) -> Float[Tensor, "B E"]:
         """See `Frozen`."""
-        return self._stacked(self._rows("class", lambda images, _: frozen_embedding(self.cache.image, images)))
+        return self._stacked(self._rows("class", lambda images, _: frozen_embedding(self.image, images)))
 
     def _patches(self, images: Tensor, places: list[int]) -> Float[Tensor, "b levels N E"]:
-        features = frozen_features(self.cache.image, images)
+        features = frozen_features(self.image, images)
         self._store("class", places, features.detection)
-        return torch.stack([features.levels[level] for level in self.cache.image.levels], dim=1)
+        return torch.stack([features.levels[level] for level in self.image.levels], dim=1)
 
     def _rows(self, what: What, compute: Callable[[Tensor, list[int]], Tensor]) -> list[Tensor]:
         """Each image's features, all on the CPU where the store holds all of them."""
@@ -84,12 +84,11 @@ class CachedBatch:
         return torch.stack(rows).to(self.batch.labels.device, non_blocking=True)
 
     def _images(self, places: list[int]) -> Float[Tensor, "b 3 S S"]:
-        images = self.batch.images
-        if images.shape[1]:
-            return images if len(places) == len(images) else images[places]
+        if self.images.shape[1]:
+            return self.images if len(places) == len(self.images) else self.images[places]
         # They were in the store when the epoch began, and another run has removed them since.
         pairs = [(self.batch.samples[place], self.batch.views[place]) for place in places]
-        return torch.stack([self.cache.image_of(*pair) for pair in pairs]).to(images.device)
+        return torch.stack([self.cache.image_of(*pair) for pair in pairs]).to(self.images.device)
 
     def _store(self, what: What, places: list[int], made: Tensor) -> None:
         for place, one in zip(places, made, strict=True):

@@ -36,10 +36,7 @@ def norms(gradients: Mapping[str, Sequence[Tensor | None]]) -> dict[str, float]:
 
 
 def part_norms(gradients: Iterable[Tensor]) -> list[Tensor]:
-    """Norm of each gradient, on its device.
-
-    Summed in float64: of a tensor with millions of entries, float32 gives three digits on a CPU.
-    """
+    """Norms on the gradients' device, summed in float64: of millions of entries float32 gives three digits on a CPU."""
     return [torch.linalg.vector_norm(part, dtype=torch.float64) for part in gradients]
 
 

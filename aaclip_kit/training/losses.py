@@ -45,10 +45,8 @@ class WeightedLosses:
         """Terms to be added up over the ranks, for the report: every rank has those of a joint loss whole."""
         if not shard.shared or shard.ranks.is_first:
             return terms
-        joint = {name for name, (loss, _) in self.losses.items() if loss.over_batch == "joint"}
-        return {
-            name: torch.zeros_like(value) if name.partition("/")[0] in joint else value for name, value in terms.items()
-        }
+        joint = tuple(f"{name}/" for name, (loss, _) in self.losses.items() if loss.over_batch == "joint")
+        return {name: torch.zeros_like(term) if name.startswith(joint) else term for name, term in terms.items()}
 
 
 MADE: dict[TowerName, frozenset[LossInput]] = {

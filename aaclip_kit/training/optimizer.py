@@ -94,8 +94,7 @@ class OptimizerStepper:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        rate: float = self.optimizer.param_groups[0]["lr"]
-        return rate
+        return self.optimizer.param_groups[0]["lr"]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a later stepper over the same groups needs to go on from here: tensors, and plain data."""
@@ -142,7 +141,11 @@ class OptimizerStepper:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         if self.ahead:
-            self._take_if_finite(stats)
+            # What torch's own loss scaling tells a fused optimizer, which then skips the step by itself.
+            bad = (~stats.finite).to(self._stopped)
+            self._stopped = bad if self.skips else torch.maximum(self._stopped, bad)
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, self._stopped  # type: ignore[attr-defined]
+            self.optimizer.step()
             return self.schedule.step()
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
@@ -155,10 +158,3 @@ class OptimizerStepper:
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.step()
         self.schedule.step()
-
-    def _take_if_finite(self, stats: PendingStats) -> None:
-        # What torch's own loss scaling tells a fused optimizer, which then skips the step by itself.
-        bad = (~stats.finite).to(self._stopped)
-        self._stopped = bad if self.skips else torch.maximum(self._stopped, bad)
-        self.optimizer.grad_scale, self.optimizer.found_inf = None, self._stopped  # type: ignore[attr-defined]
-        self.optimizer.step()

@@ -62,8 +62,10 @@ class Phase:
         """Yield the tower's parameters, taking gradients, with dropout by the switch; other methods work in here."""
         with self.model.training_tower(self.plan.train) as parameters:
             self._text.clear()
-            if self.plan.train == "vision":
-                self._text.update(self._fixed_text())
+            if self.plan.train == "vision":  # the text side does not change: one feature a class
+                classes = tuple(dict.fromkeys(sample.class_name for sample in self.batches.samples))
+                with torch.no_grad(), self.compute_device.autocast():
+                    self._text.update(zip(classes, self.model.text.class_features(classes), strict=True))
             yield parameters
 
     def fixed_inputs(self, batch: Batch) -> FixedInputs:
@@ -95,13 +97,10 @@ class Phase:
             return self._not_finite(batch, stats.terms)
         if not stats.bad_norms or self.compute_device.precision == "fp16":
             return None
-        owned = ", ".join(f"{name} {self._owned(name)}".strip() for name in stats.bad_norms)
+        owners = {name: self.model.slots.owner(name) for name in stats.bad_norms}
+        owned = ", ".join(f"{name} (of {owner})" if owner else name for name, owner in owners.items())
         fix = "lower the rate in [scheduler], or look at the stages that stand first among these"
         return PluginFault(f"gradients are not finite: {owned}", where="training", fix=fix)
-
-    def _owned(self, name: str) -> str:
-        owner = self.model.slots.owner(name)
-        return f"(of {owner})" if owner else ""
 
     def _not_finite(self, batch: Batch, terms: dict[str, float]) -> UserError:
         """The fault behind a loss that is not finite: of the stage that makes it so, where it is one's."""
@@ -114,12 +113,6 @@ class Phase:
         problem = f"the loss is not finite: {', '.join(bad)}"
         fix = "lower the rate in [scheduler], or use precision = 'fp32'"
         return PluginFault(problem, where="training", fix=fix)
-
-    def _fixed_text(self) -> dict[str, Tensor]:
-        """The text side does not change in a vision phase: one feature a class."""
-        classes = tuple(dict.fromkeys(sample.class_name for sample in self.batches.samples))
-        with torch.no_grad(), self.compute_device.autocast():
-            return dict(zip(classes, self.model.text.class_features(classes), strict=True))
 
     def _named(self, batch: Batch, fixed: FixedInputs) -> dict[str, Tensor | dict[int, Tensor]]:
         """Predictions and targets by the names that losses ask for, and no others."""
