@@ -58,7 +58,8 @@ def test_a_run_trains_it_and_says_which_file_it_was(
     assert code == 0, err
     with pytest.raises(UserError, match="which are programs"):
         load_model(tmp_path / "run")
-    assert load_model(tmp_path / "run", tmp_path / "run" / "experiment.toml")
+    named = load_model(tmp_path / "run", tmp_path / "run" / "experiment.toml")
+    assert "mine" in named.model.slots.stages
 
 
 def test_the_resolved_experiment_runs_again_anywhere(aakit: Command, experiment: Path, tmp_path: Path) -> None:
