@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from collections.abc import Iterator
@@ -42,8 +43,15 @@ TINY: dict[str, Any] = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The longest tests come first, also where several processes share them."""
+    """The longest tests come first, also where several processes share them; what is loaded until then stays."""
+    gc.disable()
     config.pluginmanager.register(LongestFirst(config))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but never look through the packages again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

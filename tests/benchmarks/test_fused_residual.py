@@ -18,6 +18,7 @@ def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_in_one_line_that_it_needs_one() -> None:
     ran = run(CUDA_VISIBLE_DEVICES="")
     assert ran.returncode == 2 and not ran.stdout

@@ -223,6 +223,7 @@ def test_memory_does_not_grow_with_the_number_of_images() -> None:
 REAL = SHARED / "realdata"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/realdata beside the project")
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("class_name", ["magnetic_tile", "pavement_crack"])

@@ -113,6 +113,7 @@ def test_one_label_is_undefined_or_zero_as_published() -> None:
     assert rule_metrics({"tile": bad}, undefined_as_zero=True)["darkness"]["mean"]["image_auroc"] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/realdata beside the project")
 @pytest.mark.parametrize(
     ("class_name", "rule", "image_auroc", "pixel_auroc"),

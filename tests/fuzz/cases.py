@@ -20,7 +20,7 @@ from ..hostile.given import within
 _TESTS: Final = 15
 """Tests that share the cases of a long run, each counted by its share."""
 
-FEW: Final = 150
+FEW: Final = 100
 """Examples of each test in the ordinary suite, the same every time."""
 
 _ASKED: Final = int(os.environ.get("AAKIT_FUZZ_CASES", "0"))

@@ -70,6 +70,7 @@ def test_a_file_of_50_megabytes_is_refused_unread(tmp_path: Path) -> None:
         load(path, discover())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["k = [" + "1," * 500_000 + "]", "".join(f"[t{n}.a.b.c]\n" for n in range(60_000))])
 def test_the_largest_file_that_is_read_takes_seconds(tmp_path: Path, text: str) -> None:
     assert 500_000 < len(text) < 2**20

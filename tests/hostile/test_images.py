@@ -19,6 +19,7 @@ from aaclip_kit.data.manifests import list_images
 from aaclip_kit.data.scan import scan_dataset
 
 from ..pictures import chunk, encoded, noise, png
+from ..tiers import daily
 from .given import NO_FILES, within
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -107,10 +108,10 @@ HUGE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.filterwarnings("ignore:::PIL")  # as they are outside of tests
-@pytest.mark.parametrize("make", HUGE.values(), ids=HUGE)
-def test_a_header_that_lies_costs_little(tmp_path: Path, make: Callable[[], bytes]) -> None:
+@pytest.mark.parametrize("name", daily(HUGE, *list(HUGE)[1:]))
+def test_a_header_that_lies_costs_little(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(make())
+    path.write_bytes(HUGE[name]())
     for reader in (open_picture, lambda file: open_mask(file, (8, 8))):
         with within(10):
             try:

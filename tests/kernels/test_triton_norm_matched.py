@@ -19,6 +19,8 @@ from ..helpers import assert_close
 from ..once import once
 from .cases import CASES, UNREAD, Case
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-7, torch.float16: 2**-10}
 """Relative, of one rounding at the end; the interpreter cuts off what does not fit into bfloat16."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ..conftest import SHARED
+from ..tiers import daily
 from .goldens import Goldens
 from .keys import PROFILES, Group
 from .rebuilt import Rebuilt, Workbench
@@ -56,7 +57,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("group", [pytest.param(None, marks=pytest.mark.skip(reason=ABSENT), id="absent")])
         return
     groups = [group for group in goldens.groups if group.test == metafunc.function.__name__]
-    metafunc.parametrize("group", groups, ids=[group.prefix for group in groups])
+    # Models of published size are built and trained here, a minute's work: no group is compared every day.
+    metafunc.parametrize("group", daily(groups), ids=[group.prefix for group in groups])
 
 
 @pytest.hookimpl(trylast=True)

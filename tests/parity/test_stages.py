@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-
 from aaclip_kit import TowerName
 from aaclip_kit.training.step import Step
 
@@ -43,7 +41,6 @@ def trajectories(group: Group, rebuilt: Rebuilt, goldens: Goldens, tower: TowerN
     return {name: [step.loss for step in trained.steps] for name, trained in runs.items()}
 
 
-@pytest.mark.slow
 def test_stage_1(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     trained = rebuilt.train("text")
     all_levels = trained
@@ -62,7 +59,6 @@ def test_stage_1(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     )
 
 
-@pytest.mark.slow
 def test_stage_2(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     found = VARIANT.fullmatch(group.name)
     assert found is not None
@@ -80,12 +76,10 @@ def test_stage_2(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     )
 
 
-@pytest.mark.slow
 def test_stage_2_without_cross_attention(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     trained = rebuilt.train("vision", attention=False)
     goldens.compare(group, {"adapter_grad_norm": adapter_gradient_norm(trained)})
 
 
-@pytest.mark.slow
 def test_stage_2_trajectory(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     goldens.compare(group, trajectories(group, rebuilt, goldens, "vision"))

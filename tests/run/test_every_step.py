@@ -16,6 +16,7 @@ from aaclip_kit.run.loop import execute
 from aaclip_kit.run.resume import take_up, unfinished
 from aaclip_kit.run.snapshot import Snapshot, write_snapshot
 
+from ..tiers import daily
 from .lives import results_of
 
 SETTINGS = (
@@ -69,7 +70,7 @@ def test_ended_after_each_step_a_run_ends_with_the_same_bits(
     assert [state.name for state in states if resumed(small_experiment, state) != expected] == []
 
 
-@pytest.mark.parametrize("kind", ["memory", "disk"])
+@pytest.mark.parametrize("kind", daily(["memory", "disk"], "memory"))
 def test_features_that_are_kept_or_not_give_the_same_bits(tmp_path: Path, small_experiment: Path, kind: str) -> None:
     store = f"cache.folder={tmp_path / 'store'}"
     expected = whole(small_experiment, tmp_path / "off", store, "cache.features=off")

@@ -246,6 +246,7 @@ def test_too_little_memory_names_the_batch_that_fits(shared: Run) -> None:
     assert "backbone.image_size" in str(caught.value.fix)
 
 
+@pytest.mark.slow
 def test_a_need_grows_with_the_batch_and_is_smaller_in_half_precision(shared: Run) -> None:
     two, four, eight = (kept_by(shared, plan_for("vision", batch_size=size)) for size in (2, 4, 8))
     assert eight - four == pytest.approx(2 * (four - two), rel=0.1)

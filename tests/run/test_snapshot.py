@@ -106,6 +106,7 @@ snapshot.write_snapshot(Path(sys.argv[1]), made(2))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["flushing", "renaming"])
 def test_a_process_that_is_killed_while_it_saves_leaves_the_earlier_one(tmp_path: Path, when: str) -> None:
     write_snapshot(tmp_path, snapshot(1))

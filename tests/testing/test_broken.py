@@ -12,6 +12,7 @@ from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.testing import checks_of, tiny_experiment
 from aaclip_kit.testing.subject import Subject, find_subject
 
+from ..tiers import daily
 from .broken import backbones, data_sets, losses, schedulers, stages
 from .walk import first_broken
 
@@ -58,7 +59,7 @@ def test_every_kind_is_here() -> None:
     assert set(FILES) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", daily(FILES, "attention-stage"))
 def test_what_they_differ_from_keeps_every_promise(subject_of: Callable[[Kind, str], Subject], kind: Kind) -> None:
     broken = first_broken(subject_of(kind, "good"))
     assert broken is None, str(broken)

@@ -15,6 +15,7 @@ from aaclip_kit.testing import checks_of, conformance, tiny_experiment
 from aaclip_kit.testing.subject import NotApplicable, find_subject
 
 from ..plugins.miniature import miniature
+from ..tiers import daily
 
 Check = Callable[[], None]
 
@@ -53,17 +54,17 @@ def test_embedded_backbone(check: Check) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", daily(LOSSES, "segmentation"))
 def test_losses(name: str) -> None:
     run_all("loss", name, {})
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", daily(SCHEDULERS, "feedback"))
 def test_schedulers(name: str) -> None:
     run_all("scheduler", name, SCHEDULERS[name])
 
 
-@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("name", daily(DATA_SETS, "folder"))
 def test_data_sets(name: str, tmp_path: Path) -> None:
     run_all("data-set", name, written(name, tmp_path))
 

@@ -34,6 +34,7 @@ def test_their_stages_are_listed_with_their_owners(fresh: Fresh, tmp_path: Path)
         assert "over" in stage["description"]
 
 
+@pytest.mark.slow
 def test_their_options_are_shown_with_their_bounds(fresh: Fresh, tmp_path: Path) -> None:
     for example, said in ((GATED, "float >= -3, <= 3"), (PERCEIVER, "int >= 1, <= 1024")):
         shown = fresh.aakit("show", example.stage, cwd=tmp_path)
