@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -11,21 +12,21 @@ KEPT = "aakit/seconds"
 """The key in pytest's own cache under which the seconds of long tests go from one session to the next, by test."""
 
 LONG = 1.0
-"""Seconds from which on a test's place in the order matters."""
+"""Seconds from which on a test counts for the place of its file."""
 
-TOGETHER = "tests/parity/"
-"""Tests that share a model and a count, and so a process."""
+PARITY = "tests/parity/"
+"""Its files share a model and a count, and so a process."""
 
 
-class OneTestAtATime(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Gives a process that has time the next test; those of parity go to one."""
+class OneFileAtATime(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a process that has time the next file: its tests share what it makes. Those of parity are one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else nodeid
+        return PARITY if nodeid.startswith(PARITY) else _file(nodeid)
 
 
 class LongestFirst:
-    """Sorts files by their longest test, as it was in earlier sessions; the tests of a file share what it makes."""
+    """Sorts files by the seconds of their long tests, as they were in earlier sessions."""
 
     def __init__(self, config: pytest.Config) -> None:
         cache = getattr(config, "cache", None)  # absent with -p no:cacheprovider
@@ -34,10 +35,10 @@ class LongestFirst:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        longest: dict[str, float] = {}
+        seconds = defaultdict[str, float](float)
         for item in items:
-            longest[_file(item.nodeid)] = max(longest.get(_file(item.nodeid), 0.0), self._expected(item))
-        items.sort(key=lambda item: -longest[_file(item.nodeid)])
+            seconds[_file(item.nodeid)] += self._expected(item)
+        items.sort(key=lambda item: -seconds[_file(item.nodeid)])
 
     def _expected(self, item: pytest.Item) -> float:
         # What was never timed has its place by its marker.
@@ -54,8 +55,9 @@ class LongestFirst:
         session.config.cache.set(KEPT, {**kept, **long})
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> OneTestAtATime:
-        return OneTestAtATime(config, log)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> OneFileAtATime:
+        config.option.loadscopereorder = False  # by their number of tests, that is
+        return OneFileAtATime(config, log)
 
 
 def _file(nodeid: str) -> str:
