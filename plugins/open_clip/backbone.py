@@ -27,7 +27,7 @@ _VOCABULARY = 49408
 SLOPE = 1.702
 
 _tokenizer = cache(SimpleTokenizer)
-"""By its context length; reading the vocabulary takes most of a second."""
+"""By its context length: reading the vocabulary takes most of a second, copying it with a backbone as long."""
 
 
 class OpenClipBackbone(Backbone):
@@ -51,7 +51,6 @@ class OpenClipBackbone(Backbone):
         self.image_size = int(config["vision_cfg"]["image_size"])
         self.grid = int(self.clip.visual.grid_size[0])
         self.context_length = int(self.clip.context_length)
-        self._tokenizer = _tokenizer(context_length=self.context_length)
         super().train(False)
         depth, blocks = self.vision.depth, options.surgery_blocks
         if blocks is not None and blocks > depth:
@@ -65,13 +64,13 @@ class OpenClipBackbone(Backbone):
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "P T"]:
         """Token numbers, zero after end-of-text. Raises `UserError` for a prompt longer than the context length."""
-        room = self.context_length - 2
+        tokenizer, room = _tokenizer(context_length=self.context_length), self.context_length - 2
         for prompt in prompts:
-            length = len(self._tokenizer.encode(prompt))
+            length = len(tokenizer.encode(prompt))
             if length > room:
                 problem = f'the prompt "{shorten(prompt, 80)}" has {length} tokens; the model reads {room}'
                 raise UserError(problem, fix="give the class a shorter real name")
-        return self._tokenizer(list(prompts))
+        return tokenizer(list(prompts))
 
     def end_of_text(self, tokens: Int[Tensor, "P T"]) -> Int[Tensor, " P"]:
         """Position of the end-of-text token, the largest number of the vocabulary."""

@@ -43,6 +43,7 @@ def test_it_gives_the_figures_of_the_run_exactly(aakit: Command, place: Path, tr
     assert contents(place) == {}
 
 
+@pytest.mark.slow
 def test_a_run_whose_attention_begins_in_the_second_loop(aakit: Command, place: Path, small_experiment: Path) -> None:
     """Which stages act is not the same after each loop, so the checkpoint must know."""
     text = small_experiment.read_text()

@@ -86,6 +86,7 @@ def test_an_option_of_the_command_goes_before_the_file_and_set(
     assert "seed 6" in ran.out
 
 
+@pytest.mark.slow
 def test_a_new_data_set_by_two_overrides_alone(
     aakit: Command, place: Path, small_experiment: Path, defects: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_seeds_run_once_and_end_in_mean_and_deviation(aakit: Command, place: Pat
     assert contents(place) == after
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_stopped_goes_on(
     aakit: Command, place: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

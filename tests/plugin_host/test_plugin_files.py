@@ -62,6 +62,7 @@ def test_a_run_trains_it_and_says_which_file_it_was(
     assert "mine" in named.model.slots.stages
 
 
+@pytest.mark.slow
 def test_the_resolved_experiment_runs_again_anywhere(aakit: Command, experiment: Path, tmp_path: Path) -> None:
     assert aakit("run", experiment, "--out", tmp_path / "one").code == 0
     assert aakit("run", tmp_path / "one" / "experiment.toml", "--out", tmp_path / "two").code == 0

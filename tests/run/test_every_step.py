@@ -16,7 +16,6 @@ from aaclip_kit.run.loop import execute
 from aaclip_kit.run.resume import take_up, unfinished
 from aaclip_kit.run.snapshot import Snapshot, write_snapshot
 
-from ..tiers import daily
 from .lives import results_of
 
 SETTINGS = (
@@ -70,7 +69,8 @@ def test_ended_after_each_step_a_run_ends_with_the_same_bits(
     assert [state.name for state in states if resumed(small_experiment, state) != expected] == []
 
 
-@pytest.mark.parametrize("kind", daily(["memory", "disk"], "memory"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_features_that_are_kept_or_not_give_the_same_bits(tmp_path: Path, small_experiment: Path, kind: str) -> None:
     store = f"cache.folder={tmp_path / 'store'}"
     expected = whole(small_experiment, tmp_path / "off", store, "cache.features=off")

@@ -268,6 +268,7 @@ def test_kept_features_count_on_a_cpu(shared: Run, bound: float, kept: int) -> N
     assert found[1] - found[0] == kept
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_estimate(aakit: Command, small_experiment: Path) -> None:
     ran = aakit("run", small_experiment, "--dry-run", "--device", "cpu", "--set", "compute.memory_gb=2")
     assert ran.code == 0, ran.err

@@ -80,6 +80,7 @@ def test_it_stops_before_the_weights_and_leaves_a_folder_that_repeats_the_step(
     assert all(torch.equal(value, stopped[name]) for name, value in trained_state(again.model).items())
 
 
+@pytest.mark.slow
 def test_it_can_go_on_without_such_steps_so_many_times(tmp_path: Path, small_experiment: Path) -> None:
     run, out = breaking(small_experiment, "training.on_nan=skip"), tmp_path / "run"
     execute(run, RunFolder.create(out), QuietScreen())

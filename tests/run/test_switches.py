@@ -217,6 +217,7 @@ def test_checkpoint_mismatch(small_experiment: Path, tmp_path: Path) -> None:
     assert same(trained_state(loaded.model), trained_state(first.model)), "what fits is loaded all the same"
 
 
+@pytest.mark.slow
 def test_checkpoint_format(small_experiment: Path, tmp_path: Path, corrected: tuple[Path, dict[str, Any]]) -> None:
     assert changed(small_experiment, "checkpoint_format", "pickle") == NOTHING
     folder, metrics = corrected

@@ -133,6 +133,7 @@ def test_dropout_is_the_switchs_and_the_same_in_both_of_a_pair(small_experiment:
     assert all(on.on[pair] != off.on[pair] for pair in on.on)
 
 
+@pytest.mark.slow
 def test_a_measurement_is_repeatable_and_its_initialisations_are_those_of_the_next_seeds(
     small_experiment: Path,
 ) -> None:
