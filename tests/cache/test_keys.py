@@ -79,6 +79,7 @@ def test_facts_the_version_of_the_format_and_that_of_torch_count(monkeypatch: py
     assert len(found) == 4
 
 
+@pytest.mark.slow
 def test_the_same_backbone_has_the_same_identity_in_another_process() -> None:
     class Printed(nn.Module):
         def extra_repr(self) -> str:

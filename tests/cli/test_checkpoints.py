@@ -245,6 +245,7 @@ def test_an_imported_checkpoint_evaluates(
     assert means["base"] != means["loop"]
 
 
+@pytest.mark.slow
 def test_a_runs_folder_stands_for_the_loop_that_it_quotes(
     aakit: Command, place: Path, trained: Path, small_experiment: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_class_may_be_called_anything_that_prompts_can_use(
     assert set(json.loads((place / "out" / "metrics.json").read_text())["before"]["classes"]) == {name}
 
 
+@pytest.mark.slow
 def test_half_precision_on_the_cpu_runs_without_a_warning(aakit: Command, place: Path, small_experiment: Path) -> None:
     """Loss scaling skips the first steps; torch would warn of a rate that moves before the optimiser does."""
     ran = aakit("run", small_experiment, "--out", "out", "--set", "precision=fp16", "--device", "cpu")

@@ -111,6 +111,7 @@ def test_a_copy_for_another_process_begins_without_pictures(tmp_path: Path, open
     assert len(opened) == 2
 
 
+@pytest.mark.slow
 def test_importing_changes_no_setting_of_other_libraries() -> None:
     settings = "(PIL.Image.MAX_IMAGE_PIXELS, [entry for entry in warnings.filters if 'PIL' in str(entry[3])])"
     code = (

@@ -91,6 +91,7 @@ def test_shapes_that_are_broadcast_go_by_the_formula() -> None:
     assert by_channel.grad is not None and by_channel.grad.shape == (8,)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not compiles_choices(), reason=UNREAD)
 def test_it_is_compiled_whole() -> None:
     tokens, update, scale = CASES["a learned scale"].inputs()

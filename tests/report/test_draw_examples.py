@@ -53,6 +53,7 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(pictured: 
         assert {case["case"] for case in entry["cases"]} == ranked
 
 
+@pytest.mark.slow
 def test_heatmaps_are_of_the_evenly_spaced_cases_on_the_cases_colour_scale(pictured: Path) -> None:
     found = ExamplesFile.read(pictured / "cases.npz")
     files = sorted((pictured / "heatmaps").glob("*.png"))

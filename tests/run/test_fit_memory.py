@@ -179,6 +179,7 @@ def test_recomputing_changes_no_number_and_keeps_less(small_experiment: Path) ->
     assert fewer < 0.7 * kept
 
 
+@pytest.mark.slow
 def test_looking_leaves_no_trace(shared: Run) -> None:
     def state() -> dict[str, Any]:
         modules = dict(shared.model.named_modules())

@@ -146,6 +146,7 @@ def test_a_measurement_is_repeatable_and_its_initialisations_are_those_of_the_ne
     assert measure_dilution(moved, [1.0], batches=1, inits=1).off["text"][0] == second
 
 
+@pytest.mark.slow
 def test_the_first_batches_come_from_as_many_epochs_as_it_takes(small_experiment: Path) -> None:
     found = measure_dilution(loaded(small_experiment), [1.0], batches=5, inits=1)
     norms = [norm["all"] for norm in found.off["text"][0]]

@@ -69,6 +69,7 @@ def test_data_sets(name: str, tmp_path: Path) -> None:
     run_all("data-set", name, written(name, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_backbone_of_random_weights(tmp_path: Path) -> None:
     tiny_experiment(tmp_path)
     run_all("backbone", "open_clip", {"model": str(tmp_path / "tiny_model"), "pretrained": "none"})

@@ -141,6 +141,7 @@ def test_a_run_whose_adapters_get_no_gradient_warns_once(small_experiment: Path,
     assert [text for text in listener.messages if "gradient" in text] == [warning["message"]]
 
 
+@pytest.mark.slow
 def test_the_floor_decides_whether_a_run_warns(small_experiment: Path, tmp_path: Path) -> None:
     for floor, warnings in (("1e-8", 0), ("1e6", 1)):
         floored = f"training.adapter_gradient_floor={floor}"
