@@ -16,11 +16,11 @@ EVERY_DAY = -m "not slow"
 CHECKED = tests/experiment tests/evaluation tests/data tests/plugins tests/plugin_host/test_plugins.py tests/test_api.py \
 	tests/test_architecture.py
 
-# While you work: 2 to 3 minutes on two cores.
+# While you work: 2 minutes on two cores.
 check: lint
 	$(PYTEST) -q $(EVERY_DAY) $(CHECKED)
 
-# Before you hand something in: 15 to 20 minutes.
+# Before you hand something in: 6 to 7 minutes.
 test: $(PYTHON)
 	$(PYTEST) $(EVERY_DAY)
 
