@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 from ..files.weights_file import pickled, read_weights
 from ..files.whole_file import write_whole, write_whole_together
 from ..model.anomaly_model import AnomalyModel
@@ -42,10 +42,8 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
 
 def made_for(path: Path) -> None:
     """Make the folder of a file. Raises `UserError` where that cannot be."""
-    try:
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise not_writable(path.parent, error) from None
 
 
 def read(path: Path) -> dict[str, Tensor]:

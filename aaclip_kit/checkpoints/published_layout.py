@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 from ..contracts.options import TowerName
 from ..contracts.stage import ContextKind
 from ..experiment import Experiment
@@ -194,10 +194,8 @@ def write_published(tensors: Mapping[str, Tensor], folder: Path, number: int) ->
         if path.exists():
             raise UserError("exists already", where=str(path), fix="name another folder with --out")
     made_for(folder / "file")
-    try:
+    with writing(folder):
         write_whole_together({path: pickled(content) for path, content in contents.items()})
-    except OSError as error:
-        raise not_writable(folder, error) from None
     return list(contents)
 
 

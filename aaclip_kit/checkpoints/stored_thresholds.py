@@ -9,6 +9,7 @@ from typing import Any
 from ..contracts.data import Domain
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
+from ..experiment.resolved import by_key
 from .find_checkpoint import Trained
 
 
@@ -61,20 +62,13 @@ def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
     chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
     own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
-    return _flat({"backbone": backbone, "model": model, "stages": tables["stages"], **own})
+    return by_key({"backbone": backbone, "model": model, "stages": tables["stages"], **own})
 
 
 def _place_free(value: Any) -> Any:
     """The last part of an absolute path, as resolved experiments have them; anything else as it is."""
     paths = [kind(value) for kind in (PurePosixPath, PureWindowsPath)] if isinstance(value, str) else []
     return next((path.name for path in paths if path.is_absolute()), value)
-
-
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tables.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _none(reason: str) -> Thresholds:

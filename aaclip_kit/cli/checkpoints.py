@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 from ..experiment import Experiment, check, load, overridden, read_toml
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
@@ -42,12 +42,10 @@ def import_checkpoint(
     names = tuple(file.name for file in files)
     about = Provenance(chosen.file.name, imported_from=names, attending=attending_towers(published.sources))
     made_for(target)
-    try:
-        # Tensors of one pickle may share memory, which safetensors refuses.
-        apart = {name: value.detach().clone().contiguous() for name, value in state.items()}
+    # Tensors of one pickle may share memory, which safetensors refuses.
+    apart = {name: value.detach().clone().contiguous() for name, value in state.items()}
+    with writing(target):
         write(apart, target, Metadata(about, resolved_toml(chosen)))
-    except OSError as error:
-        raise not_writable(target, error) from None
     for part, source in published.sources.items():
         count = sum(name.startswith(f"{part}.") for name in published.tensors)
         say(f"{part}: {count} tensors from {source}")

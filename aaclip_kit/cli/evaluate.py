@@ -6,7 +6,7 @@ from typing import Any
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 from ..distributed.ranks import Ranks
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
@@ -57,10 +57,8 @@ def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
     text = json.dumps(record, indent=2, allow_nan=False)
     if target:
         made_for(target)
-        try:
+        with writing(target):
             write_whole(target, text + "\n")
-        except OSError as error:
-            raise not_writable(target, error) from None
     if as_json:
         say(text)
     else:

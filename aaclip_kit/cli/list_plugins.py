@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, nearest_hint
+from ..contracts.errors import unknown
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import KINDS, Component, Plugin, Registry
 from .terminal import Debugging, PlainConsole, plain_table, say, say_table
@@ -71,8 +71,7 @@ def show(
             if (kind, name) in registry.clashes:
                 registry.get(kind, name)
         known = sorted({component.name for component in registry.components.values()})
-        fix = f"{nearest_hint(name, known)}known: {', '.join(known)}"
-        raise UserError(f"there is no component called '{name}'", fix=fix)
+        raise unknown(name, "component", known)
     console = PlainConsole()
     for component in named:
         console.print(f"{component.kind} {component.name}", style="bold", markup=False)

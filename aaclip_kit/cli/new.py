@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, nearest_hint, not_writable
+from ..contracts.errors import UserError, unknown, writing
 from ..files.whole_file import write_whole_together
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import KINDS, Kind
@@ -33,8 +33,7 @@ def init(
         return say_table(("name", "what it runs"), rows)
     name = name.removesuffix(".toml")
     if name not in texts:
-        fix = f"{nearest_hint(name, list(texts))}known: {', '.join(texts)}"
-        raise UserError(f"there is no shipped experiment called '{name}'", where="NAME", fix=fix)
+        raise unknown(name, "shipped experiment", list(texts), "NAME")
     target, tables = file or Path(f"{name}.toml"), tomllib.loads(texts[name])
     beside = {target.parent / other: texts[Path(other).stem] for other in named_files(tables)}
     existing = [path for path in beside if os.path.lexists(path)]
@@ -51,10 +50,8 @@ def _write(target: Path, text: str, beside: Mapping[Path, str]) -> None:
         raise UserError("exists already", where=str(target), fix=fix)
     if target in beside:
         raise UserError("is the name of a file that it uses itself", where=str(target), fix=fix)
-    try:
+    with writing(target, "name a file in a folder that you may write to"):
         write_whole_together({target: text, **beside})
-    except OSError as error:
-        raise not_writable(target, error, "name a file in a folder that you may write to") from None
     for path in (target, *beside):
         say(f"wrote {path}")
 
@@ -97,5 +94,4 @@ def _kind(text: str) -> Kind:
     for kind in KINDS:
         if kind == text:
             return kind
-    fix = f"{nearest_hint(text, KINDS)}known: {', '.join(KINDS)}"
-    raise UserError(f"there is no kind of plugin called '{text}'", where="--kind", fix=fix)
+    raise unknown(text, "kind of plugin", KINDS, "--kind")

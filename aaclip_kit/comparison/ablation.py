@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..contracts.errors import UserError, UserErrors, not_writable
+from ..contracts.errors import UserError, UserErrors, writing
 from ..files.lock import locked
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
@@ -59,10 +59,8 @@ class Ablation:
 
         Runs that train go first, `jobs` at a time; those that score their weights again follow, one at a time.
         """
-        try:
+        with writing(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise not_writable(self.out, error) from None
         # While one ablation holds OUT, unfinished runs in it belong to nobody. Runs in processes of their own inherit
         # the lock, so that it holds until the last of them ends.
         with locked(self.out, ".lock", "another ablation is running in this folder") as claim:

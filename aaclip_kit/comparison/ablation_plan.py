@@ -11,13 +11,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, unknown
 from ..contracts.options import Options
 from ..experiment import Experiment, load
 from ..experiment.faults import explain
 from ..experiment.toml_file import expanded, read_toml
 from ..plugin_host.registry import Registry
-from .finished_runs import unknown
 from .series import training_differences
 
 OWN_DATA: Final = ""

@@ -7,10 +7,10 @@ from statistics import fmean, stdev
 import numpy as np
 from jaxtyping import Float
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, unknown
 from ..evaluation.class_metrics import METRICS
 from . import paired_statistics as statistics
-from .finished_runs import FinishedRun, Group, unknown
+from .finished_runs import FinishedRun, Group
 from .paired_statistics import Interval, Signs, Verdict, judge
 
 

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ..contracts.errors import UserError, nearest_hint
+from ..contracts.errors import UserError
 from ..record.run_folder import EVENTS, MANIFEST, METRICS
 
 Scores = Mapping[str, Mapping[str, float | None]]
@@ -91,12 +91,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError("holds no JSON object", where=str(path), fix=fix)
     return record
-
-
-def unknown(name: str, kind: str, known: Sequence[str], where: str) -> UserError:
-    """Say to the user of a name that no run, metric, variant or table of `[data]` has."""
-    fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
-    return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
 
 
 ORDER: Final = "ablation.json"

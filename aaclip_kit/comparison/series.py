@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..contracts.errors import UserError
 from ..experiment import Experiment, load, read_toml, resolved_toml
 from ..experiment.effects import acts_on
+from ..experiment.resolved import by_key
 from ..experiment.toml_file import plugin_files
 from ..plugin_host.registry import Registry
 from ..record.run_folder import EXPERIMENT, MANIFEST, RunFolder
@@ -50,14 +51,7 @@ def training_differences(first: Experiment, second: Experiment) -> list[str]:
 
 def _values(experiment: Experiment) -> dict[str, Any]:
     """Return every key of the resolved experiment with its tables' names before it: `model.levels`."""
-    return _flat(tomllib.loads(resolved_toml(experiment)))
-
-
-def _flat(tables: dict[str, Any], above: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in tables.items():
-        values |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return values
+    return by_key(tomllib.loads(resolved_toml(experiment)))
 
 
 def _changed(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ..contracts.errors import not_writable, plain, shortened
+from ..contracts.errors import plain, shortened, writing
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from ..report.figures import page_template
@@ -31,11 +31,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     # The name of a folder may be in another encoding.
     encoded = (text.encode("utf-8", errors="backslashreplace") for text in texts)
     contents = dict(zip((folder / name for name in NAMES), encoded, strict=True))
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole_together(contents)
-    except OSError as error:
-        raise not_writable(folder, error) from None
     return list(contents)
 
 

@@ -1,7 +1,8 @@
 """What a user reads of an error, and names of others as they may be shown: as letters alone."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,21 @@ def not_writable(path: Path | str | None, error: OSError, fix: str = "name anoth
     """What to tell the user of a file or folder (None: which, is not known) that the system does not let be written."""
     where = None if path is None else str(path)
     return UserError(f"cannot be written ({error.strerror or error})", where=where, fix=fix)
+
+
+@contextmanager
+def writing(path: Path | str, fix: str = "name another place with --out") -> Iterator[None]:
+    """Raise as `not_writable` words it what the system refuses while a file or folder is written."""
+    try:
+        yield
+    except OSError as error:
+        raise not_writable(path, error, fix) from error
+
+
+def unknown(name: str, kind: str, known: Sequence[str], where: str | None = None) -> UserError:
+    """What to tell the user of a name that nothing of its kind bears."""
+    fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
+    return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
 
 
 def nearest_hint(name: str, known: Sequence[str]) -> str:

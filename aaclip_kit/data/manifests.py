@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from ..contracts.data import IMAGE_SUFFIXES, DataSet, is_image_file
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 
 LIST_SUFFIXES = (".jsonl", ".csv")
 """Endings, in lower case, of the files that are read and written as lists of images."""
@@ -185,7 +185,7 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
         writer.writerows(rows)
     else:
         text.writelines(f"{json.dumps(row)}\n" for row in rows)
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8", newline="") as file:
             try:
@@ -194,8 +194,6 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
             except OSError:
                 out.unlink()
                 raise
-    except OSError as error:
-        raise not_writable(out, error) from None
 
 
 def _path(file: Path, root: Path, prefix: Path) -> str:

@@ -1,5 +1,6 @@
 """The resolved copy: every default spelled out, so that it runs again to the same result anywhere."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ def resolved_toml(experiment: Experiment) -> str:
     }
     tables["data"] = {"allow_overlap": experiment.file.data.allow_overlap, **roles}
     return tomli_w.dumps(_plain(tables))
+
+
+def by_key(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Every value by its key with the names of its tables before it: `model.levels`."""
+    values: dict[str, Any] = {}
+    for key, value in tables.items():
+        values |= by_key(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return values
 
 
 def _table(chosen: ComponentConfig) -> dict[str, Any]:

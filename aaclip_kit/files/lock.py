@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 
 try:
     import fcntl
@@ -25,10 +25,8 @@ def locked(
     Yields the lock's descriptor, which processes started meanwhile may inherit; None where there are no such locks.
     Raises `UserError` where another process holds it, or where the folder cannot be written.
     """
-    try:
+    with writing(folder, "make it writable, or name another one with --out"):
         descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise not_writable(folder, error, "make it writable, or name another one with --out") from None
     try:
         if fcntl is not None:
             try:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, not_writable, writing
 from ..data.decode import Decoded
 from ..data.manifests import Listed
 from ..distributed.collectives import Lost, all_gather_object, barrier
@@ -88,10 +88,8 @@ def write_predictions(
     ranks, beside = model.evaluator.ranks, out.with_name(out.name + ".part")
     names = file_names([sample.image for sample in data.samples])
     if ranks.is_first:
-        try:
+        with writing(beside):
             beside.mkdir(parents=True)
-        except OSError as error:
-            raise not_writable(beside, error) from None
     try:
         if ranks.is_first:
             for place in (HEATMAPS,) if thresholds.map is None else (HEATMAPS, MASKS):

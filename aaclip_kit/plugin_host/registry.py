@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any, Final, Literal, get_args
 
-from ..contracts.errors import UserError, nearest_hint
+from ..contracts.errors import UserError, unknown
 from ..contracts.options import Options
 
 Kind = Literal["backbone", "attention-stage", "loss", "scheduler", "data-set"]
@@ -115,14 +115,13 @@ class Registry:
             if (kind, name) in failure.offered:
                 problem = f"{kind} '{name}' cannot be used: {failure.plugin} failed to load: {failure.reason}"
                 raise UserError(problem, where=where, fix=f"mend or uninstall it; {TRACEBACK}") from failure.error
-        known = self.names(kind)
-        fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
+        fault = unknown(name, kind, self.names(kind), where)
         if not self.failures:
-            raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
+            raise fault
         broken = "; ".join(f"{failure.plugin.name}: {failure.reason}" for failure in self.failures)
-        fix = f"{fix} (plugins that failed to load: {broken}; {TRACEBACK})"
+        fix = f"{fault.fix} (plugins that failed to load: {broken}; {TRACEBACK})"
         causes = BaseExceptionGroup("plugins that failed to load", [failure.error for failure in self.failures])
-        raise UserError(f"there is no {kind} called '{name}'", where=where, fix=fix) from causes
+        raise UserError(fault.problem, where=where, fix=fix) from causes
 
     def copy(self) -> "Registry":
         """One that can be added to without changing this one."""

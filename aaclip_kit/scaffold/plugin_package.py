@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 import aaclip_kit
 
-from ..contracts.errors import UserError, UserErrors, not_writable
+from ..contracts.errors import UserError, UserErrors, writing
 from ..files.whole_file import write_whole_folder
 from ..plugin_host.api_version import API_VERSION
 from ..plugin_host.registry import Kind, Registry
@@ -81,10 +81,8 @@ def write_package(package: Package, parent: Path, registry: Registry) -> list[Pu
     if faults := faults or list(_place_faults(target)):
         raise UserErrors(faults)
     files = render(package)
-    try:
+    with writing(target):
         write_whole_folder(target, files)
-    except OSError as error:
-        raise not_writable(target, error) from error
     return sorted(files)
 
 

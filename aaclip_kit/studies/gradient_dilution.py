@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, writing
 from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import Batch
@@ -261,10 +261,8 @@ def write_dilution(folder: Path, record: Mapping[str, Any], experiment: str) -> 
     """
     numbers = json.dumps(record, indent=1, allow_nan=False) + "\n"
     texts = {NUMBERS: numbers, PLOT: dilution_svg(record), EXPERIMENT: experiment}
-    try:
+    with writing(folder):
         write_whole_folder(folder, {PurePosixPath(name): text.encode("utf-8") for name, text in texts.items()})
-    except OSError as error:
-        raise not_writable(folder, error) from error
 
 
 def dilution_svg(record: Mapping[str, Any]) -> str:
