@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..contracts.errors import UserError
-from ..files.whole_file import write_whole
+from ..files.whole_file import remove_leftovers, write_whole
 
 KEPT: Final = 2
 """Snapshots that are kept: the last one, and the one before it for the day when the last one is damaged."""
@@ -41,6 +41,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     Raises OSError where it cannot be written; then the earlier snapshots are as they were and nothing is left over.
     """
     folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
     numbers = [int(path.stem) for path in snapshots(folder)]
     path = folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
     # Clones, since safetensors refuses tensors that share memory.
