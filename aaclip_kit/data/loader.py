@@ -1,7 +1,8 @@
 """Batches of training and test images, the same for any number of worker processes."""
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
@@ -155,7 +156,8 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
     )
     batches = None
     try:
-        batches = iter(loader)
+        with _unsignalled() if workers else nullcontext():
+            batches = iter(loader)
         for batch in batches:
             if isinstance(batch, UserError):
                 raise batch
@@ -169,6 +171,24 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
         # Left to the iterator's `__del__`, a worker that has died would be reported again, and to nobody.
         with suppress(Exception):
             getattr(batches, "_shutdown_workers", lambda: None)()
+            for worker in getattr(batches, "_workers", ()):
+                worker.kill()
+
+
+@contextmanager
+def _unsignalled() -> Iterator[None]:
+    """Keep signals waiting; processes that start meanwhile never see them, but end with the one that started them.
+
+    A scheduler asks all processes of a job to end, and the main one has yet to finish its step.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_batches(samples: tuple[Sample, ...], pixels: Pixels, batch_size: int, workers: int = 0) -> Iterator[Batch]:

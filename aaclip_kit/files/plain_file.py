@@ -2,8 +2,9 @@
 
 import json
 import os
+from errno import EISDIR
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any, Final
 
 from ..contracts.errors import UserError
@@ -11,13 +12,15 @@ from ..contracts.errors import UserError
 MOST_BYTES: Final = 256 << 20
 """Size of the largest JSON file that is read; the events of a long run have a few million bytes."""
 
+WHOLE: Final = "restore it, or name the folder of a whole run"
+
 
 def check_plain(path: Path, *, most: int | None = None, fix: str = "name another file") -> None:
     """Raise `UserError` for what is missing, is no plain file (links are followed), or has more than `most` bytes."""
     try:
         facts = path.stat()
-    except FileNotFoundError:
-        raise UserError("there is no such file", where=str(path), fix=fix) from None
+        if S_ISDIR(facts.st_mode):
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error, fix) from None
     if not S_ISREG(facts.st_mode):
@@ -48,12 +51,12 @@ def read_text(path: Path, *, most: int = MOST_BYTES, fix: str = "name another fi
         raise _unreadable(path, error, fix) from None
 
 
-def read_json(path: Path, *, fix: str = "name another file") -> dict[str, Any]:
+def read_json(path: Path, *, fix: str = WHOLE) -> dict[str, Any]:
     """A file's JSON object. Raises `UserError` also for one that is damaged or holds something else."""
     try:
         record = json.loads(read_text(path, fix=fix))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"is damaged ({error})", where=str(path), fix=fix) from None
+        raise UserError(f"cannot be read: it is damaged ({error})", where=str(path), fix=fix) from None
     if not isinstance(record, dict):
         raise UserError("holds no JSON object", where=str(path), fix=fix)
     return record

@@ -101,7 +101,7 @@ class Examples:
         Defects stand in order within a class, so each class's images are taken from another place of its stretches.
         """
         of_classes: list[list[int]] = []
-        for each in range(1, self.most + 1):
+        for each in range(1, min(self.most, len(self.samples)) + 1):
             shifted = ((name, (2 * number + 1) / (2 * len(self._places))) for number, name in enumerate(self._places))
             of_classes = [list(self._alternating(name, shift, each)) for name, shift in shifted]
             if sum(map(len, of_classes)) >= self.most:
@@ -241,5 +241,5 @@ def _shown(sample: Sample, number: int, pixels: Pixels, *, real_name: str, devic
 
 
 def _plain(name: str) -> str:
-    """A class of a manifest may be called anything; a file may not."""
-    return re.sub(r"[^\w.-]+", "-", name)[:60]
+    """A class of a manifest may be called anything; a file may not, and its name has 255 bytes at most."""
+    return re.sub(r"[^\w.-]+", "-", name).encode("utf-8", "replace")[:60].decode("utf-8", "ignore")

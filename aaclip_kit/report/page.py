@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
+from ..contracts.errors import UserError
 from ..data.checks import ALLOWED, NOT_ZERO_SHOT
+from ..files.plain_file import WHOLE
 from ..files.whole_file import write_whole
 from ..record.run_folder import REPORT
 from . import attention_section, examples_section, results_section, training_section
@@ -18,8 +22,21 @@ def write_report(folder: Path) -> Path:
     A run that stopped early, or was made by an older version, has a report of what there is. Raises `UserError` where
     the folder holds no experiment or manifest, and for a file that cannot be read.
     """
-    run, budget = RunFiles(folder), Budget()
-    html = page_template(__package__).render(
+    run = RunFiles(folder)
+    try:
+        html = _html(run)
+    # What is of another type or shape than a run writes can be met anywhere.
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, TemplateError) as error:
+        problem = f"a file of it is not as a run writes it ({type(error).__name__}: {error})"
+        raise UserError(problem, where=str(folder), fix=WHOLE) from error
+    # The name of an image file may be in another encoding.
+    write_whole(folder / REPORT, html.encode("utf-8", errors="backslashreplace"))
+    return folder / REPORT
+
+
+def _html(run: RunFiles) -> str:
+    budget = Budget()
+    return page_template(__package__).render(
         name=run.name,
         text=run.text,
         summary=subtitle(run),
@@ -32,9 +49,6 @@ def write_report(folder: Path) -> Path:
         training=training_section.section(run),
         what_ran=what_ran_section(run),
     )
-    # The name of an image file may be in another encoding.
-    write_whole(folder / REPORT, html.encode("utf-8", errors="backslashreplace"))
-    return folder / REPORT
 
 
 def what_ran_section(run: RunFiles) -> dict[str, Any]:
