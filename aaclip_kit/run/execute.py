@@ -33,6 +33,9 @@ def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapsh
             kept = "its state up to then is kept" if snapshots(folder.snapshots) else "no state of it is kept yet"
             screen.message(f"{kept}; when this is mended: {go_on}")
         raise
+    except SystemExit:  # nobody reads what it prints any more
+        screen.stopped(f"stopped, since standard output was closed; go on with: {go_on}")
+        raise
     except Stopped as stopped:
         if assembled.ranks.is_first:
             screen.stopped(f"stopped by {stopped}; go on with: {go_on}")

@@ -1,7 +1,6 @@
 """What is read whole is a plain file of a bounded size."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
