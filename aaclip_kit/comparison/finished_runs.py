@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from ..contracts.errors import UserError
 from ..files.plain_file import read_json
-from ..record.run_folder import EVENTS, MANIFEST, METRICS, is_finished, read_events, was_left
+from ..record.run_folder import EVENTS, MANIFEST, METRICS, as_written, is_finished, read_events, was_left
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """Values of each class by the names of the metrics; a metric that the run does not hold is absent."""
@@ -51,9 +51,10 @@ def holds_a_run(folder: Path) -> bool:
 
 def warnings_of(folder: Path) -> list[str]:
     """Read what a finished run warned of: notes on its data, and warnings of its training."""
-    data = read_json(folder / MANIFEST)["data"]
-    notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
-    return notes + [event["message"] for event in read_events(folder) if event["event"] == "warning"]
+    with as_written(folder):
+        data = read_json(folder / MANIFEST)["data"]
+        notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
+        return notes + [event["message"] for event in read_events(folder) if event["event"] == "warning"]
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -61,17 +62,14 @@ def read_run(folder: Path) -> FinishedRun:
     if not is_finished(folder):
         raise UserError("is an unfinished run", where=str(folder), fix="let it finish, or leave it out")
     metrics, manifest = read_json(folder / METRICS), read_json(folder / MANIFEST)
-    try:
+    with as_written(folder):
         seed, data = int(manifest["seeds"]["seed"]), dict(manifest["data"])
         commit = (manifest.get("git") or {}).get("commit")
         run = FinishedRun(folder, seed, metrics=metrics, data=data, commit=commit)
         for loop in (None, 0):
             run.scores(loop)
         data["test"]["sha256"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"{METRICS} or {MANIFEST} is not as a run writes it: {error!r}"
-        raise UserError(problem, where=str(folder), fix="name the folder of a run") from None
-    return run
+        return run
 
 
 ORDER: Final = "ablation.json"

@@ -288,6 +288,16 @@ def was_left(path: Path) -> bool:
     return LOCK in sizes and sizes.keys() <= {LOCK, EVENTS} and not any(sizes.values())
 
 
+@contextmanager
+def as_written(folder: Path | str) -> Iterator[None]:
+    """Raise `UserError` for what is met in a run's files that is of another type or shape than a run writes."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        problem = f"a file of it is not as a run writes it ({type(error).__name__}: {error})"
+        raise UserError(problem, where=str(folder), fix=WHOLE) from error
+
+
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """A run's events; none where it has no file of them. Raises `UserError` for a damaged one.
 

@@ -4,13 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
-from ..contracts.errors import UserError
 from ..data.checks import ALLOWED, NOT_ZERO_SHOT
-from ..files.plain_file import WHOLE
 from ..files.whole_file import write_whole
-from ..record.run_folder import REPORT
+from ..record.run_folder import REPORT, as_written
 from . import attention_section, examples_section, results_section, training_section
 from .figures import Budget, page_template
 from .run_files import RunFiles
@@ -23,12 +19,8 @@ def write_report(folder: Path) -> Path:
     the folder holds no experiment or manifest, and for a file that cannot be read.
     """
     run = RunFiles(folder)
-    try:
+    with as_written(folder):
         html = _html(run)
-    # What is of another type or shape than a run writes can be met anywhere.
-    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, TemplateError) as error:
-        problem = f"a file of it is not as a run writes it ({type(error).__name__}: {error})"
-        raise UserError(problem, where=str(folder), fix=WHOLE) from error
     # The name of an image file may be in another encoding.
     write_whole(folder / REPORT, html.encode("utf-8", errors="backslashreplace"))
     return folder / REPORT

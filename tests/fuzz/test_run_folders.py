@@ -53,7 +53,7 @@ def read(path: Path) -> Any:
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", FILES)
-@fuzzed(0.1)
+@fuzzed(0.05)
 @given(data=st.data())
 def test_a_folder_of_altered_files_has_a_report_or_one_plain_error(
     trained: Path, tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
