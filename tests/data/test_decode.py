@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from aaclip_kit import UserError
+from aaclip_kit import Sample, UserError
 from aaclip_kit.data.decode import MOST_PIXELS, check_mask_size, open_mask, open_picture, read_mask, resized
 
 ORIENTATION = 0x0112
@@ -198,13 +198,13 @@ def test_a_mask_in_printing_colours_marks_what_is_not_black(tmp_path: Path) -> N
 
 def test_masks_are_resized_to_their_nearest_pixel(tmp_path: Path) -> None:
     Image.fromarray(np.kron(np.eye(2, dtype=np.uint8), np.ones((8, 8), np.uint8)) * 3).save(tmp_path / "m.png")
-    found = read_mask(tmp_path / "m.png", (16, 16), 6)
-    assert found.dtype == bool
+    found = read_mask(Sample(tmp_path / "m.png", "thing", 1, tmp_path / "m.png"), (16, 16), 6)
+    assert found.dtype == np.int8
     np.testing.assert_array_equal(found, np.kron(np.eye(2), np.ones((3, 3))) > 0)
 
 
 def test_no_mask_is_an_empty_one() -> None:
-    assert not read_mask(None, (30, 20), 5).any()
+    assert not read_mask(Sample(Path("a.png"), "thing", 0), (30, 20), 5).any()
 
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_formats_that_are_not_promised_are_not_opened(
         monkeypatch.setattr(f"subprocess.{name}", forbidden)
     monkeypatch.setattr("os.system", forbidden)
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UserError, match="no image in PNG, JPEG, BMP, TIFF or WebP"):
+    with pytest.raises(UserError, match="no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"):
         open_picture(tmp_path / "a.png")
 
 
