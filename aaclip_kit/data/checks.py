@@ -12,6 +12,7 @@ from typing import Any, Final
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from ..experiment import ComponentConfig
+from .decode import FIRST_COLOUR
 from .scan import DatasetScan, FileFacts
 
 MOST_SHOWN = 10
@@ -110,9 +111,8 @@ def _values(facts: FileFacts) -> str:
     return f"{shown} and {len(facts.values) - 3} more" if len(facts.values) > 3 else shown
 
 
-def _value(value: float) -> str:
-    """A grey or an entry of a palette; beyond them, a colour."""
-    return f"{value:g}" if value <= 65535 else f"#{int(value) - 256:06x}"
+def _value(value: int | float) -> str:
+    return f"{value:g}" if value < FIRST_COLOUR else f"#{int(value) - FIRST_COLOUR:06x}"
 
 
 def _of_classes(text: str, names: list[str]) -> list[str]:

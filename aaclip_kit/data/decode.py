@@ -90,6 +90,9 @@ def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
 Values = tuple[tuple[int | float, int], ...]
 """Values, or entries of a palette, that count as anomalous, each with its number of pixels, most frequent first."""
 
+FIRST_COLOUR: Final = 1 << 16
+"""From here on, a mask's value is a colour."""
+
 
 class MaskFile(NamedTuple):
     """What a mask says of each pixel at the file's own size, upright, and what there is to be remarked about it."""
@@ -101,16 +104,10 @@ class MaskFile(NamedTuple):
     """Empty where not asked for."""
 
 
-def open_mask(path: Path, size: tuple[int, int] | None, content: bytes | None = None) -> Image.Image:
-    """A mask of `size` (width, height), or any, upright: 255 where it is anomalous. See `look_at_mask`."""
-    content = read_content(path) if content is None else content
-    return Image.fromarray((look_at_mask(path, size, content).marks > 0).astype(np.uint8) * 255)
-
-
-def look_at_mask(
+def open_mask(
     path: Path,
     size: tuple[int, int] | None,
-    content: bytes,
+    content: bytes | None = None,
     *,
     ignore: int | None = None,
     with_values: bool = False,
@@ -121,6 +118,7 @@ def look_at_mask(
     drawn in its alpha channel alone.
     """
     try:
+        content = read_content(path) if content is None else content
         with _DECODING:
             upright, _ = _upright(path, content)
             is_lossy = _is_lossy(upright, content)
@@ -158,17 +156,23 @@ def _from_black(upright: Image.Image) -> np.ndarray:
         least, most = upright.getchannel("A").getextrema()
         if least != most:
             raise ValueError("it is of one colour, and its shape is in the alpha channel, which does not count")
-    return values[..., :3].max(axis=-1) if values.ndim == 3 else values
+    if values.ndim == 2:
+        return values
+    red, green, blue = (values[..., channel] for channel in range(3))
+    return np.maximum(np.maximum(red, green), blue)
 
 
 def _kinds(upright: Image.Image, values: np.ndarray) -> np.ndarray:
-    """The number that stands for each pixel in a mask: a palette's entry, a grey; colours are told apart beyond 255."""
+    """The number that stands for each pixel in a mask: a palette's entry, a grey, or `FIRST_COLOUR` and a colour's."""
     if upright.mode in ("P", "PA"):
         return np.asarray(upright.getchannel("P") if upright.mode == "PA" else upright)
-    colours = np.asarray(upright.convert("RGB")).astype(np.int64)
-    if upright.mode in ("1", "L", "F") or upright.mode.startswith("I") or not np.ptp(colours, axis=-1).any():
+    if upright.mode in ("1", "L", "F") or upright.mode.startswith("I"):
         return values
-    return np.where(np.ptp(colours, axis=-1) == 0, values, (colours * (1 << 16, 1 << 8, 1)).sum(axis=-1) + 256)
+    red, green, blue = (np.asarray(band) for band in upright.convert("RGB").split())
+    grey = (red == green) & (green == blue)
+    if grey.all():
+        return values
+    return np.where(grey, red, (red.astype(np.int64) << 16 | green.astype(np.int64) << 8 | blue) + FIRST_COLOUR)
 
 
 def orientation(content: bytes) -> int:
@@ -190,7 +194,7 @@ def pages_of(path: Path) -> list[Path]:
     try:
         content = read_content(path)
         with _DECODING, _opened(content) as picture:
-            count = len(_pages(picture, content))
+            count = 1 if page_of(path)[1] else len(_pages(picture, content))
     except Exception:  # reading it says what is the matter
         return [path]
     return [path.with_name(f"{path.name}#{number}") for number in range(1, count + 1)] if count > 1 else [path]
@@ -289,7 +293,7 @@ def read_mask(sample: Sample, image_size: tuple[int, int] | None, size: int) -> 
 def _mask(sample: Sample, content: bytes, image_size: tuple[int, int] | None, size: int) -> Mask:
     if sample.mask is None:
         return np.zeros((size, size), np.int8)
-    marks = Image.fromarray(look_at_mask(sample.mask, image_size, content, ignore=sample.ignore).marks.view(np.uint8))
+    marks = Image.fromarray(open_mask(sample.mask, image_size, content, ignore=sample.ignore).marks.view(np.uint8))
     return np.array(marks.resize((size, size), Image.Resampling.NEAREST)).view(np.int8)
 
 

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
-from .decode import Values, look_at_mask, open_picture, orientation, read_content
+from .decode import Values, open_mask, open_picture, orientation, read_content
 
 _WORKERS = 4
 """Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
@@ -127,7 +127,7 @@ def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) 
         if sample.mask is None:
             return FileFacts(size, image)
         marked = read_content(sample.mask)
-        mask = look_at_mask(sample.mask, size, marked, ignore=sample.ignore, with_values=True)
+        mask = open_mask(sample.mask, size, marked, ignore=sample.ignore, with_values=True)
         return FileFacts(
             size, image, hashlib.sha256(marked).hexdigest(), float((mask.marks > 0).mean()),
             mask.values, mask.is_lossy, _turned_alone(content, marked, size),

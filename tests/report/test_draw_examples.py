@@ -45,7 +45,7 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(pictured: 
         image = open_picture(folder / "test" / (case.defect or "good") / case.image)
         np.testing.assert_array_equal(picture, np.asarray(resized(image, 32)))
         file = folder / "ground_truth" / "spot" / case.image.replace(".", "_mask.") if case.label else None
-        sample = Sample(folder / case.image, case.class_name, case.label, file)
+        sample = Sample(folder / case.image, case.class_name, 1 if case.label else 0, file)
         np.testing.assert_array_equal(mask, read_mask(sample, image.size, 32) > 0)
         assert case.masked
     attention = json.loads((pictured / "attention.json").read_text())
