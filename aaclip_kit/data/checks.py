@@ -66,9 +66,9 @@ def remarks(scan: DatasetScan) -> list[str]:
     masked_pairs = [(sample, facts) for sample, facts in scan.pairs if facts.marked]
     white = [f"{sample.mask} ({facts.marked:.0%})" for sample, facts in masked_pairs if facts.marked > _MOST_MARKED]
     mixed = [f"{sample.mask}: {_values(facts)}" for sample, facts in masked_pairs if len(facts.values) > 1]
-    images_of: dict[str | None, dict[str, Path]] = {}
+    images_of: dict[tuple[str, str | None], dict[str, Path]] = {}
     for sample, facts in masked_pairs:
-        images_of.setdefault(facts.mask, {}).setdefault(facts.image, sample.image)
+        images_of.setdefault((sample.class_name, facts.mask), {}).setdefault(facts.image, sample.image)
     shared = [" and ".join(map(str, images.values())) for images in images_of.values() if len(images) > 1]
     return [
         *scan.data.notes,
@@ -86,7 +86,7 @@ def remarks(scan: DatasetScan) -> list[str]:
             white,
             f"then {', '.join(white[1:MOST_SHOWN])}" if white[1:] else "",
         ),
-        *_of_images("masks lie on several images", shared),
+        *_of_images("masks lie on several images of their class", shared),
         *_of_images(
             "masks are JPEGs, whose edges are not sharp: they are taken at half of the largest value",
             [sample.mask for sample, facts in scan.pairs if facts.is_lossy],

@@ -8,10 +8,13 @@ from typing import Any, Final
 MOST_PAGES: Final = 1000
 """Pictures in one file."""
 
-MOST_TILES: Final = 100_000
-"""Strips or tiles of a picture; Pillow takes some ten microseconds for each."""
+MOST_VALUES: Final = 100_000
+"""Values of a tag, such as the places of strips or tiles; Pillow takes some ten microseconds for each of these."""
 
-_SUBFILE, _STRIPS, _TILES = 254, 273, 324
+_BYTES: Final = (1, 2, 6, 7)
+"""Types of tags that are taken whole, however long."""
+
+_SUBFILE: Final = 254
 _NO_PAGE: Final = 1 | 4
 """Bits that tell a smaller copy, and a mask of transparency."""
 
@@ -22,7 +25,7 @@ _WHITE_IS_ZERO, _PALETTE = 0, 3
 def page_places(content: bytes) -> list[int]:
     """Places of the pictures among a TIFF's directories: thumbnails and masks of transparency are none.
 
-    Raises ValueError where Pillow would take long: of too many directories, or too long a table of tiles.
+    Raises ValueError where Pillow would take long: for too many directories, or a tag of too many values.
     """
     order = "<" if content[:2] == b"II" else ">"
     is_big = content[2:4] in (b"+\0", b"\0+")
@@ -34,14 +37,16 @@ def page_places(content: bytes) -> list[int]:
         while at and at not in seen:
             seen.add(at)
             (entries,) = struct.unpack_from(number, content, at)
-            if len(seen) > 2 * MOST_PAGES or entries > MOST_TILES:
+            if len(seen) > 2 * MOST_PAGES or entries > MOST_VALUES:
                 raise ValueError(f"it holds more than {MOST_PAGES:,} pictures")
             at += struct.calcsize(number)
             end = at + entries * struct.calcsize(entry)
-            tags = {tag: (count, value) for tag, _, count, value in struct.iter_unpack(entry, content[at:end])}
-            if max(tags.get(tag, (0, 0))[0] for tag in (_STRIPS, _TILES)) > MOST_TILES:
-                raise ValueError(f"its table of tiles has more than {MOST_TILES:,} entries")
-            if not tags.get(_SUBFILE, (1, 0))[1] & _NO_PAGE:
+            kind = 0
+            for tag, form, count, value in struct.iter_unpack(entry, content[at:end]):
+                if count > MOST_VALUES and form not in _BYTES:
+                    raise ValueError(f"its tag {tag} has more than {MOST_VALUES:,} values")
+                kind = value if tag == _SUBFILE else kind
+            if not kind & _NO_PAGE:
                 pages.append(len(seen) - 1)
             (at,) = struct.unpack_from(pointer, content, end)
     except struct.error:  # Pillow says what is the matter

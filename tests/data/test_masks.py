@@ -98,7 +98,9 @@ def test_a_mask_that_two_images_share_is_told_of(tmp_path: Path) -> None:
     first, second = sample(tmp_path, SQUARE, "1.png"), sample(tmp_path, SQUARE, "2.png")
     shared = replace(second, mask=first.mask)
     for pair in ((first, second), (first, shared)):
-        assert said(*pair) == [f"1 masks lie on several images; the first is {first.image} and {second.image}"]
+        assert said(*pair) == [
+            f"1 masks lie on several images of their class; the first is {first.image} and {second.image}"
+        ]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

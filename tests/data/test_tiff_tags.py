@@ -58,14 +58,12 @@ def test_a_tag_that_gives_grey_another_meaning_is_named(tmp_path: Path, tags: di
     "tags",
     [
         {339: (3, 1)},
-        {339: (3, 4)},
         {281: (3, 3321)},
         {270: (2, b"ImageJ=1.53\nmin=0.0\nmax=9.0\n\0")},
         {305: (2, b"x\0")},
     ],
 )
 def test_tags_that_change_nothing_are_passed_over(tmp_path: Path, tags: dict[int, Any]) -> None:
-    tags = {} if 339 in tags and tags[339][1] == 4 else tags  # Pillow has no reading of 4
     assert grey(tiff(tmp_path / "a.tif", GREY, tags)) == [0, 10, 255, 0]
 
 
@@ -102,7 +100,7 @@ def test_a_long_table_of_strips_that_agrees_with_the_size_is_refused_at_once(tmp
     strips = struct.pack(f"<{rows}I", *[8] * rows)
     path = tiff(tmp_path / "a.tif", np.zeros((1, 8), np.uint8), {257: (4, rows), 273: (4, strips), 278: (4, 1)})
     began = time.monotonic()
-    with pytest.raises(UserError, match="its table of tiles has more than 100,000 entries"):
+    with pytest.raises(UserError, match="its tag 273 has more than 100,000 values"):
         open_picture(path)
     assert pages_of(path) == [path] and time.monotonic() - began < 1
 

@@ -50,17 +50,18 @@ def _with_frames(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
-def test_of_several_pictures_the_first_is_the_image(tmp_path: Path, kind: str) -> None:
+def test_of_several_pictures_none_is_chosen(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.img").write_bytes(_with_frames(kind))
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.img")), NOISE)
+    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.img#1")), NOISE)
+    with pytest.raises(UserError, match="holds 4 pictures where one is wanted"):
+        open_picture(tmp_path / "a.img")
 
 
 OTHERS = {
     "a program in PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run showpage\n",
-    "GIF": encoded(NOISE, "GIF"),
     "ICO": encoded(NOISE, "ICO"),
     "PCX": encoded(NOISE, "PCX"),
-    "PPM": encoded(NOISE, "PPM"),
+    "SGI": encoded(NOISE, "SGI"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
     "PDF": b"%PDF-1.4\n",
 }
