@@ -208,10 +208,14 @@ def _opened(content: bytes) -> ImageFile.ImageFile:
 
 def _pages(picture: ImageFile.ImageFile, content: bytes) -> list[int]:
     """Places of the pictures among a file's frames; thumbnails and other views of one picture do not count."""
-    frames = page_places(content) if picture.format == "TIFF" else list(range(getattr(picture, "n_frames", 1)))
-    if len(frames) > MOST_PAGES:
+    # Pillow goes through a GIF frame by frame, each of which begins so; in packed pixels that is one of 65,536 pairs.
+    too_many = picture.format == "GIF" and content.count(b"\0,") > MOST_PAGES + len(content) // 1000
+    frames = (
+        page_places(content) if picture.format == "TIFF" else range(0 if too_many else getattr(picture, "n_frames", 1))
+    )
+    if too_many or len(frames) > MOST_PAGES:
         raise ValueError(f"it holds more than {MOST_PAGES:,} pictures")
-    return frames if picture.format in ("TIFF", "GIF", "WEBP", "PNG") else [0]
+    return list(frames) if picture.format in ("TIFF", "GIF", "WEBP", "PNG") else [0]
 
 
 def _upright(path: Path, content: bytes | None) -> tuple[Image.Image, int]:

@@ -97,6 +97,9 @@ HUGE: dict[str, Callable[[], bytes]] = {
     "a table of more tiles than there are bytes": lambda: _tiles(2**32 - 1),
     "no width": lambda: rgb(0, 10, b""),
     "the largest sides": lambda: rgb(2**31 - 1, 2**31 - 1, b""),
+    "a GIF of two million frames": lambda: (
+        encoded(NOISE, "GIF")[:-1] + bytes.fromhex("2c 00000000 01000100 00 02024401 00") * 2 * 10**6
+    ),
     "one endless row": lambda: rgb(2**31 - 1, 1, b""),
     "pixels of another picture": lambda: rgb(9000, 9000, bytes(100)),
     "a text that grows to 2 GB": lambda: rgb(
