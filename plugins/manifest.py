@@ -25,7 +25,7 @@ class ManifestOptions(ClassOptions):
 
     manifest: DataPath = Field(
         description='JSON lines, or CSV where it ends in .csv, with "image_path", "label" (0 or 1), "class_name" and, '
-        'where anomalous and there is one, "mask_path"'
+        'where anomalous and there is one, "mask_path"; "ignore" may name a value of the mask that is left out'
     )
     root: DataPath | None = Field(
         None, description="folder that the paths start from and may not leave; by default the manifest's own"
@@ -170,7 +170,18 @@ def _sample(row: _Row, class_name: str, root: Path) -> Sample:
     if label == 0:
         return Sample(image, class_name, 0)
     masked = row.entry.get("mask_path") not in (None, "")
-    return Sample(image, class_name, 1, _file(row, "mask_path", root) if masked else None)
+    return Sample(image, class_name, 1, _file(row, "mask_path", root) if masked else None, ignore=_ignored(row))
+
+
+def _ignored(row: _Row) -> int | None:
+    """The value of the mask that metrics and losses leave out, None for none."""
+    value = row.entry.get("ignore")
+    value = _number(value) if isinstance(value, str) else value
+    if value in (None, ""):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 65535 or value % 1:
+        raise row.fault(f'"ignore" must be a whole number from 1 to 65535, not {_shown(value)}', "such as 255, or none")
+    return int(value)
 
 
 def _text(row: _Row, key: str, fix: str) -> str:

@@ -125,6 +125,8 @@ class Screen:
             for reason in dict.fromkeys(reasons.values()):
                 metrics = ", ".join(heading(metric) for metric, why in reasons.items() if why == reason)
                 self.message(f"-  {name}: {metrics}: {reason}")
+        for name, part in result.get("pixel_metrics_of", {}).items():
+            self.message(f"warning    {name}: pixel metrics are of {part}")
 
 
 class QuietScreen(Screen):

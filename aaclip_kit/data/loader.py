@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +17,7 @@ from ..contracts.errors import UserError
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import AugmentationTable
 from .augmentation import jitter_color, move
-from .decode import Decoded, open_picture, read_mask, resized
+from .decode import IGNORED, Decoded, read_mask, read_picture, resized
 
 _VIEWS = 2**31
 """Sets the streams of a finite set of views apart from those of an epoch: no loop has this number."""
@@ -43,6 +43,7 @@ class Batch:
 
     `views` are the images' views; empty where colours are changed too, which makes every image a new one. Images that
     nobody asked for have no channel. Of a training batch that several ranks share, `whole` counts all images.
+    `ignored` are the pixels that metrics and losses leave out, None for none; their masks are zero.
     """
 
     images: Float[Tensor, "B C S S"]
@@ -52,6 +53,7 @@ class Batch:
     _: KW_ONLY
     views: tuple[View, ...] = ()
     whole: int = 0
+    ignored: Bool[Tensor, "B 1 S S"] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,13 +62,16 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`; a device that copies from pinned memory is not waited for."""
-        images, masks, labels = (part.to(device, non_blocking=True) for part in (self.images, self.masks, self.labels))
-        return replace(self, images=images, masks=masks, labels=labels)
+        return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The batch in pinned memory; the data loader calls this."""
-        images, masks, labels = (part.pin_memory() for part in (self.images, self.masks, self.labels))
-        return replace(self, images=images, masks=masks, labels=labels)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        images, masks, labels = (change(part) for part in (self.images, self.masks, self.labels))
+        ignored = None if self.ignored is None else change(self.ignored)
+        return replace(self, images=images, masks=masks, labels=labels, ignored=ignored)
 
 
 Augment = Literal["none", "geometry", "geometry_and_color"]
@@ -118,13 +123,13 @@ class _Items(Dataset[Decodable]):
     def _picture(self, sample: Sample, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         size = self.pixels.size
         if not self.images:
-            return torch.empty(0, size, size), torch.from_numpy(read_mask(sample.mask, None, size)).float()[None]
+            return torch.empty(0, size, size), torch.from_numpy(read_mask(sample, None, size)).float()[None]
         if self.table and self.augment == "geometry_and_color":
-            picture = open_picture(sample.image)
-            mask = read_mask(sample.mask, picture.size, size)
+            picture = read_picture(sample)
+            mask = read_mask(sample, picture.size, size)
             values = np.asarray(resized(jitter_color(picture, self.table, random), size))
         else:
-            values, mask = self.pixels.decoded.read(sample.image, sample.mask, size)
+            values, mask = self.pixels.decoded.read(sample, size)
         return self._normalised(values), torch.from_numpy(mask).float()[None]
 
     def _normalised(self, values: np.ndarray) -> Float[Tensor, "3 S S"]:
@@ -143,8 +148,10 @@ def _collate(decoded: list[Decodable]) -> Batch | UserError:
             return item
         items.append(item)
     images, masks, samples, views = zip(*items, strict=True)
-    labels = torch.tensor([sample.label for sample in samples])
-    return Batch(torch.stack(images), torch.stack(masks), labels, samples, views=views)
+    labels, marks = torch.tensor([sample.label for sample in samples]), torch.stack(masks)
+    ignored = marks == IGNORED if any(sample.ignore is not None for sample in samples) else None
+    marks = marks if ignored is None else marks.masked_fill(ignored, 0)
+    return Batch(torch.stack(images), marks, labels, samples, views=views, ignored=ignored)
 
 
 def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[Batch]:

@@ -188,7 +188,7 @@ def test_workers_are_ended_in_silence_after_a_fault(samples: tuple[Sample, ...],
 
 @pytest.mark.usefixtures("complains")
 def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(path: Path) -> None:
+    def dies(path: Path, content: bytes) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr("aaclip_kit.data.decode.open_picture", dies)

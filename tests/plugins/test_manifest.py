@@ -168,3 +168,15 @@ def test_an_unknown_class_a_missing_an_empty_and_a_binary_manifest(root: Path) -
     (root / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="no text in UTF-8"):
         read(root / "binary.jsonl")
+
+
+@pytest.mark.parametrize("value", [255, 255.0, "255"])
+def test_a_row_names_the_value_of_its_mask_that_is_left_out(root: Path, value: Any) -> None:
+    masked = line("candle/2.JPG", 1, mask_path="candle/2.png", ignore=value)
+    assert [sample.ignore for sample in read(write(root, line(ignore=""), masked)).samples] == [None, 255]
+
+
+@pytest.mark.parametrize("value", [0, 65536, 2.5, True, "void", [255]])
+def test_a_value_that_no_mask_can_have_is_a_fault(root: Path, value: Any) -> None:
+    (fault,) = read(write(root, line("candle/2.JPG", 1, mask_path="candle/2.png", ignore=value))).faults
+    assert fault.problem.startswith('"ignore" must be a whole number from 1 to 65535, not ')

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from aaclip_kit import Sample
 from aaclip_kit.data.decode import open_picture, read_mask, resized
 from aaclip_kit.experiment.schema import EvaluationTable
 from aaclip_kit.record.examples_file import ExamplesFile
@@ -47,7 +48,8 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(pictured: 
         image = open_picture(folder / "test" / (case.defect or "good") / case.image)
         np.testing.assert_array_equal(picture, np.asarray(resized(image, 32)))
         file = folder / "ground_truth" / "spot" / case.image.replace(".", "_mask.") if case.label else None
-        np.testing.assert_array_equal(mask, read_mask(file, image.size, 32))
+        sample = Sample(folder / case.image, case.class_name, 1 if case.label else 0, file)
+        np.testing.assert_array_equal(mask, read_mask(sample, image.size, 32) > 0)
         assert case.masked
     attention = json.loads((pictured / "attention.json").read_text())
     assert [entry["stage"] for entry in attention["stages"]] == ["text_to_image", "image_to_text"]
