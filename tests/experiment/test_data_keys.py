@@ -31,7 +31,7 @@ def test_they_are_taken_out_of_the_plugins_options(checked: Load) -> None:
 
 
 def test_no_plugin_may_have_them() -> None:
-    assert RESERVED["data-set"] == {"use", "on_bad_image", "shots"}
+    assert RESERVED["data-set"] == {"use", "on_bad_image", "shots", "ignore"}
 
 
 @pytest.mark.parametrize(
