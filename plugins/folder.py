@@ -102,16 +102,8 @@ def unknown_classes(wanted: Sequence[str], known: Sequence[str], where: str) -> 
 
 
 def listed(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without hidden entries; nothing where it is none. Raises `UserError`."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    except OSError as error:
-        raise _not_readable(folder, error) from None
-
-
-def _not_readable(folder: Path, error: OSError) -> UserError:
-    fix = "make it readable, or leave its class out with `classes`"
-    return UserError(f"cannot be read ({error.strerror or error})", where=str(folder), fix=fix)
+    """What a folder holds, sorted, without hidden entries; nothing where it is none."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
 
 
 def _read_class(name: str, folder: Path, layout: Layout) -> _Class:
@@ -119,28 +111,24 @@ def _read_class(name: str, folder: Path, layout: Layout) -> _Class:
     masked = (folder / layout.masks.partition("{defect}")[0]).is_dir()
     bare: list[tuple[Path, Path]] = []
     known: set[Path] = set()
-    try:
-        for images, masks, defect in _image_folders(folder, layout):
-            known |= {images, masks or images}
-            by_stem = {path.stem: path for path in _images_in(masks, read)} if masks else {}
-            unused = set(by_stem)
-            for image in _images_in(images, read):
-                stems = [stem.format(image.stem) for stem in layout.mask_stems]
-                mask = next((by_stem[stem] for stem in stems if stem in by_stem), None)
-                unused.difference_update([mask.stem] if mask else [])
-                if masks and masked and mask is None:
-                    bare.append((image, masks / f"{stems[0]}.png"))
-                else:
-                    read.samples.append(Sample(image, name, 1 if masks else 0, mask, defect))
-            read.left_out += [("masks without an image", mask) for stem, mask in by_stem.items() if stem in unused]
-        if layout.normal and not any(sample.label == 0 for sample in read.samples):
-            above = Path(layout.normal).parent
-            there = ", ".join(str(above / path.name) for path in listed(folder / above) if path.is_dir())
-            read.hint = f"normal images lie in {layout.normal}; found {there or 'no folder'}"
-        read.faults += [_without_mask(image, mask, read.hint) for image, mask in bare]
-        read.left_out += _elsewhere(folder, layout, known)
-    except UserError as fault:
-        read.faults.append(fault)
+    for images, masks, defect in _image_folders(folder, layout):
+        known |= {images, masks or images}
+        by_stem = {path.stem: path for path in _images_in(masks, read)} if masks else {}
+        for image in _images_in(images, read):
+            stems = [stem.format(image.stem) for stem in layout.mask_stems]
+            mask = next((by_stem[stem] for stem in stems if stem in by_stem), None)
+            if masks and masked and mask is None:
+                bare.append((image, masks / f"{stems[0]}.png"))
+            else:
+                read.samples.append(Sample(image, name, 1 if masks else 0, mask, defect))
+        used = {sample.mask for sample in read.samples}
+        read.left_out += [("masks without an image", mask) for mask in by_stem.values() if mask not in used]
+    if layout.normal and not any(sample.label == 0 for sample in read.samples):
+        above = Path(layout.normal).parent
+        there = ", ".join(str(above / path.name) for path in listed(folder / above) if path.is_dir())
+        read.hint = f"normal images lie in {layout.normal}; found {there or 'no folder'}"
+    read.faults += [_without_mask(image, mask, read.hint) for image, mask in bare]
+    read.left_out += _elsewhere(folder, layout, known)
     return read
 
 
@@ -252,7 +240,8 @@ def _class_folders(root: Path) -> tuple[dict[str, Path], list[UserError], list[t
             if path.name == "lost+found":
                 left_out.append(("lost+found", path))
             else:
-                faults.append(_not_readable(path, error))
+                fix = "make it readable, or leave its class out with `classes`"
+                faults.append(UserError(f"cannot be read ({error.strerror})", where=str(path), fix=fix))
     if not (folders or faults):
         fix = "a class is a folder with test/good, test/DEFECT and, for masks, ground_truth/DEFECT"
         raise UserError("; ".join(["no class in this folder", *passed_over(left_out)]), where=str(root), fix=fix)

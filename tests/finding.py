@@ -38,6 +38,10 @@ def forbidden(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
 
 def without_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be a container's user: a number that no list of users has, and no variable that names a folder."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
     for name in ("HOME", "USER", "LOGNAME", "AAKIT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["uid"])
+    monkeypatch.setattr("pwd.getpwuid", unknown)

@@ -224,13 +224,16 @@ def _csv_rows(file: Path, text: TextIO, columns: Sequence[str]) -> Iterator[List
             problem = f"the first line does not name the column {', '.join(sorted(missing))}"
             fix = f"begin with {','.join(columns)} and, if wanted, others"
             raise UserError(problem, where=f"{file}, line {above + 1}", fix=fix)
+        empty = 0
         for cells in reader:
             where = f"{file}, line {above + reader.line_num}"
             beyond = cells.pop(None, ())
             if any(cell.strip() for cell in beyond):
                 yield UserError("has more cells than the first line", where=where, fix="put quotes around a separator")
-            elif any(cell and cell.strip() for cell in cells.values()):  # below a table, spreadsheets leave empty rows
+            elif any(cell and cell.strip() for cell in cells.values()):
                 yield ListRow(where, cells)
+            elif (empty := empty + 1) > _MOST_FAULTS:  # spreadsheets leave some below a table
+                raise UserError(f"more than {_MOST_FAULTS:,} rows are empty", where=where, fix="delete them")
     except csv.Error as error:
         where = f"{file}, line {above + reader.reader.line_num}"
         raise UserError(f"is no CSV ({error})", where=where, fix="mend it there") from None

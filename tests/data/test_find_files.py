@@ -20,8 +20,8 @@ def test_what_a_search_leaves_out_is_told_by_reason(tmp_path: Path) -> None:
     touch(tmp_path.parent / "elsewhere", "g.png")
     (tmp_path / "link").symlink_to(tmp_path.parent / "elsewhere")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
-    found = search_folder(tmp_path)
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    found = search_folder(tmp_path)
     names = ["a.png", "b/c.JPG", "gone.png", "loop.png"]
     assert [path.relative_to(tmp_path).as_posix() for path in found.images] == names, "reading tells of what is gone"
     (line,) = passed_over(found.left_out)
