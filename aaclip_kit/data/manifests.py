@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..contracts.data import IMAGE_SUFFIXES, DataSet
 from ..contracts.errors import UserError, writing
-from .find_files import passed_over, read_list, search_folder
+from .find_files import ListRow, passed_over, read_list, search_folder
 
 LIST_SUFFIXES = (".jsonl", ".csv")
 """Endings, in lower case, of the files that are read and written as lists of images."""
@@ -64,7 +64,10 @@ def _listed(path: Path, root: Path | None, left_out: list[tuple[str, Path]]) -> 
         raise UserError(problem, where=str(path), fix="name images, a folder or a list")
     if path.suffix.lower() in LIST_SUFFIXES:
         start = path.parent if root is None else root
-        read = lambda row: Listed(row.file("image_path", start), row.text("class_name"))  # noqa: E731 - of one row
+
+        def read(row: ListRow) -> Listed:
+            return Listed(row.file("image_path", start), row.text("class_name"))
+
         return read_list(path, ("image_path",), read)
     return [Listed(path)], []
 
