@@ -23,7 +23,7 @@ def matmul_peak(size: int = 2048, tries: int = 7) -> float:
 def main_job(out: Path, overrides: Iterable[str] = (), place: Path | None = None) -> list[str]:
     """The command line of `aakit run experiments/feedback.toml`, of this checkout or of that in `place`."""
     file = (place or Path(__file__).parents[1]) / "experiments" / "feedback.toml"
-    command = [sys.executable, "-m", "aaclip_kit", "run", str(file), "--out", str(out)]
+    command = [sys.executable, "-P", "-m", "aaclip_kit", "run", str(file), "--out", str(out)]
     for override in overrides:
         command += ["--set", override]
     return command

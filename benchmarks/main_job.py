@@ -112,7 +112,7 @@ def start_up(command: str) -> float:
     times = []
     for _ in range(6):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "aaclip_kit", command], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-P", "-m", "aaclip_kit", command], check=True, capture_output=True)
         times.append(time.perf_counter() - start)
     return sorted(times[1:])[2]
 

@@ -1,7 +1,6 @@
 """The data set `manifest`: own images listed in a file, one a row, as JSON lines or CSV, each row checked."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from os.path import normpath
 from pathlib import Path
 
@@ -17,7 +16,7 @@ class ManifestOptions(ClassOptions):
 
     manifest: DataPath = Field(
         description='JSON lines, or CSV where it ends in .csv, with "image_path", "label" (0 or 1), "class_name" and, '
-        'where anomalous and there is one, "mask_path"'
+        'where anomalous and there is one, "mask_path"; "ignore" may name a value of the mask that is left out'
     )
     root: DataPath | None = Field(
         None, description="folder that the paths start from and may not leave; by default the manifest's own"
@@ -70,21 +69,25 @@ def read_rows(
 
 
 def _sample(row: ListRow, class_name: str, root: Path) -> Sample:
-    label, fix = row.entry.get("label"), "write 0 for a normal image, 1 for an anomalous one"
-    if isinstance(label, str | None):
-        text = row.text("label")
-        if text is None:
-            raise row.fault('"label" is missing', fix)
-        with suppress(ValueError):
-            label = float(text.replace(",", "."))
+    label, fix = row.number("label"), "write 0 for a normal image, 1 for an anomalous one"
+    if label is None:
+        raise row.fault('"label" is missing', fix)
     if isinstance(label, bool) or label not in (0, 1):
-        shown = "a table or a list" if isinstance(label, dict | list) else repr(label)
-        raise row.fault(f'"label" must be 0 or 1, not {shown}', fix)
+        raise row.wrong("label", "0 or 1", fix)
     image = row.file("image_path", root)
     if label == 0:
         return Sample(image, class_name, 0)
     masked = row.text("mask_path") is not None
-    return Sample(image, class_name, 1, row.file("mask_path", root) if masked else None)
+    return Sample(image, class_name, 1, row.file("mask_path", root) if masked else None, ignore=_ignored(row))
+
+
+def _ignored(row: ListRow) -> int | None:
+    """The value of the mask that metrics and losses leave out, None for none."""
+    if (value := row.number("ignore")) is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 65535 or value % 1:
+        raise row.wrong("ignore", "a whole number from 1 to 65535", "such as 255, or none")
+    return int(value)
 
 
 def _without_repeated(entries: _Entries) -> tuple[_Entries, list[UserError]]:

@@ -1,6 +1,5 @@
 """What the path of a trained model stands for: a checkpoint, and the experiment that it is used with."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
-from ..experiment.toml_file import parse_toml, plugin_files
+from ..experiment.toml_file import parse_toml, refuse_plugin_files
+from ..files.plain_file import read_json
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
@@ -39,12 +39,9 @@ def find_trained(
     checkpoint = checkpoint_in(path) if path.is_dir() else path
     metadata = read_metadata(checkpoint)
     tables, source = _tables(path, checkpoint, metadata, experiment)
-    if (files := plugin_files(tables)) and experiment is None:
-        problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
+    if experiment is None:
         near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
-        own = next((file for file in near if file.is_file()), "FILE")
-        fix = f"if you trust them, name that experiment yourself: --experiment {own}"
-        raise UserError(problem, where=str(path), fix=fix)
+        refuse_plugin_files(tables, path, next((file for file in near if file.is_file()), "FILE"))
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
     return Trained(checkpoint, metadata, check_with_plugin_files(overridden(tables, overrides), registry, source))
@@ -67,9 +64,8 @@ def checkpoint_in(folder: Path) -> Path:
 
 def _quoted(folder: Path) -> Path:
     try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        loop = metrics.get("quoted", {}).get("loop")
-    except (OSError, ValueError, AttributeError, RecursionError):
+        loop = read_json(folder / METRICS).get("quoted", {}).get("loop")
+    except (UserError, AttributeError):
         raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
     if not loop:
         problem = "the run quotes no loop: it is not finished, or has trained none"
@@ -100,10 +96,10 @@ def load_stored(model: AnomalyModel, run: Path, loop: int) -> None:
 def _scored_again(folder: Path) -> Path | None:
     """The run whose checkpoints a run scored again, as its manifest names it; it has none of its own."""
     try:
-        source = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("rescored_from")
-    except (OSError, ValueError, AttributeError, RecursionError):
+        source = read_json(folder / MANIFEST).get("rescored_from")
+    except UserError:
         return None
-    return None if source is None else Path(source)
+    return Path(source) if isinstance(source, str) else None
 
 
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:

@@ -12,6 +12,7 @@ from ..contracts.data import Domain
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..evaluation.calibration import Calibration
+from ..files.plain_file import read_json
 
 FORMAT = "aaclip_kit checkpoint 1"
 
@@ -105,7 +106,7 @@ def read_metadata(path: Path) -> Metadata:
             with safe_open(path, framework="pt") as file:
                 return Metadata.from_strings(file.metadata() or {})
         beside = beside_pickle(path)
-        return Metadata.from_strings(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else Metadata()
+        return Metadata.from_strings(read_json(beside)) if beside.is_file() else Metadata()
     except Exception as error:  # a damaged header can raise nearly anything
         lines = str(error).splitlines() or [type(error).__name__]
         reason = ", ".join(line.strip() for line in lines[1:3]) if isinstance(error, ValidationError) else lines[0]

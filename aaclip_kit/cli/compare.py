@@ -1,6 +1,7 @@
 """`aakit compare` and `aakit ablate`: runs against runs, those that are there or those of a study."""
 
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,14 +56,18 @@ def ablate(
     """
     from ..comparison.ablation import Ablation
     from ..comparison.ablation_plan import load_study
-    from ..record.run_folder import default_run_path
+    from ..record.run_folder import default_run_path, made_folder
 
     registry = discover()
     study = load_study(file, registry, seeds=seeds, only=tuple(only), only_data=tuple(data), overrides=tuple(overrides))
-    ablation = Ablation(study, out or default_run_path(file.stem), registry, print)
-    _show_plan(study, ablation.out, ablation.states())
-    if dry_run:
-        return
+    with nullcontext(out or default_run_path(file.stem)) if dry_run else made_folder(out, file.stem) as target:
+        ablation = Ablation(study, target, registry, say)
+        _show_plan(study, ablation.out, ablation.states())
+        if not dry_run:
+            _execute(ablation, jobs)
+
+
+def _execute(ablation: "Ablation", jobs: int) -> None:
     from .screen import QuietScreen
 
     with QuietScreen() as screen:

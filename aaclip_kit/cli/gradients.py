@@ -31,15 +31,16 @@ def gradients(
     _check_count(inits, "--inits")
     experiment = load(file, discover(), overrides)
 
-    from ..record.run_folder import RunFolder, check_elsewhere, default_run_path
+    from ..record.run_folder import RunFolder, check_elsewhere, made_folder
     from ..studies.gradient_dilution import as_record, write_dilution
 
-    target = out or default_run_path(f"{experiment.file.name}-gradients")
-    RunFolder.check_free(target)
-    check_elsewhere(target)
+    if out is not None:
+        RunFolder.check_free(out)
+        check_elsewhere(out)
     console = PlainConsole(highlight=False, stderr=as_json)
-    record = as_record(_measured(experiment, numbers, batches=batches, inits=inits, console=console))
-    write_dilution(target, record, resolved_toml(experiment))
+    with made_folder(out, f"{experiment.file.name}-gradients") as target:
+        record = as_record(_measured(experiment, numbers, batches=batches, inits=inits, console=console))
+        write_dilution(target, record, resolved_toml(experiment))
     if as_json:
         say(json.dumps(record, indent=1, allow_nan=False))
     else:

@@ -1,6 +1,7 @@
 """`aakit run`, with one seed or several; `aakit validate`; `aakit report`, a run's report made again."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from typer import Argument, Option
 from ..contracts.errors import UserError, UserErrors
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment import Experiment, load
-from ..experiment.toml_file import read_toml
+from ..experiment.toml_file import read_toml, refuse_plugin_files
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
 from .processes import in_processes, refuse_many_processes
@@ -32,10 +33,15 @@ def run(
     overrides: list[str] = Option([], "--set", help=SET_HELP),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
     seed: int | None = Option(None, "--seed", help="Seed of weights, order and augmentation."),
-    seeds: int | None = Option(None, "--seeds", min=1, help="Run this many seeds, each in a folder OUT/seed_N."),
+    seeds: int | None = Option(
+        None, "--seeds", min=1, max=1000, help="Run this many seeds, each in a folder OUT/seed_N."
+    ),
     dry_run: bool = Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
     resume: Path | None = Option(
         None, "--resume", help="Go on with the run in this folder, which has died or was stopped; give nothing else."
+    ),
+    experiment: Path | None = Option(
+        None, "--experiment", help="With --resume: FOLDER/experiment.toml, if you trust the plugin files that it names."
     ),
 ) -> None:
     """Run an experiment file: evaluate, train loop after loop, evaluate, report."""
@@ -45,7 +51,9 @@ def run(
             fix = "leave out the rest: the run goes on as it began"
             raise UserError("--resume takes a run's folder and nothing else", fix=fix)
         with in_processes() as ranks:
-            return _resume(resume, registry, ranks)
+            return _resume(resume, registry, ranks, experiment)
+    if experiment is not None:
+        raise UserError("--experiment is for --resume", fix="give the experiment file alone: aakit run FILE")
     if file is None:
         raise UserError("no experiment file is given", fix="aakit run FILE, or aakit run --resume FOLDER")
     if seeds is not None:
@@ -56,36 +64,42 @@ def run(
 
 
 def _run(experiment: Experiment, file: Path, *, out: Path | None, dry_run: bool, ranks: Ranks) -> None:
-    from ..record.run_folder import RunFolder, default_run_path
+    from ..record.run_folder import RunFolder, new_run
     from .screen import Screen
 
-    target = out or default_run_path(experiment.file.name)
-    if ranks.is_first and not dry_run:
-        RunFolder.check_free(target)
-    screen = Screen()
-    screen.message(f"assembling {file}")
-    assembled = _assemble(experiment, ranks, dry_run)
-    screen.plan(assembled, None if dry_run else target)
-    if dry_run:
-        return
-    _execute(assembled, RunFolder.create(target) if ranks.is_first else RunFolder(target), screen)
+    name, screen = experiment.file.name, Screen()
+    alone = new_run(out, name) if ranks.is_first and not dry_run else nullcontext(RunFolder(out or Path(name)))
+    with alone as folder:
+        screen.message(f"assembling {file}")
+        assembled = _assemble(experiment, ranks, dry_run)
+        screen.plan(assembled, None if dry_run else folder.path)
+        if not dry_run:
+            _execute(assembled, folder, screen)
 
 
-def _resume(path: Path, registry: Registry, ranks: Ranks) -> None:
-    from ..record.run_folder import EXPERIMENT
-    from ..run.resume import take_up, unfinished
+def _resume(path: Path, registry: Registry, ranks: Ranks, named: Path | None) -> None:
+    from ..record.run_folder import EXPERIMENT, RunFolder, claimed
+    from ..run.resume import check_begun, finish, lacks_report, take_up, unfinished
     from .screen import Screen
 
-    folder, snapshot, warnings = unfinished(path)
-    screen = Screen()
-    for warning in warnings:
-        screen.message(f"warning: {warning}")
-    screen.message(f"assembling {path / EXPERIMENT}")
-    assembled = _assemble(load(path / EXPERIMENT, registry), ranks)
-    line = take_up(folder, snapshot, assembled.experiment.plugins, assembled.data.records)
-    screen.plan(assembled, path)
-    screen.message(line)
-    _execute(assembled, folder, screen, snapshot)
+    check_begun(path)
+    own, screen = path / EXPERIMENT, Screen()
+    if named is None:
+        refuse_plugin_files(read_toml(own), path, own)
+    elif named.resolve() != own.resolve():
+        raise UserError("is not the run's own", where=str(named), fix=f"a run goes on as it began: {own}")
+    with claimed(path, path.name) if ranks.is_first else nullcontext(RunFolder(path)) as folder:
+        if lacks_report(path):
+            return screen.message(finish(path)) if ranks.is_first else None
+        _, snapshot, warnings = unfinished(path)
+        for warning in warnings:
+            screen.message(f"warning: {warning}")
+        screen.message(f"assembling {own}")
+        assembled = _assemble(load(own, registry), ranks)
+        line = take_up(folder, snapshot, assembled.experiment.plugins, assembled.data.records)
+        screen.plan(assembled, path)
+        screen.message(line)
+        _execute(assembled, folder, screen, snapshot)
 
 
 def _execute(assembled: "Run", folder: "RunFolder", screen: "Screen", snapshot: "Snapshot | None" = None) -> None:
@@ -136,32 +150,44 @@ def _run_seeds(
 
     Raises `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
     """
-    from ..record.run_folder import default_run_path
+    from ..record.run_folder import default_run_path, made_folder
     from .screen import Screen
 
     first = load(file, registry, overrides).file
-    target = out or default_run_path(first.name)
     seeds = range(first.seed, first.seed + count)
     experiments = {seed: load(file, registry, [*overrides, f"seed={seed}"]) for seed in seeds}
-    states = _states(target, experiments, registry)
-    said = {"finished": "finished already, kept", "unfinished": "left unfinished, goes on", "free": "to run"}
-    for seed, state in states.items():
-        say(f"seed {seed}: {said[state]}")
-    if dry_run:
-        Screen().plan(_assemble(experiments[first.seed], dry_run=True), None)
-        return
-    from ..comparison.series import open_run, seed_folder
-    from ..run.execute import execute_to_the_end
+    with nullcontext(out or default_run_path(first.name)) if dry_run else made_folder(out, first.name) as target:
+        states = _states(target, experiments, registry)
+        said = {"finished": "finished already, kept", "unfinished": "left unfinished, goes on", "free": "to run"}
+        for seed, state in states.items():
+            say(f"seed {seed}: {said[state]}")
+        if dry_run:
+            Screen().plan(_assemble(experiments[first.seed], dry_run=True), None)
+            return
+        for seed, state in states.items():
+            _run_seed(seed, state, experiments[seed], target=target, registry=registry)
+        _show_seeds(target, seeds)
 
-    for seed in (seed for seed, state in states.items() if state != "finished"):
-        say(f"seed {seed} in {seed_folder(target, seed)}")
-        assembled, screen = _assemble(experiments[seed]), Screen()
-        folder, snapshot, lines = open_run(seed_folder(target, seed), assembled)
+
+def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path, registry: Registry) -> None:
+    from ..comparison.series import open_run, seed_folder, take_up_if_begun
+    from ..run.execute import execute_to_the_end
+    from ..run.resume import lacks_report
+    from .screen import Screen
+
+    place = seed_folder(target, seed)
+    if state == "finished" and not lacks_report(place):
+        return
+    say(f"seed {seed} in {place}")
+    with open_run(place, experiment, registry) as folder:
+        if folder is None:
+            return
+        assembled, screen = _assemble(experiment), Screen()
+        snapshot, lines = take_up_if_begun(folder, assembled)
         screen.data_notes(assembled)
         for line in lines:
             screen.message(line)
         execute_to_the_end(assembled, folder, screen, snapshot)
-    _show_seeds(target, seeds)
 
 
 def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":

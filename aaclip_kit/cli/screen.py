@@ -1,6 +1,7 @@
 """What a run shows: its plan before it starts, progress while it goes, a table at the end."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +33,8 @@ class Screen:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        with suppress(OSError):  # the terminal may have gone
+            self.bar.stop()
 
     def plan(self, run: Run, target: Path | None) -> None:
         """Print what will happen: model, stages, data, loops, folder."""
@@ -123,6 +125,8 @@ class Screen:
             for reason in dict.fromkeys(reasons.values()):
                 metrics = ", ".join(heading(metric) for metric, why in reasons.items() if why == reason)
                 self.message(f"-  {name}: {metrics}: {reason}")
+        for name, part in result.get("pixel_metrics_of", {}).items():
+            self.message(f"warning    {name}: pixel metrics are of {part}")
 
 
 class QuietScreen(Screen):

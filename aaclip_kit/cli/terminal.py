@@ -1,15 +1,21 @@
 """The one way to the terminal: whatever is printed is text, though files and classes be named with its commands."""
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from errno import EIO
+from typing import IO, Any, Final, NoReturn, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..contracts.errors import plain_lines
+from ..contracts.errors import UserError, plain_lines
+
+CLOSED: Final = 128 + 13
+"""The exit code where the reader of standard output has gone: what shells say of SIGPIPE."""
 
 
 class Debugging:
@@ -20,7 +26,27 @@ class Debugging:
 
 def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
     """Print text, on standard output unless another file is given."""
-    print(plain_lines(text), end=end, file=file or sys.stdout, flush=True)
+    with _printing(file or sys.stdout) as target:
+        print(plain_lines(text), end=end, file=target, flush=True)
+
+
+@contextmanager
+def _printing(file: IO[str]) -> Iterator[IO[str]]:
+    """End the program where its reader has gone, as the system does; a file that takes no more is a `UserError`.
+
+    A terminal that was closed is passed over, since a signal says so too; so is whatever keeps errors from being told.
+    """
+    try:
+        yield file
+    except OSError as error:
+        if error.errno == EIO or file is sys.stderr:
+            return
+        with suppress(OSError):  # what is still to be written when the program ends goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(CLOSED) from None
+        problem = f"cannot be written ({error.strerror})"
+        raise UserError(problem, where="standard output", fix="make room there, or send it elsewhere") from None
 
 
 class PlainConsole(Console):
@@ -30,6 +56,15 @@ class PlainConsole(Console):
         """The segments of what is printed, with nothing in their text that a terminal would obey."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text, style, control) if control else Segment(plain_lines(text), style)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does; what keeps it from being written is told as `say` tells it."""
+        with _printing(self.file):
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to `print`."""
+        raise BrokenPipeError
 
     def print_line(self, text: str, style: str | None = None) -> None:
         """Print a line as it is, however long."""

@@ -3,27 +3,29 @@
 import gc
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from ..contracts.errors import UserError, UserErrors, writing
-from ..files.lock import locked
+from ..contracts.errors import UserError, UserErrors
+from ..files.lock import HOLDER, InUseError, locked
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
-from ..record.run_folder import RunFolder
+from ..record.run_folder import EXPERIMENT, RunFolder, claimed, is_finished
 from ..run.assemble import assemble
 from ..run.fit_memory import fit_memory
 from ..run.loop import Progress, execute, rescore
+from ..run.resume import lacks_report
 from .ablation_plan import AblationRun, Study, placed
 from .finished_runs import ORDER, read_run, warnings_of
-from .series import State, has_begun, open_run, state_of
+from .series import State, has_begun, open_run, state_of, take_up_if_begun
 
 
 @dataclass(frozen=True)
@@ -57,65 +59,91 @@ class Ablation:
     def execute(self, jobs: int, progress: Progress) -> list[UserError]:
         """Run what is not finished; returns the faults of runs that failed, the others having gone on.
 
-        Runs that train go first, `jobs` at a time; those that score their weights again follow, one at a time.
+        Runs that train go first, `jobs` at a time; those that score their weights again follow, one at a time. A run
+        that another process works on is left to it: several ablations may share OUT.
         """
-        with writing(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-        # While one ablation holds OUT, unfinished runs in it belong to nobody. Runs in processes of their own inherit
-        # the lock, so that it holds until the last of them ends.
-        with locked(self.out, ".lock", "another ablation is running in this folder") as claim:
-            todo = [run for run, state in self.states().items() if state != "finished"]
-            self._write_order()
-            for run in todo:
-                if run.rescores is not None or not has_begun(self.out / run.place):
-                    shutil.rmtree(self.out / run.place, ignore_errors=True)
-            train = [run for run in todo if run.rescores is None]
-            faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs, claim)
-            return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
+        unfinished = {run for run, state in self.states().items() if state != "finished"}
+        todo = [run for run in self.study.runs if run in unfinished or lacks_report(self.out / run.place)]
+        self._write_order()
+        for run in todo:
+            # It may have been finished with weights that are trained again.
+            if run.rescores is not None and run in unfinished and (self.out / run.place).is_dir():
+                with suppress(InUseError), claimed(self.out / run.place, run.variant) as folder:
+                    folder.clear()
+        train = [run for run in todo if run.rescores is None]
+        faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs)
+        return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
 
     def _in_turn(self, runs: Sequence[AblationRun], progress: Progress) -> list[UserError]:
         faults = list[UserError]()
         for run in runs:
-            try:
-                self._run_here(run, progress)
-                self._report(run)
-            except Exception as error:
-                faults.append(fault := _fault(run, error))
-                self.say(f"{run.place}: failed, {fault.problem}")
+            faults += self._ended(run, partial(self._run_here, run, progress))
             # What a run held may, after an error, be most of the device's memory.
             gc.collect()
             torch.cuda.empty_cache()
         return faults
 
     def _run_here(self, run: AblationRun, progress: Progress) -> None:
-        assembled = assemble(run.experiment)
-        if run.rescores is None:
+        with self._opened(run) as folder:
+            if folder is None:
+                return
+            assembled = assemble(run.experiment)
+            if run.rescores is not None:
+                rescore(assembled, self.out / run.rescores, folder, progress)
+                return
             assembled = fit_memory(assembled)
-            folder, snapshot, lines = open_run(self.out / run.place, assembled)
+            snapshot, lines = take_up_if_begun(folder, assembled)
             for line in lines:
                 self.say(f"{run.place}: {line}")
             execute(assembled, folder, progress, snapshot)
-        else:
-            rescore(assembled, self.out / run.rescores, RunFolder.create(self.out / run.place), progress)
 
-    def _at_once(self, runs: Sequence[AblationRun], jobs: int, claim: int | None) -> list[UserError]:
+    def _opened(self, run: AblationRun) -> AbstractContextManager[RunFolder | None]:
+        if run.rescores is not None and (source := self.out / run.rescores).is_dir() and not is_finished(source):
+            with locked(source):  # it may be on its way elsewhere
+                pass
+        return open_run(self.out / run.place, run.experiment, self.registry, anew=run.rescores is not None)
+
+    def _at_once(self, runs: Sequence[AblationRun], jobs: int) -> list[UserError]:
         """Run each in a process of its own with its share of the threads."""
-        environment, faults = {**os.environ, **_threads(jobs)}, []
-        locks = () if claim is None else (claim,)
+        environment, faults = {**os.environ, **_threads(jobs)}, list[UserError]()
         pool = ThreadPoolExecutor(jobs)
         try:
-            running = {pool.submit(_run_apart, run, self.out, environment, locks): run for run in runs}
+            running = {pool.submit(self._run_apart, run, environment): run for run in runs}
             for done in as_completed(running):
-                run = running[done]
-                if said := done.result():
-                    problem, _, fix = said.partition("\n    fix: ")
-                    faults.append(UserError(problem, where=str(run.place), fix=fix or f"see {command_of(run)}"))
-                    self.say(f"{run.place}: failed, {problem}")
-                else:
-                    self._report(run)
+                faults += self._ended(running[done], done.result)
         finally:
             pool.shutdown(cancel_futures=True)
         return faults
+
+    def _run_apart(self, run: AblationRun, environment: dict[str, str]) -> None:
+        """Run in another process, which takes the folder itself."""
+        with self._opened(run) as folder:
+            if folder is None:
+                return
+            begun, place = has_begun(folder.path), str(folder.path)
+        # -P: nothing that lies in the working directory is imported.
+        command = [sys.executable, "-P", "-m", "aaclip_kit", "run"]
+        if begun:
+            command += ["--resume", place, "--experiment", str(folder.path / EXPERIMENT)]
+        else:
+            command += [str(run.file), "--out", place]
+            command += [part for override in run.overrides for part in ("--set", override)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise _said(run, done.stderr.strip() or f"ended with code {done.returncode}", done.returncode)
+
+    def _ended(self, run: AblationRun, work: Callable[[], None]) -> list[UserError]:
+        """Wait for a run; the fault that it ended with, if there is one."""
+        try:
+            work()
+            self._report(run)
+        except InUseError as error:
+            self.say(f"{run.place}: not done here: another process is at work in {error.where}")
+        except Exception as error:
+            fault = _fault(run, error)
+            self.say(f"{run.place}: failed, {fault.problem}")
+            return [fault]
+        return []
 
     def _report(self, run: AblationRun) -> None:
         mean = read_run(self.out / run.place).result()["mean"]
@@ -138,22 +166,12 @@ def command_of(run: AblationRun) -> str:
     return " ".join(["aakit run", str(run.file), *(f"--set '{one}'" for one in run.overrides)])
 
 
-def _run_apart(run: AblationRun, out: Path, environment: dict[str, str], locks: tuple[int, ...]) -> str:
-    """Run in another process and return what went wrong; empty where nothing did."""
-    folder = out / run.place
-    command = [sys.executable, "-m", "aaclip_kit", "run"]
-    if has_begun(folder):
-        command += ["--resume", str(folder)]
-    else:
-        command += [str(run.file), "--out", str(folder)]
-        command += [part for override in run.overrides for part in ("--set", override)]
-    done = subprocess.run(
-        command, env=environment, pass_fds=locks, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    if done.returncode == 0:
-        return ""
-    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
-    return "\n".join(lines).removeprefix("error: ") if done.returncode == 2 else lines[-1]
+def _said(run: AblationRun, text: str, code: int) -> UserError:
+    """What another process told of a run before it ended with this code."""
+    lines = text.splitlines()
+    problem, _, fix = ("\n".join(lines).removeprefix("error: ") if code == 2 else lines[-1]).partition("\n    fix: ")
+    kind = InUseError if HOLDER in problem else UserError
+    return kind(problem, where=str(run.place), fix=fix or f"see {command_of(run)}")
 
 
 def _threads(jobs: int) -> dict[str, str]:
@@ -165,6 +183,6 @@ def _threads(jobs: int) -> dict[str, str]:
 
 def _fault(run: AblationRun, error: Exception) -> UserError:
     if isinstance(error, UserError):
-        return placed(error, str(run.place))
+        return error if error.where == str(run.place) else placed(error, str(run.place))
     fix = f"see {command_of(run)}" if run.rescores is None else "start the ablation again: what is finished is kept"
     return UserError(f"{type(error).__name__}: {error}", where=str(run.place), fix=fix)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from ..contracts.errors import UserError, unknown
 from ..evaluation.class_metrics import METRICS
+from ..record.run_folder import as_written
 from . import paired_statistics as statistics
 from .finished_runs import FinishedRun, Group
 from .paired_statistics import Interval, Signs, Verdict, judge
@@ -62,6 +63,11 @@ def compare(
     Raises `UserError` for an unknown baseline or metric, a loop that a run lacks, runs on different test data, and a
     group that shares no seed with the baseline.
     """
+    with as_written(", ".join(str(group.folder) for group in groups)):
+        return _compared(groups, baseline, loop, metrics)
+
+
+def _compared(groups: Sequence[Group], baseline: str | None, loop: int | None, metrics: Sequence[str]) -> Comparison:
     named = {group.label: group for group in groups}
     if baseline is not None and baseline not in named:
         raise unknown(baseline, "run", list(named), "--baseline")

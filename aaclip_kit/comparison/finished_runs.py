@@ -1,6 +1,5 @@
 """Finished runs, read back from their folders."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ..contracts.errors import UserError
-from ..record.run_folder import EVENTS, MANIFEST, METRICS
+from ..files.plain_file import read_json
+from ..record.run_folder import EVENTS, MANIFEST, METRICS, as_written, is_finished, read_events, was_left
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """Values of each class by the names of the metrics; a metric that the run does not hold is absent."""
@@ -46,21 +46,15 @@ class FinishedRun:
 
 def holds_a_run(folder: Path) -> bool:
     """Say whether a run was begun here."""
-    return (folder / EVENTS).is_file() or (folder / METRICS).is_file()
-
-
-def is_finished(folder: Path) -> bool:
-    """Say whether the run here came to its end: it quotes a result, and its manifest names the time."""
-    path = folder / METRICS
-    return path.is_file() and "quoted" in read_json(path) and bool(read_json(folder / MANIFEST).get("finished"))
+    return ((folder / EVENTS).is_file() and not was_left(folder)) or (folder / METRICS).is_file()
 
 
 def warnings_of(folder: Path) -> list[str]:
     """Read what a finished run warned of: notes on its data, and warnings of its training."""
-    data = read_json(folder / MANIFEST)["data"]
-    notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
-    events = map(json.loads, (folder / EVENTS).read_text(encoding="utf-8").splitlines())
-    return notes + [event["message"] for event in events if event["event"] == "warning"]
+    with as_written(folder):
+        data = read_json(folder / MANIFEST)["data"]
+        notes = [f"warning: data.{role}: {note}" for role, of in data.items() for note in of.get("notes") or ()]
+        return notes + [event["message"] for event in read_events(folder) if event["event"] == "warning"]
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -68,29 +62,14 @@ def read_run(folder: Path) -> FinishedRun:
     if not is_finished(folder):
         raise UserError("is an unfinished run", where=str(folder), fix="let it finish, or leave it out")
     metrics, manifest = read_json(folder / METRICS), read_json(folder / MANIFEST)
-    try:
+    with as_written(folder):
         seed, data = int(manifest["seeds"]["seed"]), dict(manifest["data"])
         commit = (manifest.get("git") or {}).get("commit")
         run = FinishedRun(folder, seed, metrics=metrics, data=data, commit=commit)
         for loop in (None, 0):
             run.scores(loop)
         data["test"]["sha256"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"{METRICS} or {MANIFEST} is not as a run writes it: {error!r}"
-        raise UserError(problem, where=str(folder), fix="name the folder of a run") from None
-    return run
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises `UserError` for a file that is missing, is damaged or holds something else."""
-    fix = "name the folder of a whole run"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", where=str(path), fix=fix) from None
-    if not isinstance(record, dict):
-        raise UserError("holds no JSON object", where=str(path), fix=fix)
-    return record
+        return run
 
 
 ORDER: Final = "ablation.json"

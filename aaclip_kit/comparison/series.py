@@ -1,6 +1,8 @@
 """Whether two experiments are the same, and whether their trainings are."""
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,10 +11,11 @@ from ..experiment import Experiment, load, read_toml, resolved_toml
 from ..experiment.effects import acts_on
 from ..experiment.resolved import by_key
 from ..experiment.toml_file import plugin_files
+from ..files.plain_file import read_json
 from ..plugin_host.registry import Registry
-from ..record.run_folder import EXPERIMENT, MANIFEST, RunFolder
-from ..run.resume import take_up, unfinished
-from .finished_runs import holds_a_run, is_finished, read_json
+from ..record.run_folder import EXPERIMENT, MANIFEST, RunFolder, beginning, claimed, is_finished
+from ..run.resume import finish, lacks_report, take_up, unfinished
+from .finished_runs import holds_a_run
 
 if TYPE_CHECKING:
     from ..run.assemble import Run
@@ -84,13 +87,35 @@ def has_begun(folder: Path) -> bool:
     return (folder / EXPERIMENT).is_file()
 
 
-def open_run(folder: Path, run: "Run") -> "tuple[RunFolder, Snapshot | None, list[str]]":
-    """Make the folder of a new run; or take one up, with its last snapshot and lines that say so."""
-    if has_begun(folder):
-        run_folder, snapshot, warnings = unfinished(folder)
-        line = take_up(run_folder, snapshot, run.experiment.plugins, run.data.records)
-        return run_folder, snapshot, [*(f"warning: {warning}" for warning in warnings), line]
-    return RunFolder.create(folder), None, []
+@contextmanager
+def open_run(
+    folder: Path, experiment: Experiment, registry: Registry, anew: bool = False
+) -> "Iterator[RunFolder | None]":
+    """The folder of a run that begins or goes on, in which nobody else works until the block ends; None if finished.
+
+    What has not begun, or with `anew` is not finished, begins again. Raises `UserError` as `state_of` does, and
+    where another process works in it.
+    """
+    with claimed(folder, folder.name) as run_folder:
+        state = state_of(folder, experiment, registry)
+        if state == "finished":
+            if lacks_report(folder):
+                finish(folder)
+            yield None
+            return
+        if state != "free" and (anew or not has_begun(folder)):
+            run_folder.clear()
+        with nullcontext() if has_begun(folder) else beginning(run_folder):
+            yield run_folder
+
+
+def take_up_if_begun(folder: RunFolder, run: "Run") -> "tuple[Snapshot | None, list[str]]":
+    """The last snapshot of a run that goes on, with lines that say so; nothing of one that begins."""
+    if not has_begun(folder.path):
+        return None, []
+    _, snapshot, warnings = unfinished(folder.path)
+    line = take_up(folder, snapshot, run.experiment.plugins, run.data.records)
+    return snapshot, [*(f"warning: {warning}" for warning in warnings), line]
 
 
 def seed_folder(out: Path, seed: int) -> Path:

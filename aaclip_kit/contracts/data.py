@@ -1,6 +1,6 @@
 """The data-set contract: a list of files with labels. Reading pixels is the engine's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,7 +12,9 @@ from .options import Options
 Domain = Literal["industrial", "medical"]
 """What the images show; sets how strongly maps are blurred."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
 """Endings, in lower case, of the files that count as images where a folder is searched for them."""
 
 
@@ -23,13 +25,19 @@ def is_image_file(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image. `mask` is None for a normal image, or where there is none; `label` is 1 for an anomalous one."""
+    """One image. `mask` is None for a normal image, or where there is none; `label` is 1 for an anomalous one.
+
+    `ignore` is the value of the mask's pixels that metrics and losses leave out. `checksums` are the engine's: SHA-256
+    of the image's file, and of the mask's, as they were when the data were looked through.
+    """
 
     image: Path
     class_name: str
     label: Literal[0, 1]
     mask: Path | None = None
     defect: str | None = None
+    ignore: int | None = None
+    checksums: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,13 @@ class Selection(Options):
 
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="images and manifest rows that are faulty: stop and name them, or go on without them"
+    )
+    ignore: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="value, or entry of the palette, of mask pixels that are neither normal nor anomalous, such as 255 "
+        "for a doubtful border: metrics and losses leave them out; a row's own value in a list goes before it",
     )
     shots: Shots | None = Field(
         None, description="{normal = k, anomalous = k}: so many images of each class, drawn by seed; by default all"

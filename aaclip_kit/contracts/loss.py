@@ -16,6 +16,9 @@ class Loss(nn.Module, ABC):
     - `detection_logits`: `[B, 2]`, detection feature times text feature
     - `masks`: `[B, 1, S, S]`, 1 where anomalous; `labels`: `[B]` integers, 1 for an anomalous image
 
+    Where a pixel is to be left out (`ignore` in a table of [data]), its mask is 0 and its probabilities are constants
+    that agree with it.
+
     `over_batch` says what a batch's terms are made of, for processes that share a batch (docs/guide/many-devices.md).
     With "mean" they are means over the images of what each image gives by itself, so each process computes its own
     images'. With "joint", which is right for every loss, each process is given what all of them predict.

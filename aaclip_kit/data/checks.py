@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from ..experiment import ComponentConfig
-from .scan import DatasetScan
+from .decode import FIRST_COLOUR
+from .scan import DatasetScan, FileFacts
 
 _MOST_LOOKED_AT, _MOST_BYTES = 5, 16 << 20
 """Files of one ending in a folder, and bytes of each, that are searched for annotations."""
@@ -67,6 +68,13 @@ def remarks(scan: DatasetScan) -> list[str]:
     black = [sample.image for sample, facts in scan.pairs if sample.label and facts.blank]
     first = {facts.image: sample.image for sample, facts in reversed(scan.pairs)}
     repeated = [sample.image for sample, facts in scan.pairs if first[facts.image] != sample.image]
+    masked_pairs = [(sample, facts) for sample, facts in scan.pairs if facts.marked]
+    white = [f"{sample.mask} ({facts.marked:.0%})" for sample, facts in masked_pairs if facts.marked > _MOST_MARKED]
+    mixed = [f"{sample.mask}: {_values(facts)}" for sample, facts in masked_pairs if len(facts.values) > 1]
+    images_of: dict[tuple[str, str | None], dict[str, Path]] = {}
+    for sample, facts in masked_pairs:
+        images_of.setdefault((sample.class_name, facts.mask), {}).setdefault(facts.image, sample.image)
+    shared = [" and ".join(map(str, images.values())) for images in images_of.values() if len(images) > 1]
     return [
         *scan.data.notes,
         *_of_classes("no normal images in {}: image AUROC undefined", no_normal),
@@ -76,15 +84,50 @@ def remarks(scan: DatasetScan) -> list[str]:
         *_of_images("anomalous images lack a mask that others of their class have: image results only", few_masks),
         *_of_images("anomalous images have a mask that is all black", black),
         *_of_images("images are there a second time", repeated),
+        *_of_images(
+            "masks have more than one value that is not black, and all of them count as anomalous", mixed, _IGNORE
+        ),
+        *_of_images(
+            f"masks are more than {_MOST_MARKED:.0%} white, as inverted ones are, and white is anomalous",
+            white,
+            f"then {', '.join(white[1:MOST_SHOWN])}" if white[1:] else "",
+        ),
+        *_of_images("masks lie on several images of their class", shared),
+        *_of_images(
+            "masks are JPEGs, whose edges are not sharp: they are taken at half of the largest value",
+            [sample.mask for sample, facts in scan.pairs if facts.is_lossy],
+        ),
+        *_of_images(
+            "images are turned by an EXIF tag that their masks lack",
+            [sample.image for sample, facts in masked_pairs if facts.turned_alone],
+            "a mask is right if it was drawn on the upright image",
+        ),
     ]
+
+
+_MOST_MARKED: Final = 0.5
+"""Share of a mask's pixels beyond which it may be inverted."""
+
+_IGNORE: Final = "`ignore = 255` in the data's table leaves a value out"
+
+
+def _values(facts: FileFacts) -> str:
+    """The most frequent values with their counts."""
+    shown = ", ".join(f"{_value(value)} ({count:,} pixels)" for value, count in facts.values[:3])
+    return f"{shown} and {len(facts.values) - 3} more" if len(facts.values) > 3 else shown
+
+
+def _value(value: int | float) -> str:
+    return f"{value:g}" if value < FIRST_COLOUR else f"#{int(value) - FIRST_COLOUR:06x}"
 
 
 def _of_classes(text: str, names: list[str]) -> list[str]:
     return [text.format(", ".join(names))] if names else []
 
 
-def _of_images(text: str, paths: list[Path]) -> list[str]:
-    return [f"{len(paths)} {text}; the first is {paths[0]}"] if paths else []
+def _of_images(text: str, found: Sequence[object], advice: str = "") -> list[str]:
+    """One line for all that were found, which names the first of them."""
+    return [f"{len(found)} {text}; the first is {found[0]}" + (f"; {advice}" if advice else "")] if found else []
 
 
 _MARKS = (

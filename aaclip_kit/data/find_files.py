@@ -108,14 +108,29 @@ class ListRow:
         """What to tell the user of this row."""
         return UserError(problem, where=self.where, fix=fix)
 
+    def wrong(self, key: str, wanted: str, fix: str) -> UserError:
+        """What to tell the user of a cell that is not what is wanted; lists may be nested as deep as Python can go."""
+        value = self.entry.get(key)
+        shown = "a table or a list" if isinstance(value, dict | list) else repr(value)
+        return self.fault(f'"{key}" must be {wanted}, not {shown}', fix)
+
+    def number(self, key: str) -> Any:
+        """A cell as a number, with a point or a comma, where it is one; None where it is empty; else as it is."""
+        value = self.entry.get(key)
+        if not isinstance(value, str):
+            return None if isinstance(value, float) and isnan(value) else value
+        text = self.text(key)
+        with suppress(ValueError):
+            return None if text is None else float(text.replace(",", "."))
+        return value
+
     def text(self, key: str, fix: str = "correct it") -> str | None:
         """A cell's text without blanks around it; None where it is missing, empty, or NaN. Raises `UserError`."""
         value = self.entry.get(key)
         if value is None or (isinstance(value, float) and isnan(value)):
             return None
         if not isinstance(value, str):
-            shown = "a table or a list" if isinstance(value, dict | list) else repr(value)
-            raise self.fault(f'"{key}" must be a text, not {shown}', fix)
+            raise self.wrong(key, "a text", fix)
         text = value.strip()
         if key == "class_name" and not text.isprintable():
             raise self.fault(f'"{key}" holds a character that cannot be shown: {value!r}', fix)

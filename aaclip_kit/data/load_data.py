@@ -67,7 +67,7 @@ def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
     try:
         data: DataSet = chosen.component.build(chosen.options)
         role.faults += unshowable(data, role.where)
-        role.scan = scan_dataset(data)
+        role.scan = scan_dataset(_ignoring(data, chosen.selection.ignore))
         _sort_out(role, role.scan)
         if shots and not role.faults:
             role.scan = draw_shots(role.scan, shots, seed, role.where)
@@ -79,6 +79,14 @@ def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
         role.faults += untrainable(role.scan.data, role.where) if name == "train" else []
         role.notes += remarks(role.scan)
     return role
+
+
+def _ignoring(data: DataSet, value: int | None) -> DataSet:
+    """The data set with its table's `ignore`, which a sample's own goes before."""
+    if value is None:
+        return data
+    own = (sample if sample.ignore is not None else replace(sample, ignore=value) for sample in data.samples)
+    return replace(data, samples=tuple(own))
 
 
 def _sort_out(role: Role, scan: DatasetScan) -> None:

@@ -1,13 +1,14 @@
 """Batches of training and test images, the same for any number of worker processes."""
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,7 +17,7 @@ from ..contracts.errors import UserError
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import AugmentationTable
 from .augmentation import jitter_color, move
-from .decode import Decoded, open_picture, read_mask, resized
+from .decode import IGNORED, Decoded, read_mask, read_picture, resized
 
 _VIEWS = 2**31
 """Sets the streams of a finite set of views apart from those of an epoch: no loop has this number."""
@@ -42,6 +43,7 @@ class Batch:
 
     `views` are the images' views; empty where colours are changed too, which makes every image a new one. Images that
     nobody asked for have no channel. Of a training batch that several ranks share, `whole` counts all images.
+    `ignored` are the pixels that metrics and losses leave out, None for none; their masks are zero.
     """
 
     images: Float[Tensor, "B C S S"]
@@ -51,6 +53,7 @@ class Batch:
     _: KW_ONLY
     views: tuple[View, ...] = ()
     whole: int = 0
+    ignored: Bool[Tensor, "B 1 S S"] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,13 +62,16 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`; a device that copies from pinned memory is not waited for."""
-        images, masks, labels = (part.to(device, non_blocking=True) for part in (self.images, self.masks, self.labels))
-        return replace(self, images=images, masks=masks, labels=labels)
+        return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The batch in pinned memory; the data loader calls this."""
-        images, masks, labels = (part.pin_memory() for part in (self.images, self.masks, self.labels))
-        return replace(self, images=images, masks=masks, labels=labels)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        images, masks, labels = (change(part) for part in (self.images, self.masks, self.labels))
+        ignored = None if self.ignored is None else change(self.ignored)
+        return replace(self, images=images, masks=masks, labels=labels, ignored=ignored)
 
 
 Augment = Literal["none", "geometry", "geometry_and_color"]
@@ -117,13 +123,13 @@ class _Items(Dataset[Decodable]):
     def _picture(self, sample: Sample, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         size = self.pixels.size
         if not self.images:
-            return torch.empty(0, size, size), torch.from_numpy(read_mask(sample.mask, None, size)).float()[None]
+            return torch.empty(0, size, size), torch.from_numpy(read_mask(sample, None, size)).float()[None]
         if self.table and self.augment == "geometry_and_color":
-            picture = open_picture(sample.image)
-            mask = read_mask(sample.mask, picture.size, size)
+            picture = read_picture(sample)
+            mask = read_mask(sample, picture.size, size)
             values = np.asarray(resized(jitter_color(picture, self.table, random), size))
         else:
-            values, mask = self.pixels.decoded.read(sample.image, sample.mask, size)
+            values, mask = self.pixels.decoded.read(sample, size)
         return self._normalised(values), torch.from_numpy(mask).float()[None]
 
     def _normalised(self, values: np.ndarray) -> Float[Tensor, "3 S S"]:
@@ -142,8 +148,10 @@ def _collate(decoded: list[Decodable]) -> Batch | UserError:
             return item
         items.append(item)
     images, masks, samples, views = zip(*items, strict=True)
-    labels = torch.tensor([sample.label for sample in samples])
-    return Batch(torch.stack(images), torch.stack(masks), labels, samples, views=views)
+    labels, marks = torch.tensor([sample.label for sample in samples]), torch.stack(masks)
+    ignored = marks == IGNORED if any(sample.ignore is not None for sample in samples) else None
+    marks = marks if ignored is None else marks.masked_fill(ignored, 0)
+    return Batch(torch.stack(images), marks, labels, samples, views=views, ignored=ignored)
 
 
 def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[Batch]:
@@ -155,7 +163,8 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
     )
     batches = None
     try:
-        batches = iter(loader)
+        with _unsignalled() if workers else nullcontext():
+            batches = iter(loader)
         for batch in batches:
             if isinstance(batch, UserError):
                 raise batch
@@ -169,6 +178,24 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
         # Left to the iterator's `__del__`, a worker that has died would be reported again, and to nobody.
         with suppress(Exception):
             getattr(batches, "_shutdown_workers", lambda: None)()
+            for worker in getattr(batches, "_workers", ()):
+                worker.kill()
+
+
+@contextmanager
+def _unsignalled() -> Iterator[None]:
+    """Keep signals waiting; processes that start meanwhile never see them, but end with the one that started them.
+
+    A scheduler asks all processes of a job to end, and the main one has yet to finish its step.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_batches(samples: tuple[Sample, ...], pixels: Pixels, batch_size: int, workers: int = 0) -> Iterator[Batch]:

@@ -92,8 +92,8 @@ def _in_folder(folder: Path, left_out: list[tuple[str, Path]]) -> tuple[list[Lis
 
 
 Row = Mapping[str, Any]
-KEYS = ("image_path", "label", "class_name", "mask_path")
-"""The published keys, in the order of CSV columns."""
+KEYS = ("image_path", "label", "class_name", "mask_path", "ignore")
+"""The published keys and our own "ignore", in the order of CSV columns."""
 
 
 def check_target(out: Path) -> None:
@@ -118,7 +118,8 @@ def labelled_rows(data: DataSet, root: Path, prefix: Path) -> list[Row]:
     rows: list[Row] = []
     for sample in data.samples:
         row = {"image_path": _path(sample.image, root, prefix), "label": sample.label, "class_name": sample.class_name}
-        rows.append({**row, "mask_path": _path(sample.mask, root, prefix)} if sample.mask else row)
+        row |= {"mask_path": _path(sample.mask, root, prefix)} if sample.mask else {}
+        rows.append(row if sample.ignore is None else {**row, "ignore": sample.ignore})
     return rows
 
 

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
-from .decode import open_mask, open_picture, read_content
+from .decode import Values, open_mask, open_picture, orientation, read_content
 
 _WORKERS = 4
 """Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
@@ -24,12 +24,23 @@ LEAST_SIDE = 8
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one sample's files hold: the image's size (width, height), SHA-256 of each, whether the mask is black."""
+    """What one sample's files hold: the image's size (width, height), SHA-256 of each, and what the mask looks like."""
 
     size: tuple[int, int]
     image: str
-    mask: str | None
-    blank: bool
+    mask: str | None = None
+    marked: float = 0
+    """Share of the mask's pixels that are anomalous."""
+    values: Values = ()
+    is_lossy: bool = False
+    """Whether the mask is compressed as a JPEG is."""
+    turned_alone: bool = False
+    """Whether a tag turns the image and none its mask, which would fit either way."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is a mask without an anomalous pixel."""
+        return self.mask is not None and not self.marked
 
 
 @dataclass(frozen=True)
@@ -94,8 +105,12 @@ def scan_dataset(data: DataSet, on_picture: Callable[[Path, Image], None] | None
         results = list(pool.map(partial(_facts_of, on_picture=on_picture), data.samples))
     faults = tuple(fault for fault in results if isinstance(fault, UserError))
     read = zip(data.samples, results, strict=True)
-    sound = [(sample, facts) for sample, facts in read if isinstance(facts, FileFacts)]
+    sound = [(_with_checksums(sample, facts), facts) for sample, facts in read if isinstance(facts, FileFacts)]
     return DatasetScan(data, (), (*data.faults, *faults)).only(sound)
+
+
+def _with_checksums(sample: Sample, facts: FileFacts) -> Sample:
+    return replace(sample, checksums=(facts.image, *([facts.mask] if facts.mask else [])))
 
 
 def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) -> FileFacts | UserError:
@@ -110,12 +125,21 @@ def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) 
             on_picture(sample.image, picture)
         image = hashlib.sha256(content).hexdigest()
         if sample.mask is None:
-            return FileFacts(size, image, None, False)
-        content = read_content(sample.mask)
-        blank = open_mask(sample.mask, size, content).getbbox() is None
-        return FileFacts(size, image, hashlib.sha256(content).hexdigest(), blank)
+            return FileFacts(size, image)
+        marked = read_content(sample.mask)
+        mask = open_mask(sample.mask, size, marked, ignore=sample.ignore, with_values=True)
+        return FileFacts(
+            size, image, hashlib.sha256(marked).hexdigest(), float((mask.marks > 0).mean()),
+            mask.values, mask.is_lossy, _turned_alone(content, marked, size),
+        )  # fmt: skip
     except UserError as fault:
         return fault
+
+
+def _turned_alone(image: bytes, mask: bytes, size: tuple[int, int]) -> bool:
+    turned = orientation(image)
+    fits_either_way = turned in (2, 3, 4) or (turned > 4 and size[0] == size[1])
+    return fits_either_way and orientation(mask) <= 1
 
 
 def summary(scan: DatasetScan) -> dict[str, Any]:

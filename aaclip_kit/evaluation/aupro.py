@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64, Shaped
 from scipy.ndimage import label as connected_regions
 
 from .auroc import Curve, roc
@@ -17,8 +17,9 @@ FPR_LIMIT: Final = 0.3
 _EIGHT_NEIGHBOURS: Final = np.ones((3, 3), int)
 
 
-def region_weights(mask: Bool[np.ndarray, "_ _"]) -> Float64[np.ndarray, " P"]:
+def region_weights(mask: Shaped[np.ndarray, "_ _"]) -> Float64[np.ndarray, " P"]:
     """For each anomalous pixel, row after row, one over the area of its 8-connected region: each region weighs 1."""
+    mask = mask > 0
     if not mask.any():
         return np.zeros(0)
     regions = connected_regions(mask, structure=_EIGHT_NEIGHBOURS)[0][mask]

@@ -11,7 +11,7 @@ from ..distributed.ranks import Ranks
 from ..experiment.schema import CalibrationTable
 from .evaluator import Evaluator, ScoredBatch
 from .f1_max import f1_max_threshold, rates_at, threshold_at_fpr
-from .histogram import Histogram
+from .histogram import Histogram, counted_pixels
 
 Rates = dict[str, float | None]
 
@@ -56,7 +56,7 @@ class Calibrator:
         self.images.add(batch.image_scores, batch.labels != 0)
         for anomaly_map, mask in zip(batch.maps, batch.known_masks, strict=True):
             if mask is not None:
-                self.pixels.add(anomaly_map.ravel(), mask.ravel())
+                self.pixels.add(*counted_pixels(anomaly_map, mask))
 
     def merge(self, ranks: Ranks) -> None:
         """Add what the other ranks have counted."""

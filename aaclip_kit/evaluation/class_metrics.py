@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from .aupro import aupro, pro_curve, region_weights
 from .auroc import auroc, average_precision, roc
 from .f1_max import f1_max
-from .histogram import CAPACITY, Histogram
+from .histogram import CAPACITY, Histogram, counted_pixels
 
 Map = Float[np.ndarray, "_ _"]
-Mask = Bool[np.ndarray, "_ _"]
+Mask = Shaped[np.ndarray, "_ _"]
+"""Of any numbers: anomalous above 0, normal at 0, and below 0 left out."""
 Maps = Float[np.ndarray, "n _ _"] | Sequence[Map]
-Masks = Bool[np.ndarray, "n _ _"] | Sequence[Mask | None]
+Masks = Shaped[np.ndarray, "n _ _"] | Sequence[Mask | None]
 
 
 class ClassMetrics:
@@ -30,8 +31,8 @@ class ClassMetrics:
     def __init__(self, undefined_as_zero: bool = False, capacity: int = CAPACITY) -> None:
         self.undefined_as_zero = undefined_as_zero
         self.pixels, self.images = Histogram(capacity), Histogram(capacity)
-        self.masked, self.unmasked = 0, 0
-        """Anomalous images with and without a mask."""
+        self.masked, self.unmasked, self.blank = 0, 0, 0
+        """Anomalous images with and without a mask, and those whose mask has no anomalous pixel at the map's size."""
 
     def update(
         self, maps: Maps, masks: Masks | None, image_scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
@@ -50,15 +51,18 @@ class ClassMetrics:
             if label and mask is None:
                 self.unmasked += 1
                 continue
+            mask = np.zeros(anomaly_map.shape, bool) if mask is None else np.asarray(mask)
+            weights = region_weights(mask)
             self.masked += bool(label)
-            mask = np.zeros(anomaly_map.shape, bool) if mask is None else mask
-            if anomaly_map.shape != mask.shape:
-                raise ValueError(f"image {index}: mask {mask.shape} has not the size of its map {anomaly_map.shape}")
-            self.pixels.add(anomaly_map.ravel(), mask.ravel(), region_weights(mask))
+            self.blank += bool(label) and not len(weights)
+            try:
+                self.pixels.add(*counted_pixels(anomaly_map, mask), weights)
+            except ValueError as error:
+                raise ValueError(f"image {index}: {error}") from None
 
     def update_images(self, image_scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> None:
         """Count the image scores alone."""
-        self.images.add(image_scores, labels != 0)
+        self.images.add(image_scores, labels)
 
     def merge(self, other: ClassMetrics) -> None:
         """Add another's counts, which stays as it is."""
@@ -66,19 +70,20 @@ class ClassMetrics:
         self.images.merge(other.images)
         self.masked += other.masked
         self.unmasked += other.unmasked
+        self.blank += other.blank
 
     def state(self) -> dict[str, np.ndarray]:
         """All of it as arrays, for `numpy.savez` or another process."""
         parts = {"pixels": self.pixels.state(), "images": self.images.state()}
         arrays = {f"{part}.{name}": array for part, state in parts.items() for name, array in state.items()}
-        return {**arrays, "masks": np.array([self.masked, self.unmasked, self.undefined_as_zero])}
+        return {**arrays, "masks": np.array([self.masked, self.unmasked, self.blank, self.undefined_as_zero])}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> ClassMetrics:
         """The counts that `state` came from."""
-        masked, unmasked, zero = (int(number) for number in state["masks"])
+        *counts, zero = (int(number) for number in state["masks"])
         metrics = cls(bool(zero))
-        metrics.masked, metrics.unmasked = masked, unmasked
+        metrics.masked, metrics.unmasked, metrics.blank = counts
         metrics.pixels, metrics.images = (
             Histogram.from_state({name: state[f"{part}.{name}"] for name in ("capacity", "shift", "keys", "sums")})
             for part in ("pixels", "images")
@@ -89,7 +94,7 @@ class ClassMetrics:
         """Everything that is written down about the class."""
         values, reasons = self.values(), {"pixel": self._pixel_reason(), "image": _one_label(self.images, "image")}
         undefined = {name: reasons[name.split("_")[0]] for name, value in values.items() if value is None}
-        return ClassResult(values, undefined, self.curves())
+        return ClassResult(values, undefined, self.curves(), self._part())
 
     def values(self) -> Values:
         """Every one of `METRICS`, as fractions between 0 and 1; None where it is undefined."""
@@ -115,6 +120,13 @@ class ClassMetrics:
         }
         return {name: curve.points() if curve else [] for name, curve in curves.items()}
 
+    def _part(self) -> str | None:
+        """Of how many masks the pixel metrics are, where that is not all."""
+        if not self.blank or self.unmasked:
+            return None
+        kept = self.masked - self.blank
+        return f"{kept} of {self.masked} masks; the others have no anomalous pixel at the map's size"
+
     def _pixel_reason(self) -> str:
         if not self.unmasked:
             return _one_label(self.pixels, "pixel")
@@ -138,11 +150,15 @@ Values = dict[str, float | None]
 
 
 class ClassResult(NamedTuple):
-    """What was measured on one class: values, why some are None, and points of the "roc" and "pro" curves."""
+    """What was measured on one class: values, why some are None, and points of the "roc" and "pro" curves.
+
+    `part` says of how many masks the pixel metrics are, where it is not all of them.
+    """
 
     values: Values
     undefined: dict[str, str]
     curves: dict[str, list[list[float]]]
+    part: str | None = None
 
 
 def heading(metric: str) -> str:
@@ -153,11 +169,14 @@ def heading(metric: str) -> str:
 def results(classes: Mapping[str, ClassResult]) -> dict[str, Any]:
     """`{"classes": {class: values}, "mean": values, "undefined": {class: {metric: reason}}}`, as in metrics.json.
 
-    A class whose metrics all have a value is not among the undefined ones.
+    A class whose metrics all have a value is not among the undefined ones. Where masks have no anomalous pixel at the
+    map's size, "pixel_metrics_of" has for the class how many masks its pixel metrics are of.
     """
     values = {name: result.values for name, result in classes.items()}
     undefined = {name: result.undefined for name, result in classes.items() if result.undefined}
-    return {"classes": values, "mean": mean_metrics(values), "undefined": undefined}
+    parts = {name: result.part for name, result in classes.items() if result.part}
+    record = {"classes": values, "mean": mean_metrics(values), "undefined": undefined}
+    return {**record, "pixel_metrics_of": parts} if parts else record
 
 
 def mean_metrics(per_class: Mapping[str, Mapping[str, float | None]]) -> Values:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int8
 from torch import Tensor
 
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.options import TowerName
+from ..data.decode import IGNORED
 from ..data.loader import Batch, Pixels, test_batches
 from ..distributed.collectives import all_gather_object
 from ..distributed.compute_device import ComputeDevice
@@ -24,19 +25,19 @@ from ..model.image_tower import Levels
 from ..model.plugin_faults import PluginFault, naming_batch
 from ..model.prompts import PromptBook
 from ..model.stage_slots import NO_CONTEXT, Contexts
-from .class_metrics import ClassMetrics, ClassResult, results
+from .class_metrics import ClassMetrics, ClassResult, Mask, results
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredBatch:
-    """Raw scores of some images of one class, beside their samples and masks.
+    """Raw scores of some images of one class, beside their samples and masks, which are below 0 where left out.
 
     `grid` is the anomaly map on the patch grid and `maps` is it at the image size; `image_scores` go by
     `evaluation.image_score`, also where the class's metrics are of scores normalised as published.
     """
 
     samples: tuple[Sample, ...]
-    masks: Bool[np.ndarray, "B S S"]
+    masks: Bool[np.ndarray, "B S S"] | Int8[np.ndarray, "B S S"]
     grid: Float32[np.ndarray, "B G G"]
     maps: Float32[np.ndarray, "B S S"]
     detection: Float32[np.ndarray, " B"]
@@ -49,7 +50,7 @@ class ScoredBatch:
         return np.array([sample.label for sample in self.samples])
 
     @property
-    def known_masks(self) -> list[Bool[np.ndarray, "S S"] | None]:
+    def known_masks(self) -> list[Mask | None]:
         """The mask of each image; None for an anomalous image that has none."""
         pairs = zip(self.samples, self.masks, strict=True)
         return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
@@ -185,6 +186,8 @@ class Evaluator:
                 raise self._not_finite(batch, known)
         names = ("grid", "maps", "detection", "peaks", "image_scores")
         masks = batch.masks[:, 0].cpu().numpy() > 0
+        if batch.ignored is not None:
+            masks = np.where(batch.ignored[:, 0].cpu().numpy(), np.int8(IGNORED), masks.astype(np.int8))
         return ScoredBatch(samples=batch.samples, masks=masks, **dict(zip(names, arrays, strict=True)))
 
     def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:

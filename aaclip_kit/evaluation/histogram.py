@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, UInt32
+from jaxtyping import Bool, Float, Float32, Float64, Shaped, UInt32
 
 _SIGN: Final = np.uint32(1 << 31)
 _INFINITIES: Final = 0x007FFFFF, 0xFF800000
@@ -33,6 +33,19 @@ def lowest_values(keys: UInt32[np.ndarray, " N"], shift: int) -> Float32[np.ndar
     return (whole ^ np.where(whole & _SIGN, _SIGN, np.uint32(0xFFFFFFFF))).view(np.float32)
 
 
+def counted_pixels(
+    values: Float[np.ndarray, "_ _"], mask: Shaped[np.ndarray, "_ _"]
+) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """The values and labels of a map, row after row, less those that its mask leaves out.
+
+    A mask of any numbers is positive above 0, negative at 0, and below 0 neither. Raises ValueError for another size.
+    """
+    if values.shape != mask.shape:
+        raise ValueError(f"mask {mask.shape} has not the size of its map {values.shape}")
+    counted = mask >= 0
+    return values[counted], mask[counted] > 0
+
+
 CAPACITY: Final = 2**19
 """Bins at most. Each takes 28 bytes: a key, two counts and a sum of weights."""
 
@@ -57,13 +70,14 @@ class Histogram:
     def add(
         self,
         scores: Float[np.ndarray, " N"],
-        positive: Bool[np.ndarray, " N"],
+        positive: Shaped[np.ndarray, " N"],
         weights: Float64[np.ndarray, " P"] | None = None,
     ) -> None:
-        """Count scores, rounded to float32; `weights` of the positives in their order, 1 each by default.
+        """Count scores, rounded to float32; `positive` is above 0, or True, for positives.
 
-        Raises ValueError for NaN.
+        `weights` are of the positives in their order, 1 each by default. Raises ValueError for NaN.
         """
+        positive = np.asarray(positive) > 0
         keys = ordered_keys(scores) >> np.uint32(self.shift)
         ones = np.ones(int(np.count_nonzero(positive)))
         hits = np.stack([np.zeros_like(ones), ones, ones if weights is None else weights])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from scipy.ndimage import gaussian_filter
 
 from ..contracts.data import DataSet
@@ -53,11 +53,14 @@ def image_score(anomaly_map: Map) -> float:
 
 
 class LabelledImage(NamedTuple):
-    """An image as `uint8 [H, W, 3]`, its label and its mask of the same size (None: no anomalous pixel is marked)."""
+    """An image as `uint8 [H, W, 3]`, its label and its mask of the same size (None: no anomalous pixel is marked).
+
+    What a mask has below 0 is left out.
+    """
 
     image: Image
     label: int
-    mask: Bool[np.ndarray, "H W"] | None
+    mask: Shaped[np.ndarray, "H W"] | None
 
 
 def rule_metrics(

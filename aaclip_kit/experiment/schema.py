@@ -207,7 +207,7 @@ class EvaluationTable(Options):
         "probability that the second stands for",
     )
     blur: bool = key(SCORING, True, "Gaussian blur of each level's map, by the data set's domain")
-    heatmaps: int = key(RECORD, 16, "test images drawn as heatmaps at the end", ge=0)
+    heatmaps: int = key(RECORD, 16, "test images drawn as heatmaps at the end", ge=0, le=1000)
 
 
 class CalibrationTable(Options):

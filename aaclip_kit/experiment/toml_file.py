@@ -107,6 +107,14 @@ def plugin_files(tables: dict[str, Any]) -> list[Path]:
     return [_file(name).resolve() for name in files]
 
 
+def refuse_plugin_files(tables: dict[str, Any], where: Path, own: Path | str) -> None:
+    """Raise `UserError` where an experiment that the user has not named itself, as `own`, names plugin files."""
+    if files := plugin_files(tables):
+        problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
+        fix = f"if you trust them, name that experiment yourself: --experiment {own}"
+        raise UserError(problem, where=str(where), fix=fix)
+
+
 def _file(name: str) -> Path:
     try:
         return expanded(Path(name))

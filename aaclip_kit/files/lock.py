@@ -1,8 +1,10 @@
-"""The lock on a folder of runs: two runs, or two ablations, cannot share one."""
+"""The lock on a run's folder: two runs cannot share one."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,26 +16,54 @@ except ImportError:  # no such locks outside of POSIX
     fcntl = None  # type: ignore[assignment]
 
 LOCK: Final = "run.lock"
+HOLDER: Final = "another run is at work in this folder"
+
+
+class InUseError(UserError):
+    """Another process works in the folder."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock that is held; `absent` says why there is none where the file system, or the system, has no locks."""
+
+    absent: str | None
 
 
 @contextmanager
-def locked(
-    folder: Path, name: str = LOCK, holder: str = "another run is at work in this folder"
-) -> Iterator[int | None]:
+def locked(folder: Path) -> Iterator[Lock]:
     """Hold the folder's lock, which the system releases when the process dies, however it does.
 
-    Yields the lock's descriptor, which processes started meanwhile may inherit; None where there are no such locks.
-    Raises `UserError` where another process holds it, or where the folder cannot be written.
+    Its file is removed in the end. Raises `InUseError` where another process holds the lock, and `UserError` where the
+    folder cannot be written.
     """
+    path = folder / LOCK
     with writing(folder, "make it writable, or name another one with --out"):
-        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor, held = _opened(path)
     try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                fix = "wait until it ends, or name another folder with --out"
-                raise UserError(holder, where=str(folder), fix=fix) from None
-        yield None if fcntl is None else descriptor
+        if isinstance(held, OSError) and held.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise InUseError(HOLDER, where=str(folder), fix="wait until it ends, or name another folder with --out")
+        try:
+            yield Lock(None if held is None else held.strerror or str(held))
+        finally:
+            with suppress(OSError):
+                path.unlink()
     finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> tuple[int, OSError | None]:
+    """A descriptor of the lock's file, and what the system says to locking it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        if fcntl is None:
+            return descriptor, OSError(errno.ENOSYS, "this system has no such locks")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return descriptor, error
+        # The one who held it may have removed the file since it was opened.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor, None
         os.close(descriptor)

@@ -18,7 +18,7 @@ from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.deprecation import renamed_attribute
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, TowerName
-from ..data.decode import Decoded
+from ..data.decode import Decoded, pages_of
 from ..data.loader import Pixels
 from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
@@ -112,15 +112,21 @@ class TrainedModel:
 
         Raises `UserError` for a bad image, or no domain.
         """
+        if len(pages := pages_of(Path(image))) > 1:
+            fix = f"use predict_all, or name one, as in {pages[1].name}"
+            raise UserError(f"holds {len(pages)} pictures", where=str(image), fix=fix)
         (prediction,) = self.predict_all([image], name, domain)
         return prediction
 
     def predict_all(
         self, images: Sequence[str | Path], name: str = UNNAMED, domain: str | None = None
     ) -> Iterator[Prediction]:
-        """Score image files one after another. Raises `UserErrors`, before any is scored, for bad ones."""
+        """Score image files one after another, each page of one that has several. Raises `UserErrors`, before any is
+        scored, for bad ones.
+        """
         chosen = self.domain(domain)
-        samples, decoded = tuple(Sample(Path(image), name, 0) for image in images), Decoded(once=True)
+        pages = (page for image in images for page in pages_of(Path(image)))
+        samples, decoded = tuple(Sample(page, name, 0) for page in pages), Decoded(once=True)
         scan = self.scan(DataSet(samples, {name: name}, chosen), decoded)
         if scan.faults:
             raise UserErrors(scan.faults)

@@ -18,7 +18,7 @@ from PIL import Image
 from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, not_writable, writing
-from ..data.decode import Decoded
+from ..data.decode import Decoded, page_of, pages_of
 from ..data.manifests import Listed
 from ..distributed.collectives import Lost, all_gather_object, barrier
 from ..record.heatmap import coloured
@@ -61,7 +61,11 @@ def as_data(
     ranks, each reads its share.
     """
     ranks = model.evaluator.ranks
-    samples = tuple(Sample(item.image, class_name or item.class_name or UNNAMED, 0) for item in ranks.own(listed))
+    samples = tuple(
+        Sample(page, class_name or item.class_name or UNNAMED, 0)
+        for item in ranks.own(listed)
+        for page in pages_of(item.image)
+    )
     scan = model.scan(DataSet(samples, {}, domain), decoded)
     pairs, faults = zip(*all_gather_object(ranks, (scan.pairs, scan.faults)), strict=True)
     sound = [pair for part in pairs for pair in part]
@@ -128,7 +132,7 @@ def file_names(images: Sequence[Path]) -> dict[Path, Path]:
     names: dict[Path, Path] = {}
     taken: set[str] = set()
     for image, path in whole.items():
-        first = name = path.relative_to(root).with_suffix(".png")
+        first = name = path.relative_to(root).with_suffix(f"{path.suffix if page_of(path)[1] else ''}.png")
         number = 2
         while str(name).casefold() in taken:
             name, number = first.with_stem(f"{first.stem}_{number}"), number + 1

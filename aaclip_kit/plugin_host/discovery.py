@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Final
 
 from ..contracts.errors import UserError, UserErrors
+from ..files.plain_file import read_plain
 from .registration import collect
 from .registry import TRACEBACK, Component, Failure, Plugin, Registry
 
@@ -23,6 +24,8 @@ PATIENCE: Final = 30.0
 
 SLOW: Final = 1.0
 """Seconds of loading above which `aakit list-plugins` remarks on a plugin."""
+
+_MOST_BYTES: Final = 16 << 20
 
 
 def discover(entries: Iterable[EntryPoint] | None = None, patience: float = PATIENCE) -> Registry:
@@ -95,11 +98,11 @@ def with_plugin_files(registry: Registry, files: Sequence[Path], where: str) -> 
 
 
 def _components_of_file(file: Path, where: str) -> list[Component]:
+    fix = "give the path of a Python file; it starts from the experiment file's folder"
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        fix = "give the path of a Python file; it starts from the experiment file's folder"
-        raise UserError(f"{file} cannot be read ({error.strerror})", where=where, fix=fix) from None
+        content = read_plain(file, most=_MOST_BYTES)
+    except UserError as error:
+        raise UserError(f"{file} {error.problem}", where=where, fix=fix) from None
     digest = hashlib.sha256(content).hexdigest()[:12]
     module = f"aakit_file_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}_{digest}"
     plugin = Plugin(file.stem, module, file.name, f"sha256:{digest}")

@@ -9,8 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from ..contracts.errors import UserError
+from ..files.plain_file import check_plain
 
 _ARRAYS: Final = ("pictures", "masks", "grids")
+_MOST_BYTES: Final = 2 << 30
+"""A run of a thousand examples has a fifth of it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class ExamplesFile:
     def read(cls, path: Path) -> Self:
         """Read the file. Raises `UserError` for one that is damaged."""
         try:
+            check_plain(path, most=_MOST_BYTES)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                if sum(part.file_size for part in stored.zip.infolist()) > _MOST_BYTES:
+                    raise ValueError(f"it holds more than {_MOST_BYTES:,} bytes")
                 about: dict[str, Any] = json.loads(str(stored["about"]))
                 arrays = {name: stored[name] for name in _ARRAYS}
             examples, loops = tuple(map(_example, about["cases"])), tuple(about["loops"])

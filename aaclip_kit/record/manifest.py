@@ -2,14 +2,16 @@
 
 import os
 import platform
-import subprocess
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from ..contracts.errors import UserError
+from ..files.plain_file import read_text
 from ..version import __version__
 
 
@@ -66,12 +68,42 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the repository that holds `folder` and whether tracked files differ from it; None without one."""
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if not commit:
+    """Commit of the repository that holds `folder`; None without one. Whether files differ from it is not looked at.
+
+    git is not started, since it runs the programs that a repository's own settings name; its files are read.
+    """
+    places = (place / ".git" for place in (folder.absolute(), *folder.absolute().parents))
+    try:
+        found = next(place for place in places if place.exists())
+        own = found if found.is_dir() else found.parent / _line(found).removeprefix("gitdir: ")
+        common = own / _line(own / "commondir") if (own / "commondir").exists() else own
+        head = _line(own / "HEAD")
+        for _ in range(_MOST_NAMES):
+            if not head.startswith("ref: refs/"):
+                break
+            head = _reference(head.removeprefix("ref: "), own, common)
+    except (StopIteration, OSError, ValueError, UserError):
         return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "modified": None if changes is None else bool(changes)}
+    return {"commit": head, "modified": None} if _COMMIT.fullmatch(head) else None
+
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MOST_NAMES: Final = 5
+"""Names that lead to one another, as git follows them."""
+
+
+def _reference(name: str, *folders: Path) -> str:
+    """What a reference's file says, or git's list of those that have none."""
+    if ".." not in name:
+        for file in (folder / name for folder in folders):
+            if file.exists():
+                return _line(file)
+    listed = (line.split(" ") for line in read_text(folders[-1] / "packed-refs").splitlines())
+    return next(commit for commit, *names in listed if names == [name])
+
+
+def _line(file: Path) -> str:
+    return read_text(file, most=4096).strip()
 
 
 def device_model(device: str) -> str:
@@ -103,11 +135,3 @@ def _utc(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a time of the manifest needs a zone")
     return moment.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -1,9 +1,12 @@
 """The run folder: the only place where the names of its files are written down, since scripts read them."""
 
+import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -11,12 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..contracts.errors import UserError, not_writable
-from ..files.lock import LOCK
-from ..files.whole_file import write_whole
+from ..files.lock import LOCK, Lock, locked
+from ..files.plain_file import WHOLE, read_json, read_plain, read_text
+from ..files.whole_file import remove_leftovers, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+MOST_EVENTS: Final = 4 << 30
+"""Bytes of the largest file of events that is read."""
 
 EXPERIMENT: Final = "experiment.toml"
 MANIFEST: Final = "manifest.json"
@@ -39,9 +46,13 @@ RUN_NAMES: Final = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder. `RunFolder(path)` names a folder that exists; `RunFolder.create(path)` makes a new one."""
+    """One run's folder. `RunFolder(path)` names a folder that exists; `RunFolder.create(path)` makes a new one.
+
+    `lock` is what keeps other runs out of it; None where nobody has asked for it.
+    """
 
     path: Path
+    lock: Lock | None = None
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -68,7 +79,7 @@ class RunFolder:
                 return
             if not path.is_dir():
                 raise UserError("the output path is a file", where=str(path), fix="name a new or an empty folder")
-            present = {entry.name for entry in path.iterdir()}
+            present = set() if was_left(path) else {entry.name for entry in path.iterdir()}
         except OSError as error:
             raise not_writable(path, error) from error
         if present & set(RUN_NAMES):
@@ -92,17 +103,54 @@ class RunFolder:
 
     @property
     def started(self) -> datetime:
-        """When the run began, by its manifest."""
-        return datetime.fromisoformat(json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))["started"])
+        """When the run began, by its manifest. Raises `UserError` where that does not say."""
+        try:
+            return datetime.fromisoformat(read_json(self.path / MANIFEST)["started"])
+        except (KeyError, TypeError, ValueError):
+            fix = "restore it, or start again in another folder"
+            raise UserError("does not say when the run began", where=str(self.path / MANIFEST), fix=fix) from None
+
+    @property
+    def identity(self) -> str:
+        """What tells the run's snapshots from another's: a digest of its experiment, its images and when it began."""
+        facts = [self.started.isoformat(), fingerprints_in(read_json(self.path / MANIFEST))]
+        text = read_plain(self.path / EXPERIMENT)
+        return hashlib.sha256(text + json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def events_size(self) -> int:
         """Bytes of the events so far."""
         return (self.path / EVENTS).stat().st_size
 
+    def flushed_events_size(self) -> int:
+        """The same, once they are on the disk: a snapshot must not outlast events that it counts."""
+        with (self.path / EVENTS).open("rb") as file:
+            os.fsync(file.fileno())
+        return self.events_size()
+
     def cut_events(self, size: int) -> None:
-        """Forget the events after the first `size` bytes: a run that goes on from there writes them again."""
+        """Forget the events after the first `size` bytes: a run that goes on from there writes them again.
+
+        Raises `UserError` where there are fewer, or they are damaged.
+        """
+        kept = read_plain(self.path / EVENTS, most=MOST_EVENTS)[:size]
+        if len(kept) < size or b"\0" in kept or (kept and not kept.endswith(b"\n")):
+            problem = f"is not what the run's last state says: {size:,} bytes of whole lines"
+            raise UserError(problem, where=str(self.path / EVENTS), fix="start again in another folder")
         with (self.path / EVENTS).open("r+b") as file:
             file.truncate(size)
+
+    def clear(self) -> None:
+        """Remove what an earlier run has left, so that one can begin. Raises OSError."""
+        for path in (self.path / name for name in RUN_NAMES if name != LOCK):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Delete files half written by a run that died. Nobody else may work in the folder."""
+        for folder in (self.path, self.path / CHECKPOINTS, self.snapshots):
+            remove_leftovers(folder)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics as a whole: a reader sees the earlier file or the new one, never half of either.
@@ -168,6 +216,122 @@ class RunFolder:
     def report(self) -> Path:
         """The report's file."""
         return self.path / REPORT
+
+
+@contextmanager
+def made_folder(out: Path | None, name: str) -> Iterator[Path]:
+    """The folder `out`, made where it is not there; without it `default_run_path`, made for nobody else.
+
+    What was made and is empty in the end is removed. Raises `UserError` where it cannot be written.
+    """
+    while True:
+        path = out or default_run_path(name)
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=out is not None)
+            break
+        except OSError as error:
+            # Another process was quicker to take this name.
+            if out is not None or not isinstance(error, FileExistsError):
+                raise not_writable(path, error) from error
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            for folder in new:
+                folder.rmdir()
+
+
+@contextmanager
+def claimed(out: Path | None, name: str) -> Iterator[RunFolder]:
+    """A run's folder as `made_folder` makes it, in which nobody else works until the block ends.
+
+    Raises `UserError` where somebody does.
+    """
+    with made_folder(out, name) as path, locked(path) as lock:
+        yield RunFolder(path, lock)
+
+
+@contextmanager
+def new_run(out: Path | None, name: str) -> Iterator[RunFolder]:
+    """The folder of a run that is to begin, claimed; where it does not begin, nothing of it is left.
+
+    Raises `UserError` as `RunFolder.check_free` does.
+    """
+    if out is not None:
+        RunFolder.check_free(out)
+    with claimed(out, name) as folder:
+        RunFolder.check_free(folder.path)
+        with beginning(folder):
+            yield folder
+
+
+@contextmanager
+def beginning(folder: RunFolder) -> Iterator[None]:
+    """Claim the folder for a run that begins in the block; one that fails before it has begun leaves nothing."""
+    events = folder.path / EVENTS
+    try:
+        # Where there are no locks, this file is the claim.
+        events.touch(exist_ok=folder.lock is not None and folder.lock.absent is None)
+    except FileExistsError:
+        raise _holds_a_run(folder.path) from None
+    try:
+        yield
+    finally:
+        if not (folder.path / EXPERIMENT).exists():
+            events.unlink(missing_ok=True)
+
+
+def was_left(path: Path) -> bool:
+    """Say whether a folder holds nothing but what a run leaves that was killed before it had begun, or begins now."""
+    sizes = {entry.name: entry.lstat().st_size for entry in path.iterdir()}
+    return LOCK in sizes and sizes.keys() <= {LOCK, EVENTS} and not any(sizes.values())
+
+
+@contextmanager
+def as_written(folder: Path | str) -> Iterator[None]:
+    """Raise `UserError` for what is met in a run's files that is of another type or shape than a run writes."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        problem = f"a file of it is not as a run writes it ({type(error).__name__}: {error})"
+        raise UserError(problem, where=str(folder), fix=WHOLE) from error
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """A run's events; none where it has no file of them. Raises `UserError` for a damaged one.
+
+    The last line of a run that was killed may be cut off; the lines before it are whole.
+    """
+    path, events = folder / EVENTS, list[dict[str, Any]]()
+    lines = read_text(path, most=MOST_EVENTS, fix=WHOLE).splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f"line {number} is damaged ({error})", where=str(path), fix=WHOLE) from error
+        if not isinstance(event, dict):
+            raise UserError(f"line {number} is no event", where=str(path), fix=WHOLE)
+        events.append(event)
+    return events
+
+
+def fingerprints_in(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The digest of each role's images, by a manifest; None for what is none."""
+    data = manifest.get("data")
+    roles = data.items() if isinstance(data, dict) else ()
+    return {role: record.get("sha256") if isinstance(record, dict) else None for role, record in roles}
+
+
+def is_finished(folder: Path) -> bool:
+    """Say whether the run here came to its end: it quotes a result, and its manifest names the time.
+
+    Its report can be made again at any time. Raises `UserError` where these cannot be read.
+    """
+    path = folder / METRICS
+    return path.is_file() and "quoted" in read_json(path) and bool(read_json(folder / MANIFEST).get("finished"))
 
 
 def check_elsewhere(path: Path) -> None:

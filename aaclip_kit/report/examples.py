@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32, Shaped
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.options import TowerName
@@ -101,7 +101,7 @@ class Examples:
         Defects stand in order within a class, so each class's images are taken from another place of its stretches.
         """
         of_classes: list[list[int]] = []
-        for each in range(1, self.most + 1):
+        for each in range(1, min(self.most, len(self.samples)) + 1):
             shifted = ((name, (2 * number + 1) / (2 * len(self._places))) for number, name in enumerate(self._places))
             of_classes = [list(self._alternating(name, shift, each)) for name, shift in shifted]
             if sum(map(len, of_classes)) >= self.most:
@@ -146,16 +146,17 @@ def spread(places: Sequence[int], most: int, shift: float = 0.5) -> list[int]:
     return [places[int((stretch + shift) * len(places) / count)] for stretch in range(count)]
 
 
-def pixel_ap(anomaly_map: Float32[np.ndarray, "S S"], mask: Bool[np.ndarray, "S S"]) -> float | None:
+def pixel_ap(anomaly_map: Float32[np.ndarray, "S S"], mask: Shaped[np.ndarray, "S S"]) -> float | None:
     """The pixel AP of one image; None without marked pixels, or without others.
 
     Two sorts of values are several times quicker than the counts that add up over images.
     """
-    if mask.all() or not mask.any():
+    marked, normal = anomaly_map[mask > 0], anomaly_map[mask == 0]
+    if not (len(marked) and len(normal)):
         return None
-    positives, counts = np.unique(anomaly_map[mask], return_counts=True)
+    positives, counts = np.unique(marked, return_counts=True)
     true = np.cumsum(counts[::-1])[::-1]
-    negatives = np.sort(anomaly_map[~mask])
+    negatives = np.sort(normal)
     false = len(negatives) - np.searchsorted(negatives, positives)
     return float(np.dot(true / (true + false), counts) / counts.sum())
 
@@ -204,7 +205,7 @@ def _examples_file(
         scale=scale,
         rule=f"on loop {quoted}, {RULE}",
         pictures=np.stack(pictures),
-        masks=np.stack([np.zeros((side, side), bool) if mask is None else mask for mask in masks]),
+        masks=np.stack([np.zeros((side, side), bool) if mask is None else mask > 0 for mask in masks]),
         grids=np.stack([[outcome.grids[place] for outcome in examples.loops] for place in places]),
     )
 
@@ -231,7 +232,8 @@ def _save_heatmaps(examples: Examples, folder: Path, *, scale: tuple[float, floa
         name = "_".join(_plain(part) for part in (sample.class_name, kind, sample.image.stem))
         picture, mask = read_picture_and_mask(sample, size)
         values = enlarged(examples.loops[-1].grids[place], size)
-        save_heatmap(folder / f"{number:02d}_{name}.png", picture, mask if sample.mask else None, values, scale=scale)
+        marked = None if mask is None or not sample.mask else mask > 0
+        save_heatmap(folder / f"{number:02d}_{name}.png", picture, marked, values, scale=scale)
 
 
 def _shown(sample: Sample, number: int, pixels: Pixels, *, real_name: str, device: torch.device) -> Shown:
@@ -241,5 +243,5 @@ def _shown(sample: Sample, number: int, pixels: Pixels, *, real_name: str, devic
 
 
 def _plain(name: str) -> str:
-    """A class of a manifest may be called anything; a file may not."""
-    return re.sub(r"[^\w.-]+", "-", name)[:60]
+    """A class of a manifest may be called anything; a file may not, and its name has 255 bytes at most."""
+    return re.sub(r"[^\w.-]+", "-", name).encode("utf-8", "replace")[:60].decode("utf-8", "ignore")

@@ -16,6 +16,8 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
+from ..data.decode import open_picture, read_content
+
 Points = Sequence[Sequence[float]]
 """Pairs of x and y."""
 
@@ -161,14 +163,14 @@ def embedded_pictures(files: Sequence[Path], budget: int = BUDGET) -> tuple[list
     pictures: list[Picture] = []
     spent = 0
     for file in files:
-        with Image.open(file) as opened:
-            size = opened.size
-            data = file.read_bytes() if lossless else _jpeg(opened)
+        content = read_content(file)
+        opened = open_picture(file, content)
+        data = content if lossless else _jpeg(opened)
         if spent + len(data) > budget:
             break
         spent += len(data)
         uri = data_uri("image/png" if lossless else "image/jpeg", data)
-        pictures.append(Picture(file.stem.replace("_", " "), uri, *size))
+        pictures.append(Picture(file.stem.replace("_", " "), uri, *opened.size))
     return pictures, len(files) - len(pictures)
 
 

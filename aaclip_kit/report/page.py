@@ -6,7 +6,7 @@ from typing import Any
 
 from ..data.checks import ALLOWED, NOT_ZERO_SHOT
 from ..files.whole_file import write_whole
-from ..record.run_folder import REPORT
+from ..record.run_folder import REPORT, as_written
 from . import attention_section, examples_section, results_section, training_section
 from .figures import Budget, page_template
 from .run_files import RunFiles
@@ -18,8 +18,17 @@ def write_report(folder: Path) -> Path:
     A run that stopped early, or was made by an older version, has a report of what there is. Raises `UserError` where
     the folder holds no experiment or manifest, and for a file that cannot be read.
     """
-    run, budget = RunFiles(folder), Budget()
-    html = page_template(__package__).render(
+    run = RunFiles(folder)
+    with as_written(folder):
+        html = _html(run)
+    # The name of an image file may be in another encoding.
+    write_whole(folder / REPORT, html.encode("utf-8", errors="backslashreplace"))
+    return folder / REPORT
+
+
+def _html(run: RunFiles) -> str:
+    budget = Budget()
+    return page_template(__package__).render(
         name=run.name,
         text=run.text,
         summary=subtitle(run),
@@ -32,9 +41,6 @@ def write_report(folder: Path) -> Path:
         training=training_section.section(run),
         what_ran=what_ran_section(run),
     )
-    # The name of an image file may be in another encoding.
-    write_whole(folder / REPORT, html.encode("utf-8", errors="backslashreplace"))
-    return folder / REPORT
 
 
 def what_ran_section(run: RunFiles) -> dict[str, Any]:

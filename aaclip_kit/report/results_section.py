@@ -100,7 +100,9 @@ def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
 def _class_lines(run: RunFiles) -> Iterable[MetricLine]:
     if result := run.quoted:
         for name, values in result["classes"].items():
-            yield MetricLine(name, "class", values, (result.get("undefined") or {}).get(name, {}))
+            part = (result.get("pixel_metrics_of") or {}).get(name)
+            reasons = (result.get("undefined") or {}).get(name, {})
+            yield MetricLine(name, "class", values, reasons, detail=f"pixel metrics of {part}" if part else "")
         yield mean_line("mean", "quoted", result)
 
 

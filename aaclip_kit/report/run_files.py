@@ -1,13 +1,23 @@
 """What a run folder holds, read for a report. Older folders lack some of it, and so do runs that stopped early."""
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
+from ..experiment.toml_file import parse_toml
+from ..files.plain_file import WHOLE, read_json, read_text
 from ..record.examples_file import ExamplesFile
-from ..record.run_folder import ATTENTION, CALIBRATION, CASES, CURVES, EVENTS, EXPERIMENT, HEATMAPS, MANIFEST, METRICS
+from ..record.run_folder import (
+    ATTENTION,
+    CALIBRATION,
+    CASES,
+    CURVES,
+    EXPERIMENT,
+    HEATMAPS,
+    MANIFEST,
+    METRICS,
+    read_events,
+)  # fmt: skip
 
 Table = dict[str, Any]
 
@@ -20,12 +30,12 @@ class RunFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.text = _text(folder / EXPERIMENT)
+        self.text = read_text(folder / EXPERIMENT, fix=WHOLE)
         """The resolved experiment, as it stands in its file."""
         self.experiment = _parsed(folder / EXPERIMENT, self.text)
-        self.manifest = _parsed(folder / MANIFEST, _text(folder / MANIFEST))
+        self.manifest = read_json(folder / MANIFEST)
         self.metrics = _optional(folder / METRICS) or {}
-        self.events = _events(folder / EVENTS)
+        self.events = read_events(folder)
         self.curves = _optional(folder / CURVES)
         self.examples = ExamplesFile.read(folder / CASES) if (folder / CASES).exists() else None
         self.attention = _optional(folder / ATTENTION)
@@ -53,35 +63,12 @@ class RunFiles:
         return sorted((self.folder / HEATMAPS).glob("*.png"))
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read ({error})", where=str(path), fix="name the folder of a run") from error
-
-
 def _parsed(path: Path, text: str) -> Table:
     try:
-        parsed: Table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except ValueError as error:
-        raise UserError(f"is damaged ({error})", where=str(path)) from error
-    return parsed
+        return parse_toml(text, str(path), WHOLE)
+    except UserError as error:
+        raise UserError(f"is damaged: {error.problem}", where=str(path), fix=WHOLE) from None
 
 
 def _optional(path: Path) -> Table | None:
-    return _parsed(path, _text(path)) if path.exists() else None
-
-
-def _events(path: Path) -> list[Table]:
-    if not path.exists():
-        return []
-    # The last line of a run that was killed may be cut off; the lines before it are whole.
-    lines = _text(path).splitlines()
-    events = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            events.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise UserError(f"line {number} is damaged ({error})", where=str(path)) from error
-    return events
+    return read_json(path) if path.exists() else None

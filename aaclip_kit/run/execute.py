@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from ..contracts.errors import UserError
-from ..record.run_folder import RunFolder
+from ..record.run_folder import EXPERIMENT, RunFolder
 from .assemble import Run
 from .loop import Progress, execute
 from .snapshot import Snapshot, snapshots
@@ -22,16 +22,21 @@ class Screen(Progress, AbstractContextManager[object], Protocol):
 
 def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapshot: Snapshot | None = None) -> Metrics:
     """Execute the run; a signal ends it with its state saved, and with the exit code that shells expect."""
-    stop = StopRequest()
+    stop, go_on = StopRequest(), f"aakit run --resume {folder.path}"
+    if assembled.experiment.file.plugins:
+        go_on += f" --experiment {folder.path / EXPERIMENT}"
     try:
         with screen, stop.listening():
             return execute(assembled, folder, screen, snapshot, stop)
     except UserError:
         if assembled.ranks.is_first and folder.snapshots.exists():
             kept = "its state up to then is kept" if snapshots(folder.snapshots) else "no state of it is kept yet"
-            screen.message(f"{kept}; when this is mended: aakit run --resume {folder.path}")
+            screen.message(f"{kept}; when this is mended: {go_on}")
+        raise
+    except SystemExit:  # nobody reads what it prints any more
+        screen.stopped(f"stopped, since standard output was closed; go on with: {go_on}")
         raise
     except Stopped as stopped:
         if assembled.ranks.is_first:
-            screen.stopped(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}")
+            screen.stopped(f"stopped by {stopped}; go on with: {go_on}")
         raise SystemExit(stopped.code) from None

@@ -62,7 +62,10 @@ def execute(
     With a snapshot of an earlier process the run goes on from there. `stop` is looked at between steps and batches;
     it ends the run with `Stopped`, its state saved. Raises `UserError` where the folder cannot be written any more.
     """
-    with locked(folder.path) if run.ranks.is_first else nullcontext():
+    alone = locked(folder.path) if run.ranks.is_first and folder.lock is None else nullcontext(folder.lock)
+    with alone as lock:
+        if lock is not None and lock.absent is not None:
+            progress.message(f"warning: nothing keeps other runs out of {folder.path}: no locks ({lock.absent})")
         try:
             return Execution(run, folder, progress, stop=stop).run(snapshot)
         except BrokenPipeError:  # of the terminal
@@ -113,8 +116,10 @@ class Execution:
         run, folder = self.assembled, self.folder
         broadcast(run.ranks, run.model.all_trained_parameters().values())
         if run.ranks.is_first:
-            folder.write_experiment(resolved_toml(run.experiment))
+            if snapshot is None:  # with one, it is that of what is there
+                folder.write_experiment(resolved_toml(run.experiment))
             folder.write_manifest(self._manifest(started, None))
+            self.saving.identity = folder.identity
         if run.memory is not None and (notice := run.memory.notice):
             self.progress.message(notice)
         if run.compute_device.device.type == "cpu":

@@ -42,6 +42,8 @@ class Saving(StepCallback):
         self.folder, self.state, self.stop, self.tell = folder, state, stop, tell
         self.every, self.training = run.experiment.file.checkpoint.every, run.experiment.file.training
         self.model, self.compute_device, self.ranks = run.model, run.compute_device, run.ranks
+        self.identity: str | None = None
+        """The run's, once its folder says what it is."""
         self.resumed: Snapshot | None = None
         """What the phase that begins next goes on from, in its middle."""
         self._last, self._steps = time.monotonic(), 0
@@ -124,9 +126,9 @@ class Saving(StepCallback):
         held, plain = ({}, None) if stepper is None else stepper.state()
         tensors |= {f"optimiser.{name}": value for name, value in held.items()}
         tensors |= {f"random.{rank}": state for rank, state in enumerate(all_gather_object(self.ranks, random))}
-        events = self.folder.events_size() if self.ranks.is_first else 0
+        events = self.folder.flushed_events_size() if self.ranks.is_first else 0
         state = {"run": self.state.plain(), "descent": plain, "events": events, "ranks": self.ranks.size}
-        return Snapshot(tensors, state)
+        return Snapshot(tensors, {**state, "of": self.identity})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take up weights and state; the optimiser and the random states follow when the phase begins.

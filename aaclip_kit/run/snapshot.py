@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..contracts.errors import UserError
-from ..files.whole_file import write_whole
+from ..files.plain_file import check_plain
+from ..files.whole_file import remove_leftovers, write_whole
 
 KEPT: Final = 2
 """Snapshots that are kept: the last one, and the one before it for the day when the last one is damaged."""
@@ -41,6 +42,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
     Raises OSError where it cannot be written; then the earlier snapshots are as they were and nothing is left over.
     """
     folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
     numbers = [int(path.stem) for path in snapshots(folder)]
     path = folder / f"{max(numbers, default=0) + 1:08d}{_SUFFIX}"
     # Clones, since safetensors refuses tensors that share memory.
@@ -54,8 +56,9 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> Path:
 
 
 def snapshots(folder: Path) -> list[Path]:
-    """The snapshots of a folder, oldest first."""
-    found = (path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+    """The snapshots of a folder, oldest first. Raises OSError for one that cannot be looked into."""
+    listed = folder.iterdir() if folder.exists() else ()
+    found = (path for path in listed if path.suffix == _SUFFIX and path.stem.isdecimal())
     return sorted(found, key=lambda path: int(path.stem))
 
 
@@ -65,7 +68,11 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
     Raises `UserError` where there are snapshots and all are damaged.
     """
     lines: list[str] = []
-    paths = snapshots(folder)
+    try:
+        paths = snapshots(folder)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or error})"
+        raise UserError(problem, where=str(folder), fix="make it readable") from None
     for path in reversed(paths):
         try:
             return read_snapshot(path), lines
@@ -80,10 +87,11 @@ def newest(folder: Path) -> tuple[Snapshot | None, list[str]]:
 def read_snapshot(path: Path) -> Snapshot:
     """A snapshot. Raises `DamagedError` for a file that is cut short, altered or no snapshot."""
     try:
+        check_plain(path)
         with safe_open(path, framework="pt") as file:
             about: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except (SafetensorError, OSError, RuntimeError, UserError) as error:
         raise DamagedError(str(error).partition("\n")[0]) from None
     if about.get("format") != FORMAT or "state" not in about:
         raise DamagedError("it is no snapshot of this version")

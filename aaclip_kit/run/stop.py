@@ -4,6 +4,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Final
+
+SIGNALS: Final = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
+)
+"""From the keyboard, from a scheduler or the system, and from a terminal that is closed; not every system has all."""
 
 
 class Stopped(Exception):
@@ -27,14 +33,16 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """For a while, SIGINT and SIGTERM are noted in place of what they do; a second one of either does that at once.
+        """For a while, `SIGNALS` are noted in place of what they do; a second one of any of them does that at once.
 
-        Signals reach the main thread alone; in another one nothing changes.
+        One that is ignored, as under `nohup`, stays so. Signals reach the main thread alone; in another one nothing
+        changes.
         """
         before = {}
         with suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, self._note)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, self._note)
         try:
             yield
         finally:
@@ -43,5 +51,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for other in SIGNALS:
+            if signal.getsignal(other) == self._note:
+                usual = signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL
+                signal.signal(other, usual)

@@ -146,7 +146,7 @@ def needs_no_torch(subject: Subject) -> None:
     file = None if subject.plugin_file is None else str(subject.plugin_file)
     given = json.dumps([subject.name, subject.options().model_dump_json(), file])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", PROGRAM, given]
+    command = [sys.executable, "-P", "-c", PROGRAM, given]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     if ran.returncode:
         raise Breach(f"in a process of its own it failed: {ran.stderr.strip().splitlines()[-1]}")

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -127,8 +128,22 @@ class Phase:
         named["text_features"] = features
         if "level_probabilities" in self.losses.needs:
             size = batch.masks.shape[-1]
-            named["level_probabilities"] = {n: probability_map(p, features, size) for n, p in levels.items()}
+            maps = {n: probability_map(p, features, size) for n, p in levels.items()}
+            named["level_probabilities"] = maps if batch.ignored is None else _agreeing(maps, batch.ignored)
         return named
+
+
+def _agreeing(maps: dict[int, Tensor], ignored: Tensor) -> dict[int, Tensor]:
+    """Maps that are as sure as a softmax can be of "normal", as their targets are, where pixels are left out.
+
+    No gradient comes from there, whatever a loss makes of it.
+    """
+    sure = next(iter(maps.values())).new_tensor([1 - _UNSURE, _UNSURE])[:, None, None]
+    return {level: torch.where(ignored, sure, one) for level, one in maps.items()}
+
+
+_UNSURE: Final = 1e-5
+"""Kept between a probability and 0, where a loss may take its logarithm."""
 
 
 def train_phase(phase: Phase, callback: StepCallback | None = None) -> None:

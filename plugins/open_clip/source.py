@@ -65,6 +65,8 @@ def unsupported(config: dict[str, Any]) -> list[str]:
 
 def _local(file: Path, own: Path, pretrained: str) -> Source:
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise ValueError("it is no plain file")
         content = json.loads(file.read_text(encoding="utf-8"))
         config = content.get("model_cfg", content)
         preprocess = content.get("preprocess_cfg", {})

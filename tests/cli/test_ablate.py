@@ -178,16 +178,6 @@ def test_faults_of_runs_are_shown_where_the_comparison_fails_too(
     assert "attending/seed_3: RuntimeError: broke" in ran.err and "was tested on other data" in ran.err
 
 
-def test_two_ablations_in_one_folder_are_refused(aakit: Command, place: Path, study: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    (place / "out").mkdir()
-    with (place / "out" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        ran = aakit("ablate", study, "--out", "out")
-    assert_plain(ran)
-    assert "another ablation is running in this folder" in ran.err
-
-
 def test_validate_takes_ablation_files_too(aakit: Command, study: Path) -> None:
     assert "study.toml: valid" in aakit("validate", study).out
     study.write_text(study.read_text().replace("scheduler.attention", "scheduler.attentio"))

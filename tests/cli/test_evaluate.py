@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ..command import Command
@@ -41,6 +43,30 @@ def test_it_gives_the_figures_of_the_run_exactly(aakit: Command, place: Path, tr
         assert found["checkpoint"] == str(trained / f"checkpoints/loop_{loop}.safetensors")
         assert found["notes"] == []
     assert contents(place) == {}
+
+
+def test_it_says_of_how_many_masks_its_pixel_metrics_are(aakit: Command, trained: Path, other: Path) -> None:
+    """A pinhole of one pixel of 40 lies between those that are left of 32."""
+    first = min((other / "blue_felt" / "ground_truth").rglob("*.png"))
+    pinhole = np.zeros((40, 40), np.uint8)
+    pinhole[2, 2] = 1
+    Image.fromarray(pinhole).save(first)
+    sets = ["--set", "data.test.use=folder", "--set", f"data.test.root={other}"]
+    part = "3 of 4 masks; the others have no anomalous pixel at the map's size"
+    assert evaluated(aakit, trained, *sets)["pixel_metrics_of"] == {"blue_felt": part}
+    assert f"warning    blue_felt: pixel metrics are of {part}" in aakit("evaluate", trained, *sets).out
+
+
+def test_pixels_that_the_data_table_leaves_out_count_in_no_metric(aakit: Command, trained: Path, other: Path) -> None:
+    sets = ["--set", "data.test.use=folder", "--set", f"data.test.root={other}"]
+    plain = evaluated(aakit, trained, *sets)["classes"]["blue_felt"]
+    for file in (other / "blue_felt" / "ground_truth").rglob("*.png"):
+        mask = np.asarray(Image.open(file).convert("L")) // 255
+        Image.fromarray(np.where((np.arange(40) < 8)[:, None], np.uint8(255), mask)).save(file)
+    marked = evaluated(aakit, trained, *sets)["classes"]["blue_felt"]
+    ignored = evaluated(aakit, trained, *sets, "--set", "data.test.ignore=255")["classes"]["blue_felt"]
+    assert len({values["pixel_auroc"] for values in (plain, marked, ignored)}) == 3
+    assert {values["image_auroc"] for values in (plain, marked, ignored)} == {plain["image_auroc"]}
 
 
 @pytest.mark.slow

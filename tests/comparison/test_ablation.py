@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from aaclip_kit.comparison.ablation import Ablation
 from aaclip_kit.comparison.ablation_plan import AblationRun, load_study
 from aaclip_kit.experiment import resolved_toml
 from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.record.run_folder import claimed
 
 from ..build import Watcher
 from ..conftest import EXPERIMENT
@@ -40,8 +42,11 @@ def ablation(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "study.toml").write_text(STUDY)
 
     def run_here(self: Ablation, run: AblationRun, progress: object) -> None:
+        with self._opened(run) as opened:
+            assert opened is not None
         folder = write_run(self.out / run.place, run.seed, [{"a": {"pixel_auroc": 0.5, "image_auroc": 0.5}}])
         (folder / "experiment.toml").write_text(resolved_toml(run.experiment))
+        (folder / "report.html").touch()
 
     monkeypatch.setattr(Ablation, "_run_here", run_here)
     registry = discover()
@@ -98,3 +103,30 @@ def test_what_a_run_warns_of_stands_below_its_result(
         "bad/seed_3: warning: loop 1: no gradient",
     ]
     assert len(said) == 9
+
+
+def test_two_ablations_share_a_folder_each_leaves_the_other_what_it_works_on(
+    ablation: Ablation, said: list[str]
+) -> None:
+    with claimed(ablation.out / "bad" / "seed_3", "bad") as busy:
+        assert ablation.execute(1, Watcher()) == []
+        assert said[-1] == f"again/seed_3: not done here: another process is at work in {busy.path}"
+        assert said[0] == f"bad/seed_3: not done here: another process is at work in {busy.path}"
+        assert states(ablation) == {"bad": "free", "good": "finished", "again": "free"}
+    assert ablation.execute(1, Watcher()) == []
+    assert states(ablation) == {"bad": "finished", "good": "finished", "again": "finished"}
+    assert not list(ablation.out.rglob("*.lock"))
+
+
+def test_a_run_in_a_process_of_its_own_imports_nothing_of_the_working_directory(
+    ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = list[list[str]]()
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 2, "", "error: x: another run is at work in this folder")
+
+    monkeypatch.setattr("subprocess.run", run)
+    assert ablation.execute(2, Watcher()) == []
+    assert len(commands) == 2 and all(command[1:4] == ["-P", "-m", "aaclip_kit"] for command in commands)

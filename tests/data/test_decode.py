@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from aaclip_kit import UserError
+from aaclip_kit import Sample, UserError
 from aaclip_kit.data.decode import MOST_PIXELS, check_mask_size, open_mask, open_picture, read_mask, resized
 
 ORIENTATION = 0x0112
@@ -144,7 +144,7 @@ def test_a_photograph_is_upright_and_its_mask_fits(tmp_path: Path, colours: np.n
     turned = np.asarray(Image.fromarray(mask).transpose(_undoing(orientation))) if orientation > 1 else mask
     Image.fromarray(turned).save(tmp_path / "exif.png", exif=exif)
     for name in ("plain.png", "exif.png"):
-        np.testing.assert_array_equal(np.asarray(open_mask(tmp_path / name, (WIDTH, HEIGHT))), mask)
+        np.testing.assert_array_equal(open_mask(tmp_path / name, (WIDTH, HEIGHT)).marks, mask // 255)
 
 
 def _undoing(orientation: int) -> Image.Transpose:
@@ -161,7 +161,7 @@ def _undoing(orientation: int) -> Image.Transpose:
 
 
 MARKS = np.array([[0, 1, 2], [128, 255, 0]], np.uint8)
-IS_MARKED = [[0, 255, 255], [255, 255, 0]]
+IS_MARKED = [[0, 1, 1], [1, 1, 0]]
 
 
 def _palette(first: tuple[int, ...], second: tuple[int, ...], data: list[int]) -> Image.Image:
@@ -187,24 +187,24 @@ def _palette(first: tuple[int, ...], second: tuple[int, ...], data: list[int]) -
 )
 def test_what_is_not_black_in_a_mask_is_anomalous(tmp_path: Path, mask: Image.Image) -> None:
     mask.save(tmp_path / "m.png")
-    assert np.asarray(open_mask(tmp_path / "m.png", (3, 2))).tolist() == IS_MARKED
+    assert open_mask(tmp_path / "m.png", (3, 2)).marks.tolist() == IS_MARKED
 
 
 def test_a_mask_in_printing_colours_marks_what_is_not_black(tmp_path: Path) -> None:
     inks = bytes([0, 0, 0, 255]) + bytes(4)
     Image.frombytes("CMYK", (2, 1), inks).save(tmp_path / "m.tif")
-    assert np.asarray(open_mask(tmp_path / "m.tif", (2, 1))).tolist() == [[0, 255]]
+    assert open_mask(tmp_path / "m.tif", (2, 1)).marks.tolist() == [[0, 1]]
 
 
 def test_masks_are_resized_to_their_nearest_pixel(tmp_path: Path) -> None:
     Image.fromarray(np.kron(np.eye(2, dtype=np.uint8), np.ones((8, 8), np.uint8)) * 3).save(tmp_path / "m.png")
-    found = read_mask(tmp_path / "m.png", (16, 16), 6)
-    assert found.dtype == bool
+    found = read_mask(Sample(tmp_path / "m.png", "thing", 1, tmp_path / "m.png"), (16, 16), 6)
+    assert found.dtype == np.int8
     np.testing.assert_array_equal(found, np.kron(np.eye(2), np.ones((3, 3))) > 0)
 
 
 def test_no_mask_is_an_empty_one() -> None:
-    assert not read_mask(None, (30, 20), 5).any()
+    assert not read_mask(Sample(Path("a.png"), "thing", 0), (30, 20), 5).any()
 
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_content_that_has_been_read_stands_in_for_the_file(tmp_path: Path, colou
     Image.fromarray(colours).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     np.testing.assert_array_equal(np.asarray(open_picture(Path("gone.png"), content)), colours)
-    assert open_mask(Path("gone.png"), (WIDTH, HEIGHT), content).size == (WIDTH, HEIGHT)
+    assert open_mask(Path("gone.png"), (WIDTH, HEIGHT), content).marks.shape == (HEIGHT, WIDTH)
     with pytest.raises(UserError, match="what it holds is no image") as caught:
         open_picture(tmp_path / "a.png", b"text")
     assert caught.value.where == str(tmp_path / "a.png")

@@ -26,9 +26,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     files: list[Path] = []
     true = decoded.open_picture
 
-    def open_picture(file: Path) -> Image.Image:
+    def open_picture(file: Path, content: bytes) -> Image.Image:
         files.append(file)
-        return true(file)
+        return true(file, content)
 
     monkeypatch.setattr(decoded, "open_picture", open_picture)
     yield files
@@ -46,32 +46,32 @@ def mask(file: Path) -> Path:
 
 def test_a_pair_is_decoded_once_for_each_size(tmp_path: Path, opened: list[Path]) -> None:
     kept, file, marked = Decoded(), picture(tmp_path / "a.png", 9), mask(tmp_path / "m.png")
-    first, again = kept.read(file, marked, 4), kept.read(file, marked, 4)
+    first, again = kept.read(Sample(file, "thing", 1, marked), 4), kept.read(Sample(file, "thing", 1, marked), 4)
     assert len(opened) == 1
     np.testing.assert_array_equal(first[0], np.full((4, 4, 3), [9, 0, 0]))
     assert first[1].all()
     assert first[1].shape == (4, 4)
     assert again[0] is first[0]
-    assert not kept.read(file, None, 4)[1].any()
-    assert kept.read(file, marked, 5)[0].shape == (5, 5, 3)
+    assert not kept.read(Sample(file, "thing", 0), 4)[1].any()
+    assert kept.read(Sample(file, "thing", 1, marked), 5)[0].shape == (5, 5, 3)
     assert len(opened) == 3
 
 
 def test_a_file_that_is_written_again_is_decoded_again(tmp_path: Path) -> None:
     kept, file = Decoded(), picture(tmp_path / "a.png", 1)
-    assert kept.read(file, None, 4)[0].max() == 1
+    assert kept.read(Sample(file, "thing", 0), 4)[0].max() == 1
     picture(file, 200)
     os.utime(file, ns=(5, 5))
-    assert kept.read(file, None, 4)[0].max() == 200
+    assert kept.read(Sample(file, "thing", 0), 4)[0].max() == 200
     file.unlink()
     with pytest.raises(UserError, match=r"^\S+a.png: there is no such file"):
-        kept.read(file, None, 4)
+        kept.read(Sample(file, "thing", 0), 4)
 
 
 def test_what_was_read_longest_ago_makes_room(tmp_path: Path, opened: list[Path]) -> None:
     kept, files = Decoded(most=2 * 4 * 4 * 4), [picture(tmp_path / f"{n}.png", n) for n in range(3)]
     for n in (0, 1, 0, 2, 0, 1):
-        assert kept.read(files[n], None, 4)[0].max() == n
+        assert kept.read(Sample(files[n], "thing", 0), 4)[0].max() == n
     assert opened == [files[n] for n in (0, 1, 2, 1)]
 
 
@@ -80,7 +80,7 @@ def test_a_mask_of_another_size_is_refused_every_time(tmp_path: Path) -> None:
     Image.new("L", (6, 8)).save(tmp_path / "m.png")
     for _ in range(2):
         with pytest.raises(UserError, match="the mask is 6 x 8 pixels, its image 8 x 6"):
-            kept.read(file, tmp_path / "m.png", 4)
+            kept.read(Sample(file, "thing", 1, tmp_path / "m.png"), 4)
 
 
 def test_epochs_and_evaluations_of_one_owner_decode_an_image_once(tmp_path: Path, opened: list[Path]) -> None:
@@ -98,16 +98,16 @@ def test_epochs_and_evaluations_of_one_owner_decode_an_image_once(tmp_path: Path
 def test_nothing_is_stored_without_room(tmp_path: Path, opened: list[Path]) -> None:
     decoder, file = Decoded(most=0), picture(tmp_path / "a.png", 1)
     for _ in range(2):
-        assert decoder.read(file, None, 4)[0].max() == 1
+        assert decoder.read(Sample(file, "thing", 0), 4)[0].max() == 1
     assert len(opened) == 2
 
 
 def test_a_copy_for_another_process_begins_without_pictures(tmp_path: Path, opened: list[Path]) -> None:
     decoder, file = Decoded(most=10_000), picture(tmp_path / "a.png", 1)
-    decoder.read(file, None, 4)
+    decoder.read(Sample(file, "thing", 0), 4)
     copy = pickle.loads(pickle.dumps(decoder))
     assert copy.most == 10_000
-    copy.read(file, None, 4)
+    copy.read(Sample(file, "thing", 0), 4)
     assert len(opened) == 2
 
 
@@ -143,9 +143,9 @@ def test_what_is_read_once_is_held_until_then_and_not_longer(tmp_path: Path, ope
     held, files = Decoded(most=2 * 4 * 4 * 4, once=True), [picture(tmp_path / f"{n}.png", n) for n in range(3)]
     for n, file in enumerate(files):
         held.hold(file, Image.new("RGB", (8, 6), (n, 0, 0)), 4)
-    assert [int(held.read(file, None, 4)[0].max()) for file in files] == [0, 1, 2]
+    assert [int(held.read(Sample(file, "thing", 0), 4)[0].max()) for file in files] == [0, 1, 2]
     assert opened == files[2:], "there was room for two"
-    held.read(files[0], None, 4)
+    held.read(Sample(files[0], "thing", 0), 4)
     assert opened == [files[2], files[0]]
     again = pickle.loads(pickle.dumps(held))
     assert (again.most, again.once) == (held.most, True)

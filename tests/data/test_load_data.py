@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -69,13 +70,8 @@ def test_skipped_images_are_counted_named_and_recorded(loaded: Loaded, data: Pat
     found = loaded("data.train.on_bad_image=skip")
     assert len(found.sets["train"].samples) == 6
     assert found.records["train"]["count"] == 6
-    assert found.records["train"]["skipped"] == [
-        {
-            "file": str(path),
-            "problem": "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF or WebP",
-        }
-        for path in bad
-    ]
+    problem = "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+    assert found.records["train"]["skipped"] == [{"file": str(path), "problem": problem} for path in bad]
     (note,) = found.notes
     assert note.startswith("data.train: 2 bad images are left out: ")
     assert all(str(path) in note for path in bad)
@@ -277,3 +273,14 @@ def test_black_masks_are_noted(loaded: Loaded, data: Path) -> None:
     Image.new("L", (40, 40)).save(data / "green_wood" / "ground_truth" / "spot" / "001_mask.png")
     (note,) = loaded().notes
     assert note.startswith("data.test: 1 anomalous images have a mask that is all black; the first is ")
+
+
+def test_a_data_table_names_the_value_that_is_left_out(loaded: Loaded, data: Path) -> None:
+    for file in (data / "red_cloth" / "ground_truth").rglob("*.png"):
+        mask = np.asarray(Image.open(file).convert("L")) // 255
+        Image.fromarray(np.where(np.arange(40) < 3, np.uint8(255), mask)).save(file)
+    assert ["more than one value that is not black" in note for note in loaded().notes] == [True]
+    found = loaded("data.train.ignore=255")
+    assert found.notes == ()
+    assert {sample.ignore for sample in found.sets["train"].samples} == {255}
+    assert {sample.ignore for sample in found.sets["test"].samples} == {None}

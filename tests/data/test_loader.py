@@ -188,10 +188,28 @@ def test_workers_are_ended_in_silence_after_a_fault(samples: tuple[Sample, ...],
 
 @pytest.mark.usefixtures("complains")
 def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(path: Path) -> None:
+    def dies(path: Path, content: bytes) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr("aaclip_kit.data.decode.open_picture", dies)
     with pytest.raises(UserError, match="a process that decodes images has died") as caught:
         list(scored_batches(samples, replace(PIXELS, decoded=Decoded()), 4, workers=1))
     assert caught.value.where == "workers"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_all_processes_get_ends_no_worker(samples: tuple[Sample, ...], number: signal.Signals) -> None:
+    expected = list(scored_batches(samples, PIXELS, 1))
+    batches = scored_batches(samples, PIXELS, 1, workers=2)
+    found = [next(batches)]
+    workers = active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid or 0, number)
+    found += batches
+    assert same(found, expected)
+    for worker in workers:
+        worker.join(10)
+    assert not any(worker.is_alive() for worker in workers)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "signals reach the main process as before"

@@ -59,7 +59,10 @@ def test_every_faulty_file_is_named_and_left_out(root: Path) -> None:
     found = scan_dataset(replace(data_set(root), faults=(brought,)))
     said = {Path(str(fault.where)).name: fault.problem for fault in found.faults}
     assert list(said) == ["list.csv, line 3", "000.png", "001.png", "002.png", "002_mask.png", "003_mask.png"]
-    assert said["000.png"] == "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF or WebP"
+    assert (
+        said["000.png"]
+        == "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+    )
     assert said["002.png"] == "is too large: it has more than 100,000,000 pixels"
     assert said["002_mask.png"] == "the mask is 3 x 3 pixels, its image 40 x 40"
     assert said["003_mask.png"] == "there is no such file"

@@ -50,17 +50,18 @@ def _with_frames(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
-def test_of_several_pictures_the_first_is_the_image(tmp_path: Path, kind: str) -> None:
+def test_of_several_pictures_none_is_chosen(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.img").write_bytes(_with_frames(kind))
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.img")), NOISE)
+    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.img#1")), NOISE)
+    with pytest.raises(UserError, match="holds 4 pictures where one is wanted"):
+        open_picture(tmp_path / "a.img")
 
 
 OTHERS = {
     "a program in PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run showpage\n",
-    "GIF": encoded(NOISE, "GIF"),
     "ICO": encoded(NOISE, "ICO"),
     "PCX": encoded(NOISE, "PCX"),
-    "PPM": encoded(NOISE, "PPM"),
+    "SGI": encoded(NOISE, "SGI"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
     "PDF": b"%PDF-1.4\n",
 }
@@ -79,7 +80,7 @@ def test_formats_that_are_not_promised_are_not_opened(
         monkeypatch.setattr(f"subprocess.{name}", forbidden)
     monkeypatch.setattr("os.system", forbidden)
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UserError, match="no image in PNG, JPEG, BMP, TIFF or WebP"):
+    with pytest.raises(UserError, match="no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"):
         open_picture(tmp_path / "a.png")
 
 
@@ -96,6 +97,9 @@ HUGE: dict[str, Callable[[], bytes]] = {
     "a table of more tiles than there are bytes": lambda: _tiles(2**32 - 1),
     "no width": lambda: rgb(0, 10, b""),
     "the largest sides": lambda: rgb(2**31 - 1, 2**31 - 1, b""),
+    "a GIF of two million frames": lambda: (
+        encoded(NOISE, "GIF")[:-1] + bytes.fromhex("2c 00000000 01000100 00 02024401 00") * 2 * 10**6
+    ),
     "one endless row": lambda: rgb(2**31 - 1, 1, b""),
     "pixels of another picture": lambda: rgb(9000, 9000, bytes(100)),
     "a text that grows to 2 GB": lambda: rgb(

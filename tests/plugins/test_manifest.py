@@ -197,3 +197,15 @@ def test_a_table_of_a_spreadsheet(root: Path) -> None:
 def test_no_mask_and_a_blank_behind_a_class(root: Path, nothing: Any) -> None:
     data = read(write(root, line(label=1, name="candle ", mask_path=nothing), line("candle/2.JPG")))
     assert (data.classes, data.faults) == (("candle",), ())
+
+
+@pytest.mark.parametrize("value", [255, 255.0, "255"])
+def test_a_row_names_the_value_of_its_mask_that_is_left_out(root: Path, value: Any) -> None:
+    masked = line("candle/2.JPG", 1, mask_path="candle/2.png", ignore=value)
+    assert [sample.ignore for sample in read(write(root, line(ignore=""), masked)).samples] == [None, 255]
+
+
+@pytest.mark.parametrize("value", [0, 65536, 2.5, True, "void", [255]])
+def test_a_value_that_no_mask_can_have_is_a_fault(root: Path, value: Any) -> None:
+    (fault,) = read(write(root, line("candle/2.JPG", 1, mask_path="candle/2.png", ignore=value))).faults
+    assert fault.problem.startswith('"ignore" must be a whole number from 1 to 65535, not ')

@@ -69,21 +69,54 @@ def git(folder: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-def test_the_commit_of_a_repository_and_whether_files_differ(tmp_path: Path) -> None:
+def test_the_commit_of_a_repository_is_read_from_its_files(tmp_path: Path) -> None:
+    place, other = tmp_path / "place", tmp_path / "other"
+    place.mkdir()
+    git(place, "init", "-q")
+    assert git_state(place) is None
+    (place / "below").mkdir()
+    (place / "below" / "file").write_text("one")
+    git(place, "add", "below")
+    git(place, "commit", "-qm", "first")
+    first = {"commit": git(place, "rev-parse", "HEAD"), "modified": None}
+    assert git_state(place) == git_state(place / "below") == manifest(folder=place)["git"] == first
+    git(place, "worktree", "add", "-q", "-b", "topic/one", str(other))
+    git(other, "commit", "-qm", "second", "--allow-empty")
+    second = {"commit": git(other, "rev-parse", "HEAD"), "modified": None}
+    assert git_state(other) == second and git_state(place) == first != second
+    git(place, "pack-refs", "--all")
+    assert git_state(place) == first and git_state(other) == second
+    git(place, "checkout", "-q", "--detach")
+    assert git_state(place) == first
+
+
+def test_a_repository_runs_no_program_of_its_own(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
-    assert git_state(tmp_path) is None
     (tmp_path / "file").write_text("one")
     git(tmp_path, "add", "file")
     git(tmp_path, "commit", "-qm", "first")
-    assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "modified": False}
+    touched = tmp_path / "touched"
+    git(tmp_path, "config", "core.fsmonitor", f"touch {touched}; false")
+    git(tmp_path, "config", "filter.x.clean", f"touch {touched}; cat")
+    (tmp_path / ".gitattributes").write_text("* filter=x\n")
     (tmp_path / "file").write_text("two")
-    assert manifest(folder=tmp_path)["git"]["modified"] is True
+    assert manifest(folder=tmp_path)["git"]["commit"] and not touched.exists()
 
 
-def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "head", ["", "ref: ", "ref: refs/heads/none", "ref: refs/../../x", "secret", "ref: refs/heads/a"]
+)
+def test_what_is_no_repository_has_no_commit(tmp_path: Path, head: str) -> None:
     assert git_state(tmp_path / "missing") is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert manifest()["git"] is None
+    (tmp_path / "x").write_text("0" * 40)
+    own = tmp_path / ".git"
+    own.write_text(head)
+    assert git_state(tmp_path) is None
+    own.unlink()
+    (own / "refs" / "heads").mkdir(parents=True)
+    (own / "HEAD").write_text(head)
+    (own / "refs" / "heads" / "a").write_text("ref: refs/heads/a")
+    assert git_state(tmp_path) is None
 
 
 def test_peak_memory_is_what_the_system_counts() -> None:

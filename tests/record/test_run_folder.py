@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.record.run_folder import RUN_NAMES, RunFolder, default_run_path
+from aaclip_kit.files.lock import LOCK, locked
+from aaclip_kit.record.run_folder import EVENTS, RUN_NAMES, RunFolder, default_run_path, made_folder, new_run
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -148,3 +149,55 @@ def test_the_default_path_carries_name_and_time_and_is_new(tmp_path: Path) -> No
     second.mkdir()
     assert default_run_path("feedback", now, tmp_path).name == "feedback-20250309-040506-3"
     assert default_run_path("v1.5", now).parts == ("runs", "v1.5-20250309-040506")
+
+
+def test_a_refusal_leaves_no_trace(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "run"
+    with pytest.raises(RuntimeError, match="no data"), new_run(out, "x"):
+        assert contents(tmp_path) == {"a/run/run.lock": b"", "a/run/events.jsonl": b""}
+        raise RuntimeError("no data")
+    assert not list(tmp_path.iterdir())
+    out.mkdir(parents=True)
+    with locked(out):
+        with pytest.raises(UserError, match="another run is at work"), new_run(out, "x"):
+            pass
+        assert contents(tmp_path) == {"a/run/run.lock": b""}
+    with new_run(out, "x"):
+        pass
+    assert out.is_dir() and not list(out.iterdir()), "the user's empty folder stays"
+
+
+def test_what_was_killed_before_it_had_begun_stands_in_nobodys_way(tmp_path: Path) -> None:
+    for name in (LOCK, EVENTS):
+        (tmp_path / name).touch()
+    with new_run(tmp_path, "x") as folder:
+        folder.write_experiment("name = 'x'")
+    assert contents(tmp_path) == {"events.jsonl": b"", "experiment.toml": b"name = 'x'"}
+    with pytest.raises(UserError, match="already holds a run"), new_run(tmp_path, "x"):
+        pass
+
+
+def test_two_that_start_in_the_same_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["first", "first", "second"])
+    monkeypatch.setattr("aaclip_kit.record.run_folder.default_run_path", lambda name: tmp_path / "runs" / next(names))
+    with new_run(None, "x") as one, made_folder(None, "x") as other:
+        assert (one.path.name, other.name) == ("first", "second")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1}\n', b'{"a": 1}\n\0\0\0\0\0\0\0\0\0', b'{"a": 1}\n{"event": '])
+def test_events_that_a_power_cut_took_are_missed_at_once(tmp_path: Path, content: bytes) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    (run.path / EVENTS).write_bytes(content)
+    with pytest.raises(UserError, match="is not what the run's last state says"):
+        run.cut_events(18)
+    assert (run.path / EVENTS).read_bytes() == content
+    run.cut_events(0)
+    assert run.events_size() == 0
+
+
+def test_events_are_on_the_disk_before_they_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, flushed = RunFolder.create(tmp_path / "run"), list[str]()
+    run.event({"event": "step"})
+    monkeypatch.setattr("os.fsync", lambda file: flushed.append(Path(f"/proc/self/fd/{file}").readlink().name))
+    assert run.flushed_events_size() == run.events_size() > 0 and flushed == [EVENTS]

@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
+from aaclip_kit import Sample
 from aaclip_kit.data.decode import open_picture, read_mask, resized
+from aaclip_kit.experiment.schema import EvaluationTable
 from aaclip_kit.record.examples_file import ExamplesFile
 from aaclip_kit.record.heatmap import coloured, enlarged
+from aaclip_kit.report.examples import _plain
 
 from ..build import run_file
 from ..conftest import EXPERIMENT
@@ -44,7 +48,8 @@ def test_cases_hold_each_loops_map_of_evenly_spaced_and_ranked_images(pictured: 
         image = open_picture(folder / "test" / (case.defect or "good") / case.image)
         np.testing.assert_array_equal(picture, np.asarray(resized(image, 32)))
         file = folder / "ground_truth" / "spot" / case.image.replace(".", "_mask.") if case.label else None
-        np.testing.assert_array_equal(mask, read_mask(file, image.size, 32))
+        sample = Sample(folder / case.image, case.class_name, 1 if case.label else 0, file)
+        np.testing.assert_array_equal(mask, read_mask(sample, image.size, 32) > 0)
         assert case.masked
     attention = json.loads((pictured / "attention.json").read_text())
     assert [entry["stage"] for entry in attention["stages"]] == ["text_to_image", "image_to_text"]
@@ -72,3 +77,15 @@ def test_without_heatmaps_a_run_keeps_no_pictures_and_still_reports(small_experi
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert "report.html" in left
     assert not left & {"heatmaps", "cases.npz", "attention.json"}
+
+
+@pytest.mark.parametrize("letter", ["x", "\u87ba", "\U0001f529", "\u00e4", "e\u0301", "\udcff"])
+def test_a_pictures_name_fits_a_file_system_that_counts_bytes(letter: str, tmp_path: Path) -> None:
+    parts = [_plain(letter * length) for length in (45, 60, 51)]
+    (tmp_path / f"00_{'_'.join(parts)}.png").touch()
+    assert _plain("metal_nut-0.1") == "metal_nut-0.1" and len(parts[1].encode()) <= 60
+
+
+def test_no_more_heatmaps_are_drawn_than_a_person_looks_at() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 1000"):
+        EvaluationTable(heatmaps=10**9)

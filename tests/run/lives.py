@@ -16,9 +16,6 @@ from typing import Any
 
 from safetensors import safe_open
 
-from aaclip_kit import UserError
-from aaclip_kit.files.lock import LOCK, locked
-
 
 class Nursery:
     """Starts one command after another in a warm process; `log` collects what they print."""
@@ -37,14 +34,14 @@ class Nursery:
         """Run a command, or end it by a signal. Returns its exit code, negative for a signal that ended it.
 
         The signal comes as soon as `signal_when` is true, or `kill_after` so many seconds; with `at_work` these begin
-        when the command has locked that folder, which is when it is done with loading.
+        when the command writes that folder's manifest, which is when it is done with loading.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
+        if at_work is not None:
+            signal_when = partial(_is_written_after, at_work / "manifest.json", _written(at_work / "manifest.json"))
         self.process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
-        if at_work is not None:
-            signal_when = partial(_is_locked, at_work)
         if kill_after is not None or signal_when is not None:
             while signal_when is not None and not signal_when() and _lives(child):
                 time.sleep(0.005)
@@ -54,14 +51,16 @@ class Nursery:
         return int(self.process.stdout.readline())
 
 
-def _is_locked(folder: Path) -> bool:
-    if not (folder / LOCK).exists():
-        return False
+def _written(file: Path) -> int:
+    """When a file was written last, in nanoseconds; 0 where it is not there."""
     try:
-        with locked(folder):
-            return False
-    except UserError:
-        return True
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _is_written_after(file: Path, before: int) -> bool:
+    return _written(file) > before
 
 
 def _lives(child: int) -> bool:

@@ -76,7 +76,8 @@ def test_the_command_refuses_to_go_on_with_an_image_that_was_edited(
     aakit: Command, trained: Path, defects: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
-    (run / "report.html").unlink()  # as if it had died before its report
+    metrics = run / "metrics.json"  # as if it had died before it had finished
+    metrics.write_text(metrics.read_text().replace('"quoted"', '"unquoted"'))
     data = Path(shutil.copytree(defects, tmp_path / "data"))
     text = (run / "experiment.toml").read_text()
     assert str(defects) in text
@@ -85,4 +86,4 @@ def test_the_command_refuses_to_go_on_with_an_image_that_was_edited(
     shutil.copy(good / "000.png", good / "001.png")
     ran = aakit("run", "--resume", run)
     assert ran.code == 2 and f"error: {run}: its images have changed since it began: data.test\n" in ran.err
-    assert json.loads((run / "metrics.json").read_text()) == json.loads((trained / "metrics.json").read_text())
+    assert json.loads(metrics.read_text())["loops"] == json.loads((trained / "metrics.json").read_text())["loops"]

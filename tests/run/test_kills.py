@@ -10,12 +10,18 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aaclip_kit.record.run_folder import read_events
+from aaclip_kit.run.snapshot import newest
 
 from ..command import Command
 from .lives import nursery, results_of
@@ -97,7 +103,7 @@ def test_a_signal_ends_it_with_its_state_saved(tmp_path: Path, small_experiment:
     sets = ["--set", "scheduler.image_epochs=[40,1]", "--set", "checkpoint.every=never"]
     with nursery(tmp_path) as home:
         assert home.live("run", small_experiment, "--out", tmp_path / "whole", *sets) == 0, home.log.read_text()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             run = tmp_path / f"run{number}"
             command = ("run", small_experiment, "--out", run, *sets)
             code = home.live(*command, signal_when=partial(_trains_the_image_tower, run), number=number)
@@ -105,6 +111,25 @@ def test_a_signal_ends_it_with_its_state_saved(tmp_path: Path, small_experiment:
             assert f"go on with: aakit run --resume {run}" in home.log.read_text()
             assert home.live("run", "--resume", run) == 0, home.log.read_text()[-3000:]
             assert results_of(run) == results_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_signal_to_all_of_its_processes_ends_it_as_one_to_itself_does(tmp_path: Path, small_experiment: Path) -> None:
+    run, command = tmp_path / "run", [sys.executable, "-P", "-m", "aaclip_kit", "run", str(small_experiment)]
+    sets = ["workers=2", "scheduler.image_epochs=[40,1]", "checkpoint.every=never"]
+    command += ["--out", str(run), *(part for one in sets for part in ("--set", one))]
+    with subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not _trains_the_image_tower(run):
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and f"go on with: aakit run --resume {run}" in said, said
+    snapshot = newest(run / "snapshots")[0]
+    steps = [event for event in read_events(run) if event["event"] == "step"]
+    assert snapshot is not None and snapshot.state["run"]["at"] == [1, 1, steps[-1]["step"]], "nothing is unsaved"
 
 
 def _trains_the_image_tower(run: Path) -> bool:

@@ -12,10 +12,10 @@ import pytest
 
 from aaclip_kit.run.stop import Stopped, StopRequest
 
-BOTH = (signal.SIGINT, signal.SIGTERM)
+ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", ALL)
 def test_a_signal_is_noted_and_ends_a_run_where_it_is_asked(number: signal.Signals) -> None:
     stop = StopRequest()
     with stop.listening():
@@ -26,7 +26,7 @@ def test_a_signal_is_noted_and_ends_a_run_where_it_is_asked(number: signal.Signa
     assert (stopped.value.code, str(stopped.value)) == (128 + number, number.name)
 
 
-@pytest.mark.parametrize("first", BOTH)
+@pytest.mark.parametrize("first", ALL)
 def test_a_second_signal_ends_it_at_once(first: signal.Signals) -> None:
     stop = StopRequest()
     with stop.listening():
@@ -61,8 +61,22 @@ def test_sigterm_after_sigint_ends_a_process_that_never_asks() -> None:
 
 
 def test_afterwards_signals_do_what_they_did_before() -> None:
-    before = [signal.getsignal(number) for number in BOTH]
+    before = [signal.getsignal(number) for number in ALL]
     with StopRequest().listening():
-        assert [signal.getsignal(number) for number in BOTH] != before
+        assert [signal.getsignal(number) for number in ALL] != before
         os.kill(os.getpid(), signal.SIGINT)
-    assert [signal.getsignal(number) for number in BOTH] == before
+    assert [signal.getsignal(number) for number in ALL] == before
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_a_signal_that_is_ignored_stays_so(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        stop = StopRequest()
+        with stop.listening():
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM if number != signal.SIGTERM else signal.SIGINT)
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert stop.number is not None and stop.number != number
+    finally:
+        signal.signal(number, before)

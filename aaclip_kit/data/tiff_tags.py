@@ -1,0 +1,98 @@
+"""What a TIFF says of itself and Pillow passes over: which of its directories are pictures, and what a grey means."""
+
+import re
+import struct
+from collections.abc import Mapping
+from typing import Any, Final
+
+MOST_PAGES: Final = 1000
+"""Pictures in one file."""
+
+MOST_VALUES: Final = 100_000
+"""Values of a tag, such as the places of strips or tiles; Pillow takes some ten microseconds for each of these."""
+
+_BYTES: Final = (1, 2, 6, 7)
+"""Types of tags that are taken whole, however long."""
+
+_SUBFILE: Final = 254
+_NO_PAGE: Final = 1 | 4
+"""Bits that tell a smaller copy, and a mask of transparency."""
+
+_BITS, _PHOTOMETRIC, _COLOURS = 258, 262, 320
+_WHITE_IS_ZERO, _PALETTE = 0, 3
+
+
+def page_places(content: bytes) -> list[int]:
+    """Places of the pictures among a TIFF's directories: thumbnails and masks of transparency are none.
+
+    Raises ValueError where Pillow would take long: for too many directories, or a tag of too many values.
+    """
+    order = "<" if content[:2] == b"II" else ">"
+    is_big = content[2:4] in (b"+\0", b"\0+")
+    pointer, number, entry = (f"{order}{kind}" for kind in (("Q", "Q", "HHQQ") if is_big else ("I", "H", "HHII")))
+    pages: list[int] = []
+    seen: set[int] = set()
+    try:
+        (at,) = struct.unpack_from(pointer, content, 8 if is_big else 4)
+        while at and at not in seen:
+            seen.add(at)
+            (entries,) = struct.unpack_from(number, content, at)
+            if len(seen) > 2 * MOST_PAGES or entries > MOST_VALUES:
+                raise ValueError(f"it holds more than {MOST_PAGES:,} pictures")
+            at += struct.calcsize(number)
+            end = at + entries * struct.calcsize(entry)
+            kind = 0
+            for tag, form, count, value in struct.iter_unpack(entry, content[at:end]):
+                if count > MOST_VALUES and form not in _BYTES:
+                    raise ValueError(f"its tag {tag} has more than {MOST_VALUES:,} values")
+                kind = value if tag == _SUBFILE else kind
+            if not kind & _NO_PAGE:
+                pages.append(len(seen) - 1)
+            (at,) = struct.unpack_from(pointer, content, end)
+    except struct.error:  # Pillow says what is the matter
+        pass
+    return pages or [0]
+
+
+_NO_FULL_SCALE: Final = r"(511|1023|2047|4095|8191|16383|32767)(\.0)?$"
+
+_OTHER_MEANING: Final[dict[int, tuple[str, str]]] = {
+    339: ("SampleFormat", r"(?![134]$)"),
+    _PHOTOMETRIC: ("PhotometricInterpretation", r"(?![0123568]$)"),
+    270: ("ImageDescription", r'(?s)ImageJ=.*\nc[01]=|.*SignificantBits="([1-79]|1[0-5])"'),
+    281: ("MaxSampleValue", _NO_FULL_SCALE),
+    341: ("SMaxSampleValue", _NO_FULL_SCALE),
+    291: ("GrayResponseCurve", ""),
+    42112: ("GDAL_METADATA", r'(?s).*role="(offset|scale)"'),
+    42113: ("GDAL_NODATA", ""),
+    50712: ("LinearizationTable", ""),
+    50714: ("BlackLevel", ""),
+    50717: ("WhiteLevel", ""),
+}
+"""Tags by which a grey value is something else than a share of white, where what they hold begins so."""
+
+
+def other_meaning(tags: Mapping[int, Any]) -> str | None:
+    """What in a TIFF's tags gives its values a meaning that is not read, as a sentence; None for nothing.
+
+    Floating-point numbers are not told of: of a mask they can be read.
+    """
+    for tag, (name, begins) in _OTHER_MEANING.items():
+        held = tags.get(tag, ())
+        for value in held if isinstance(held, tuple) else (held,):
+            if re.match(begins, text := str(value)):
+                shown = f" {text}" if len(text) < 20 else ""
+                return f"its tag {name}{shown} gives grey values a meaning that is not read"
+    if tags.get(_PHOTOMETRIC) == _PALETTE and 0 < max(tags.get(_COLOURS, (0,))) < 256:
+        return "its tag ColorMap has colours of 8 bits, where a TIFF has 16"
+    return None
+
+
+def grey_bits(tags: Mapping[int, Any]) -> int:
+    """Bits of a grey value, which a TIFF of 12 has in 16; 16 for what is no TIFF."""
+    return int(max(tags.get(_BITS, (16,))))
+
+
+def is_white_zero(tags: Mapping[int, Any]) -> bool:
+    """Whether 0 stands for white."""
+    return bool(tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
