@@ -11,6 +11,7 @@ from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
+from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
 from .plugin_host.hookspecs import Register, hookimpl
 from .version import __version__
@@ -40,6 +41,7 @@ __all__ = [
     "DataSet",
     "Domain",
     "Indices",
+    "ListRow",
     "LoopPlan",
     "LoopRecord",
     "LoopScheduler",
@@ -51,6 +53,7 @@ __all__ = [
     "RatePlan",
     "Register",
     "Sample",
+    "Search",
     "StageOptions",
     "StageSetting",
     "Surgery",
@@ -65,7 +68,10 @@ __all__ = [
     "load_model",
     "nearest_hint",
     "norm_matched_residual",
+    "passed_over",
+    "read_list",
     "read_weights",
+    "search_folder",
 ]
 
 

@@ -1,7 +1,8 @@
 """The data set `folder`, own images in the MVTec AD layout; and the reader of image folders in all known layouts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from os.path import normpath
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from aaclip_kit import (
     hookimpl,
     is_image_file,
     nearest_hint,
+    passed_over,
+    search_folder,
 )
 
 
@@ -39,6 +42,9 @@ class Layout:
         return ", ".join(f"{above}{path}".replace("{defect}", "DEFECT") for path in folders)
 
 
+_OTHER_SPLITS = ("train", "valid", "validation")
+"""Folders of published data sets that nobody takes for those of the test images."""
+
 LAYOUTS: dict[str, Layout] = {
     "mvtec": Layout("test/good", "test/{defect}", "ground_truth/{defect}", ("{}_mask", "{}")),
     "visa": Layout("Data/Images/Normal", "Data/Images/Anomaly", "Data/Masks/Anomaly"),
@@ -51,13 +57,17 @@ LAYOUTS: dict[str, Layout] = {
 
 @dataclass
 class _Class:
-    """What one class's folder holds; `others` are files that do not end as images do."""
+    """What one class's folder holds; `left_out` are images that are not read and files that are none, with the reason.
+
+    `hint` says where normal images lie, if there are none.
+    """
 
     name: str
     folder: Path
     samples: list[Sample] = field(default_factory=list)
     faults: list[UserError] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)
+    left_out: list[tuple[str, Path]] = field(default_factory=list)
+    hint: str = ""
 
 
 def read_classes(
@@ -69,8 +79,8 @@ def read_classes(
 ) -> DataSet:
     """Samples of the classes in these folders, in the order of the classes, then sorted by defect and name.
 
-    Hidden files are ignored; others that are no images are told of in the notes. Where a class has a folder of masks,
-    an anomalous image without one is a fault of the data set; where it has none, its images have no masks. Raises
+    The notes tell of what is passed over. Where a class has a folder of masks, an anomalous image without one is a
+    fault of the data set, as is a folder that may not be read; where it has none, its images have no masks. Raises
     `UserErrors` for classes without images.
     """
     classes = [_read_class(class_name, folder, layout) for class_name, folder in folders.items()]
@@ -78,8 +88,8 @@ def read_classes(
         raise UserErrors(empty)
     samples = tuple(sample for one in classes for sample in one.samples)
     faults = tuple(fault for one in classes for fault in one.faults)
-    others = [path for one in classes for path in one.others]
-    notes = (f"{len(others)} files do not end as images do and are passed over, such as {others[0]}",) if others else ()
+    hints = [f"class '{one.name}' has no normal images: {one.hint}" for one in classes if one.hint and one.samples]
+    notes = (*hints, *passed_over(item for one in classes for item in one.left_out))
     names = {class_name: real_names.get(class_name, class_name.replace("_", " ")) for class_name in folders}
     return DataSet(samples, names, domain, name, faults, notes)
 
@@ -99,25 +109,61 @@ def listed(folder: Path) -> list[Path]:
 def _read_class(name: str, folder: Path, layout: Layout) -> _Class:
     read = _Class(name, folder)
     masked = (folder / layout.masks.partition("{defect}")[0]).is_dir()
+    bare: list[tuple[Path, Path]] = []
+    known: set[Path] = set()
     for images, masks, defect in _image_folders(folder, layout):
-        by_stem = {path.stem: path for path in listed(masks) if is_image_file(path)} if masks else {}
-        files = [path for path in listed(images) if path.is_file()]
-        read.others += [path for path in files if not is_image_file(path)]
-        for image in filter(is_image_file, files):
+        known |= {images, masks or images}
+        by_stem = {path.stem: path for path in _images_in(masks, read)} if masks else {}
+        for image in _images_in(images, read):
             stems = [stem.format(image.stem) for stem in layout.mask_stems]
             mask = next((by_stem[stem] for stem in stems if stem in by_stem), None)
             if masks and masked and mask is None:
-                fix = f"put its mask at {masks / stems[0]}.png"
-                read.faults.append(UserError("an anomalous image has no mask", where=str(image), fix=fix))
+                bare.append((image, masks / f"{stems[0]}.png"))
             else:
                 read.samples.append(Sample(image, name, 1 if masks else 0, mask, defect))
+        used = {sample.mask for sample in read.samples}
+        read.left_out += [("masks without an image", mask) for mask in by_stem.values() if mask not in used]
+    if layout.normal and not any(sample.label == 0 for sample in read.samples):
+        above = Path(layout.normal).parent
+        there = ", ".join(str(above / path.name) for path in listed(folder / above) if path.is_dir())
+        read.hint = f"normal images lie in {layout.normal}; found {there or 'no folder'}"
+    read.faults += [_without_mask(image, mask, read.hint) for image, mask in bare]
+    read.left_out += _elsewhere(folder, layout, known)
     return read
 
 
+def _images_in(folder: Path, read: _Class) -> list[Path]:
+    """Images that lie right in a folder; what else it holds is noted in the class."""
+    if not folder.is_dir():
+        return []
+    found = search_folder(folder)
+    read.faults += found.faults
+    deeper = [path for path in found.images if path.parent != folder]
+    read.left_out += [*found.left_out, *((f"deeper than {folder.relative_to(read.folder)}", path) for path in deeper)]
+    return [path for path in found.images if path.parent == folder]
+
+
+def _without_mask(image: Path, mask: Path, hint: str) -> UserError:
+    several = mask.with_name(image.stem)
+    fix = f"unite the masks in {several} in one, {mask}" if several.is_dir() else f"put its mask at {mask}"
+    fix = f"{hint}; rename the folder of normal images, or {fix}" if hint else fix
+    return UserError("an anomalous image has no mask", where=str(image), fix=fix)
+
+
+def _elsewhere(folder: Path, layout: Layout, known: set[Path]) -> Iterator[tuple[str, Path]]:
+    """Images below a class's folder that lie in none of these, nor among the masks or images to train on."""
+    found = search_folder(folder)
+    others = {*_OTHER_SPLITS, layout.masks.partition("/")[0]}
+    for reason, path in [*(("elsewhere", path) for path in found.images), *found.left_out]:
+        inside = path.relative_to(folder).parts[0] in others or any(above in known for above in path.parents)
+        if reason in ("elsewhere", "hidden") and not inside:
+            yield reason, path
+
+
 def _empty(read: _Class, layout: Layout) -> UserError:
-    others = f", but {len(read.others)} other files, such as {read.others[0].name}" if read.others else ""
+    problem = "; ".join([f"class '{read.name}' has no images", *passed_over(read.left_out)])
     fix = f"images end in .png, .jpg, .bmp, .tif or .webp and lie in {layout}"
-    return UserError(f"class '{read.name}' has no images{others}", where=str(read.folder), fix=fix)
+    return UserError(problem, where=str(read.folder), fix=fix)
 
 
 def _image_folders(folder: Path, layout: Layout) -> Iterator[tuple[Path, Path | None, str | None]]:
@@ -161,24 +207,47 @@ def read_folder(options: FolderOptions) -> DataSet:
     or empty class.
     """
     root = options.root.expanduser()
-    folders = _class_folders(root)
-    if faults := unknown_classes([*(options.classes or ()), *options.real_names], list(folders), str(root)):
-        raise UserErrors(faults)
+    folders, faults, left_out = _class_folders(root)
+    if unknown := unknown_classes([*(options.classes or ()), *options.real_names], list(folders), str(root)):
+        raise UserErrors([*unknown, *faults])
     chosen = {name: path for name, path in folders.items() if options.classes is None or name in options.classes}
-    return read_classes(chosen, LAYOUTS["mvtec"], options.real_names, options.domain)
+    data = read_classes(chosen, LAYOUTS["mvtec"], options.real_names, options.domain)
+    if options.classes is not None:
+        return data
+    return replace(data, faults=(*faults, *data.faults), notes=(*data.notes, *passed_over(left_out)))
 
 
-def _class_folders(root: Path) -> dict[str, Path]:
-    """Return the class folders by name, sorted. Raises `UserError` where there is none."""
+def _class_folders(root: Path) -> tuple[dict[str, Path], list[UserError], list[tuple[str, Path]]]:
+    """Return the class folders by name, sorted, faults of those that may not be read, and what else lies there.
+
+    Raises `UserError` where there is no class.
+    """
     if not root.is_dir():
         raise UserError("there is no such folder", where=str(root), fix="correct `root`, or put the data there")
     if (root / "test").is_dir():
-        return {root.resolve().name: root}
-    folders = {path.name: path for path in listed(root) if (path / "test").is_dir()}
-    if not folders:
+        return {Path(normpath(root.absolute())).name: root}, [], []
+    folders: dict[str, Path] = {}
+    faults: list[UserError] = []
+    left_out: list[tuple[str, Path]] = []
+    for path in listed(root):
+        try:
+            if (path / "test").is_dir():
+                folders[path.name] = path
+            elif path.is_dir() or is_image_file(path):
+                left_out.append(("folders without a folder test" if path.is_dir() else "beside the classes", path))
+        except OSError as error:
+            # A disk's own folder, which nobody but the system may read.
+            if path.name == "lost+found":
+                left_out.append(("lost+found", path))
+            else:
+                fix = "make it readable, or leave its class out with `classes`"
+                faults.append(UserError(f"cannot be read ({error.strerror})", where=str(path), fix=fix))
+    if not (folders or faults):
         fix = "a class is a folder with test/good, test/DEFECT and, for masks, ground_truth/DEFECT"
-        raise UserError("no class in this folder", where=str(root), fix=fix)
-    return folders
+        raise UserError("; ".join(["no class in this folder", *passed_over(left_out)]), where=str(root), fix=fix)
+    if not folders:
+        raise UserErrors(faults)
+    return folders, faults, left_out
 
 
 @hookimpl

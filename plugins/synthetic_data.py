@@ -5,17 +5,19 @@ import json
 import os
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl
+from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl, passed_over
 
 from .folder import LAYOUTS, Classes, DataPath, read_classes, unknown_classes
 
 CACHE_VARIABLE = "AAKIT_CACHE"
 _SEEDS_PER_SEED = 100_000
+_DIGESTS = ".digests.json"
 
 
 class SyntheticOptions(Options):
@@ -36,26 +38,35 @@ class SyntheticOptions(Options):
 
 
 def read_synthetic(options: SyntheticOptions) -> DataSet:
-    """Draw what is not in the cache yet, and read it. Raises `UserError`: unknown class, cache that is not writable."""
+    """Draw what is not in the cache, or not as it was drawn, and read it; other files there are left alone.
+
+    Raises `UserError`: an unknown class, a cache that cannot be written.
+    """
     surfaces = _surfaces(options)
     folder = cache_folder(options) / _key(options, surfaces)
-    if not folder.is_dir():
-        try:
-            _draw_into(folder, options, surfaces)
-        except OSError as error:
-            fix = f"set `cache` or the environment variable {CACHE_VARIABLE} to a folder with room that you may write"
-            raise UserError(f"the drawn images cannot be kept ({error})", where=str(folder), fix=fix) from None
-    return read_classes({name: folder / name for name in surfaces}, LAYOUTS["mvtec"], {})
+    try:
+        if (drawn := _sound(folder)) is None:
+            drawn = _draw_into(folder, options, surfaces)
+    except OSError as error:
+        fix = f"set `cache` or the environment variable {CACHE_VARIABLE} to a folder with room that you may write"
+        raise UserError(f"the drawn images cannot be kept ({error})", where=str(folder), fix=fix) from None
+    data = read_classes({name: folder / name for name in surfaces}, LAYOUTS["mvtec"], {})
+    strange = {sample.image for sample in data.samples if sample.image.relative_to(folder).as_posix() not in drawn}
+    notes = (*data.notes, *passed_over(("not drawn by the toolkit", image) for image in sorted(strange)))
+    return replace(data, samples=tuple(one for one in data.samples if one.image not in strange), notes=notes)
 
 
 def cache_folder(options: SyntheticOptions) -> Path:
     """Where drawn images are kept: the option, else the environment variable, else the user's cache folder."""
     if options.cache:
         return options.cache.expanduser()
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser() / "synthetic"
+    named = os.environ.get(CACHE_VARIABLE)
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(user).expanduser() / "aaclip_kit" / "synthetic"
+    try:
+        return (Path(named) if named else Path(user) / "aaclip_kit").expanduser() / "synthetic"
+    except RuntimeError:
+        fix = f"set the environment variable HOME, or `cache` or {CACHE_VARIABLE} to a folder that you may write"
+        raise UserError("no home folder is known", where=named or user, fix=fix) from None
 
 
 def _surfaces(options: SyntheticOptions) -> tuple[str, ...]:
@@ -79,20 +90,42 @@ def _key(options: SyntheticOptions, surfaces: tuple[str, ...]) -> str:
     return f"{options.split}-{options.image_size}-{digest.hexdigest()[:16]}"
 
 
-def _draw_into(folder: Path, options: SyntheticOptions, surfaces: tuple[str, ...]) -> None:
-    """Draw beside the cache entry and rename, so that neither a kill nor a second process leaves half an entry."""
+def _sound(folder: Path) -> dict[str, str] | None:
+    """Digest of each file by its path in the entry; None where one is missing, or not as it was drawn."""
+    try:
+        drawn: dict[str, str] = json.loads((folder / _DIGESTS).read_bytes())
+        return drawn if drawn and all(_digest(folder / name) == digest for name, digest in drawn.items()) else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return None
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _draw_into(folder: Path, options: SyntheticOptions, surfaces: tuple[str, ...]) -> dict[str, str]:
+    """Draw beside the cache entry and rename, so that neither a kill nor a second process leaves half an entry.
+
+    In an entry that is there already each file is replaced by the same drawing.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     beside.mkdir()
     try:
         for surface in surfaces:
             _draw_class(beside / surface, surface, options)
+        drawn = {path.relative_to(beside).as_posix(): _digest(path) for path in sorted(beside.rglob("*.png"))}
+        (beside / _DIGESTS).write_text(json.dumps(drawn))
         try:
             beside.rename(folder)
         except OSError:
-            # Another process was first; its drawings are the same.
+            # Another process was first, or what is there is damaged.
             if not folder.is_dir():
                 raise
+            for name in (*drawn, _DIGESTS):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (beside / name).replace(folder / name)
+        return drawn
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from ..contracts.errors import UserError
+
 VARIABLE: Final = "AAKIT_CACHE"
 """Environment variable that moves everything which the toolkit keeps for later runs."""
 
@@ -33,11 +35,14 @@ class Entry:
 
 
 def default_folder() -> Path:
-    """`features` in $AAKIT_CACHE, else in aaclip_kit in the user's cache folder."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser() / "features"
+    """`features` in $AAKIT_CACHE, else in aaclip_kit in the user's cache folder. Raises `UserError` without a home."""
+    named = os.environ.get(VARIABLE)
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(user).expanduser() / "aaclip_kit" / "features"
+    try:
+        return (Path(named) if named else Path(user) / "aaclip_kit").expanduser() / "features"
+    except RuntimeError:
+        fix = f"set the environment variable HOME, or {VARIABLE} to a folder that you may write"
+        raise UserError("no home folder is known", where=named or user, fix=fix) from None
 
 
 def entry_path(folder: Path, identity: str, key: str) -> Path:

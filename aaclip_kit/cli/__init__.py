@@ -58,6 +58,9 @@ _add(doctor, "doctor --json")
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """What the system says of a disk that takes in no more."""
 
+_REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE)
+"""What it says of a path that it does not let be looked at."""
+
 IN_MANY_PROCESSES = ("run", "evaluate", "predict")
 """Commands whose work torchrun's processes share."""
 
@@ -82,14 +85,19 @@ def options(
 
 
 def main() -> None:
-    """Run the command; a `UserError` becomes one plain message and exit code 2, and so does a full disk."""
+    """Run the command; a `UserError` becomes one plain message and exit code 2, and so does what the system refuses."""
     try:
         app(prog_name="aakit")
     except UserError as error:
         tell(error)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno in _REFUSED and error.filename is not None:
+            fix = "make it readable and, where it is to be written, writable; or name another"
+            tell(UserError(f"cannot be used ({error.strerror})", where=str(error.filename), fix=fix))
+        elif error.errno in _UNWRITABLE:
+            fix = "make room or make the place writable, and give the command again"
+            tell(not_writable(error.filename, error, fix))
+        else:
             raise
-        tell(not_writable(error.filename, error, "make room or make the place writable, and give the command again"))
         sys.exit(2)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def cache(
     as_json: bool = Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Show the frozen features that are kept on disk for later runs, by backbone, or delete them."""
-    place = (folder or default_folder()).expanduser().absolute()
+    named = expanduser(folder or default_folder())  # noqa: PTH111 - the home of nobody stays as it is written
+    place = Path(named).absolute()
     if folder is not None and not place.exists():
         raise UserError("there is no such folder", where=str(folder), fix="name the folder of a store")
     try:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,13 +64,16 @@ def manifest(
     check_target(out)
     prefix = prefix_of(out, root)
     if layout == IMAGES:
-        # Nothing that reads a list without labels can be told a root, so paths lead there from the list.
-        prefix = prefix or Path(relpath(root.resolve(), out.parent.resolve()))
-        images, _ = list_images([root])
+        images, faults, notes = list_images([root])
+        if faults:
+            raise UserErrors(faults)
         rows = unlabelled_rows([item.image for item in images], root, prefix or Path())
     else:
-        rows = labelled_rows(_built(_alone(root, layout, overrides)), root, prefix or Path())
+        data = _built(_alone(root, layout, overrides))
+        rows, notes = labelled_rows(data, root, prefix or Path()), data.notes
     write_manifest(rows, out)
+    for note in notes:
+        say(note)
     start = "" if prefix is not None else f"; its paths start from {root}"
     say(f"wrote {out}: {len(rows)} images{start}")
 

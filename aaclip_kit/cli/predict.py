@@ -44,6 +44,9 @@ def predict(
     uncalibrated: bool = Option(
         False, "--uncalibrated", help="Scores and heatmaps alone: no threshold but those given here."
     ),
+    root: Path | None = Option(
+        None, "--root", help="Folder that a list's paths start from and may not leave; by default the list's own."
+    ),
     on_bad_image: OnBadImage = Option(OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
@@ -66,7 +69,9 @@ def predict(
 
         trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
         thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
-        listed, faults = list_images(paths)
+        listed, faults, notes = list_images(paths, root)
+        for note in notes if ranks.is_first else ():
+            say(note)
         built, decoded = TrainedModel(trained, ranks), Decoded(once=True)
         data, sizes, bad = as_data(
             built, listed, decoded, class_name=class_name, real_name=real_name, domain=built.domain(domain)

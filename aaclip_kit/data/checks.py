@@ -3,7 +3,9 @@
 Faults are those of one data set, and the overlap of two roles: images, the data set itself, and names of classes.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +16,9 @@ from ..contracts.errors import UserError
 from ..experiment import ComponentConfig
 from .decode import FIRST_COLOUR
 from .scan import DatasetScan, FileFacts
+
+_MOST_LOOKED_AT, _MOST_BYTES = 5, 16 << 20
+"""Files of one ending in a folder, and bytes of each, that are searched for annotations."""
 
 MOST_SHOWN = 10
 """Faulty files of one data set that are named one by one on a screen."""
@@ -75,6 +80,7 @@ def remarks(scan: DatasetScan) -> list[str]:
         *_of_classes("no normal images in {}: image AUROC undefined", no_normal),
         *_of_classes("no anomalous images in {}: results undefined", no_anomalous),
         *_of_classes("no masks in {}: image-level results only", no_masks),
+        *_annotations([sample.image for sample in bare if sample.class_name in no_masks]),
         *_of_images("anomalous images lack a mask that others of their class have: image results only", few_masks),
         *_of_images("anomalous images have a mask that is all black", black),
         *_of_images("images are there a second time", repeated),
@@ -122,6 +128,44 @@ def _of_classes(text: str, names: list[str]) -> list[str]:
 def _of_images(text: str, found: Sequence[object], advice: str = "") -> list[str]:
     """One line for all that were found, which names the first of them."""
     return [f"{len(found)} {text}; the first is {found[0]}" + (f"; {advice}" if advice else "")] if found else []
+
+
+_MARKS = (
+    (".json", re.compile(rb'"annotations"\s*:'), "COCO"),
+    (".json", re.compile(rb'"(shapes|regions)"\s*:'), "LabelMe"),
+    (".xml", re.compile(rb"<annotations?\b"), "VOC"),
+    (".txt", re.compile(rb"\s*\d+([ \t]+[-\d.e]+){4,}\s*(\n|$)"), "YOLO"),
+)
+"""Ending, content and name of the formats in which boxes and outlines are drawn on images."""
+
+
+def _annotations(images: Sequence[Path]) -> list[str]:
+    """A remark on such files beside images without masks, up to four folders above them."""
+    places = dict.fromkeys(above for image in images for above in list(image.parents)[:4])
+    found: dict[str, Path] = {}
+    for place in places:
+        with suppress(OSError):
+            inner = [path for path in place.iterdir() if path.name.lower() in ("annotations", "labels", "json", "xml")]
+            for folder in (place, *filter(Path.is_dir, inner)):
+                for kind, file in _annotation_files(folder):
+                    found.setdefault(kind, file)
+    if not found:
+        return []
+    told = ", ".join(f"{path} ({kind})" for kind, path in found.items())
+    how = "draw its outlines white on black, one file of each image's size, and give them as masks"
+    return [f"annotations beside images without masks are not read, such as {told}: {how}"]
+
+
+def _annotation_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The first of a folder's files in each format; of an ending, a few are looked into."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for ending, mark, kind in _MARKS:
+        for file in [path for path in files if path.suffix.lower() == ending][:_MOST_LOOKED_AT]:
+            with file.open("rb") as content:
+                head = content.read(_MOST_BYTES)
+            if mark.match(head) if ending == ".txt" else mark.search(head):
+                yield kind, file
+                break
 
 
 def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:

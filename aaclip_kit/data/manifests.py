@@ -1,4 +1,4 @@
-"""Lists of image files: images to score are looked up, and data sets are written in the published form.
+"""Images to score, in folders and lists; and data sets written as lists in the published form.
 
 Data set `manifest` reads what is written here.
 """
@@ -6,25 +6,24 @@ Data set `manifest` reads what is written here.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
-from ..contracts.data import IMAGE_SUFFIXES, DataSet, is_image_file
+from ..contracts.data import IMAGE_SUFFIXES, DataSet
 from ..contracts.errors import UserError, writing
+from .find_files import ListRow, passed_over, read_list, search_folder
 
 LIST_SUFFIXES = (".jsonl", ".csv")
 """Endings, in lower case, of the files that are read and written as lists of images."""
 
-_MOST_BYTES: Final = 256 << 20
-"""Size of the largest list that is read, some two million rows."""
-
-_MOST_FAULTS: Final = 10_000
-"""Faulty rows after which a file is no list of images."""
-
 MASKS = "ground_truth"
 """The folder of masks in the MVTec layout."""
+
+_RESULTS: Final = ("scores.jsonl", ("heatmaps", "masks"))
+"""A file of `aakit predict`, and the folders of pictures beside it."""
 
 
 @dataclass(frozen=True)
@@ -35,107 +34,61 @@ class Listed:
     class_name: str | None = None
 
 
-def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
-    """Every image once, in the order of the paths, and a fault for each row of a list that names none.
+def list_images(
+    paths: Sequence[Path], root: Path | None = None
+) -> tuple[list[Listed], list[UserError], tuple[str, ...]]:
+    """Every image once for each class, in the order of the paths; faults of rows and folders; notes for the user.
 
-    Folders are searched to any depth, without hidden files and the masks below `ground_truth`. A list has the keys or
-    columns "image_path", from the list's own folder, and, if wanted, "class_name"; others are passed over. Raises
-    `UserError` for a path that is not there, a folder without images, and a list that cannot be read.
+    Folders are searched to any depth, without hidden files, the masks below `ground_truth` and pictures that `predict`
+    wrote; the notes tell of what is left out. A list has the keys or columns "image_path", from `root` or the list's
+    own folder, which no path may leave, and, if wanted, "class_name"; others are ignored. Raises `UserError` for a path
+    that is not there, a folder without images, and a list that cannot be read.
     """
-    images: dict[Path, Listed] = {}
+    images: dict[tuple[str, str | None], Listed] = {}
     faults: list[UserError] = []
+    left_out: list[tuple[str, Path]] = []
     for path in paths:
-        for item in _listed(path):
-            if isinstance(item, UserError):
-                faults.append(item)
-                if len(faults) > _MOST_FAULTS:
-                    problem = f"more than {_MOST_FAULTS:,} rows are faulty"
-                    raise UserError(problem, where=str(path), fix=f"mend its first rows: {faults[0].problem}")
-            else:
-                images.setdefault(item.image.resolve(), item)
-    return list(images.values()), faults
+        listed, bad = _listed(path, root, left_out)
+        faults += bad
+        for item in listed:
+            # As it is named: a link into a store of contents is a photograph of its own.
+            images.setdefault((normpath(item.image.absolute()), item.class_name), item)
+    return list(images.values()), faults, passed_over(left_out)
 
 
-def _listed(path: Path) -> Iterator[Listed | UserError]:
+def _listed(path: Path, root: Path | None, left_out: list[tuple[str, Path]]) -> tuple[list[Listed], list[UserError]]:
     if path.is_dir():
-        yield from _in_folder(path)
-    elif not path.is_file():
+        return _in_folder(path, left_out)
+    if not path.is_file():
         problem = "is no plain file" if path.exists() else "there is no such file or folder"
         raise UserError(problem, where=str(path), fix="name images, a folder or a list")
-    elif path.suffix.lower() in LIST_SUFFIXES:
-        yield from _in_list(path)
-    else:
-        yield Listed(path)
+    if path.suffix.lower() in LIST_SUFFIXES:
+        start = path.parent if root is None else root
+
+        def read(row: ListRow) -> Listed:
+            return Listed(row.file("image_path", start), row.text("class_name"))
+
+        return read_list(path, ("image_path",), read)
+    return [Listed(path)], []
 
 
-def _in_folder(folder: Path) -> Iterator[Listed]:
-    images = [path for path in sorted(folder.rglob("*")) if is_image_file(path) and _is_shown(path.relative_to(folder))]
-    if not images:
-        fix = f"images end in {', '.join(IMAGE_SUFFIXES)}"
-        raise UserError("there is no image in this folder", where=str(folder), fix=fix)
-    yield from map(Listed, images)
-
-
-def _is_shown(path: Path) -> bool:
-    """Neither hidden nor among the masks of the MVTec layout."""
-    return not any(part.startswith(".") or part == MASKS for part in path.parts)
-
-
-def _in_list(file: Path) -> Iterator[Listed | UserError]:
-    number = 0
-    for number, row in _rows(file):
-        image, name = row.get("image_path"), row.get("class_name") or None
-        where = f"{file}, line {number}"
-        if isinstance(image, str) and image and (name is None or (isinstance(name, str) and name.isprintable())):
-            yield _as_path(file.parent / image, name, where)
+def _in_folder(folder: Path, left_out: list[tuple[str, Path]]) -> tuple[list[Listed], list[UserError]]:
+    found = search_folder(folder)
+    results = {path.parent for _, path in found.left_out if path.name == _RESULTS[0]}
+    images: list[Path] = []
+    for path in found.images:
+        depth = len(path.parts) - len(folder.parts) - 1
+        if MASKS in path.parts[-depth - 1 : -1]:
+            found.left_out.append((f"in {MASKS}", path))
+        elif results and any(one.name in _RESULTS[1] and one.parent in results for one in path.parents[:depth]):
+            found.left_out.append(("in results of predict", path))
         else:
-            fix = 'give "image_path" and, if wanted, "class_name", both texts that can be shown'
-            yield UserError("names no image", where=where, fix=fix)
-    if not number:
-        raise UserError("names no image", where=str(file), fix='write one image a line, with "image_path"')
-
-
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    is_csv = file.suffix.lower() == ".csv"
-    try:
-        # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
-        with file.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as text:
-            if file.stat().st_size > _MOST_BYTES:
-                raise UserError(f"has more than {_MOST_BYTES:,} bytes", where=str(file), fix="make several of it")
-            yield from _csv_rows(file, text) if is_csv else _json_rows(text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text in UTF-8"
-        raise UserError(f"cannot be read ({reason})", where=str(file), fix="save it as text in UTF-8") from None
-
-
-def _as_path(image: Path, name: str | None, where: str) -> Listed | UserError:
-    try:
-        if image.resolve().is_file():
-            return Listed(image, name)
-    except (OSError, RuntimeError, ValueError) as error:
-        return UserError(f'"image_path" is no path ({error})', where=where, fix="correct it")
-    return UserError(f"there is no file {image}", where=where, fix="correct it: paths start from the list's own folder")
-
-
-def _json_rows(text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and content of each line; of a line that is no JSON object, nothing."""
-    for number, line in enumerate(text, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            yield number, row if isinstance(row, dict) else {}
-
-
-def _csv_rows(file: Path, text: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(text)
-    try:
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        where = f"{file}, line {reader.reader.line_num}"
-        raise UserError(f"is no CSV ({error})", where=where, fix="mend it there") from None
+            images.append(path)
+    if not (images or found.faults):
+        fix = "; ".join([f"images end in {', '.join(IMAGE_SUFFIXES)}", *passed_over(found.left_out)])
+        raise UserError("there is no image in this folder", where=str(folder), fix=fix)
+    left_out += found.left_out
+    return [Listed(path) for path in images], found.faults
 
 
 Row = Mapping[str, Any]
@@ -186,6 +139,7 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
         writer.writerows(rows)
     else:
         text.writelines(f"{json.dumps(row)}\n" for row in rows)
+    _check_utf8(rows if out.suffix.lower() == ".csv" else ())
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("x", encoding="utf-8", newline="") as file:
@@ -195,6 +149,16 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
             except OSError:
                 out.unlink()
                 raise
+
+
+def _check_utf8(rows: Sequence[Row]) -> None:
+    """Raise `UserError` for a name that a file system may hold and text may not; JSON spells it out."""
+    for value in (str(value) for row in rows for value in row.values()):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            fix = "rename it, or end the list's name in .jsonl"
+            raise UserError("has a name that is no UTF-8, which CSV cannot hold", where=value, fix=fix) from None
 
 
 def _path(file: Path, root: Path, prefix: Path) -> str:

@@ -18,6 +18,9 @@ CONTRACTS: dict[Kind, str] = {
 }
 """What a factory of each kind returns; imported when first built, for most of it needs torch."""
 
+OWN_PACKAGE: Final = "aaclip-kit"
+"""The distribution of the built-in plugins."""
+
 TRACEBACK: Final = "aakit --debug ... shows the traceback"
 MEND: Final = f"mend the plugin; {TRACEBACK}"
 
@@ -71,13 +74,21 @@ class Component:
         except UserError:
             raise
         except Exception as error:
-            problem = f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}"
-            raise UserError(problem, where=str(self.plugin), fix=MEND) from error
+            raise self._raised(error) from error
         if isinstance(built, resolve_name(f"aaclip_kit.contracts.{CONTRACTS[self.kind]}")):
             return built
         contract = CONTRACTS[self.kind].partition(":")[2]
         problem = f"the factory of {self.kind} '{self.name}' gave {type(built).__name__}, which is no {contract}"
         raise UserError(problem, where=str(self.plugin), fix=f"it must return an aaclip_kit.{contract}")
+
+    def _raised(self, error: Exception) -> UserError:
+        """Tell of what the system refused to a factory of the toolkit's own; else the plugin is at fault."""
+        if isinstance(error, OSError) and self.plugin.package == OWN_PACKAGE:
+            problem = f"{self.kind} '{self.name}' cannot use it ({error.strerror or error})"
+            where = self.name if error.filename is None else str(error.filename)
+            return UserError(problem, where=where, fix="make it readable and, for a folder to write, writable")
+        problem = f"the factory of {self.kind} '{self.name}' raised {type(error).__name__}: {error}"
+        return UserError(problem, where=str(self.plugin), fix=MEND)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -163,4 +164,5 @@ def _is_there(config: dict[str, Any]) -> bool:
     if config.get("hf_hub"):
         return cached(config) is not None
     name = str(config.get("url", "")).rpartition("/")[2]
-    return bool(name) and (_FETCHED.expanduser() / name).is_file()
+    fetched = Path(expanduser(_FETCHED))  # noqa: PTH111 - the home of nobody stays as it is written
+    return bool(name) and (fetched / name).is_file()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from aaclip_kit import UserError
 from aaclip_kit.cache.folder import clear, default_folder, entries, part_path
 
+from ..finding import without_home
 from .given import OTHER, features, key, path_of, store
 
 
@@ -25,6 +27,16 @@ def test_the_default_folder(monkeypatch: pytest.MonkeyPatch, variables: dict[str
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert default_folder() == Path(expected).expanduser()
+
+
+@pytest.mark.parametrize("named", [None, "~nobody-at-all/x"])
+def test_no_home_is_one_error_with_what_to_set(monkeypatch: pytest.MonkeyPatch, named: str | None) -> None:
+    without_home(monkeypatch)
+    if named:
+        monkeypatch.setenv("AAKIT_CACHE", named)
+    with pytest.raises(UserError, match="no home folder is known") as caught:
+        default_folder()
+    assert caught.value.where == (named or "~/.cache") and "AAKIT_CACHE" in str(caught.value.fix)
 
 
 def test_part_files_of_dead_runs_go_when_the_store_is_opened(tmp_path: Path) -> None:

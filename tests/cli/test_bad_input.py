@@ -162,7 +162,7 @@ DAMAGE = {
     "no class in it": (_no_class, "no class in this folder"),
     "an empty class": (_empty_class, "class 'red_cloth' has no images"),
     "without a mask": (_without_a_mask, "an anomalous image has no mask"),
-    "text files": (_text_files, "class 'red_cloth' has no images, but 8 other files, such as 000.txt"),
+    "text files": (_text_files, "class 'red_cloth' has no images; passed over: 8 .txt (such as "),
     "an image of one pixel": (_one_pixel, "is 1 x 1 pixels, too small to show anything"),
     "a mask of another size": (_other_size, "the mask is 41 x 40 pixels, its image 40 x 40"),
     "an unreadable image": (_unreadable, "cannot be read as an image"),

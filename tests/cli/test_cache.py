@@ -10,6 +10,7 @@ import pytest
 
 from ..cache.given import MINE, OTHER, features, key, path_of, store
 from ..command import Command
+from ..finding import without_home
 
 
 @pytest.fixture
@@ -58,6 +59,13 @@ def test_the_default_folder_may_not_exist_yet(aakit: Command, tmp_path: Path, mo
         ran = aakit("cache", *options)
         assert ran.code == 0 and str(tmp_path / "none" / "features") in ran.out
     assert not (tmp_path / "none").exists()
+
+
+def test_a_user_without_a_home_is_told_what_to_set(aakit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    ran = aakit("cache")
+    assert ran.code == 2 and ran.err.startswith("error: ~/.cache: no home folder is known\n    fix: set ")
+    assert "there is no such folder" in aakit("cache", "--folder", "~nobody-at-all/x").err
 
 
 def test_bad_folders_are_one_message(aakit: Command, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from aaclip_kit.data.manifests import list_images
 
 from ..command import Command, Ran
 from ..conftest import write_class
+from ..finding import forbidden, touch
 from .conftest import assert_plain, contents
 
 
@@ -163,13 +165,59 @@ def test_images_without_labels(aakit: Command, place: Path) -> None:
     assert rows == [{"image_path": "a.jpg"}, {"image_path": "below/b.png"}]
 
 
-def test_a_list_of_images_elsewhere_leads_there_from_its_own_folder(aakit: Command, place: Path) -> None:
+def test_a_list_of_images_elsewhere_says_where_its_paths_start(aakit: Command, place: Path) -> None:
     (place / "images").mkdir()
     Image.new("RGB", (9, 9)).save(place / "images" / "a.png")
-    assert aakit("data", "manifest", "images", "--layout", "images", "--out", "lists/list.csv").code == 0
-    found, faults = list_images([place / "lists" / "list.csv"])
-    assert [item.image.resolve() for item in found] == [(place / "images" / "a.png").resolve()]
+    ran = aakit("data", "manifest", "images", "--layout", "images", "--out", "lists/list.csv")
+    assert ran.out == "wrote lists/list.csv: 1 images; its paths start from images\n"
+    found, faults, _ = list_images([place / "lists" / "list.csv"], place / "images")
+    assert [item.image for item in found] == [place / "images" / "a.png"]
     assert not faults
+
+
+def test_a_list_says_what_it_leaves_out_and_stops_at_what_may_not_be_read(
+    aakit: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(place, "a.png", "b.heic", "c/d.png")
+    ran = aakit("data", "manifest", ".", "--layout", "images", "--out", "list.csv")
+    assert ran.out == "passed over: 1 .heic (such as b.heic)\nwrote list.csv: 2 images\n"
+    forbidden(monkeypatch, Path("c"))
+    refused = aakit("data", "manifest", ".", "--layout", "images", "--out", "again.csv")
+    assert_plain(refused)
+    assert refused.err.startswith("error: c: cannot be read (Permission denied)")
+
+
+def test_a_name_that_is_no_utf_8_leaves_no_empty_list(aakit: Command, place: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (9, 9)).save(place / name)
+    ran = aakit("data", "manifest", ".", "--layout", "images", "--out", "list.csv")
+    assert_plain(ran)
+    assert r"error: caf\udce9.png: has a name that is no UTF-8" in ran.err and not (place / "list.csv").exists()
+    assert aakit("data", "manifest", ".", "--layout", "images", "--out", "list.jsonl").code == 0
+    assert [item.image for item in list_images([place / "list.jsonl"])[0]] == [place / name]
+
+
+COCO = '{"images": [{"file_name": "000.png"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}'
+ANNOTATIONS = {
+    "COCO": ("annotations/instances.json", COCO),
+    "LabelMe": ("red_cloth/test/spot/000.json", '{"version": "5", "shapes": []}'),
+    "VOC": ("red_cloth/Annotations/000.xml", "<annotation><object/></annotation>"),
+    "YOLO": ("red_cloth/test/spot/000.txt", "0 0.5 0.5 0.1 0.2\n"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), ANNOTATIONS.values(), ids=ANNOTATIONS)
+def test_annotations_beside_images_without_masks_are_named(
+    aakit: Command, data: Path, name: str, text: str, request: pytest.FixtureRequest
+) -> None:
+    shutil.rmtree(data / "red_cloth" / "ground_truth")
+    (data / name).parent.mkdir(exist_ok=True)
+    (data / name).write_text(text)
+    (data / "notes.txt").write_text("nothing of the kind\n")
+    (data / "package.json").write_text("{}")
+    ran = aakit("data", "check", data, columns=1000)
+    said = f"annotations beside images without masks are not read, such as {data / name} ({request.node.callspec.id})"
+    assert ran.code == 0 and said in ran.out
 
 
 def test_a_public_layout_is_listed(aakit: Command, place: Path) -> None:

@@ -73,6 +73,30 @@ def test_every_image_has_a_score_a_heatmap_and_a_mask_of_its_size(
     assert set(contents(place)) == {"out", *(f"out/{name}" for name in contents(place / "out"))}, "nothing half-written"
 
 
+def test_a_second_call_leaves_out_what_the_first_wrote_among_the_images_and_says_so(
+    aakit: Command, trained: Path, images: Path
+) -> None:
+    first = aakit("predict", trained, images, "--out", images / "first")
+    assert first.code == 0 and "1 .txt (such as " in first.out and "1 hidden (such as " in first.out
+    second = aakit("predict", trained, images, "--out", images / "second")
+    assert len(lines_of(images / "second")) == len(lines_of(images / "first")) == 4
+    assert "8 in results of predict (such as " in second.out
+
+
+def test_paths_of_a_list_start_from_a_root_that_is_given(
+    aakit: Command, predicted: Callable[..., list[dict[str, Any]]], place: Path, trained: Path, images: Path
+) -> None:
+    (place / "list.csv").write_text(f"image_path;class_name\na\\1.png;lid\n{images / '2.bmp'};\n")
+    refused = aakit("predict", trained, place / "list.csv", "--out", place / "out")
+    assert_plain(refused, messages=2)
+    assert "--root" in refused.err
+    lines = predicted(place / "list.csv", "--root", images)
+    assert [(line["path"], line["class"]) for line in lines] == [
+        (str(images / "a/1.png"), "lid"),
+        (str(images / "2.bmp"), "object"),
+    ]
+
+
 def test_a_score_does_not_depend_on_the_other_images(
     predicted: Callable[..., list[dict[str, Any]]], images: Path
 ) -> None:
@@ -143,7 +167,7 @@ def test_the_command_says_what_prompts_call_the_object(
 def test_a_list_names_images_and_classes(
     predicted: Callable[..., list[dict[str, Any]]], images: Path, suffix: str
 ) -> None:
-    rows = [("b/1.png", "red_cloth"), ("2.bmp", ""), ("a/1.png", "blue_felt"), ("b/1.png", "again")]
+    rows = [("b/1.png", "red_cloth"), ("2.bmp", ""), ("a/1.png", "blue_felt"), ("b/1.png", "red_cloth ")]
     lines = [f"{path},{name}" for path, name in rows]
     text = "\n".join(["image_path,class_name", *lines])
     if suffix == ".jsonl":
@@ -301,10 +325,16 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "an empty folder": (_nothing, "empty: there is no image in this folder"),
     "a text": (lambda images: [images / "notes.txt"], "notes.txt: cannot be read as an image"),
     "an empty list": (_listed("l.jsonl", "\n"), "l.jsonl: names no image"),
-    "a list without paths": (_listed("l.csv", "image,label\n2.bmp,1\n"), "l.csv, line 2: names no image"),
-    "no JSON": (_listed("l.jsonl", "{\n"), "l.jsonl, line 1: names no image"),
-    "a missing image": (_listed("l.jsonl", '{"image_path": "x.png"}'), "l.jsonl, line 1: there is no file"),
-    "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: cannot be read (no text in UTF-8)"),
+    "a list without paths": (
+        _listed("l.csv", "image,label\n2.bmp,1\n"),
+        "l.csv, line 1: the first line does not name the column image_path",
+    ),
+    "no JSON": (_listed("l.jsonl", "{\n"), "l.jsonl, line 1: is no JSON"),
+    "a missing image": (
+        _listed("l.jsonl", '{"image_path": "x.png"}'),
+        'l.jsonl, line 1: "image_path": there is no file',
+    ),
+    "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: is no text in UTF-8"),
     "nothing left": (_all_bad, "dot.png: is 1 x 1 pixels"),
     "a name without words": (lambda images: [images, "--real-name", "?!"], "which no prompt can use"),
     "a name without end": (lambda images: [images, "--real-name", "word " * 100], "real_names.object"),

@@ -263,7 +263,10 @@ def test_a_run_says_and_records_all_of_it(small_experiment: Path, data: Path, tm
 
 def test_a_class_of_one_label_is_noted(loaded: Loaded, data: Path) -> None:
     shutil.rmtree(data / "green_wood" / "test" / "good")
-    assert loaded().notes == ("data.test: no normal images in green_wood: image AUROC undefined",)
+    assert loaded().notes == (
+        "data.test: class 'green_wood' has no normal images: normal images lie in test/good; found test/spot",
+        "data.test: no normal images in green_wood: image AUROC undefined",
+    )
 
 
 def test_black_masks_are_noted(loaded: Loaded, data: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import tempfile
@@ -25,7 +27,10 @@ from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
 def outcome(content: bytes, name: str) -> Any:
     with file_of(content, name) as path:
-        result_of(list_images, [path])
+        listed = result_of(list_images, [path])
+        if not isinstance(listed, UserError):
+            assert all(item.image.resolve().is_relative_to(path.parent.resolve()) for item in listed[0])
+            assert all(item.class_name is None or item.class_name.strip() == item.class_name for item in listed[0])
         found = result_of(read_manifest, ManifestOptions(manifest=path))
         if isinstance(found, DataSet):
             root = path.parent.resolve()
@@ -84,14 +89,37 @@ def test_damaged_csv(content: bytes) -> None:
     outcome(content, "rows.csv")
 
 
+TABLES = [
+    CSV.replace(b",", mark).decode().encode(coding) for mark in (b";", b"\t") for coding in ("utf-8-sig", "utf-16")
+]
+
+
+@given(damaged(TABLES))
+@fuzzed()
+def test_damaged_tables_of_spreadsheets(content: bytes) -> None:
+    outcome(content, "rows.csv")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*ROW, "mask_path"]), TEXTS), max_size=5), st.sampled_from(",;\t"))
+@fuzzed()
+def test_tables_with_cells_of_any_text(rows: list[dict[str, str]], mark: str) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*ROW, "mask_path"], delimiter=mark)
+    writer.writeheader()
+    writer.writerows({**ROW, **row} for row in rows)
+    outcome(text.getvalue().encode(errors="surrogatepass"), "rows.csv")
+
+
 NAMES = st.one_of(
     st.binary(min_size=1, max_size=20),
     TEXTS.map(lambda text: text.encode(errors="surrogatepass")),
-    st.sampled_from([b"good", b"test", b"ground_truth", b"a.png", b"a_mask.png"]),
+    st.sampled_from([b"good", b"test", b"ground_truth", b"a.png", b"a_mask.png", b"a.json", b"scores.jsonl", b"masks"]),
 ).filter(lambda name: 0 < len(name) < 200 and b"/" not in name and b"\0" not in name and name not in (b".", b".."))
 
 
-@given(st.lists(st.tuples(NAMES, NAMES, NAMES, st.sampled_from([b"", b".png", b".JPG"])), min_size=1, max_size=4))
+@given(
+    st.lists(st.tuples(NAMES, NAMES, NAMES, st.sampled_from([b"", b".png", b".JPG", b".xml"])), min_size=1, max_size=4)
+)
 @fuzzed(0.5)
 def test_folders_and_files_of_any_name(places: list[tuple[bytes, ...]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +128,8 @@ def test_folders_and_files_of_any_name(places: list[tuple[bytes, ...]]) -> None:
                 path = os.path.join(os.fsencode(folder), class_name, image)  # noqa: PTH118 - bytes
                 os.makedirs(path, exist_ok=True)  # noqa: PTH103
                 with open(os.path.join(path, stem + suffix), "wb") as file:  # noqa: PTH118, PTH123
-                    file.write(b"no image")
+                    file.write(b"no image, but an <annotation>")
+        result_of(list_images, [Path(folder)])
         found = result_of(read_folder, FolderOptions(root=Path(folder)))
         if not isinstance(found, UserError):
             result_of(surveyed, found)

@@ -81,7 +81,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-@pytest.mark.parametrize("coding", ["utf-16", "utf-32", "latin-1"])
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-32", "latin-1"])
 def test_another_encoding_is_named(tmp_path: Path, reader: Callable[[Path], Any], coding: str) -> None:
     path = tmp_path / "list.csv"
     path.write_bytes("image_path,label,class_name\né.png,0,é\n".encode(coding))

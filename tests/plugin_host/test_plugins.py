@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import aaclip_kit
-from aaclip_kit import UserError
+from aaclip_kit import Options, UserError
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host import hookspecs
 from aaclip_kit.plugin_host.discovery import GROUP, discover
 from aaclip_kit.plugin_host.registration import HOOKS
-from aaclip_kit.plugin_host.registry import KINDS
+from aaclip_kit.plugin_host.registry import KINDS, Component, Plugin
 
 from ..command import Command
 from ..strangers import GOOD_LOSS, Strangers
@@ -275,6 +275,20 @@ def test_every_hook_is_documented_with_what_its_factory_is_given(hook: str) -> N
 def test_every_hook_is_used_by_a_built_in_plugin(hook: str) -> None:
     kinds = {component.kind for component in discover().components.values() if component.plugin.package == "aaclip-kit"}
     assert HOOKS[hook] in kinds
+
+
+@pytest.mark.parametrize(
+    ("package", "said"), [("aaclip-kit", "/data/x: data-set 'it' cannot use it"), ("other", "mend the plugin")]
+)
+def test_what_the_system_refuses_to_a_factory_of_our_own_is_no_fault_of_the_plugin(package: str, said: str) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/data/x")
+
+    component = Component("data-set", "it", refuse, Options, Plugin("it", "module", package, "1"))
+    with pytest.raises(UserError) as caught:
+        component.build(Options())
+    assert said in str(caught.value) and caught.value.fix
+    assert ("mend the plugin" in str(caught.value)) == (package == "other")
 
 
 def test_every_public_name_is_documented() -> None:

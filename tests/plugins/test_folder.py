@@ -8,6 +8,7 @@ from aaclip_kit_plugins.folder import register_data_sets
 
 from aaclip_kit import DataSet, UserError, UserErrors
 
+from ..finding import forbidden, touch
 from .registered import registered
 
 
@@ -16,17 +17,9 @@ def read(root: Path, **options: Any) -> DataSet:
     return factory(model(root=root, **options))
 
 
-def make(root: Path, *files: str) -> Path:
-    for file in files:
-        path = root / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    return root
-
-
 @pytest.fixture
 def two_classes(tmp_path: Path) -> Path:
-    return make(
+    return touch(
         tmp_path / "data",
         *("metal_nut/test/good/001.png", "metal_nut/test/good/000.JPG", "metal_nut/test/bent/003.png"),
         *("metal_nut/ground_truth/bent/003_mask.png", "metal_nut/train/good/009.png", "metal_nut/readme.txt"),
@@ -81,17 +74,17 @@ def test_unknown_classes_are_named_with_the_nearest(two_classes: Path) -> None:
 
 
 def test_a_class_without_images_and_one_of_text_files(two_classes: Path) -> None:
-    make(two_classes, "empty/test/good/.keep", "texts/test/good/a.txt", "texts/test/bent/b.csv")
+    touch(two_classes, "empty/test/good/.keep", "texts/test/good/a.txt", "texts/test/bent/b.csv")
     with pytest.raises(UserErrors) as caught:
         read(two_classes)
     empty, texts = caught.value.faults
     assert (empty.problem, empty.where) == ("class 'empty' has no images", str(two_classes / "empty"))
-    assert texts.problem == "class 'texts' has no images, but 2 other files, such as b.csv"
+    assert texts.problem.startswith("class 'texts' has no images; passed over: 1 .csv (such as ")
     assert "images end in .png" in str(texts.fix)
 
 
 def test_masks_are_wanted_from_all_images_or_from_none_of_a_class(two_classes: Path) -> None:
-    make(two_classes, "cable/test/cut/1.png", "cable/test/bent/2.png", "metal_nut/test/bent/004.png")
+    touch(two_classes, "cable/test/cut/1.png", "cable/test/bent/2.png", "metal_nut/test/bent/004.png")
     data = read(two_classes)
     (fault,) = data.faults
     assert (fault.problem, fault.where) == (
@@ -103,14 +96,63 @@ def test_masks_are_wanted_from_all_images_or_from_none_of_a_class(two_classes: P
     assert bare == [("2.png", 1, None), ("1.png", 1, None)]
 
 
-def test_files_that_are_no_images_are_told_of(two_classes: Path) -> None:
-    (note,) = read(two_classes).notes
-    assert note.startswith("1 files do not end as images do and are passed over, such as ")
-    assert note.endswith("notes.txt")
-    (two_classes / "metal_nut/test/good/notes.txt").unlink()
-    assert read(two_classes).notes == ()
+def test_what_is_passed_over_is_told_of(two_classes: Path) -> None:
+    touch(two_classes, "metal_nut/test/bent/cam1/005.png", "metal_nut/normal/006.png", "flat.png")
+    touch(two_classes, "metal_nut/ground_truth/bent/099_mask.png", "bottle/test/.old/1.png", "bottle/scan.dcm")
+    _, inside, beside = read(two_classes).notes
+    for said in (
+        *("1 .txt (such as ", "1 deeper than test/bent (such as ", "2 elsewhere (such as ", "2 hidden (such as "),
+        "1 masks without an image (such as ",
+    ):
+        assert said in inside
+    assert ".dcm" not in inside, "only what lies among the images"
+    assert "1 folders without a folder test (such as " in beside and "1 beside the classes (such as " in beside
+    (inside,) = read(two_classes, classes=["metal_nut"]).notes
+    assert "002.png" not in inside and "009.png" not in inside, "images to train on are no news"
+
+
+def test_whole_data_have_no_notes(tmp_path: Path) -> None:
+    touch(tmp_path, "lid/test/good/1.png", "lid/test/dent/2.png", "lid/ground_truth/dent/2_mask.png")
+    touch(tmp_path, "lid/train/good/3.png", "lid/readme.txt", "license.txt")
+    assert read(tmp_path).notes == ()
+
+
+def test_a_folder_that_may_not_be_read_is_a_fault(two_classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(two_classes, "lost+found/x")
+    paths = [two_classes / name for name in ("metal_nut/test/bent", "extra", "lost+found")]
+    forbidden(monkeypatch, *paths)
+    data = read(two_classes)
+    assert [fault.where for fault in data.faults] == [str(paths[1]), str(paths[0])]
+    assert all("Permission denied" in fault.problem and fault.fix for fault in data.faults)
+    assert any("1 lost+found" in note for note in data.notes)
+    assert [fault.where for fault in read(two_classes, classes=["metal_nut"]).faults] == [str(paths[0])]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_normal_images_in_a_folder_of_another_name(tmp_path: Path, masked: bool) -> None:
+    touch(tmp_path, "lid/test/OK/1.png", "lid/test/NG/2.png", *(["lid/ground_truth/NG/2.png"] if masked else []))
+    data = read(tmp_path)
+    said = "normal images lie in test/good; found test/NG, test/OK"
+    assert data.notes[0] == f"class 'lid' has no normal images: {said}"
+    assert [str(fault.fix).startswith(f"{said}; rename the folder") for fault in data.faults] == [True] * masked
+
+
+def test_several_masks_of_an_image(tmp_path: Path) -> None:
+    touch(tmp_path, "lid/test/good/0.png", "lid/test/loose/000.png")
+    touch(tmp_path, *(f"lid/ground_truth/loose/000/00{number}.png" for number in range(2)))
+    (fault,) = read(tmp_path).faults
+    masks = tmp_path / "lid/ground_truth/loose"
+    assert fault.fix == f"unite the masks in {masks / '000'} in one, {masks / '000_mask.png'}"
+
+
+def test_a_class_is_called_as_its_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "store/3fa9/test/good/1.png")
+    (tmp_path / "lid").symlink_to(tmp_path / "store" / "3fa9")
+    assert read(tmp_path / "lid").classes == ("lid",)
+    monkeypatch.chdir(tmp_path / "store" / "3fa9")
+    assert read(Path()).classes == ("3fa9",)
 
 
 def test_classes_that_are_not_chosen_may_be_faulty(two_classes: Path) -> None:
-    make(two_classes, "cable/test/good/.keep")
+    touch(two_classes, "cable/test/good/.keep")
     assert read(two_classes, classes=["bottle"]).classes == ("bottle",)

@@ -149,7 +149,7 @@ def test_csv_with_any_order_of_columns(root: Path) -> None:
 
 def test_csv_that_is_none(root: Path) -> None:
     (root / "a.csv").write_text("image;label\n")
-    with pytest.raises(UserError, match="does not name the column class_name, image_path, label") as caught:
+    with pytest.raises(UserError, match="does not name the column class_name, image_path") as caught:
         read(root / "a.csv")
     assert str(caught.value.where).endswith("a.csv, line 1")
     (root / "a.csv").write_text('image_path,label,class_name\n"candle/1.JPG"x,0,candle\n')
@@ -168,6 +168,35 @@ def test_an_unknown_class_a_missing_an_empty_and_a_binary_manifest(root: Path) -
     (root / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="no text in UTF-8"):
         read(root / "binary.jsonl")
+
+
+def test_links_with_one_content_are_two_images(root: Path) -> None:
+    (root / "candle/3.JPG").symlink_to(root / "candle/1.JPG")
+    data = read(write(root, line(), line("candle/3.JPG", 1)))
+    assert ([sample.image.name for sample in data.samples], data.faults) == (["1.JPG", "3.JPG"], ())
+
+
+def test_a_table_of_a_spreadsheet(root: Path) -> None:
+    """Semicolons, backslashes, blanks around cells, what pandas writes for nothing, rows without anything."""
+    file = root / "table.csv"
+    file.write_text(
+        "image_path;label;class_name;mask_path;\r\n candle\\2.JPG; 1,0 ;candle ;candle\\2.png;\r\n"
+        "candle\\1.JPG;0;candle;nan;\r\npipe_fryum\\1.JPG;1;pipe_fryum;NaN;\r\n;;;;\r\n",
+        encoding="utf-8-sig",
+    )
+    data = read(file)
+    assert data.faults == ()
+    assert [(sample.class_name, sample.label, sample.mask) for sample in data.samples] == [
+        ("candle", 0, None),
+        ("candle", 1, root / "candle/2.png"),
+        ("pipe_fryum", 1, None),
+    ]
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), "NaN", " "])
+def test_no_mask_and_a_blank_behind_a_class(root: Path, nothing: Any) -> None:
+    data = read(write(root, line(label=1, name="candle ", mask_path=nothing), line("candle/2.JPG")))
+    assert (data.classes, data.faults) == (("candle",), ())
 
 
 @pytest.mark.parametrize("value", [255, 255.0, "255"])

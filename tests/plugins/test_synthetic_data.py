@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from aaclip_kit import DataSet, UserError, UserErrors
 
+from ..finding import without_home
 from .registered import registered
 
 
@@ -58,6 +60,35 @@ def test_what_is_in_the_cache_is_not_drawn_again(tmp_path: Path, monkeypatch: py
     first = read(tmp_path)
     monkeypatch.setattr(synthetic, "draw", None)
     assert read(tmp_path) == first
+
+
+def test_what_is_missing_or_damaged_is_drawn_again_and_a_users_file_is_left_alone(tmp_path: Path) -> None:
+    first = read(tmp_path)
+    expected = contents(first)
+    (entry,) = tmp_path.iterdir()
+    mask = next(sample.mask for sample in first.samples if sample.mask)
+    assert mask
+    Image.new("L", (56, 56)).save(mask)
+    first.samples[0].image.unlink()
+    first.samples[-1].image.write_bytes(first.samples[-1].image.read_bytes()[:100])
+    shutil.copy(first.samples[1].image, entry / "wood/test/good/mine.png")
+    again = read(tmp_path)
+    assert (contents(again), again.samples) == (expected, first.samples)
+    assert (entry / "wood/test/good/mine.png").exists()
+    assert again.notes[0].startswith("passed over: 1 not drawn by the toolkit (such as ")
+    for damage in ("", "{}", "[1]"):
+        (entry / ".digests.json").write_text(damage)
+        assert contents(read(tmp_path)) == expected
+    shutil.rmtree(entry / "woven")
+    assert contents(read(tmp_path)) == expected
+    assert [path.name for path in tmp_path.iterdir()] == [entry.name]
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    with pytest.raises(UserError, match="no home folder is known") as caught:
+        cache_folder(SyntheticOptions(split="test"))
+    assert "HOME" in str(caught.value.fix) and "AAKIT_CACHE" in str(caught.value.fix)
 
 
 def test_a_drawing_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
