@@ -34,10 +34,11 @@ class Lock:
 def locked(folder: Path) -> Iterator[Lock]:
     """Hold the folder's lock, which the system releases when the process dies, however it does.
 
-    Its file is removed in the end. Raises `InUseError` where another process holds the lock, and `UserError` where the
-    folder cannot be written.
+    Its file stays, but for one that it has made for a block which fails. Raises `InUseError` where another process
+    holds the lock, and `UserError` where the folder cannot be written.
     """
     path = folder / LOCK
+    new = not path.exists()
     with writing(folder, "make it writable, or name another one with --out"):
         descriptor, held = _opened(path)
     try:
@@ -45,9 +46,10 @@ def locked(folder: Path) -> Iterator[Lock]:
             raise InUseError(HOLDER, where=str(folder), fix="wait until it ends, or name another folder with --out")
         try:
             yield Lock(None if held is None else held.strerror or str(held))
-        finally:
-            with suppress(OSError):
-                path.unlink()
+        except BaseException:
+            if new:
+                path.unlink(missing_ok=True)
+            raise
     finally:
         os.close(descriptor)
 

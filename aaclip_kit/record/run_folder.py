@@ -250,6 +250,8 @@ def claimed(out: Path | None, name: str) -> Iterator[RunFolder]:
     """
     with made_folder(out, name) as path, locked(path) as lock:
         yield RunFolder(path, lock)
+        if was_left(path):
+            (path / LOCK).unlink()
 
 
 @contextmanager

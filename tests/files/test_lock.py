@@ -40,7 +40,6 @@ def test_a_second_run_is_refused_until_the_first_dies_however_it_dies(tmp_path: 
         other.wait()
     with locked(tmp_path):
         assert (tmp_path / LOCK).exists()
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO])
@@ -65,7 +64,6 @@ def test_where_there_are_no_locks_a_run_goes_on_and_says_so_once(
             pass
     (line,) = told
     assert "nothing keeps other runs out" in line and os.strerror(number) in line
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
