@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aaclip_kit.checkpoints.checkpoint import read, trained_state
-from aaclip_kit.comparison.finished_runs import is_finished
+from aaclip_kit.record.run_folder import is_finished
 from aaclip_kit.contracts.options import TOWERS
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
