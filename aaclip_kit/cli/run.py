@@ -160,7 +160,8 @@ def _run_seeds(
         screen.data_notes(assembled)
         for line in lines:
             screen.message(line)
-        execute_to_the_end(assembled, folder, screen, snapshot)
+        metrics = execute_to_the_end(assembled, folder, screen, snapshot)
+        screen.red_lines(metrics, folder.path)
     _show_seeds(target, seeds)
 
 

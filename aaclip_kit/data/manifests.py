@@ -6,6 +6,7 @@ Data set `manifest` reads what is written here.
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,14 @@ class Listed:
 
 
 def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
-    """Every image once, in the order of the paths, and a fault for each row of a list that names none.
+    """Every path and class once, in the order of the paths, and a fault for each row of a list that names none.
 
-    Folders are searched to any depth, without hidden files and the masks below `ground_truth`. A list has the keys or
-    columns "image_path", from the list's own folder, and, if wanted, "class_name"; others are passed over. Raises
-    `UserError` for a path that is not there, a folder without images, and a list that cannot be read.
+    A link is an image of its own, under its own name, wherever it leads. Folders are searched to any depth, without
+    hidden files and the masks below `ground_truth`. A list has the keys or columns "image_path", from the list's own
+    folder, and, if wanted, "class_name"; others are passed over. Raises `UserError` for a path that is not there, a
+    folder without images, and a list that cannot be read.
     """
-    images: dict[Path, Listed] = {}
+    images: dict[tuple[str, str | None], Listed] = {}
     faults: list[UserError] = []
     for path in paths:
         for item in _listed(path):
@@ -52,7 +54,7 @@ def list_images(paths: Sequence[Path]) -> tuple[list[Listed], list[UserError]]:
                     problem = f"more than {_MOST_FAULTS:,} rows are faulty"
                     raise UserError(problem, where=str(path), fix=f"mend its first rows: {faults[0].problem}")
             else:
-                images.setdefault(item.image.resolve(), item)
+                images.setdefault((os.path.abspath(item.image), item.class_name), item)  # noqa: PTH100 - keeps links
     return list(images.values()), faults
 
 

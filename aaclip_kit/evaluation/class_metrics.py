@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -57,7 +58,9 @@ class ClassMetrics:
             self.pixels.add(anomaly_map.ravel(), mask.ravel(), region_weights(mask))
 
     def update_images(self, image_scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> None:
-        """Count the image scores alone."""
+        """Count the image scores alone. Warns where some differ in float64 and are ties in float32, as they count."""
+        if (lost := len(np.unique(image_scores)) - len(np.unique(image_scores.astype(np.float32)))) > 0:
+            warnings.warn(f"{lost} image scores differ from others in float64 alone and count as ties", stacklevel=2)
         self.images.add(image_scores, labels != 0)
 
     def merge(self, other: ClassMetrics) -> None:

@@ -1,11 +1,41 @@
 """Files and folders that a reader finds whole or not at all."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Final
 from uuid import uuid4
+
+_BESIDE: Final = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+def beside(path: Path) -> Path:
+    """A name in the same folder that nothing bears, and that can be written wherever `path` can.
+
+    Create what it names with mode "x" or `mkdir`, which follow no link and take nothing that is there already.
+    """
+    return path.with_name(f".{uuid4().hex}.part")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the files `beside` others that processes which died have left in a folder where nobody else writes."""
+    with suppress(OSError):
+        for file in folder.iterdir():
+            if _BESIDE.fullmatch(file.name):
+                file.unlink()
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder that others may still write into: once it has another name they find it no more."""
+    gone = beside(folder)
+    try:
+        folder.replace(gone)
+    except OSError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -19,10 +49,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def write_whole_together(contents: Mapping[Path, str | bytes]) -> None:
     """As `write_whole`, for files that belong together: all are on the disk before the first is renamed."""
-    parts = {path: path.with_name(path.name + ".part") for path in contents}
+    parts = {path: beside(path) for path in contents}
     try:
         for path, content in contents.items():
-            with parts[path].open("wb") as file:
+            with parts[path].open("xb") as file:
                 file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -47,12 +77,12 @@ def write_whole_folder(folder: Path, files: Mapping[PurePosixPath, bytes]) -> No
     Raises OSError where it cannot be written, or is there already and not empty; then nothing is left beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}-{uuid4().hex}")
+    part = beside(folder)
     try:
         for name, content in files.items():
-            path = beside / name
+            path = part / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        beside.rename(folder)
+        part.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,10 +1,11 @@
 """Files that belong together, and folders: all or nothing, whatever the disk does."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aaclip_kit.files.whole_file import write_whole, write_whole_folder, write_whole_together
+from aaclip_kit.files.whole_file import beside, remove_whole, write_whole, write_whole_folder, write_whole_together
 
 from ..limits import files_of_at_most
 
@@ -33,3 +34,36 @@ def test_a_folder_is_there_with_all_of_its_files_or_not_at_all(tmp_path: Path) -
     with pytest.raises(OSError, match="not empty"):
         write_whole_folder(tmp_path / "out", files)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_nothing_that_lies_beside_is_overwritten_followed_or_removed(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "X", tmp_path / "other"
+    for name in ("X.part", "X.gone", "X.part.gone", ".X.part"):
+        if kind == "file":
+            (tmp_path / name).write_text("the user's")
+        elif kind == "folder":
+            (tmp_path / name / "mine").mkdir(parents=True)
+        else:
+            (tmp_path / name).symlink_to(other)
+    before = sorted(tmp_path.rglob("*"))
+    write_whole(path, "new")
+    assert path.read_text() == "new" and sorted([*before, path]) == sorted(tmp_path.rglob("*")) and not other.exists()
+    path.unlink()
+    path.mkdir()
+    remove_whole(path)
+    remove_whole(path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_writers_of_one_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    contents = [bytes([number]) * 4096 for number in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_whole(tmp_path / "X", content), contents))
+    assert (tmp_path / "X").read_bytes() in contents and [path.name for path in tmp_path.iterdir()] == ["X"]
+
+
+def test_what_lies_beside_has_a_short_name_of_its_own(tmp_path: Path) -> None:
+    longest = tmp_path / ("x" * 255)
+    write_whole(longest, "new")
+    assert longest.read_text() == "new" and beside(longest) != beside(longest)
