@@ -120,7 +120,9 @@ def read_metadata(path: Path) -> Metadata:
         beside = beside_pickle(path)
         return Metadata.from_strings(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else Metadata()
     except Exception as error:  # a damaged header can raise nearly anything
-        lines = str(error).splitlines() or [type(error).__name__]
-        reason = ", ".join(line.strip() for line in lines[1:3]) if isinstance(error, ValidationError) else lines[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         problem = f"cannot be read: damaged, or no checkpoint of aaclip_kit ({reason})"
         raise UserError(problem, where=str(path), fix="give a whole checkpoints/loop_N.safetensors") from None

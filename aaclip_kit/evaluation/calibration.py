@@ -44,7 +44,7 @@ class Calibration:
     map_threshold: Threshold | None
     achieved: dict[What, Rates]
     reasons: dict[str, str] = field(default_factory=dict)
-    classes: tuple[str, ...] | None = None
+    classes: list[str] | None = None
 
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:
@@ -102,7 +102,7 @@ class Calibrator:
             map_threshold=chosen["map"],
             achieved={what: _rates(scores, chosen[what]) for what, scores in counted.items()},
             reasons={f"{what}_threshold": _reason(counted[what], self.images) for what in lacking},
-            classes=None if classes is None else tuple(classes),
+            classes=None if classes is None else list(classes),
         )
 
 
