@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from uuid import uuid4
 
-_BESIDE: Final = re.compile(r"\.[0-9a-f]{32}\.part")
+_BESIDE: Final = re.compile(r"\.[0-9a-f]{32}(\.[^.]*)?\.part")
 
 
 def beside(path: Path) -> Path:
@@ -17,7 +17,7 @@ def beside(path: Path) -> Path:
 
     Create what it names with mode "x" or `mkdir`, which follow no link and take nothing that is there already.
     """
-    return path.with_name(f".{uuid4().hex}.part")
+    return path.with_name(f".{uuid4().hex}{path.suffix[:16]}.part")
 
 
 def remove_leftovers(folder: Path) -> None:
