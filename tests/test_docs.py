@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,10 +15,13 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import typer
 
 import aaclip_kit
+from aaclip_kit.cli import app
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import KINDS, Component, Kind
@@ -190,3 +195,22 @@ def test_guides_begin_with_what_to_type_and_hold_no_dated_measurement() -> None:
         text = page.read_text()
         assert re.match(r"# .+\n\n```sh\n", text), f"{page.name} does not begin with a command"
         assert not re.search(r"\b20\d\d-\d\d-\d\d\b", text), f"{page.name} has the day of a measurement"
+
+
+def commands_of(page: Path) -> Iterator[list[str]]:
+    """The words of each call of `aakit` in the page's blocks of shell."""
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["aakit"]:
+                yield list(itertools.takewhile(lambda word: word not in ("|", ">", "&&", ";"), words[1:]))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_commands_on_the_pages_are_taken_as_they_stand_there(page: Path) -> None:
+    for words in commands_of(page):
+        command: Any = typer.main.get_command(app)
+        while hasattr(command, "commands"):
+            assert words[0] in command.commands, f"{page.name}: {words}"
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(command.name, list(words))

@@ -1,12 +1,15 @@
 """What the path of a trained model stands for: a checkpoint, and the experiment that it is used with."""
 
+import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
+from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..experiment.toml_file import parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json
 from ..model.anomaly_model import AnomalyModel
@@ -28,23 +31,54 @@ class Trained:
 
 
 def find_trained(
-    path: Path, registry: Registry, experiment: Path | None = None, overrides: Sequence[str] = ()
+    path: Path, registry: Registry, experiment: Path | None = None, overrides: Sequence[str] = (), *, role: str = ""
 ) -> Trained:
     """The checkpoint that `path` is or holds, with `experiment`, or else the one that belongs to it.
 
     A run folder stands for the loop that it quotes; another folder for the one checkpoint in it. An override of
-    `data.test.use` replaces the whole table, also where it names the plugin that the table has. Raises `UserError`
-    where there is no such checkpoint, or none that says which experiment it belongs to.
+    `data.test.use` replaces the whole table, also where it names the plugin that the table has. `role` is that of the
+    data that is to be read. Raises `UserError` where there is no such checkpoint, or none that says which experiment it
+    belongs to; and where it names programs, or files and folders that would be used, which the user has not named.
     """
     checkpoint = checkpoint_in(path) if path.is_dir() else path
     metadata = read_metadata(checkpoint)
     tables, source = _tables(path, checkpoint, metadata, experiment)
     if experiment is None:
-        near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
-        refuse_plugin_files(tables, path, next((file for file in near if file.is_file()), "FILE"))
+        refuse_plugin_files(tables, path, next((file for file in _near(path) if file.is_file()), "FILE"))
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
-    return Trained(checkpoint, metadata, check_with_plugin_files(overridden(tables, overrides), registry, source))
+    chosen = check_with_plugin_files(overridden(tables, overrides), registry, source)
+    if experiment is None and not _in_its_run(path, metadata):
+        _check_places(chosen, overrides, checkpoint, role)
+    return Trained(checkpoint, metadata, chosen)
+
+
+def _near(path: Path) -> list[Path]:
+    """Where the experiment of the run that a checkpoint lies in would be."""
+    return [folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent)]
+
+
+def _in_its_run(path: Path, metadata: Metadata) -> bool:
+    """Whether the experiment is that of the run's folder around it, where the user can read it."""
+    if (path / EXPERIMENT).is_file():
+        return True
+    with suppress(OSError, ValueError):
+        return any(file.is_file() and file.read_text(encoding="utf-8") == metadata.experiment for file in _near(path))
+    return False
+
+
+def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
+    """Raise `UserError` for files and folders that the checkpoint names and not the user: it may be a stranger's."""
+    tables, given = tomllib.loads(resolved_toml(chosen)), [override.partition("=")[0].strip() for override in overrides]
+    read = {name: tables[name] for name in ("backbone", "model", "stages", "scheduler")}
+    read["data"] = {name: table for name, table in tables["data"].items() if name == role}
+    own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
+    named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
+    if named:
+        problem = f"names files or folders of a machine: {', '.join(f'{key} = {value}' for key, value in named)}"
+        keys = " ".join(f"--set {key}=..." for key, _ in named)
+        fix = f"if they are yours, name them yourself: {keys}; or the whole experiment: --experiment FILE"
+        raise UserError(problem, where=str(checkpoint), fix=fix)
 
 
 def checkpoint_in(folder: Path) -> Path:

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import safe_open
 
 from ..contracts.data import Domain
@@ -13,19 +14,24 @@ from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..evaluation.calibration import Calibration
 from ..files.plain_file import read_json
+from ..files.weights_file import check_kind
 
 FORMAT = "aaclip_kit checkpoint 1"
 
 DIGEST_LENGTH = 16
 """Digits kept of an image's SHA-256: 64 bits tell apart any images that a person could collect."""
 
+_DIGESTS: Final = TypeAdapter(tuple[Annotated[str, Field(pattern=f"^[0-9a-f]{{{DIGEST_LENGTH}}}$")], ...])
+
 
 @dataclass(frozen=True)
 class Provenance:
     """Where the weights come from. `experiment` is the experiment's name."""
 
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
+
     experiment: str = ""
-    loop: int | None = None
+    loop: Annotated[int, Field(ge=1, le=10**6)] | None = None
     imported_from: tuple[str, ...] = ()
     attending: tuple[TowerName, ...] | None = None
     """Towers whose stages with a context acted when the tower last trained; None where that is not known."""
@@ -75,15 +81,21 @@ class Metadata:
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":
-        """What `as_strings` wrote, types checked; empty without any. Entries of other versions are passed over."""
+        """What `as_strings` wrote, types and bounds checked; empty without any. Unknown entries are passed over.
+
+        Raises ValueError, or what it is a base of, for an entry that cannot be one.
+        """
+        strings = TypeAdapter(dict[str, str]).validate_python(strings, strict=True)
+        if (form := strings.get("format", FORMAT)) != FORMAT:
+            raise ValueError(f"its format is {form!r}, and this version reads {FORMAT!r}")
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
-            about["trained_on"] = (name,)
+            about["trained_on"] = [name]
         return cls(
-            TypeAdapter(Provenance).validate_python(about),
+            TypeAdapter(Provenance).validate_json(json.dumps(about)),
             strings.get("experiment"),
-            None if calibration is None else TypeAdapter(Calibration).validate_python(json.loads(calibration)),
-            tuple(strings.get("training_images", "").split()),
+            None if calibration is None else TypeAdapter(Calibration).validate_json(calibration),
+            _DIGESTS.validate_python(tuple(strings.get("training_images", "").split())),
         )
 
 
@@ -101,6 +113,7 @@ def read_metadata(path: Path) -> Metadata:
     """Metadata of a checkpoint, empty where it has none. Raises `UserError` for a file that is missing or damaged."""
     if not path.is_file():
         raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
+    check_kind(path)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -108,7 +121,9 @@ def read_metadata(path: Path) -> Metadata:
         beside = beside_pickle(path)
         return Metadata.from_strings(read_json(beside)) if beside.is_file() else Metadata()
     except Exception as error:  # a damaged header can raise nearly anything
-        lines = str(error).splitlines() or [type(error).__name__]
-        reason = ", ".join(line.strip() for line in lines[1:3]) if isinstance(error, ValidationError) else lines[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         problem = f"cannot be read: damaged, or no checkpoint of aaclip_kit ({reason})"
         raise UserError(problem, where=str(path), fix="give a whole checkpoints/loop_N.safetensors") from None

@@ -13,7 +13,7 @@ from ..contracts.errors import UserError, writing
 from ..contracts.options import TowerName
 from ..contracts.stage import ContextKind
 from ..experiment import Experiment
-from ..files.weights_file import pickled, read_weights
+from ..files.weights_file import pickled, read_weights, without_wrappers
 from ..files.whole_file import write_whole_together
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model
@@ -227,12 +227,15 @@ def _entries(path: Path, ignored: list[str]) -> Iterator[tuple[str, str, Any]]:
     content = read_weights(path)
     if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):
         raise UserError("holds no tensors by name", where=str(path), fix=fix)
-    for key, value in content.items():
+    for name, value in content.items():
+        key = without_wrappers(name)
         if key in PARTS and isinstance(value, dict):
-            yield from ((key, str(name), item) for name, item in value.items())
+            yield from ((key, without_wrappers(str(inner)), item) for inner, item in value.items())
         elif _BOOKKEEPING.search(key) or not _holds_tensors(value):
             ignored.append(key)
         elif isinstance(value, Tensor):
+            if key in bare:
+                raise UserError(f"holds {key} twice", where=str(path), fix="give a file that holds each tensor once")
             bare[key] = value
         else:
             raise _homeless(path, key)

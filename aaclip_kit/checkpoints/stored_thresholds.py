@@ -1,16 +1,18 @@
 """The thresholds of a checkpoint, for scores that are made as those were that they were chosen on."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any
 
 from ..contracts.data import Domain
+from ..evaluation.calibration import Calibration, What, absurd_rates
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
-from ..experiment.resolved import by_key
+from ..experiment.resolved import by_key, is_place
 from .find_checkpoint import Trained
+from .provenance import Metadata
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,35 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresho
     return Thresholds(image, None if "map" in reasons else calibration.map_threshold, reasons)
 
 
+def origin(calibration: Calibration | None, what: What) -> str:
+    """Where a stored threshold is from, and its share of false alarms there, in words."""
+    if calibration is None:
+        return "of unknown origin"
+    counts, fpr = calibration.counts, (calibration.achieved.get(what) or {}).get("fpr")
+    images = f"{counts.get('normal', 0)} normal and {counts.get('anomalous', 0)} anomalous images"
+    alarms = "false alarms there not known" if fpr is None else f"false alarms there {fpr:.1%}"
+    return f"chosen by rule {calibration.rule} on {images} of {calibration.source}; {alarms}"
+
+
+def objections(metadata: Metadata, real_names: Mapping[str, str], used: Sequence[What]) -> list[str]:
+    """What speaks against the stored thresholds that are `used`, for images of these classes; `real_names` by class.
+
+    That they were chosen on other objects, and that they are absurd on their own.
+    """
+    calibration, known = metadata.calibration, metadata.about.real_names
+    if calibration is None or not used:
+        return []
+    lines = absurd_rates({what: calibration.achieved.get(what, {}) for what in used}, calibration.source)
+    if calibration.classes is None:
+        return ["the thresholds were chosen on objects that the checkpoint does not name", *lines]
+    own = {*calibration.classes, *(known.get(name, name) for name in calibration.classes)}
+    others = [real for name, real in real_names.items() if name not in own and real not in own]
+    if not others:
+        return lines
+    words = f"({', '.join(calibration.classes)}), not on {', '.join(dict.fromkeys(others))}"
+    return [f"the thresholds were chosen on other objects {words}: their false alarms here are not known", *lines]
+
+
 def changed_keys(own: str, experiment: Experiment) -> list[str]:
     """Keys that act on raw scores and are not the same in a checkpoint's own experiment (TOML), each with both values.
 
@@ -66,9 +97,8 @@ def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place_free(value: Any) -> Any:
-    """The last part of an absolute path, as resolved experiments have them; anything else as it is."""
-    paths = [kind(value) for kind in (PurePosixPath, PureWindowsPath)] if isinstance(value, str) else []
-    return next((path.name for path in paths if path.is_absolute()), value)
+    """The last part of a path that says where it lies; anything else as it is."""
+    return PureWindowsPath(value).name if isinstance(value, str) and is_place(value) else value
 
 
 def _none(reason: str) -> Thresholds:

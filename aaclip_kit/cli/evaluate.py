@@ -39,7 +39,7 @@ def evaluate(
 def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks: Ranks) -> dict[str, Any]:
     from ..checkpoints.find_checkpoint import find_trained
 
-    trained = find_trained(model, discover(), experiment, overrides)
+    trained = find_trained(model, discover(), experiment, overrides, role="test")
     from ..checkpoints.leakage_guard import check_unseen
     from ..data.load_data import load_data
     from ..inference.load_model import TrainedModel

@@ -1,6 +1,9 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
 import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
@@ -16,13 +19,15 @@ from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
-from .terminal import say
+from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
     from ..checkpoints.stored_thresholds import Thresholds
     from ..contracts.data import DataSet
+    from ..evaluation.calibration import What
     from ..inference.load_model import TrainedModel
+    from ..inference.predictions import Line
 
 
 Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
@@ -56,12 +61,10 @@ def predict(
     check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
-    with in_processes() as ranks:
-        if ranks.is_distributed:  # torchrun ends ranks with this signal, and the first has a folder to remove
-            signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
+    with in_processes() as ranks, _leaving_nothing():
         from ..inference.predictions import as_data, check_free, write_predictions
 
-        check_free(out)
+        target = check_free(out)
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.decode import Decoded
         from ..data.manifests import list_images
@@ -79,13 +82,23 @@ def predict(
         faults += bad
         if faults and (on_bad_image is OnBadImage.error or not data.samples):
             raise UserErrors(_first_faults(faults))
-        counts = write_predictions(built, data, sizes, thresholds, decoded=decoded, faults=faults, out=out)
         if ranks.is_first:
-            _show(built, data, thresholds)
+            _show(built, data, thresholds, {"image": threshold, "map": map_threshold})
+        lines = write_predictions(built, data, sizes, thresholds, decoded=decoded, faults=faults, out=target)
+        if ranks.is_first:
             for fault in faults:
                 say(f"skipped     {fault.where}: {fault.problem}")
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-            say(f"wrote {out}: {kinds}" + (f", {len(faults)} skipped" if faults else ""))
+            _show_counts(lines, len(faults), out)
+
+
+@contextmanager
+def _leaving_nothing() -> Iterator[None]:
+    """Let SIGTERM, which torchrun sends to ranks too, end the command with its half-written folder removed."""
+    before = signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
+    try:
+        yield
+    finally:
+        signal(SIGTERM, before)
 
 
 def _check_finite(threshold: float | None, option: str) -> None:
@@ -119,14 +132,35 @@ def _first_faults(faults: list[UserError]) -> list[UserError]:
     return [*faults[:MOST_SHOWN], UserError(problem, fix="--on-bad-image skip goes on without them")]
 
 
-def _show(built: "TrainedModel", data: "DataSet", thresholds: "Thresholds") -> None:
-    """Print what the images were scored with."""
+def _show_counts(lines: "list[Line]", skipped: int, out: Path) -> None:
+    """Print how many images were decided as what, and where decision and mask say different things."""
+    apart = Counter(line["decision"] for line in lines if line.get("disagreement"))
+    for decision, mask in (("normal", "a mask that is not empty"), ("anomalous", "an empty mask")):
+        if apart[decision]:
+            say(f"disagree    {apart[decision]} images are decided {decision} and have {mask}; scores.jsonl says which")
+    counts = Counter(line["decision"] or "undecided" for line in lines)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    say(f"wrote {out}: {kinds}" + (f", {skipped} skipped" if skipped else ""))
+
+
+def _show(
+    built: "TrainedModel", data: "DataSet", thresholds: "Thresholds", given: Mapping["What", float | None]
+) -> None:
+    """Print what the images are scored with, and of thresholds that are not `given` where they are from."""
+    from ..checkpoints.stored_thresholds import objections, origin
+
+    metadata = built.trained.metadata
+    values: dict[What, float | None] = {"image": thresholds.image, "map": thresholds.map}
+    origins = {what: "given" if own is not None else origin(metadata.calibration, what) for what, own in given.items()}
+    stored = [what for what, own in given.items() if own is None and values[what] is not None]
+    for line in objections(metadata, data.real_names, stored):
+        PlainConsole(highlight=False).print_line(f"warning     {line}", style="bold red")
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
     hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
     say(f"prompts     call the object {names}{hint}")
     if built.evaluator.switches.score_normalisation == "test_set":
         say("scores      are raw: the published normalisation by the whole test set is left out")
-    for what, value in (("image", thresholds.image), ("map", thresholds.map)):
+    for what, value in values.items():
         reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
-        say(f"threshold   {what}: {none if value is None else format(value, '.6g')}")
+        say(f"threshold   {what}: {none if value is None else f'{value:.6g}, {origins[what]}'}")

@@ -187,7 +187,8 @@ def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path
         screen.data_notes(assembled)
         for line in lines:
             screen.message(line)
-        execute_to_the_end(assembled, folder, screen, snapshot)
+        metrics = execute_to_the_end(assembled, folder, screen, snapshot)
+        screen.red_lines(metrics, folder.path)
 
 
 def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":

@@ -1,5 +1,6 @@
 """What a run shows: its plan before it starts, progress while it goes, a table at the end."""
 
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from ..contracts.schedule import LoopPlan, PhasePlan
-from ..data.checks import class_counts
+from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
+from ..record.run_folder import CALIBRATION
+from ..report.results_section import red_lines
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
@@ -76,7 +79,7 @@ class Screen:
     def data_notes(self, run: Run) -> None:
         """Print what is to be known of the data: images left out, overlap that was allowed."""
         for note in run.data.notes:
-            self.message(f"warning    {note}")
+            (self.red if ONE_SIDED in note else self.message)(f"warning    {note}")
 
     def phase(self, loop: int, plan: PhasePlan, steps: int) -> None:
         """Start a new bar."""
@@ -100,6 +103,10 @@ class Screen:
         """Print one plain line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
+    def red(self, text: str) -> None:
+        """Print a line that speaks against all others."""
+        self.console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
     def stopped(self, text: str) -> None:
         """Print, on standard error, how to go on."""
         say(text, file=sys.stderr)
@@ -107,6 +114,7 @@ class Screen:
     def results(self, metrics: dict[str, Any], folder: Path) -> None:
         """Print the loop table, and the classes of the quoted loop."""
         quoted = metrics["quoted"]["loop"]
+        self.red_lines(metrics, folder)
         rows: dict[str, dict[str, float | None]] = {
             "rule: " + name.replace("_", " "): result["mean"] for name, result in metrics["rules"].items()
         }
@@ -118,6 +126,13 @@ class Screen:
             self.console.print(metrics_table(f"test class, after loop {quoted}", result["classes"]))
             self.undefined(result)
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
+
+    def red_lines(self, metrics: dict[str, Any], folder: Path) -> None:
+        """Print in red, before any figure, what speaks against those of a finished run."""
+        file = folder / CALIBRATION
+        calibration = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        for line in red_lines(metrics, calibration):
+            self.red(f"warning    {line}")
 
     def undefined(self, result: dict[str, Any]) -> None:
         """Say below a table why a class has "-" for a metric."""
@@ -137,6 +152,9 @@ class QuietScreen(Screen):
 
     def message(self, text: str) -> None:
         """Nothing: what a run warned of is read from its folder."""
+
+    def red(self, text: str) -> None:
+        """Nothing, likewise."""
 
 
 def _describe(plan: LoopPlan) -> str:

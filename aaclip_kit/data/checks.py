@@ -24,6 +24,10 @@ MOST_SHOWN = 10
 """Faulty files of one data set that are named one by one on a screen."""
 
 
+ONE_SIDED = "no normal image to train on: scores of whole images learn nothing, masks alone do"
+"""The remark on training images of one label."""
+
+
 def shown(faults: Sequence[UserError], where: str) -> list[UserError]:
     """The first faults, and one line with the number of the others."""
     more = len(faults) - MOST_SHOWN
@@ -34,12 +38,22 @@ def shown(faults: Sequence[UserError], where: str) -> list[UserError]:
 
 
 def untrainable(data: DataSet, where: str) -> list[UserError]:
-    """Training needs a mask for every anomalous image."""
-    bare = [sample for sample in data.samples if sample.label and sample.mask is None]
+    """Training needs anomalous images, and a mask for each of them."""
+    anomalous = [sample for sample in data.samples if sample.label]
+    if data.samples and not anomalous:
+        problem = f"none of its {len(data.samples)} images is anomalous, so training would unlearn what an anomaly is"
+        fix = "add anomalous images with masks, or train on another data set and use these as test images"
+        return [UserError(problem, where=where, fix=fix)]
+    bare = [sample for sample in anomalous if sample.mask is None]
     if not bare:
         return []
     problem = f"{len(bare)} anomalous images have no mask, the first is {bare[0].image}"
     return [UserError(problem, where=where, fix="training needs masks; add them, or train on another data set")]
+
+
+def one_sided(data: DataSet) -> list[str]:
+    """What is to be said of training images that are all anomalous: segmentation learns of them, detection does not."""
+    return [] if any(not sample.label for sample in data.samples) else [ONE_SIDED]
 
 
 def unnamed(data: DataSet, where: str) -> list[UserError]:

@@ -7,7 +7,7 @@ from typing import Any
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, Experiment
-from .checks import MOST_SHOWN, Role, compare, remarks, shown, unnamed, unshowable, untrainable
+from .checks import MOST_SHOWN, Role, compare, one_sided, remarks, shown, unnamed, unshowable, untrainable
 from .scan import DatasetScan, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
@@ -76,8 +76,10 @@ def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
         role.faults += error.faults
     if role.scan:
         role.faults += unnamed(role.scan.data, role.where)
-        role.faults += untrainable(role.scan.data, role.where) if name == "train" else []
         role.notes += remarks(role.scan)
+        if name == "train":
+            role.faults += untrainable(role.scan.data, role.where)
+            role.notes += one_sided(role.scan.data)
     return role
 
 

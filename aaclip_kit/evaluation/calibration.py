@@ -1,8 +1,10 @@
 """Thresholds of a trained model, chosen on images of the source that were kept out of training."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
 
 from ..contracts.data import DataSet
 from ..contracts.options import TowerName
@@ -13,7 +15,14 @@ from .evaluator import Evaluator, ScoredBatch
 from .f1_max import f1_max_threshold, rates_at, threshold_at_fpr
 from .histogram import Histogram, counted_pixels
 
-Rates = dict[str, float | None]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Rates = dict[Literal["fpr", "f1"], Rate | None]
+What = Literal["image", "map"]
+Threshold = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""Within the numbers that scores in float32 can be."""
+
+ABSURD_FPR: Final = 0.3
+"""The share of normal images, or pixels, from which on a threshold that calls them anomalous is warned of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +30,21 @@ class Calibration:
     """A score at or above its threshold counts as anomalous; a threshold that could not be chosen is None.
 
     `counts` are of the images; `achieved` has "fpr" and "f1" of each threshold on the source, images ("image") and
-    pixels ("map"); `reasons` says why a threshold is None.
+    pixels ("map"); `reasons` says why a threshold is None; `classes` are those of the source, None where that is not
+    known.
     """
 
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
+
     rule: Literal["f1max", "fpr"]
-    fpr: float | None
+    fpr: Rate | None
     source: str
-    counts: dict[str, int]
-    image_threshold: float | None
-    map_threshold: float | None
-    achieved: dict[str, Rates]
+    counts: dict[Literal["normal", "anomalous"], Annotated[int, Field(ge=0)]]
+    image_threshold: Threshold | None
+    map_threshold: Threshold | None
+    achieved: dict[What, Rates]
     reasons: dict[str, str] = field(default_factory=dict)
+    classes: list[str] | None = None
 
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:
@@ -71,9 +84,10 @@ class Calibrator:
             for batch in evaluator.scored_batches(data, name, attending, trained=True):
                 self.on_batch(name, batch)
 
-    def result(self, source: str) -> Calibration:
-        """The thresholds by the rule."""
-        table, counted = self.table, {"image": self.images, "map": self.pixels}
+    def result(self, source: str, classes: Sequence[str] | None = None) -> Calibration:
+        """The thresholds by the rule, with the words and the classes of the images that were counted."""
+        table = self.table
+        counted: dict[What, Histogram] = {"image": self.images, "map": self.pixels}
         chosen = {
             what: f1_max_threshold(scores) if table.rule == "f1max" else threshold_at_fpr(scores, table.fpr)
             for what, scores in counted.items()
@@ -88,7 +102,19 @@ class Calibrator:
             map_threshold=chosen["map"],
             achieved={what: _rates(scores, chosen[what]) for what, scores in counted.items()},
             reasons={f"{what}_threshold": _reason(counted[what], self.images) for what in lacking},
+            classes=None if classes is None else list(classes),
         )
+
+
+def absurd_rates(achieved: Mapping[What, Rates], source: str) -> list[str]:
+    """A line for each threshold that calls `ABSURD_FPR` of its source's normal images, or pixels, anomalous."""
+    of: dict[What, str] = {"image": "normal images", "map": "normal pixels"}
+    rates = {what: (achieved.get(what) or {}).get("fpr") for what in of}
+    return [
+        f"the {what} threshold calls {rate:.1%} of the {of[what]} anomalous that it was chosen on ({source})"
+        for what, rate in rates.items()
+        if rate is not None and rate >= ABSURD_FPR
+    ]
 
 
 def _rates(scores: Histogram, threshold: float | None) -> Rates:

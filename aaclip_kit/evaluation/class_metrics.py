@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -61,7 +62,9 @@ class ClassMetrics:
                 raise ValueError(f"image {index}: {error}") from None
 
     def update_images(self, image_scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> None:
-        """Count the image scores alone."""
+        """Count the image scores alone. Warns where some differ in float64 and are ties in float32, as they count."""
+        if (lost := len(np.unique(image_scores)) - len(np.unique(image_scores.astype(np.float32)))) > 0:
+            warnings.warn(f"{lost} image scores differ from others in float64 alone and count as ties", stacklevel=2)
         self.images.add(image_scores, labels)
 
     def merge(self, other: ClassMetrics) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Shaped, UInt32
+from jaxtyping import Bool, Float, Float32, Float64, Shaped, UInt32, UInt64
 
 _SIGN: Final = np.uint32(1 << 31)
 _INFINITIES: Final = 0x007FFFFF, 0xFF800000
@@ -29,7 +29,16 @@ def ordered_keys(values: Float[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
 
 def lowest_values(keys: UInt32[np.ndarray, " N"], shift: int) -> Float32[np.ndarray, " N"]:
     """The smallest float32 whose key, less its `shift` lowest bits, is the given one."""
-    whole = np.clip(keys.astype(np.uint64) << np.uint64(shift), *_INFINITIES).astype(np.uint32)
+    return _values(keys.astype(np.uint64) << np.uint64(shift))
+
+
+def highest_values(keys: UInt32[np.ndarray, " N"], shift: int) -> Float32[np.ndarray, " N"]:
+    """The largest float32 whose key, less its `shift` lowest bits, is the given one."""
+    return _values((keys.astype(np.uint64) + np.uint64(1) << np.uint64(shift)) - np.uint64(1))
+
+
+def _values(keys: UInt64[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+    whole = np.clip(keys, *_INFINITIES).astype(np.uint32)
     return (whole ^ np.where(whole & _SIGN, _SIGN, np.uint32(0xFFFFFFFF))).view(np.float32)
 
 
@@ -48,6 +57,9 @@ def counted_pixels(
 
 CAPACITY: Final = 2**19
 """Bins at most. Each takes 28 bytes: a key, two counts and a sum of weights."""
+
+ROUNDING: Final = 1e-5
+"""More than a score differs by, in its own size or in 1, when it is made again in another batch."""
 
 _MOST_RUNS: Final = 1000
 
@@ -126,9 +138,14 @@ class Histogram:
         """The lower edge of each bin."""
         return lowest_values(self._bins().keys, self.shift)
 
-    def above_all(self) -> float:
-        """The next number above the highest bin."""
-        return float(lowest_values(self._bins().keys[-1:] + np.uint32(1), self.shift)[0])
+    def threshold(self, place: int) -> float:
+        """The middle between bin `place` and those before it; a little beyond the one side where the other has none."""
+        keys = self._bins().keys
+        below, above = highest_values(keys[:place][-1:], self.shift), lowest_values(keys[place:][:1], self.shift)
+        ends = [float(end) for end in (*below, *above)]
+        if len(ends) == 2:
+            return ends[0] / 2 + ends[1] / 2
+        return ends[0] + (ROUNDING if len(below) else -ROUNDING) * max(1.0, abs(ends[0]))
 
     def from_the_top(self) -> Float64[np.ndarray, "3 N"]:
         """What lies at or above each bin, the highest bin first; every metric asks for it."""

@@ -1,7 +1,7 @@
 """The resolved copy: every default spelled out, so that it runs again to the same result anywhere."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import tomli_w
@@ -34,6 +34,16 @@ def by_key(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in tables.items():
         values |= by_key(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
     return values
+
+
+def is_place(value: Any) -> bool:
+    """Whether a value is a path that says where it lies, as resolved experiments have them, or a list with one."""
+    if isinstance(value, list):
+        return any(map(is_place, value))
+    if not isinstance(value, str):
+        return False
+    paths = PurePosixPath(value), PureWindowsPath(value)
+    return value.startswith("~") or any(path.is_absolute() or ".." in path.parts for path in paths)
 
 
 def _table(chosen: ComponentConfig) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import os
 import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +21,80 @@ TRUST: Final = "AAKIT_TRUST_PICKLES"
 WEAKNESS: Final = "CVE-2026-24747"
 """Of torch before 2.10: a pickle can corrupt memory, and perhaps run code, though weights alone are loaded."""
 
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
+
+_UNPACK = "unpack it, and give the file of weights that is in it"
+_KINDS: Final = {
+    b"version https://git-lfs": ("is a pointer of Git LFS, not the file itself", "fetch the file with: git lfs pull"),
+    b"\x1f\x8b": ("is packed with gzip", _UNPACK),
+    b"BZh": ("is packed with bzip2", _UNPACK),
+    b"\xfd7zXZ": ("is packed with xz", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("is packed with zstd", _UNPACK),
+    b"7z\xbc\xaf": ("is packed with 7-zip", _UNPACK),
+    b"\x89HDF": ("is an HDF5 file", "give weights for torch: safetensors, or a pickle of tensors"),
+    b"\x93NUMPY": ("is an array of NumPy", "give weights for torch: safetensors, or a pickle of tensors"),
+    b"GGUF": ("is a GGUF file", "give weights for torch: safetensors, or a pickle of tensors"),
+}
+"""How files begin that are taken for weights, what they are, and what to do about it."""
+
+_WEB_PAGE: Final = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
+_TAR: Final = slice(257, 262)
+
 _GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 def reads_safely(version: str) -> bool:
     """Whether a version of torch is without `WEAKNESS`."""
     return Version(version).release >= (2, 10)
+
+
+def without_wrappers(name: str) -> str:
+    """A tensor's name without what DataParallel, DistributedDataParallel and `torch.compile` put into it."""
+    return _WRAPPERS.sub("", name)
+
+
+def check_kind(path: Path) -> None:
+    """Raise `UserError` with what helps for a file that, by its first bytes, holds no weights or those of another name.
+
+    What is merely damaged passes: its reader says so.
+    """
+    try:
+        with path.open("rb") as file:
+            head, members = file.read(512), list[str]()
+            if head.startswith(b"PK"):
+                with zipfile.ZipFile(file) as archive:
+                    members = archive.namelist()
+    except Exception:  # a damaged archive can raise nearly anything
+        return
+    if found := _kind(head, members, path.suffix == ".safetensors"):
+        what, fix = found
+        raise UserError(f"cannot be read: it {what}", where=str(path), fix=fix)
+
+
+def _kind(head: bytes, members: Sequence[str], named_safetensors: bool) -> tuple[str, str] | None:
+    if head[6:9] == b"\0\0{":  # the length of a header, which can begin as anything does
+        fix = "rename it, so that it ends in .safetensors"
+        return None if named_safetensors else ("is safetensors by its content, and not by its name", fix)
+    begins = next((said for start, said in _KINDS.items() if head.startswith(start)), None)
+    if begins or not head:
+        return begins or ("is empty", "fetch it again, or restore it; a download may have been cut short")
+    if _WEB_PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
+        fix = "fetch the file itself, not the page about it: on Hugging Face with /resolve/ in place of /blob/"
+        return "is a web page", fix
+    if head.lstrip()[:1] in (b"{", b"["):
+        return "is text in JSON, such as an index or a configuration", "give the file of weights that lies beside it"
+    if head[_TAR] == b"ustar":
+        return "is a tar archive", _UNPACK
+    if members:
+        ends = {name.rpartition("/")[2] for name in members}
+        if "constants.pkl" in ends:
+            fix = "where you trust it, save its weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+            return "is a program (TorchScript), refused, since loading it could run its code", fix
+        if "data.pkl" not in ends:
+            return "is a zip archive", _UNPACK
+    if named_safetensors and (members or head[:1] == b"\x80"):
+        return "is a pickle of torch, and named .safetensors", "rename it, so that it ends in .pth"
+    return None
 
 
 def read_weights(path: Path) -> Any:
@@ -35,6 +104,7 @@ def read_weights(path: Path) -> Any:
     that is damaged or holds anything else; and for every pickle where torch is older than 2.10, whose reader a hostile
     file can overcome, unless the environment variable AAKIT_TRUST_PICKLES is 1.
     """
+    check_kind(path)
     if path.suffix != ".safetensors":
         return _read_pickle(path)
     try:
@@ -65,7 +135,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _no_weights(path: Path, said: str) -> UserError:
-    reason = said.partition("\n")[0].partition(". ")[0] or "it is empty"
+    reason = said.partition("\n")[0].partition(". ")[0] or "it ends too early"
     fix = "give a whole file that holds weights only; a download may have been cut short"
     return UserError(f"cannot be read: damaged, or no file of weights ({reason})", where=str(path), fix=fix)
 

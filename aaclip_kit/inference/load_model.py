@@ -41,7 +41,8 @@ class Prediction:
     """One image's result.
 
     `pred_score` is at or above `threshold` for an anomalous image; `anomaly_map` has the size of the image, upright;
-    `max_value` is the map's largest value at the model's own size. What needs a threshold is None without one.
+    `max_value` is the map's largest value at the model's own size; `class_name` is what the image was taken for. What
+    needs a threshold is None without one.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Prediction:
     max_value: float
     anomaly_map: Float32[np.ndarray, "H W"]
     map_threshold: float | None
+    class_name: str = UNNAMED
 
     score = renamed_attribute("Prediction.score", "pred_score")
     map = renamed_attribute("Prediction.map", "anomaly_map")
@@ -65,7 +67,11 @@ class Prediction:
     @property
     def mask(self) -> Bool[np.ndarray, "H W"] | None:
         """Where the map is at or above its threshold."""
-        return None if self.map_threshold is None else self.anomaly_map >= self.map_threshold
+        if self.map_threshold is None:
+            return None
+        # NumPy would round the threshold to the map's float32, onto one of the two values that it lies between.
+        least = np.float32(self.map_threshold)
+        return self.anomaly_map >= (least if float(least) >= self.map_threshold else np.nextafter(least, np.inf))
 
 
 class TrainedModel:
@@ -154,7 +160,7 @@ class TrainedModel:
                 for sample, score, peak, values in scored:
                     yield Prediction(
                         path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
-                        anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map,
+                        anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map, class_name=name,
                     )  # fmt: skip
 
 

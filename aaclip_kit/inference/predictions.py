@@ -1,12 +1,13 @@
 """Predictions as files: scores.jsonl, and a heatmap and a mask an image, all of them or none."""
 
 import json
-import shutil
-from collections import Counter, deque
+import os
+import unicodedata
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
+from itertools import chain, count
 from os.path import commonpath
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ..contracts.errors import UserError, not_writable, writing
 from ..data.decode import Decoded, page_of, pages_of
 from ..data.manifests import Listed
 from ..distributed.collectives import Lost, all_gather_object, barrier
+from ..files.whole_file import beside, remove_whole
 from ..record.heatmap import coloured
 from ..record.run_folder import check_elsewhere
 from .load_model import UNNAMED, Prediction, TrainedModel
@@ -36,14 +38,35 @@ _WRITERS: Final = 4
 _MOST_WAITING: Final = 16
 """Images whose pictures are still to be written: the map of one of 100 megapixels takes 0.4 GB."""
 
+_LONGEST: Final = 255
+"""Bytes of the longest name that file systems have."""
+
 Sizes = list[tuple[int, int]]
+Line = dict[str, Any]
+Key = tuple[Path, str]
+"""An image and the class that it is looked at as."""
 
 
-def check_free(out: Path) -> None:
-    """Raise `UserError` unless the folder is new or empty, and not the one that the command is run in."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError("is not an empty folder", where=str(out), fix="name a new or an empty folder with --out")
-    check_elsewhere(out)
+def check_free(out: Path) -> Path:
+    """The folder that `out` is, or leads to as a link.
+
+    Raises `UserError` unless it is new or empty, and not the one that the command is run in.
+    """
+    fix = "name a new or an empty folder with --out"
+    with writing(out, fix):
+        whole = Path(os.path.realpath(out)) if out.is_symlink() else out
+        if whole.is_symlink() or (whole.exists() and not (whole.is_dir() and not any(whole.iterdir()))):
+            raise UserError("is not an empty folder", where=str(out), fix=fix)
+    check_elsewhere(whole)
+    return whole
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise `UserError` where a folder cannot be put in the place of an empty one, such as that of a mounted disk."""
+    if out.exists():
+        with writing(out, f"name a folder that is not there yet with --out, such as {out / 'found'}"):
+            out.rename(aside := beside(out))
+            aside.rename(out)
 
 
 def as_data(
@@ -61,11 +84,8 @@ def as_data(
     ranks, each reads its share.
     """
     ranks = model.evaluator.ranks
-    samples = tuple(
-        Sample(page, class_name or item.class_name or UNNAMED, 0)
-        for item in ranks.own(listed)
-        for page in pages_of(item.image)
-    )
+    named = dict.fromkeys((item.image, class_name or item.class_name or UNNAMED) for item in listed)
+    samples = tuple(Sample(page, name, 0) for image, name in ranks.own(tuple(named)) for page in pages_of(image))
     scan = model.scan(DataSet(samples, {}, domain), decoded)
     pairs, faults = zip(*all_gather_object(ranks, (scan.pairs, scan.faults)), strict=True)
     sound = [pair for part in pairs for pair in part]
@@ -83,62 +103,76 @@ def write_predictions(
     decoded: Decoded,
     faults: Sequence[UserError],
     out: Path,
-) -> Counter[str]:
+) -> list[Line]:
     """Score the images and write a folder beside `out` that takes its place when it is whole.
 
-    Returns how many images were decided as what. Raises `UserError` where the folder cannot be written. Of several
-    ranks, each draws the pictures of its share, and the first writes the rest.
+    Returns the lines of its `scores.jsonl`. Raises `UserError` where the folder cannot be written, as far as can be
+    known before anything is scored. Of several ranks, each draws the pictures of its share, and the first writes the
+    rest.
     """
-    ranks, beside = model.evaluator.ranks, out.with_name(out.name + ".part")
-    names = file_names([sample.image for sample in data.samples])
-    if ranks.is_first:
-        with writing(beside):
-            beside.mkdir(parents=True)
+    ranks = model.evaluator.ranks
+    part = all_gather_object(ranks, beside(out))[0]
+    keys = [(sample.image, sample.class_name) for sample in data.samples]
+    names = dict(zip(keys, file_names([image for image, _ in keys]), strict=True))
     try:
         if ranks.is_first:
+            part.mkdir(parents=True)
+            _check_replaceable(out)
             for place in (HEATMAPS,) if thresholds.map is None else (HEATMAPS, MASKS):
-                for parent in {name.parent for name in names.values()}:
-                    (beside / place / parent).mkdir(parents=True, exist_ok=True)
+                for name in names.values():
+                    (part / place / name).parent.mkdir(parents=True, exist_ok=True)
+                    (part / place / name).touch(exist_ok=False)
         barrier(ranks)
-        if not beside.is_dir():
+        if not part.is_dir():
             fix = "give --out a folder that all processes share"
-            raise UserError(f"process {ranks.rank} does not see it", where=str(beside), fix=fix)
-        own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), beside)
-        lines = {image: line for part in all_gather_object(ranks, own) for image, line in part.items()}
+            raise UserError(f"process {ranks.rank} does not see it", where=str(part), fix=fix)
+        own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), part)
+        found = {key: line for share in all_gather_object(ranks, own) for key, line in share.items()}
+        lines = [{"class": key[1], **found[key]} for key in keys]
         if ranks.is_first:
-            classes = {sample.image: sample.class_name for sample in data.samples}
-            _write_lines(beside / SCORES, ({"class": name, **lines[image]} for image, name in classes.items()))
+            _write_lines(part / SCORES, lines)
             if faults:
                 skipped = ({"path": fault.where, "problem": fault.problem} for fault in faults)
-                _write_lines(beside / SKIPPED, skipped)
-            beside.replace(out)
-        return Counter(line["decision"] or "undecided" for line in lines.values())
+                _write_lines(part / SKIPPED, skipped)
+            part.replace(out)
+        return lines
     except OSError as error:
-        if not ranks.is_first and not beside.exists():
-            raise Lost("the first process has removed it", where=str(beside), fix="look at what it said") from error
+        if not ranks.is_first and not part.exists():
+            raise Lost("the first process has removed it", where=str(part), fix="look at what it said") from error
         raise not_writable(out, error) from None
     finally:
         if ranks.is_first:
-            _remove(beside)
+            remove_whole(part)
 
 
-def file_names(images: Sequence[Path]) -> dict[Path, Path]:
+def file_names(images: Sequence[Path]) -> list[Path]:
     """A name of its own for each image's pictures: its place below the folder that all are in, ending in .png.
 
-    Where two would have one name, a number is added; upper and lower case are one, as some file systems have it.
+    Links are not followed. Where two would have one name, or one that of a folder, a number is added; upper and lower
+    case are one, as some file systems have it. What would be too long for a file system loses its end.
     """
-    whole = {image: image.resolve() for image in images}
-    root = Path(commonpath([path.parent for path in whole.values()])) if whole else Path()
-    names: dict[Path, Path] = {}
-    taken: set[str] = set()
-    for image, path in whole.items():
-        first = name = path.relative_to(root).with_suffix(f"{path.suffix if page_of(path)[1] else ''}.png")
-        number = 2
-        while str(name).casefold() in taken:
-            name, number = first.with_stem(f"{first.stem}_{number}"), number + 1
-        taken.add(str(name).casefold())
-        names[image] = name
+    whole = [Path(os.path.abspath(image)) for image in images]  # noqa: PTH100 - keeps links
+    root = Path(commonpath([path.parent for path in whole])) if whole else Path()
+    places = [path.relative_to(root) for path in whole]
+    taken = {_folded(folder) for place in places for folder in place.parents}
+    names: list[Path] = []
+    for place in places:
+        numbered = chain([""], (f"_{number}" for number in count(2)))
+        free = (name for end in numbered if _folded(name := _picture(place, end)) not in taken)
+        names.append(next(free))
+        taken.add(_folded(names[-1]))
     return names
+
+
+def _folded(name: Path) -> str:
+    return unicodedata.normalize("NFC", str(name).casefold())
+
+
+def _picture(place: Path, end: str) -> Path:
+    stem, room = place.name if page_of(place)[1] else place.stem, _LONGEST - len(end) - len(".png")
+    if len(name := os.fsencode(stem)) > room:
+        stem = name[:room].decode(errors="ignore")
+    return place.with_name(f"{stem}{end}.png")
 
 
 def heat_colours(
@@ -153,35 +187,27 @@ def heat_colours(
     return coloured(anomaly_map, (middle - reach, middle + reach))
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder that other ranks may still write into: they find it no more once it has another name."""
-    gone = folder.with_name(f"{folder.name}.gone")
-    with suppress(OSError):
-        folder.replace(gone)
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _draw(
-    predictions: Iterable[Prediction], names: dict[Path, Path], levels: int, folder: Path
-) -> dict[Path, dict[str, Any]]:
+def _draw(predictions: Iterable[Prediction], names: dict[Key, Path], levels: int, folder: Path) -> dict[Key, Line]:
     """Score, and write pictures beside it, so that neither waits for the other; the line of each image."""
-    lines: dict[Path, dict[str, Any]] = {}
-    waiting: deque[tuple[Path, Future[dict[str, Any]]]] = deque()
+    lines: dict[Key, Line] = {}
+    waiting: deque[tuple[Key, Future[Line]]] = deque()
     with ThreadPoolExecutor(_WRITERS) as pool:
         for prediction in predictions:
-            waiting.append((prediction.path, pool.submit(_line, prediction, names[prediction.path], levels, folder)))
+            key = prediction.path, prediction.class_name
+            waiting.append((key, pool.submit(_line, prediction, names[key], levels, folder)))
             while len(waiting) > _MOST_WAITING:
-                image, line = waiting.popleft()
-                lines[image] = line.result()
-        lines.update((image, line.result()) for image, line in waiting)
+                first, line = waiting.popleft()
+                lines[first] = line.result()
+        lines.update((key, line.result()) for key, line in waiting)
     return lines
 
 
-def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict[str, Any]:
+def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> Line:
     """Write an image's heatmap and, with a threshold, its mask; its line says where they are."""
     pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, levels))}
-    if prediction.mask is not None:
-        pictures["mask"] = (MASKS, prediction.mask.astype(np.uint8) * 255)
+    mask = prediction.mask
+    if mask is not None:
+        pictures["mask"] = (MASKS, mask.astype(np.uint8) * 255)
     for place, pixels in pictures.values():
         Image.fromarray(pixels).save(folder / place / name)
     return {
@@ -191,9 +217,18 @@ def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> dict
         "decision": prediction.decision,
         "largest_map_value": prediction.max_value,
         "map_threshold": prediction.map_threshold,
+        "disagreement": None if mask is None else _disagreement(prediction.decision, int(mask.sum())),
         **{what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()},
     }
 
 
-def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+def _disagreement(decision: str | None, masked: int) -> str | None:
+    """Why a decision and its mask say different things, where they do."""
+    why = "the image's threshold and the map's are chosen apart"
+    if decision == "normal" and masked:
+        return f"decided normal, and {masked} pixels are masked: {why}"
+    return f"decided anomalous, and no pixel is masked: {why}" if decision == "anomalous" and not masked else None
+
+
+def _write_lines(path: Path, lines: Iterable[Line]) -> None:
+    path.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), encoding="utf-8")

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from ..evaluation.calibration import absurd_rates
 from ..evaluation.class_metrics import METRICS, heading
 from .run_files import RunFiles
 
@@ -56,6 +57,30 @@ class MetricLine:
     reasons: Mapping[str, str]
     _: KW_ONLY
     detail: str = ""
+
+
+def red_lines(metrics: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> list[str]:
+    """What speaks against a run's figures (`metrics.json`, `calibration.json`), to be read before them.
+
+    A loop's mean AUROC that is, to the three decimals that are shown, below that before training, or below the best of
+    what knows nothing: the rules, and chance; and a threshold that is absurd on its own source.
+    """
+    absurd = absurd_rates(calibration.get("achieved") or {}, calibration.get("source", "")) if calibration else []
+    return [line for metric in ("pixel_auroc", "image_auroc") for line in _worse(metrics, metric)] + absurd
+
+
+def _worse(metrics: Mapping[str, Any], metric: str) -> Iterable[str]:
+    before = ((metrics.get("before") or {}).get("mean") or {}).get(metric)
+    rules = {f"rule {name}": result["mean"].get(metric) for name, result in (metrics.get("rules") or {}).items()}
+    known = {name.replace("_", " "): value for name, value in rules.items() if value is not None} | {"chance": 0.5}
+    best = max(known, key=lambda name: known[name])
+    marks = {"worse than before training": before, f"below what knows nothing ({best})": known[best]}
+    for words, mark in marks.items():
+        means = {loop["loop"]: loop["mean"].get(metric) for loop in metrics.get("loops") or ()}
+        below = {n: value for n, value in means.items() if None not in (value, mark) and round(value - mark, 3) < 0}
+        if below:
+            values = ", ".join(f"{value:.3f} after loop {loop}" for loop, value in below.items())
+            yield f"{heading(metric)} is {words}: {values}, against {mark:.3f}"
 
 
 def section(run: RunFiles) -> dict[str, Any]:

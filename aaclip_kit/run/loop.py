@@ -255,7 +255,7 @@ class Execution:
         if not both:
             calibrator.collect(evaluator, source.data, self.state.attending)
         calibrator.merge(run.ranks)
-        self.state.calibrations[loop] = calibrator.result(source.source)
+        self.state.calibrations[loop] = calibrator.result(source.source, source.data.classes)
         return mean
 
     def _record_step(self, step: Step) -> None:

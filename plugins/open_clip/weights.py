@@ -1,6 +1,7 @@
 """Pretrained weights: where a tag's file lies or comes from, whether it fits the model, and putting it in quietly."""
 
 import logging
+import re
 import socket
 import urllib.request
 import warnings
@@ -21,6 +22,9 @@ from aaclip_kit import UserError, read_weights
 _UNUSED = {"logit_scale", "logit_bias", "attn_mask", "input_resolution", "context_length", "vocab_size"}
 """Entries of CLIP checkpoints that no walk through the towers needs."""
 
+_WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
+"""What DataParallel, DistributedDataParallel and `torch.compile` put before a name."""
+
 _POSITIONS = "visual.positional_embedding"
 _SHOWN = 4
 
@@ -37,7 +41,9 @@ def clip_weights(file: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise UserError("holds no weights by name", where=str(file), fix="give a CLIP state dict")
-    named = {str(key).removeprefix("module."): value for key, value in content.items()}
+    named = {_WRAPPERS.sub("", str(key)): value for key, value in content.items()}
+    if len(named) < len(content):
+        raise UserError("holds a tensor twice, as it is and wrapped", where=str(file), fix="give it once")
     weights = {key: value for key, value in named.items() if key not in _UNUSED and isinstance(value, Tensor)}
     for key, value in weights.items():
         if not (value.is_floating_point() and value.layout == torch.strided and value.device.type == "cpu"):

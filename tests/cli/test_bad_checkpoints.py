@@ -70,7 +70,7 @@ ALIEN = "belong to none of text_adapter, image_adapter, text_cross_attn, image_c
 BAD = {
     "another width": (_loop(text_adapter=_wider("text_adapter")), "(32, 32), this experiment needs (16, 16)"),
     "truncated": (_truncated, "cannot be read: damaged"),
-    "empty": (_bytes(b""), "cannot be read: damaged, or no file of weights (it is empty)"),
+    "empty": (_bytes(b""), "cannot be read: it is empty"),
     "text": (_bytes(b"this is text"), "cannot be read"),
     "absent": (lambda folder: [folder / "none.pth"], "there is no such file"),
     "a folder": (lambda folder: [folder], "there is no such file"),

@@ -178,6 +178,12 @@ def test_a_faulty_data_folder(refused: Refused, data: Path, damage: Callable[[Pa
     assert f"{where}: {said}" in ran.err
 
 
+def test_training_images_of_which_none_is_anomalous(refused: Refused, data: Path) -> None:
+    for folder in ("test", "ground_truth"):
+        shutil.rmtree(data / "red_cloth" / folder / "spot")
+    assert "data.train: none of its 4 images is anomalous" in refused(*roots(data)).err
+
+
 def test_every_faulty_image_is_one_message(aakit: Command, place: Path, data: Path, small_experiment: Path) -> None:
     for name in ("000", "001", "002"):
         (data / "red_cloth" / "test" / "good" / f"{name}.png").write_text("no image")

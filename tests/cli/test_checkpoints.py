@@ -39,6 +39,23 @@ def test_two_files(importing: Callable[..., Ran], place: Path, tmp_path: Path, b
     assert about["attending"] == [], "no attention was trained"
 
 
+@pytest.mark.parametrize("bare", [None, "", "{}."], ids=["dict of dicts", "bare", "bare, prefixed"])
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_what_was_saved_wrapped_is_unwrapped(
+    importing: Callable[..., Ran], place: Path, tmp_path: Path, bare: str | None, wrapper: str
+) -> None:
+    """By DistributedDataParallel, `torch.compile`, or both."""
+    plain, wrapped = write_two(tmp_path / "two", bare), write_two(tmp_path / "wrapped", bare)
+    for file in wrapped:
+        content = torch.load(file, weights_only=True)
+        state = content if bare is not None else content[file.stem.removesuffix("_15")]
+        for key in list(state):
+            state[wrapper + key] = state.pop(key)
+        torch.save(content, file)
+    found = imported(importing(*wrapped), place / "out.safetensors")
+    assert_equal(imported(importing(*plain, out=place / "plain.safetensors"), place / "plain.safetensors"), found)
+
+
 def test_one_dict_with_everything(importing: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     ran = importing(write_loop(tmp_path), out=place / "folder")
     state = imported(ran, place / "folder" / "imported.safetensors")
@@ -239,7 +256,8 @@ def test_an_imported_checkpoint_evaluates(
             importing(*files, out=place / f"{name}.safetensors", experiment=small_experiment),
             place / f"{name}.safetensors",
         )
-        ran = aakit("evaluate", place / f"{name}.safetensors", "--json", "--set", "stages.image_to_text.scale=5.0")
+        strong = ["--experiment", small_experiment, "--set", "stages.image_to_text.scale=5.0"]
+        ran = aakit("evaluate", place / f"{name}.safetensors", "--json", *strong)
         assert (ran.code, ran.err) == (0, "")
         means[name] = json.loads(ran.out)["mean"]
     assert means["base"] != means["loop"]

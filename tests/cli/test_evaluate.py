@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+from aaclip_kit.checkpoints.checkpoint import read, write
+from aaclip_kit.checkpoints.provenance import read_metadata
 
 from ..command import Command
 from ..conftest import write_class
@@ -109,11 +115,34 @@ def test_a_pickled_run_needs_no_more_than_its_folder(aakit: Command, place: Path
     assert f"warning    {unknown}" in ran.out
 
 
-def test_a_checkpoint_alone_is_enough(aakit: Command, place: Path, trained: Path) -> None:
+def test_a_checkpoint_alone_is_enough_with_the_places_that_its_user_names(
+    aakit: Command, place: Path, trained: Path, tiny_clip: Path, defects: Path
+) -> None:
+    """It could be a stranger's, whose paths are not to be followed; its run's folder says them in the open."""
     alone = shutil.copy(trained / "checkpoints" / "loop_2.safetensors", place / "model.safetensors")
     whole = evaluated(aakit, trained)["classes"]
-    assert evaluated(aakit, alone)["classes"] == whole
-    assert evaluated(aakit, place)["classes"] == whole, "a folder that holds one checkpoint"
+    ran = aakit("evaluate", alone)
+    assert_plain(ran)
+    assert f"names files or folders of a machine: backbone.model = {tiny_clip}, data.test.root = {defects}" in ran.err
+    assert "--set backbone.model=... --set data.test.root=...; or the whole experiment: --experiment FILE" in ran.err
+    named = ["--set", f"backbone.model={tiny_clip}", "--set", f"data.test.root={defects}"]
+    assert_plain(aakit("evaluate", alone, *named[:2]))
+    assert evaluated(aakit, alone, *named)["classes"] == whole
+    assert evaluated(aakit, alone, "--experiment", trained / "experiment.toml")["classes"] == whole
+    assert evaluated(aakit, place, *named)["classes"] == whole, "a folder that holds one checkpoint"
+
+
+def test_a_checkpoint_draws_into_no_folder_of_its_own_choosing(
+    aakit: Command, place: Path, trained: Path, tiny_clip: Path
+) -> None:
+    source, theirs = trained / "checkpoints" / "loop_2.safetensors", place.parent / "theirs"
+    metadata = read_metadata(source)
+    tables = tomllib.loads(metadata.experiment or "")
+    tables["data"]["test"] = {"use": "synthetic", "split": "test", "images_per_class": 2, "cache": str(theirs)}
+    write(read(source), place / "a.safetensors", replace(metadata, experiment=tomli_w.dumps(tables)))
+    ran = aakit("evaluate", place / "a.safetensors", "--set", f"backbone.model={tiny_clip}")
+    assert_plain(ran)
+    assert f"data.test.cache = {theirs}" in ran.err and not theirs.exists()
 
 
 def test_another_data_set_leaves_no_option_of_the_old_one(
@@ -169,13 +198,13 @@ def test_the_table_and_the_file(aakit: Command, place: Path, trained: Path, othe
 
 
 def test_images_that_the_model_was_trained_on_are_refused(
-    aakit: Command, place: Path, trained: Path, defects: Path, tmp_path: Path
+    aakit: Command, place: Path, trained: Path, defects: Path, tmp_path: Path, tiny_clip: Path
 ) -> None:
     """By content, whatever they are called, from the checkpoint alone; the held-out ones count as seen."""
     copy = tmp_path / "renamed"
     shutil.copytree(defects / "red_cloth", copy / "white_silk")
     checkpoint = shutil.copy(trained / "checkpoints" / "loop_1.safetensors", place / "loop_1.safetensors")
-    new = ["--set", "data.test.use=folder", "--set", f"data.test.root={copy}"]
+    new = ["--set", "data.test.use=folder", "--set", f"data.test.root={copy}", "--set", f"backbone.model={tiny_clip}"]
     ran = aakit("evaluate", checkpoint, *new, "--out", place / "found.json")
     assert_plain(ran)
     assert "data.test: the model was trained on 8 of these images, by content; the first is" in ran.err

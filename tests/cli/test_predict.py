@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aaclip_kit import Prediction, TrainedModel
+from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.checkpoints.stored_thresholds import objections
+from aaclip_kit.evaluation.calibration import Rates, What
 from aaclip_kit.record.heatmap import coloured
 
 from ..command import Command, Ran
@@ -179,7 +186,9 @@ def test_a_list_names_images_and_classes(
         (str(images / "b/1.png"), "red_cloth"),
         (str(images / "2.bmp"), "object"),
         (str(images / "a/1.png"), "blue_felt"),
+        (str(images / "b/1.png"), "again"),
     ]
+    assert len({line["heatmap"] for line in found}) == 4, "an image under two classes is looked at as both"
     (line,) = predicted(images / "b/1.png", "--class", "red_cloth", out="alone")
     assert line["score"] == pytest.approx(found[0]["score"], abs=1e-5)
 
@@ -209,7 +218,7 @@ def test_without_a_threshold_it_must_be_said(
     importing: Callable[..., Ran], aakit: Command, place: Path, tmp_path: Path, images: Path, small_experiment: Path
 ) -> None:
     imported(importing(write_loop(tmp_path), experiment=small_experiment), place / "out.safetensors")
-    start = ["predict", place / "out.safetensors", images]
+    start = ["predict", place / "out.safetensors", images, "--experiment", small_experiment]
     ran = aakit(*start, "--out", place / "p")
     assert_plain(ran)
     assert "out.safetensors: holds no threshold for these scores (it was never calibrated)" in ran.err
@@ -365,10 +374,12 @@ def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
     assert_plain(ran)
     assert "cannot be written" in ran.err
     assert contents(place) == before
-    (place / "taken.part").mkdir()
-    ran = aakit("predict", trained, images, "--out", place / "taken")
-    assert_plain(ran)
-    assert "taken.part: cannot be written" in ran.err and (place / "taken.part").is_dir(), "another command's"
+    for name in ("taken.part", "taken.part.gone"):
+        (place / name).mkdir()
+        (place / name / "mine.txt").write_text("x")
+    assert aakit("predict", trained, images, "--out", place / "taken").code == 0
+    assert {path.name for path in place.iterdir()} == {"full", "taken", "taken.part", "taken.part.gone"}
+    assert (place / "taken.part.gone" / "mine.txt").read_text() == "x"
     (place / "empty").mkdir()
     monkeypatch.chdir(place / "empty")
     ran = aakit("predict", trained, images, "--out", ".")
@@ -394,3 +405,134 @@ def test_uncalibrated_passes_a_stored_threshold_over(
     assert (line["threshold"], line["decision"], line["map_threshold"]) == (None, None, None)
     (line,) = predicted(images / "2.bmp", "--uncalibrated", "--threshold", 0.5, out="own")
     assert line["threshold"] == 0.5 and line["decision"] and line["map_threshold"] is None
+
+
+def test_names_of_pictures_that_would_be_in_one_anothers_way(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, images: Path
+) -> None:
+    """A picture where a folder is wanted, and two names of the greatest length that end differently."""
+    deep = images / "deep"
+    (deep / "a.png").mkdir(parents=True)
+    long = "x" * 251
+    for name in ("a.jpg", "a.png/b.jpg", f"{long}.png", f"{long}.jpg"):
+        shutil.copy(images / "2.bmp", deep / name)
+    lines = predicted(deep)
+    pictures = [line[kind] for line in lines for kind in ("heatmap", "mask")]
+    assert len(set(pictures)) == 8 and all((place / "out" / name).is_file() for name in pictures)
+    assert {line["heatmap"] for line in lines} >= {"heatmaps/a_2.png", "heatmaps/a.png/b.png"}
+
+
+def test_each_path_has_a_line_under_its_own_name_also_where_two_are_links_to_one_file(
+    predicted: Callable[..., list[dict[str, Any]]], images: Path
+) -> None:
+    """As in a store by content."""
+    (images.parent / "store").mkdir()
+    store, photos = images.parent / "store" / "3fa9c1d2.png", images.parent / "photos"
+    photos.mkdir()
+    shutil.copy(images / "a" / "1.png", store)
+    for name in ("first.png", "second.png"):
+        (photos / name).symlink_to(store)
+    lines = predicted(photos, photos / "first.png")
+    assert [line["path"] for line in lines] == [str(photos / "first.png"), str(photos / "second.png")]
+    assert [line["mask"] for line in lines] == ["masks/first.png", "masks/second.png"]
+
+
+def test_a_link_to_an_empty_folder_is_filled_where_it_leads(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, images: Path
+) -> None:
+    for name in ("there", "nowhere"):
+        (place / f"link_{name}").symlink_to(place / name)
+    (place / "there").mkdir()
+    for name in ("there", "nowhere"):
+        predicted(images / "2.bmp", out=f"link_{name}")
+        assert (place / f"link_{name}").is_symlink() and (place / name / "scores.jsonl").is_file()
+
+
+def test_a_place_that_cannot_be_replaced_is_refused_before_anything_is_scored(
+    aakit: Command, place: Path, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a disk is mounted."""
+
+    def busy(path: Path, target: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    (place / "mounted").mkdir()
+    monkeypatch.setattr(Path, "rename", busy)
+    monkeypatch.setattr(TrainedModel, "predictions", lambda *_: pytest.fail("something was scored"))
+    ran = aakit("predict", trained, images, "--out", place / "mounted")
+    assert_plain(ran)
+    assert "mounted: cannot be written (Device or resource busy)" in ran.err
+    assert f"such as {place / 'mounted' / 'found'}" in ran.err
+    assert contents(place) == {"mounted": None}
+
+
+def test_a_signal_to_end_leaves_nothing_that_is_in_the_way_of_the_next_call(
+    aakit: Command, place: Path, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = TrainedModel.predictions
+
+    def ended(*arguments: Any) -> Iterator[Prediction]:
+        for prediction in own(*arguments):
+            yield prediction
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainedModel, "predictions", ended)
+        assert aakit("predict", trained, images, "--out", place / "out").code == 128 + signal.SIGTERM
+    assert contents(place) == {} and signal.getsignal(signal.SIGTERM) == before
+    assert aakit("predict", trained, images, "--out", place / "out").code == 0
+
+
+def test_the_command_says_where_thresholds_are_from_and_that_they_are_of_other_objects(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    calibration = json.loads((trained / "calibration.json").read_text())
+    assert calibration["classes"] == ["red_cloth"]
+    nameless = aakit("predict", trained, images / "2.bmp", "--out", place / "nameless")
+    first, *lines = nameless.out.splitlines()
+    assert first == (
+        "warning     the thresholds were chosen on other objects (red_cloth), not on object: "
+        "their false alarms here are not known"
+    )
+    for what in ("image", "map"):
+        rate = calibration["achieved"][what]["fpr"]
+        (line,) = [line for line in lines if line.startswith(f"threshold   {what}: ")]
+        chosen = "chosen by rule f1max on 2 normal and 2 anomalous images of 0.5 of data.train, kept out of training"
+        assert f"{calibration[f'{what}_threshold']:.6g}, {chosen}; false alarms there {rate:.1%}" in line
+    for words in (["--class", "red_cloth"], ["--real-name", "red cloth"]):
+        own = aakit("predict", trained, images / "2.bmp", "--out", place / words[0], *words)
+        assert own.code == 0 and "other objects" not in own.out
+    given = ["--threshold", 0.5, "--map-threshold", 1.0]
+    ran = aakit("predict", trained, images / "2.bmp", "--out", place / "given", *given)
+    assert "other objects" not in ran.out and "threshold   image: 0.5, given\n" in ran.out
+
+
+def test_what_speaks_against_stored_thresholds(trained: Path) -> None:
+    metadata = read_metadata(trained / "checkpoints" / "loop_2.safetensors")
+    assert metadata.calibration is not None
+    rates: dict[What, Rates] = {"image": {"fpr": 0.7, "f1": 0.5}, "map": {"fpr": 0.1, "f1": 0.5}}
+    absurd = replace(metadata, calibration=replace(metadata.calibration, achieved=rates))
+    (line,) = objections(absurd, {"red_cloth": "red cloth"}, ["image", "map"])
+    assert line.startswith(
+        "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (0.5 of"
+    )
+    assert objections(absurd, {"red_cloth": "red cloth"}, ["map"]) == []
+    older = replace(metadata, calibration=replace(metadata.calibration, classes=None))
+    (line,) = objections(older, {"red_cloth": "red cloth"}, ["map"])
+    assert line == "the thresholds were chosen on objects that the checkpoint does not name"
+
+
+def test_a_decision_and_a_mask_that_say_different_things_are_told_of(
+    aakit: Command, place: Path, trained: Path, images: Path
+) -> None:
+    for name, given, decision in (("a", (2.0, -1e9), "normal"), ("b", (-2.0, 1e9), "anomalous")):
+        ran = aakit(
+            "predict", trained, images, "--out", place / name, *("--threshold", given[0]), "--map-threshold", given[1]
+        )
+        mask = "a mask that is not empty" if decision == "normal" else "an empty mask"
+        assert f"disagree    4 images are decided {decision} and have {mask}; scores.jsonl says which\n" in ran.out
+        assert all(line["disagreement"].startswith(f"decided {decision}, and") for line in lines_of(place / name))
+    agreeing = aakit("predict", trained, images, "--out", place / "c", "--threshold", -2.0, "--map-threshold", -1e9)
+    assert "disagree" not in agreeing.out
+    assert all(line["disagreement"] is None for line in lines_of(place / "c"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from aaclip_kit.cli.screen import Screen
 from aaclip_kit.evaluation.class_metrics import METRICS, mean_metrics
+from aaclip_kit.report.results_section import red_lines
 
 PIXEL = [metric for metric in METRICS if metric.startswith("pixel")]
 
@@ -37,3 +39,25 @@ def test_results_have_every_metric_and_the_reason_for_each_dash() -> None:
     assert "-  wood: pixel AUROC, pixel AUPRO, pixel AP, pixel F1-max: no masks" in lines
     assert "-  wood: image AP: one label only: no normal image" in lines
     assert not [line for line in lines if line.startswith("-  tile")]
+
+
+def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) -> None:
+    good, poor = result({}), result({})
+    good["mean"] |= {"image_auroc": 0.698, "pixel_auroc": 0.9}
+    poor["mean"] |= {"image_auroc": 0.430, "pixel_auroc": 0.9}
+    loops = [{"loop": 1, **good}, {"loop": 2, **poor}]
+    metrics = {"before": good, "rules": {"colour_distance": poor}, "loops": loops, "quoted": {"loop": 2}}
+    achieved = {"image": {"fpr": 0.7, "f1": 0.5}, "map": {"fpr": 0.1, "f1": None}}
+    (tmp_path / "calibration.json").write_text(json.dumps({"achieved": achieved, "source": "data.validation"}))
+    file = io.StringIO()
+    Screen(Console(file=file, width=200, force_terminal=True, color_system="standard")).results(metrics, tmp_path)
+    lines = file.getvalue().splitlines()
+    assert lines[:3] == [
+        f"\x1b[1;31mwarning    {line}\x1b[0m"
+        for line in (
+            "image AUROC is worse than before training: 0.430 after loop 2, against 0.698",
+            "image AUROC is below what knows nothing (chance): 0.430 after loop 2, against 0.500",
+            "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (data.validation)",
+        )
+    ]
+    assert red_lines({**metrics, "loops": loops[:1]}, None) == []

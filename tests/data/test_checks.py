@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
-from aaclip_kit.data.checks import MOST_SHOWN, class_counts, remarks, shown, unnamed, untrainable
+from aaclip_kit.data.checks import MOST_SHOWN, ONE_SIDED, class_counts, one_sided, remarks, shown, unnamed, untrainable
 from aaclip_kit.data.scan import scan_dataset
 
 from .given import data_set
@@ -63,6 +63,15 @@ def test_an_image_that_is_there_twice(root: Path) -> None:
 def test_notes_of_the_data_set_come_first(root: Path) -> None:
     data = replace(without_masks(data_set(root)), notes=("one file is odd",))
     assert said(data) == ["one file is odd", "no masks in cloth: image-level results only"]
+
+
+def test_training_needs_anomalous_images(root: Path) -> None:
+    data = data_set(root)
+    normal = replace(data, samples=tuple(sample for sample in data.samples if not sample.label))
+    (fault,) = untrainable(normal, "data.train")
+    assert fault.problem.startswith(f"none of its {len(normal.samples)} images is anomalous") and fault.fix
+    anomalous = replace(data, samples=tuple(sample for sample in data.samples if sample.label))
+    assert one_sided(anomalous) == [ONE_SIDED] and one_sided(data) == one_sided(normal) == []
 
 
 def test_training_needs_masks(root: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from aaclip_kit import DataSet, Sample
 from aaclip_kit.data.splits import split
-from aaclip_kit.evaluation.calibration import Calibration, Calibrator, one_by_one
+from aaclip_kit.evaluation.calibration import Calibration, Calibrator, What, absurd_rates, one_by_one
 from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
 from aaclip_kit.experiment.schema import CalibrationTable, EvaluationTable
 
@@ -62,7 +62,8 @@ def f1_at(scores: np.ndarray, labels: np.ndarray, threshold: float) -> float:
 def test_the_largest_f1_by_trying_every_score() -> None:
     parts = [batch([0, 1] * 10, seed) for seed in range(3)]
     found = calibrated(*parts)
-    for what, threshold in (("image", found.image_threshold), ("map", found.map_threshold)):
+    thresholds: dict[What, float | None] = {"image": found.image_threshold, "map": found.map_threshold}
+    for what, threshold in thresholds.items():
         one = what == "image"
         scores = np.concatenate([part.image_scores if one else part.maps.ravel() for part in parts])
         labels = np.concatenate([part.labels == 1 if one else part.masks.ravel() for part in parts])
@@ -73,6 +74,25 @@ def test_the_largest_f1_by_trying_every_score() -> None:
         assert_close(found.achieved[what]["fpr"], float((scores[~labels] >= threshold).mean()))
     assert (found.rule, found.fpr, found.counts) == ("f1max", None, {"normal": 30, "anomalous": 30})
     assert found.reasons == {}
+
+
+@pytest.mark.parametrize("rule", ["f1max", "fpr"])
+def test_an_image_whose_score_is_made_again_in_another_batch_keeps_its_decision(rule: Literal["f1max", "fpr"]) -> None:
+    part = batch([0, 1] * 20)
+    found = calibrated(part, rule=rule).image_threshold
+    assert found is not None
+    for change in (-6e-8, 6e-8):
+        again = part.image_scores.astype(np.float64) + change
+        assert ((again >= found) == (part.image_scores >= found)).all(), "no score is the threshold"
+
+
+def test_a_threshold_that_is_absurd_on_its_own_source_is_told_of() -> None:
+    mixed = calibrated(batch([0] * 20 + [1] * 20), rule="fpr", fpr=0.5)
+    (line, *_) = absurd_rates(mixed.achieved, mixed.source)
+    assert (
+        line == "the image threshold calls 50.0% of the normal images anomalous that it was chosen on (data.validation)"
+    )
+    assert absurd_rates(calibrated(batch([0] * 20 + [1] * 20), rule="fpr", fpr=0.1).achieved, "x") == []
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 
 from aaclip_kit.evaluation.auroc import auroc, average_precision, roc
 from aaclip_kit.evaluation.f1_max import f1_max, f1_max_threshold, rates_at, threshold_at_fpr
-from aaclip_kit.evaluation.histogram import Histogram
+from aaclip_kit.evaluation.histogram import ROUNDING, Histogram
 
 from ..helpers import assert_close
 
@@ -61,7 +61,7 @@ def test_metrics_are_scikit_learns_as_long_as_each_score_has_a_bin(kind: str) ->
 
 @pytest.mark.parametrize("kind", SCORES)
 def test_a_threshold_says_what_it_is_said_to(kind: str) -> None:
-    scores = SCORES[kind].astype(np.float32)
+    scores = SCORES[kind].astype(np.float32).astype(np.float64)
     for capacity in (2**19, 500):
         found = histogram(scores, LABELS, capacity)
         best = f1_max_threshold(found)
@@ -80,7 +80,22 @@ def test_of_thresholds_that_reach_the_largest_f1_the_highest_is_taken() -> None:
     """At 4 one of two is found and nothing else, at 1 both and two others: 2/3 either way, and less between."""
     scores, labels = np.array([4, 3, 2, 1], np.float32), np.array([True, False, False, True])
     assert_close([f1_score(labels, scores >= at) for at in (4, 3, 2, 1)], [2 / 3, 1 / 2, 2 / 5, 2 / 3])
-    assert f1_max_threshold(histogram(scores, labels)) == 4
+    assert f1_max_threshold(histogram(scores, labels)) == 3.5
+
+
+def test_a_threshold_is_no_score_so_that_a_score_made_again_stays_on_its_side() -> None:
+    """Half-way to the next lower score, whatever its label; float32 has no number between the last two."""
+    close = np.nextafter(np.float32(0.5), np.float32(1))
+    scores, labels = np.array([0.25, 0.5, close, 0.75], np.float32), np.array([False, False, True, True])
+    found = histogram(scores, labels)
+    middle = (0.5 + float(close)) / 2
+    assert 0.5 < middle < close and f1_max_threshold(found) == middle and rates_at(found, middle) == (0.0, 1.0)
+    assert threshold_at_fpr(found, 0.5) == 0.375
+    assert threshold_at_fpr(histogram(scores, ~labels), 0.1) == pytest.approx(0.75 + ROUNDING, abs=1e-12), "above all"
+    assert threshold_at_fpr(found, 1.0) == pytest.approx(0.25 - ROUNDING, abs=1e-12), "below all"
+    coarse = histogram(scores, labels, capacity=2)
+    best = f1_max_threshold(coarse)
+    assert best is not None and [score >= best for score in scores.tolist()] == [False, True, True, True]
 
 
 def test_scores_at_infinity_are_ranked() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import json
+import struct
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from aaclip_kit import UserError, read_weights
-from aaclip_kit.files.weights_file import TRUST, reads_safely
+from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.files.weights_file import TRUST, reads_safely, without_wrappers
 
 
 @pytest.fixture
@@ -62,6 +69,71 @@ def test_a_torchscript_archive_is_refused_for_the_code_in_it(tmp_path: Path, mon
         read_weights(tmp_path / "a.pt")
 
 
+def zipped(*names: str) -> bytes:
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return out.getvalue()
+
+
+def pickled(protocol: int | None = None) -> bytes:
+    out = BytesIO()
+    torch.save({"a": torch.ones(2)}, out, _use_new_zipfile_serialization=protocol is None)
+    return out.getvalue()
+
+
+TENSORS = save({"a": torch.ones(2)})
+KINDS = {
+    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS", "git lfs pull"),
+    "a web page": (b"\n <!DOCTYPE html>\n<html></html>", "is a web page", "/resolve/"),
+    "a page with a mark of byte order": (b"\xef\xbb\xbf<html lang='en'>", "is a web page", "/resolve/"),
+    "an answer in XML": (b"<?xml version='1.0'?><Error>", "is a web page", "/resolve/"),
+    "gzip": (gzip.compress(TENSORS), "packed with gzip", "unpack it"),
+    "bzip2": (bz2.compress(TENSORS), "packed with bzip2", "unpack it"),
+    "a zip archive": (zipped("model.safetensors"), "is a zip archive", "unpack it"),
+    "a tar archive": (bytes(257) + b"ustar\0", "is a tar archive", "unpack it"),
+    "a program": (zipped("a/data.pkl", "a/constants.pkl", "a/code/x.py"), "TorchScript", "state_dict()"),
+    "JSON": (b' {"metadata": {}, "weight_map": {}}', "is text in JSON", "beside it"),
+    "nothing": (b"", "is empty", "fetch it again"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_taken_for_weights_is_called_by_its_name(tmp_path: Path, kind: str, suffix: str) -> None:
+    content, said, fix = KINDS[kind]
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    for reader in (read_weights, read_metadata):
+        with pytest.raises(UserError, match="cannot be read: it ") as caught:
+            reader(tmp_path / f"a{suffix}")
+        assert said in caught.value.problem and fix in str(caught.value.fix)
+
+
+def test_a_format_under_the_name_of_the_other_is_to_be_renamed(tmp_path: Path) -> None:
+    cases = {"a.pth": (TENSORS, "ends in .safetensors"), "b.bin": (TENSORS, "ends in .safetensors")}
+    cases |= {f"{n}.safetensors": (pickled(n), "ends in .pth") for n in (None, 2)}
+    for name, (content, fix) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            read_weights(tmp_path / name)
+        assert fix in str(caught.value.fix)
+
+
+def test_safetensors_may_begin_as_other_files_do(tmp_path: Path) -> None:
+    """Their first bytes are the length of the header: 123 is a brace in JSON, 35,615 begins gzip."""
+    for length in (123, 35_615):
+        head = json.dumps({"__metadata__": {}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+        (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", length) + head.ljust(length).encode() + bytes(4))
+        assert read_weights(tmp_path / "a.safetensors")["a"].tolist() == [0.0]
+
+
+def test_names_are_freed_of_wrappers_in_any_order_and_depth() -> None:
+    for name in ("module.a.0.weight", "_orig_mod.module.a.0.weight", "module._orig_mod.a._orig_mod.0.module.weight"):
+        assert without_wrappers(name) == "a.0.weight"
+    assert without_wrappers("submodule.a.module_list.0") == "submodule.a.module_list.0"
+
+
 def test_a_file_that_is_cut_short_is_damaged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRUST, "1")
     file.write_bytes(file.read_bytes()[:200])
@@ -83,5 +155,5 @@ def test_safetensors_that_are_cut_short_are_damaged(tmp_path: Path) -> None:
 
 
 def test_a_pickle_that_is_named_safetensors_is_not_read_as_a_pickle(file: Path) -> None:
-    with pytest.raises(UserError, match="damaged, or no file of weights"):
+    with pytest.raises(UserError, match=r"is a pickle of torch, and named \.safetensors"):
         read_weights(file.rename(file.with_suffix(".safetensors")))

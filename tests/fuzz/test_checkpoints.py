@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from aaclip_kit.model.anomaly_model import AnomalyModel
 
 from ..build import build
 from ..hostile.given import safetensors_bytes
+from ..hostile.test_checkpoints import ABOUT, CALIBRATION
 from .build import METADATA, SMALL
 from .cases import NUMBERS, TEXTS, VALUES, damaged, file_of, fuzzed, result_of
 
@@ -79,6 +81,32 @@ HEADERS = st.dictionaries(TEXTS, st.one_of(ENTRIES, VALUES), max_size=4)
 @fuzzed()
 def test_safetensors_that_say_anything(header: dict[str, Any], metadata: dict[str, str], size: int) -> None:
     outcome(safetensors_bytes({**header, "__metadata__": metadata}, bytes(size)), "a.safetensors")
+
+
+@st.composite
+def changed(draw: st.DrawFn) -> dict[str, str]:
+    """What a checkpoint says of itself, whole but for some values, at any depth."""
+    tables: dict[str, Any] = {"about": {**ABOUT}, "calibration": json.loads(json.dumps(CALIBRATION))}
+    for _ in range(draw(st.integers(1, 3))):
+        table = draw(st.sampled_from([*tables.values(), *(tables["calibration"]["achieved"] or {"": {}}).values()]))
+        if isinstance(table, dict) and table:
+            table[draw(st.sampled_from(sorted(table)))] = draw(VALUES)
+        if not isinstance(tables["calibration"]["achieved"], dict):
+            break
+    return {key: json.dumps(table) for key, table in tables.items()}
+
+
+@given(changed())
+@fuzzed(2.0)
+def test_metadata_with_some_values_exchanged(metadata: dict[str, str]) -> None:
+    with file_of(save(SMALL, metadata), "a.safetensors") as path:
+        found = result_of(read_metadata, path)
+    if isinstance(found, Metadata):
+        assert found.calibration is not None and Metadata.from_strings(found.as_strings()) == found
+        json.dumps(found.as_strings(), allow_nan=False)
+        for value in (found.calibration.image_threshold, found.calibration.map_threshold):
+            assert value is None or (type(value) is float and math.isfinite(value))
+        assert found.about.loop is None or type(found.about.loop) is int
 
 
 @given(damaged([pickled(SMALL), pickled(SMALL, zipped=False), pickle.dumps({"a": [1, {"b": (2.0, None)}]})]))

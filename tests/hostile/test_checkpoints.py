@@ -7,6 +7,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor
 from aaclip_kit import UserError
 from aaclip_kit.checkpoints.checkpoint import load_into, read, trained_state
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
-from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.checkpoints.provenance import Metadata, Provenance, read_metadata
+from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run
 
@@ -215,6 +217,76 @@ METADATA = {
     "thresholds that are texts": {"calibration": json.dumps({"rule": "fpr", "image_threshold": "high"})},
     "no thresholds": {"calibration": "[]"},
 }
+
+
+CALIBRATION: dict[str, Any] = {
+    "rule": "fpr", "fpr": 0.1, "source": "data.validation", "counts": {"normal": 4, "anomalous": 2},
+    "image_threshold": 0.25, "map_threshold": None, "reasons": {"map_threshold": "no masks"}, "classes": ["a"],
+    "achieved": {"image": {"fpr": 0.0, "f1": 1.0}, "map": {"fpr": None, "f1": None}},
+}  # fmt: skip
+ABOUT: dict[str, Any] = {
+    "experiment": "small", "loop": 1, "imported_from": [], "attending": ["text"], "domain": "industrial",
+    "real_names": {"a": "a"}, "trained_on": [], "unknown_start": False,
+}  # fmt: skip
+NAN = float("nan")
+WRONG: dict[str, list[Any]] = {
+    **{key: [NAN, float("inf"), True, "0.5", 1e300, [0.5], {}] for key in ("image_threshold", "map_threshold")},
+    **{key: [NAN, True, "0.1", -0.1, 1.5] for key in ("fpr", "achieved.image.fpr", "achieved.map.f1")},
+    **{key: [-1, True, 1.5, "4", NAN, None] for key in ("counts.normal", "counts.anomalous")},
+    **{"rule": ["best", 1, None], "source": [3, None], "counts": [[4, 2], {"odd": 1}], "achieved": [[], {"text": {}}]},
+    **{"reasons": [[], {"map_threshold": 3}], "classes": ["a", [1], {"a": "a"}]},
+    **{
+        "loop": [True, 0, -1, 1.5, "1", NAN, 10**30],
+        "experiment": [3, None, True],
+        "unknown_start": [1, 0, "no", None],
+    },
+    **{key: ["text", [1], [None], 3] for key in ("imported_from", "attending")},
+    **{"domain": ["culinary", None, 1], "real_names": [None, [], {"a": None}], "trained_on": [5, [5], None]},
+}
+"""Values that each field of what a checkpoint says of itself cannot have."""
+
+
+def _changed(table: dict[str, Any], field: str, value: Any) -> str:
+    first, _, rest = field.partition(".")
+    inner = json.loads(_changed(table[first], rest, value)) if rest else value
+    return json.dumps({**table, first: inner})
+
+
+def test_every_field_has_values_that_it_cannot_have() -> None:
+    given = {field.partition(".")[0] for field in WRONG}
+    assert given == {one.name for kind in (Provenance, Calibration) for one in fields(kind)} == {*ABOUT, *CALIBRATION}
+    whole = {"about": json.dumps(ABOUT), "calibration": json.dumps(CALIBRATION), "training_images": "0" * 16}
+    assert Metadata.from_strings(whole).calibration is not None
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_field_of_another_type_or_beyond_its_bounds_is_one_error(tmp_path: Path, field: str) -> None:
+    path, key = tmp_path / "bad.safetensors", "about" if field in ABOUT else "calibration"
+    for value in WRONG[field]:
+        save_file({"x": torch.zeros(1)}, path, {key: _changed({**ABOUT, **CALIBRATION}, field, value)})
+        with pytest.raises(UserError, match="damaged, or no checkpoint"):
+            read_metadata(path)
+            pytest.fail(f"{field} = {value!r} was taken")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"format": "aaclip_kit checkpoint 2"}, {"training_images": "not/a/digest"}, {"training_images": "A" * 16}],
+)
+def test_another_format_and_digests_that_are_none_are_one_error(tmp_path: Path, metadata: dict[str, str]) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "bad.safetensors", metadata)
+    with pytest.raises(UserError, match="damaged, or no checkpoint"):
+        read_metadata(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize(
+    "about", [{"experiment": 5}, {"training_images": 5}, {"calibration": CALIBRATION}, [], None, 3]
+)
+def test_metadata_beside_a_pickle_are_texts(tmp_path: Path, about: Any) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / "a.pth")
+    (tmp_path / "a.pth.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="damaged, or no checkpoint"):
+        read_metadata(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)

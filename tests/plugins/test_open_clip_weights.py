@@ -61,9 +61,10 @@ def test_own_weights_lie_in_the_folder(tiny_clip: Path, tmp_path: Path, weights:
         lambda weights: weights,
         lambda weights: {"state_dict": weights, "epoch": 3},
         lambda weights: {f"module.{key}": value for key, value in weights.items()},
+        lambda weights: {f"_orig_mod.module.{key}": value for key, value in weights.items()},
         lambda weights: {key: value for key, value in weights.items() if key != "logit_scale"},
     ],
-    ids=["plain", "wrapped", "distributed", "without scale"],
+    ids=["plain", "wrapped", "distributed", "compiled", "without scale"],
 )
 def test_a_pickle_of_weights_only_is_read(
     tiny_clip: Path, tmp_path: Path, weights: dict[str, Tensor], wrap: Callable[[dict[str, Tensor]], dict[str, Any]]
@@ -119,7 +120,7 @@ def test_a_damaged_file(tiny_clip: Path, tmp_path: Path, weights: dict[str, Tens
     # The start of no pickle may be one of code.
     other = "damaged, or no file of weights" if name.endswith("safetensors") else "damaged or holds more than weights"
     said = {whole[: len(whole) // 2]: "damaged, or no file of weights", b"not weights at all": other}
-    for content, match in {**said, b"": "damaged, or no file of weights"}.items():
+    for content, match in {**said, b"": "it is empty", b"version https://git-lfs": "a pointer of Git LFS"}.items():
         file.write_bytes(content)
         refused(tiny_clip, file, match)
 

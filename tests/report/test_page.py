@@ -140,10 +140,12 @@ def test_overlapping_data_is_said_in_red_before_anything_else(run: RunFolder) ->
     later = {"count": 12, "counts": {}, "overlap_allowed": True, "shared_images": 3, "notes": notes}
     run.write_manifest({"data": {"train": data, "test": later}, "finished": None})
     run.event({"event": "warning", "message": "no gradient <reaches> it"})
+    run.write_calibration({"achieved": {"image": {"fpr": 0.7, "f1": 0.5}}, "source": "data.validation"})
     html, page = read(run)
     head = html[: html.index("<main>")]
     assert re.findall(r'<p class="warning"><strong>Warning:</strong> (.*)</p>', head) == [
         "this run did not finish: what it had found until then is below",
+        "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (data.validation)",
         "data.test: not zero-shot: &lt;x&gt;",
         "data.test: allow_overlap is set: 3 images",
         "no gradient &lt;reaches&gt; it",
