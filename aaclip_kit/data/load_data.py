@@ -7,7 +7,7 @@ from typing import Any
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, Experiment
-from .checks import MOST_SHOWN, Role, compare, remarks, shown, unnamed, unshowable, untrainable
+from .checks import MOST_SHOWN, Role, compare, not_comparable, remarks, shown, unnamed, unshowable, untrainable
 from .scan import DatasetScan, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
@@ -78,6 +78,9 @@ def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
         role.faults += unnamed(role.scan.data, role.where)
         role.faults += untrainable(role.scan.data, role.where) if name == "train" else []
         role.notes += remarks(role.scan)
+        if name not in ROLES[:-1] and (reason := not_comparable(data, role.scan)):
+            role.notes.append(f"not comparable with published figures, because {reason}")
+            role.record["not_comparable"] = reason
     return role
 
 
