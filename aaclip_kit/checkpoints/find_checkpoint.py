@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..contracts.errors import UserError
-from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
+from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
 from ..experiment.toml_file import parse_toml, plugin_files
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
@@ -43,11 +44,12 @@ def find_trained(
         problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
         near = (folder / EXPERIMENT for folder in (path, path.parent, path.parent.parent))
         own = next((file for file in near if file.is_file()), "FILE")
-        fix = f"if you trust them, name that experiment yourself: --experiment {own}"
+        fix = f"if you trust them, name that experiment yourself: --experiment {quote(str(own))}"
         raise UserError(problem, where=str(path), fix=fix)
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
-    return Trained(checkpoint, metadata, check_with_plugin_files(overridden(tables, overrides), registry, source))
+    found = checked(tables, overrides, lambda tables: check_with_plugin_files(tables, registry, source))
+    return Trained(checkpoint, metadata, found)
 
 
 def checkpoint_in(folder: Path) -> Path:

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from io import TextIOWrapper
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -18,6 +19,13 @@ class Debugging:
     on = False
 
 
+def escape_what_cannot_be_written() -> None:
+    """Let both streams spell out, such as \\u4e1d, letters that their encoding lacks: none ends the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
     """Print text, on standard output unless another file is given."""
     print(plain_lines(text), end=end, file=file or sys.stdout, flush=True)
@@ -26,6 +34,10 @@ def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
 class PlainConsole(Console):
     """rich's console, which styles text and leaves what is in it as it is."""
 
+    def __init__(self, **settings: Any) -> None:
+        # A folder may be called "[red]" or ":x:".
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of what is printed, with nothing in their text that a terminal would obey."""
         for text, style, control in super().render(renderable, options):
@@ -33,7 +45,7 @@ class PlainConsole(Console):
 
     def print_line(self, text: str, style: str | None = None) -> None:
         """Print a line as it is, however long."""
-        self.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self.print(text, style=style, soft_wrap=True)
 
 
 def plain_table(*columns: Column | str, rows: Iterable[Iterable[str]] = (), title: str | None = None) -> Table:
@@ -61,4 +73,4 @@ def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             say(" ".join(" ".join(row).split()))
         return
     columns = (Column(heading, no_wrap=True) for heading in headings[:-1])
-    PlainConsole(highlight=False).print(plain_table(*columns, headings[-1], rows=rows))
+    PlainConsole().print(plain_table(*columns, headings[-1], rows=rows))

@@ -1,6 +1,7 @@
 """A run from its first step to its end, whatever ends it."""
 
 from contextlib import AbstractContextManager
+from shlex import quote
 from typing import Protocol, runtime_checkable
 
 from ..contracts.errors import UserError
@@ -29,9 +30,9 @@ def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapsh
     except UserError:
         if assembled.ranks.is_first and folder.snapshots.exists():
             kept = "its state up to then is kept" if snapshots(folder.snapshots) else "no state of it is kept yet"
-            screen.message(f"{kept}; when this is mended: aakit run --resume {folder.path}")
+            screen.message(f"{kept}; when this is mended: aakit run --resume {quote(str(folder.path))}")
         raise
     except Stopped as stopped:
         if assembled.ranks.is_first:
-            screen.stopped(f"stopped by {stopped}; go on with: aakit run --resume {folder.path}")
+            screen.stopped(f"stopped by {stopped}; go on with: aakit run --resume {quote(str(folder.path))}")
         raise SystemExit(stopped.code) from None
