@@ -3,7 +3,7 @@
 Faults are those of one data set, and the overlap of two roles: images, the data set itself, and names of classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from pathlib import Path
@@ -119,10 +119,10 @@ def _same_picture(one: _Pair, other: _Pair) -> bool:
     return one[1].image == other[1].image or same_pixels(one[0].image, other[0].image)
 
 
-def _near(first: DatasetScan, second: DatasetScan, same: Iterable[Path] = ()) -> list[_Paths]:
-    """Pairs that look like copies, without `same`: images of the second that are copies pixel for pixel."""
-    mine, left_out = _different(first), set(same)
-    theirs = mine if second is first else [pair for pair in _different(second) if pair[0].image not in left_out]
+def _near(first: DatasetScan, second: DatasetScan, same: Container[str] = ()) -> list[_Paths]:
+    """Pairs that look like copies, without `same`: checksums of the second's pictures that are shared already."""
+    mine = _different(first)
+    theirs = mine if second is first else [pair for pair in _different(second) if pair[1].pixels not in same]
     if not (mine and theirs):
         return []
     looks = np.array([facts.look for _, facts in mine])
@@ -188,7 +188,7 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
         if both := [name for name in second.data.classes if name in first.data.classes]:
             other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
         images = _shared(first, second)
-        _note_near(one, first, other, second, [path for _, path in images.values()])
+        _note_near(one, first, other, second, images)
         if not (problem := _overlap(one, first, other, second, list(images.values()))):
             continue
         if allowed:
@@ -200,7 +200,7 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     return faults
 
 
-def _note_near(one: Role, first: DatasetScan, other: Role, second: DatasetScan, same: list[Path]) -> None:
+def _note_near(one: Role, first: DatasetScan, other: Role, second: DatasetScan, same: Container[str]) -> None:
     if near := _near(first, second, same):
         text = f"{len(near)} images look like copies of those of {one.where}, saved anew, resized or cropped"
         other.notes.append(f"{NEAR}: {text}: {_first_of(near)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,3 +52,12 @@ def test_faults_and_usage_errors(into: Callable[..., Ran], encoding: str, name: 
     assert err.startswith("error: ") and "\\u" in err
     assert into(encoding, "data", "check", "--" + name)[0] == 2
     assert into(encoding, "show", name)[0] == 2
+
+
+def test_a_class_folder_in_another_encoding_is_a_fault(into: Callable[..., Ran], defects: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / os.fsdecode(b"caf\xe9")).symlink_to(defects / "red_cloth")
+    for arguments in ([], ["--json"]):
+        code, _, err = into("utf-8", "data", "check", tmp_path / "data", *arguments)
+        assert code == 2
+        assert err.startswith("error: ") and r"caf\udce9" in err

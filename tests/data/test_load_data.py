@@ -197,7 +197,7 @@ def test_pictures_that_differ_where_no_pixel_is_looked_at_are_not_shared(loaded:
 
 
 def test_near_copies_are_noted_with_all_pairs(loaded: Loaded, data: Path) -> None:
-    pairs = []
+    pairs: list[list[str]] = []
     for number in range(4):
         image = data / f"red_cloth/test/good/00{number}.png"
         copy = data / f"green_wood/test/good/copy{number}.jpg"
