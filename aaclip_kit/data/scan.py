@@ -80,9 +80,8 @@ class DatasetScan:
         whole = hashlib.sha256()
         for sample, facts in self.pairs:
             counts.setdefault(sample.class_name, Counter())["anomalous" if sample.label else "normal"] += 1
-            whole.update(
-                f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}".encode(errors="surrogatepass")
-            )
+            line = f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}"
+            whole.update(line.encode(errors="surrogatepass"))
         images = {sample.image: facts.image for sample, facts in self.pairs}
         pixels = {sample.image: facts.pixels for sample, facts in self.pairs}
         return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images, pixels)
