@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
-from ..experiment import Experiment, anchored, check_with_plugin_files, overridden, read_toml
+from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..experiment.toml_file import parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json
@@ -47,7 +47,7 @@ def find_trained(
         refuse_plugin_files(tables, path, next((file for file in _near(path) if file.is_file()), "FILE"))
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
-    chosen = check_with_plugin_files(overridden(tables, overrides), registry, source)
+    chosen = checked(tables, overrides, lambda tables: check_with_plugin_files(tables, registry, source))
     if experiment is None and not _in_its_run(path, metadata):
         _check_places(chosen, overrides, checkpoint, role)
     return Trained(checkpoint, metadata, chosen)

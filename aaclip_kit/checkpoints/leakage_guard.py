@@ -5,13 +5,15 @@ from dataclasses import replace
 from ..contracts.errors import UserError
 from ..data.checks import ALLOWED
 from ..data.load_data import Data
-from .provenance import Metadata, short_digests
+from .provenance import Metadata, short
 
 _FIX = "use images that it has not seen, or set data.allow_overlap = true"
 
 
 def check_unseen(metadata: Metadata, data: Data, allowed: bool, who: str = "the model") -> Data:
     """Compare every role but `train` with what a checkpoint says it was trained on, by content and by data set.
+
+    Content is that of the file or, where the checkpoint says that too, its pixels.
 
     Returns the data, with notes; where overlap is allowed, what the manifest says of a role has `overlap_allowed` and
     `shared_images`: the larger count, where the role shares images with another too. Raises `UserError` for an overlap
@@ -37,9 +39,10 @@ def check_unseen(metadata: Metadata, data: Data, allowed: bool, who: str = "the 
 
 def _seen(metadata: Metadata, data: Data, role: str, who: str) -> tuple[int, str | None]:
     """How many images of the role were trained on, and what to say of it; None where nothing was."""
-    trained, name = set(metadata.training_images), data.sets[role].name
-    contents = data.fingerprints[role].contents
-    seen = [path for digest, path in contents.items() if trained.intersection(short_digests([digest]))]
+    trained, pixels = set(metadata.training_images), set(metadata.training_pixels)
+    found, name = data.fingerprints[role], data.sets[role].name
+    files = {path for path, digest in found.images.items() if short(digest) in trained}
+    seen = [path for path, digest in found.pixels.items() if path in files or short(digest) in pixels]
     if seen:
         return len(seen), f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"
     return 0, f"{who} was trained on this data set, {name}" if name in metadata.about.trained_on else None

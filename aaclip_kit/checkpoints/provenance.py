@@ -46,12 +46,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Metadata:
-    """`experiment` is the resolved TOML; `training_images` are the first digits of each training image's SHA-256."""
+    """`experiment` is the resolved TOML.
+
+    `training_images` are the first digits of each training image's SHA-256, `training_pixels` those of its pixels; a
+    checkpoint of an earlier version lacks the latter.
+    """
 
     about: Provenance = Provenance()
     experiment: str | None = None
     calibration: Calibration | None = None
     training_images: tuple[str, ...] = ()
+    training_pixels: tuple[str, ...] = ()
 
     @property
     def says_all(self) -> bool:
@@ -65,7 +70,8 @@ class Metadata:
         names = tuple(dict.fromkeys((*start.about.trained_on, *self.about.trained_on)))
         about = replace(self.about, trained_on=names, unknown_start=not start.says_all)
         images = short_digests((*start.training_images, *self.training_images))
-        return replace(self, about=about, training_images=images)
+        pixels = short_digests((*start.training_pixels, *self.training_pixels))
+        return replace(self, about=about, training_images=images, training_pixels=pixels)
 
     def as_strings(self) -> dict[str, str]:
         """The form in a file; what is unknown is left out."""
@@ -75,9 +81,8 @@ class Metadata:
             strings["experiment"] = self.experiment
         if self.calibration is not None:
             strings["calibration"] = json.dumps(asdict(self.calibration))
-        if self.training_images:
-            strings["training_images"] = " ".join(self.training_images)
-        return strings
+        digests = {"training_images": self.training_images, "training_pixels": self.training_pixels}
+        return strings | {key: " ".join(values) for key, values in digests.items() if values}
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":
@@ -95,13 +100,21 @@ class Metadata:
             TypeAdapter(Provenance).validate_json(json.dumps(about)),
             strings.get("experiment"),
             None if calibration is None else TypeAdapter(Calibration).validate_json(calibration),
-            _DIGESTS.validate_python(tuple(strings.get("training_images", "").split())),
+            *(
+                _DIGESTS.validate_python(tuple(strings.get(key, "").split()))
+                for key in ("training_images", "training_pixels")
+            ),
         )
 
 
 def short_digests(digests: Iterable[str]) -> tuple[str, ...]:
     """The first digits of each checksum, sorted."""
-    return tuple(sorted({digest[:DIGEST_LENGTH] for digest in digests}))
+    return tuple(sorted(set(map(short, digests))))
+
+
+def short(digest: str) -> str:
+    """The first digits of a checksum."""
+    return digest[:DIGEST_LENGTH]
 
 
 def beside_pickle(path: Path) -> Path:

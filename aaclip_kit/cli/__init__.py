@@ -20,7 +20,7 @@ from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
 from .run import report, run, validate
-from .terminal import Debugging, say
+from .terminal import Debugging, escape_what_cannot_be_written, say
 
 app = Typer(
     help="Experiments on zero-shot anomaly detection with CLIP.",
@@ -86,6 +86,7 @@ def options(
 
 def main() -> None:
     """Run the command; a `UserError` becomes one plain message and exit code 2, and so does what the system refuses."""
+    escape_what_cannot_be_written()
     try:
         app(prog_name="aakit")
     except UserError as error:

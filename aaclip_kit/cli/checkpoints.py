@@ -8,7 +8,7 @@ from pathlib import Path
 from typer import Argument, Option
 
 from ..contracts.errors import UserError, writing
-from ..experiment import Experiment, check, load, overridden, read_toml
+from ..experiment import Experiment, check, checked, load, read_toml
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
 from .run import SET_HELP
@@ -84,7 +84,7 @@ def _published(registry: Registry, parts: Collection[str], overrides: Sequence[s
     for part, stage in _STAGES.items():
         if part not in parts:
             del tables["stages"][stage]
-    return check(overridden(tables, overrides), registry, "the published experiment")
+    return checked(tables, overrides, lambda tables: check(tables, registry, "the published experiment"))
 
 
 def _target(out: Path) -> Path:

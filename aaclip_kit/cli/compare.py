@@ -118,7 +118,7 @@ def _show_comparison(comparison: "Comparison", written: list[Path]) -> None:
     from ..comparison.write import screen_table, screen_verdicts, title
     from ..evaluation.class_metrics import heading
 
-    console = PlainConsole(highlight=False)
+    console = PlainConsole()
     console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
     for metric in comparison.metrics:
         heads, rows = screen_table(comparison, metric)

@@ -12,7 +12,7 @@ from typer import Argument, Option, Typer
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, check_data_table, load
-from ..experiment.overrides import overridden
+from ..experiment.overrides import checked
 from ..plugin_host.discovery import discover
 from .terminal import PlainConsole, numeric, plain_table, say
 
@@ -94,7 +94,8 @@ def _alone(target: Path, layout: str, overrides: Sequence[str]) -> ComponentConf
         fix = "name an experiment file, a folder of images or a manifest"
         raise UserError("there is no such file or folder", where=str(target), fix=fix)
     table = {"use": layout, "root" if target.is_dir() else "manifest": str(target)}
-    return check_data_table(overridden(table, overrides), discover(), str(target))
+    registry = discover()
+    return checked(table, overrides, lambda table: check_data_table(table, registry, str(target)))
 
 
 def _built(chosen: ComponentConfig) -> DataSet:
@@ -104,6 +105,8 @@ def _built(chosen: ComponentConfig) -> DataSet:
     data: DataSet = chosen.component.build(chosen.options)
     if data.faults and chosen.selection.on_bad_image == "error":
         raise UserErrors(shown(data.faults, chosen.component.name))
+    if data.not_comparable:
+        say(f"note: not comparable with published figures, because {data.not_comparable}")
     for fault in data.faults:
         say(f"left out: {fault.where}: {fault.problem}")
     return data
@@ -129,19 +132,19 @@ def _show(roles: "Sequence[Role]") -> None:
     """Print a table and the warnings of each role; its faults are left to the command's end."""
     from ..data.scan import summary
 
-    console = PlainConsole(highlight=False)
+    console = PlainConsole()
     for role in roles:
         if role.scan and role.scan.facts:
             _show_images(console, role.name, summary(role.scan))
         for note in role.notes:
             console.print_line(f"warning    {note}")
         count = len(role.faults)
-        console.print(f"{role.name}: {count or 'no'} fault{'' if count == 1 else 's'}\n", markup=False)
+        console.print(f"{role.name}: {count or 'no'} fault{'' if count == 1 else 's'}\n")
 
 
 def _show_images(console: Console, name: str, images: dict[str, Any]) -> None:
     title = f"{name}: {images['name'] or 'own data'}, {images['domain']}, {images['count']} images"
-    console.print(title, style="bold", markup=False)
+    console.print(title, style="bold")
     counted = ("normal", "anomalous", "masks")
     names = (Column(heading, overflow="fold") for heading in ("class", "real name"))
     rows = (

@@ -227,7 +227,7 @@ def _show_seeds(target: Path, seeds: Sequence[int]) -> None:
     last = min(len(run.metrics["loops"]) for run in runs)
     lines = {"before training": 0, **{f"loop {loop}": loop for loop in range(1, last + 1)}, "quoted": None}
     rows = ((name, *(spread(summary(runs, metric, loop)) for metric in held)) for name, loop in lines.items())
-    PlainConsole(highlight=False).print(plain_table("", *map(heading, held), rows=rows, title=title))
+    PlainConsole().print(plain_table("", *map(heading, held), rows=rows, title=title))
     say(f"runs: {target}")
 
 

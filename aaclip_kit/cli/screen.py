@@ -25,7 +25,7 @@ class Screen:
     """Implements `run.execute.Screen` with rich."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or PlainConsole(highlight=False)
+        self.console = console or PlainConsole()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         numbers = TextColumn("{task.fields[numbers]}")
         self.bar = Progress(*columns, numbers, TimeRemainingColumn(), console=self.console, transient=True)
@@ -101,7 +101,7 @@ class Screen:
 
     def message(self, text: str) -> None:
         """Print one plain line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def red(self, text: str) -> None:
         """Print a line that speaks against all others."""

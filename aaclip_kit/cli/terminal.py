@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EIO
+from io import TextIOWrapper
 from typing import IO, Any, Final, NoReturn, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -22,6 +23,13 @@ class Debugging:
     """Whether tracebacks are shown, as `aakit --debug ...` asks once, before the command runs."""
 
     on = False
+
+
+def escape_what_cannot_be_written() -> None:
+    """Let both streams spell out, such as \\u4e1d, letters that their encoding lacks: none ends the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
@@ -52,6 +60,10 @@ def _printing(file: IO[str]) -> Iterator[IO[str]]:
 class PlainConsole(Console):
     """rich's console, which styles text and leaves what is in it as it is."""
 
+    def __init__(self, **settings: Any) -> None:
+        # A folder may be called "[red]" or ":x:".
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of what is printed, with nothing in their text that a terminal would obey."""
         for text, style, control in super().render(renderable, options):
@@ -68,7 +80,7 @@ class PlainConsole(Console):
 
     def print_line(self, text: str, style: str | None = None) -> None:
         """Print a line as it is, however long."""
-        self.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        self.print(text, style=style, soft_wrap=True)
 
 
 def plain_table(*columns: Column | str, rows: Iterable[Iterable[str]] = (), title: str | None = None) -> Table:
@@ -96,4 +108,4 @@ def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             say(" ".join(" ".join(row).split()))
         return
     columns = (Column(heading, no_wrap=True) for heading in headings[:-1])
-    PlainConsole(highlight=False).print(plain_table(*columns, headings[-1], rows=rows))
+    PlainConsole().print(plain_table(*columns, headings[-1], rows=rows))

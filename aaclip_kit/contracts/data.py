@@ -23,6 +23,10 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
+MOST_LETTERS = 200
+"""Characters of the longest name of a class, and of what prompts call it."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image. `mask` is None for a normal image, or where there is none; `label` is 1 for an anomalous one.
@@ -46,7 +50,8 @@ class DataSet:
 
     `name` is that of a published data set, None for own data. `faults` has one message for each image that should be
     among the samples and cannot be; the engine stops at them, or goes on without, as the experiment says. `notes` are
-    lines for whoever reads the run's output.
+    lines for whoever reads the run's output. `not_comparable` says why results on these samples may not be set beside
+    figures that are published for the data set.
     """
 
     samples: tuple[Sample, ...]
@@ -55,6 +60,7 @@ class DataSet:
     name: str | None = None
     faults: tuple[UserError, ...] = ()
     notes: tuple[str, ...] = ()
+    not_comparable: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -15,9 +15,12 @@ Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)
 
 
 class Options(BaseModel):
-    """Base of every options model. Unknown keys and wrong types are errors; give each field a `description`."""
+    """Base of every options model. Unknown keys, wrong types and numbers that are not finite are errors.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    Give each field a `description`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class StageOptions(Options):

@@ -4,21 +4,27 @@ Faults are those of one data set, and the overlap of two roles: images, the data
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Final
 
-from ..contracts.data import DataSet, Sample
-from ..contracts.errors import UserError
+import numpy as np
+
+from ..contracts.data import MOST_LETTERS, DataSet, Sample
+from ..contracts.errors import UserError, shortened
 from ..experiment import ComponentConfig
+from .copies import near_pairs, same_pixels
 from .decode import FIRST_COLOUR
 from .scan import DatasetScan, FileFacts
 
 _MOST_LOOKED_AT, _MOST_BYTES = 5, 16 << 20
 """Files of one ending in a folder, and bytes of each, that are searched for annotations."""
+
+_Pair = tuple[Sample, FileFacts]
+_Paths = tuple[Path, Path]
 
 MOST_SHOWN = 10
 """Faulty files of one data set that are named one by one on a screen."""
@@ -67,7 +73,11 @@ def unshowable(data: DataSet, where: str) -> list[UserError]:
     """A class's name stands in files and on screens, so it may hold no control character and no broken encoding."""
     fix = "rename the class, in letters, digits, blanks and signs that can be shown, in UTF-8"
     bad = [name for name in data.classes if not name.isprintable()]
-    return [UserError(f"the name of class {name!r} holds what cannot be shown", where=where, fix=fix) for name in bad]
+    faults = [UserError(f"the name of class {name!r} holds what cannot be shown", where=where, fix=fix) for name in bad]
+    long, fix = [name for name in data.classes if len(name) > MOST_LETTERS], f"name it in at most {MOST_LETTERS}"
+    problem = "the name of class '{}' has {:,} characters"
+    texts = (problem.format(shortened(name, 80), len(name)) for name in long)
+    return [*faults, *(UserError(text, where=where, fix=fix) for text in texts)]
 
 
 def remarks(scan: DatasetScan) -> list[str]:
@@ -80,8 +90,7 @@ def remarks(scan: DatasetScan) -> list[str]:
     no_masks = list(dict.fromkeys(sample.class_name for sample in bare if sample.class_name not in masked))
     few_masks = [sample.image for sample in bare if sample.class_name in masked]
     black = [sample.image for sample, facts in scan.pairs if sample.label and facts.blank]
-    first = {facts.image: sample.image for sample, facts in reversed(scan.pairs)}
-    repeated = [sample.image for sample, facts in scan.pairs if first[facts.image] != sample.image]
+    repeated, near = _copies_within(scan)
     masked_pairs = [(sample, facts) for sample, facts in scan.pairs if facts.marked]
     white = [f"{sample.mask} ({facts.marked:.0%})" for sample, facts in masked_pairs if facts.marked > _MOST_MARKED]
     mixed = [f"{sample.mask}: {_values(facts)}" for sample, facts in masked_pairs if len(facts.values) > 1]
@@ -116,6 +125,7 @@ def remarks(scan: DatasetScan) -> list[str]:
             [sample.image for sample, facts in masked_pairs if facts.turned_alone],
             "a mask is right if it was drawn on the upright image",
         ),
+        *([f"{len(near)} images look like copies of others: {_first_of(near)}"] if near else []),
     ]
 
 
@@ -182,6 +192,54 @@ def _annotation_files(folder: Path) -> Iterator[tuple[str, Path]]:
                 break
 
 
+def not_comparable(data: DataSet, read: DatasetScan) -> str | None:
+    """Why results on what was read are not comparable with published figures; None where they are, or none exist."""
+    count = len(data.samples) + len(data.faults)
+    if data.name and data.not_comparable is None and len(read.facts) < count:
+        return f"{len(read.facts)} of its {count} images are used"
+    return data.not_comparable
+
+
+def _copies_within(scan: DatasetScan) -> tuple[list[Path], list[_Paths]]:
+    """Images whose picture an earlier one has, and pairs of others that look like copies, the earlier first."""
+    first: dict[str, _Pair] = {}
+    pairs = [(pair, first.setdefault(pair[1].pixels, pair)) for pair in scan.pairs]
+    repeated = [pair[0].image for pair, earlier in pairs if pair is not earlier and _same_picture(earlier, pair)]
+    return repeated, _near(scan, scan)
+
+
+def _shared(first: DatasetScan, second: DatasetScan) -> dict[str, _Paths]:
+    """Images of the second that hold the same picture as one of the first, which comes first, by their checksum."""
+    known = {pair[1].pixels: pair for pair in first.pairs}
+    both = ((known[pair[1].pixels], pair) for pair in second.pairs if pair[1].pixels in known)
+    return {mine[1].pixels: (mine[0].image, pair[0].image) for mine, pair in both if _same_picture(mine, pair)}
+
+
+def _same_picture(one: _Pair, other: _Pair) -> bool:
+    # The checksum of pixels has not looked at all of them.
+    return one[1].image == other[1].image or same_pixels(one[0].image, other[0].image)
+
+
+def _near(first: DatasetScan, second: DatasetScan, same: Container[str] = ()) -> list[_Paths]:
+    """Pairs that look like copies, without `same`: checksums of the second's pictures that are shared already."""
+    mine = _different(first)
+    theirs = mine if second is first else [pair for pair in _different(second) if pair[1].pixels not in same]
+    if not (mine and theirs):
+        return []
+    looks = np.array([facts.look for _, facts in mine])
+    others = looks if theirs is mine else np.array([facts.look for _, facts in theirs])
+    return [(mine[one][0].image, theirs[other][0].image) for one, other in near_pairs(looks, others)]
+
+
+def _different(scan: DatasetScan) -> list[_Pair]:
+    """The first image of each picture: one that is there twice would have no neighbour but itself."""
+    return list({pair[1].pixels: pair for pair in reversed(scan.pairs)}.values())[::-1]
+
+
+def _first_of(pairs: Iterable[_Paths]) -> str:
+    return ", ".join(f"{one} = {other}" for one, other in islice(pairs, 3))
+
+
 def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
     """Normal and anomalous images of each class."""
     counts: dict[str, list[int]] = {}
@@ -210,7 +268,7 @@ class Role:
         return f"data.{self.name}"
 
 
-ALLOWED, NOT_ZERO_SHOT = "allow_overlap is set", "not zero-shot"
+ALLOWED, NOT_ZERO_SHOT, NEAR = "allow_overlap is set", "not zero-shot", "near copies"
 """How the notes begin that a reader of results must see before any figure."""
 
 _FIX = "use other classes or another folder for one of them, or set allow_overlap = true in [data]"
@@ -221,7 +279,8 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
 
     Where overlap is allowed it is no fault: the later role's part of the manifest gets `overlap_allowed` and
     `shared_images` (how many of its images, by content, an earlier role has too), and its notes say so. They also name
-    classes that two roles share.
+    classes that two roles share, and pictures that look like copies of an earlier role's: the manifest's `near_copies`
+    has all pairs.
     """
     faults: list[UserError] = []
     shared: dict[str, set[str]] = {}
@@ -229,9 +288,8 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
         faults += _two_real_names(one, first, other, second)
         if both := [name for name in second.data.classes if name in first.data.classes]:
             other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
-        mine = {facts.image: sample.image for sample, facts in first.pairs}
-        theirs = ((facts.image, sample.image) for sample, facts in second.pairs)
-        images = {content: f"{mine[content]} = {path}" for content, path in theirs if content in mine}
+        images = _shared(first, second)
+        _note_near(one, first, other, second, images)
         if not (problem := _overlap(one, first, other, second, list(images.values()))):
             continue
         if allowed:
@@ -243,11 +301,18 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     return faults
 
 
-def _overlap(one: Role, first: DatasetScan, other: Role, second: DatasetScan, images: list[str]) -> str | None:
+def _note_near(one: Role, first: DatasetScan, other: Role, second: DatasetScan, same: Container[str]) -> None:
+    if near := _near(first, second, same):
+        text = f"{len(near)} images look like copies of those of {one.where}, saved anew, resized or cropped"
+        other.notes.append(f"{NEAR}: {text}: {_first_of(near)}")
+        other.record.setdefault("near_copies", []).extend([str(mine), str(theirs)] for mine, theirs in near)
+
+
+def _overlap(one: Role, first: DatasetScan, other: Role, second: DatasetScan, images: list[_Paths]) -> str | None:
     """What two roles have in common that they must not; `images` names those that both have."""
     names = f"{one.where} and {other.where}"
     if images:
-        return f"{names} share {len(images)} images by content: {', '.join(images[:3])}"
+        return f"{names} share {len(images)} images by content: {_first_of(images)}"
     if first.data.name and first.data.name == second.data.name:
         return f"{names} are both the data set {first.data.name}"
     if (one.chosen.component, one.chosen.options) == (other.chosen.component, other.chosen.options):

@@ -7,7 +7,18 @@ from typing import Any
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, Experiment
-from .checks import MOST_SHOWN, Role, compare, one_sided, remarks, shown, unnamed, unshowable, untrainable
+from .checks import (
+    MOST_SHOWN,
+    Role,
+    compare,
+    not_comparable,
+    one_sided,
+    remarks,
+    shown,
+    unnamed,
+    unshowable,
+    untrainable,
+)
 from .scan import DatasetScan, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
@@ -80,6 +91,9 @@ def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
         if name == "train":
             role.faults += untrainable(role.scan.data, role.where)
             role.notes += one_sided(role.scan.data)
+        if name not in ROLES[:-1] and (reason := not_comparable(data, role.scan)):
+            role.notes.append(f"not comparable with published figures, because {reason}")
+            role.record["not_comparable"] = reason
     return role
 
 

@@ -133,6 +133,7 @@ def write_manifest(rows: Sequence[Row], out: Path) -> None:
     check_target(out)
     text = io.StringIO()
     if out.suffix.lower() == ".csv":
+        _check_cells(rows, out)
         columns = [key for key in KEYS if any(key in row for row in rows)]
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
@@ -159,6 +160,14 @@ def _check_utf8(rows: Sequence[Row]) -> None:
         except UnicodeEncodeError:
             fix = "rename it, or end the list's name in .jsonl"
             raise UserError("has a name that is no UTF-8, which CSV cannot hold", where=value, fix=fix) from None
+
+
+def _check_cells(rows: Sequence[Row], out: Path) -> None:
+    """Raise `UserError` where a program for tables would compute a text: in quotes it would be another name."""
+    texts = (str(row[key]) for row in rows for key in KEYS if key in row)
+    if formula := next((text for text in texts if text.startswith(("=", "+", "-", "@", "\t", "\r"))), None):
+        fix = "rename it, name a folder above with ROOT, or write JSON lines (.jsonl)"
+        raise UserError(f"a table would take {formula!r} for a formula", where=str(out), fix=fix)
 
 
 def _path(file: Path, root: Path, prefix: Path) -> str:

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from PIL.Image import Image
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
+from .copies import Look, pixels_and_look
 from .decode import Values, open_mask, open_picture, orientation, read_content
 
 _WORKERS = 4
@@ -24,10 +25,15 @@ LEAST_SIDE = 8
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one sample's files hold: the image's size (width, height), SHA-256 of each, and what the mask looks like."""
+    """What one sample's files hold: the image's size (width, height), SHA-256 of each, and what they look like.
+
+    `pixels` is a checksum of the decoded image, `look` tells its copies from others.
+    """
 
     size: tuple[int, int]
     image: str
+    pixels: str
+    look: Look = field(compare=False, repr=False)
     mask: str | None = None
     marked: float = 0
     """Share of the mask's pixels that are anomalous."""
@@ -51,14 +57,8 @@ class Fingerprint:
     sha256: str
     images: dict[Path, str]
     """Checksum of each image, by its path."""
-
-    @property
-    def contents(self) -> dict[str, Path]:
-        """The path of each checksum, the first where images are the same."""
-        paths: dict[str, Path] = {}
-        for path, checksum in self.images.items():
-            paths.setdefault(checksum, path)
-        return paths
+    pixels: dict[Path, str]
+    """The same of what is decoded: it stays where an image is saved anew without a loss."""
 
     def as_record(self) -> dict[str, Any]:
         """The part that goes into the manifest."""
@@ -91,9 +91,11 @@ class DatasetScan:
         whole = hashlib.sha256()
         for sample, facts in self.pairs:
             counts.setdefault(sample.class_name, Counter())["anomalous" if sample.label else "normal"] += 1
-            whole.update(f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}".encode())
+            line = f"{sample.class_name} {sample.label} {facts.image} {facts.mask or '-'}"
+            whole.update(line.encode(errors="surrogatepass"))
         images = {sample.image: facts.image for sample, facts in self.pairs}
-        return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images)
+        pixels = {sample.image: facts.pixels for sample, facts in self.pairs}
+        return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images, pixels)
 
 
 def scan_dataset(data: DataSet, on_picture: Callable[[Path, Image], None] | None = None) -> DatasetScan:
@@ -123,13 +125,13 @@ def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) 
             raise UserError(problem, where=str(sample.image), fix="replace it or remove it")
         if on_picture is not None:
             on_picture(sample.image, picture)
-        image = hashlib.sha256(content).hexdigest()
+        image, (pixels, look) = hashlib.sha256(content).hexdigest(), pixels_and_look(picture)
         if sample.mask is None:
-            return FileFacts(size, image)
+            return FileFacts(size, image, pixels, look)
         marked = read_content(sample.mask)
         mask = open_mask(sample.mask, size, marked, ignore=sample.ignore, with_values=True)
         return FileFacts(
-            size, image, hashlib.sha256(marked).hexdigest(), float((mask.marks > 0).mean()),
+            size, image, pixels, look, hashlib.sha256(marked).hexdigest(), float((mask.marks > 0).mean()),
             mask.values, mask.is_lossy, _turned_alone(content, marked, size),
         )  # fmt: skip
     except UserError as fault:

@@ -7,7 +7,7 @@ from typing import Any
 from ..contracts.errors import UserError
 from ..plugin_host.registry import Registry
 from .check import ComponentConfig, Experiment, check, check_data_table
-from .overrides import overridden, read
+from .overrides import checked, overridden, read
 from .resolved import resolved_toml
 from .toml_file import anchored, plugin_files, read_toml
 
@@ -18,6 +18,7 @@ __all__ = [
     "check",
     "check_data_table",
     "check_with_plugin_files",
+    "checked",
     "load",
     "overridden",
     "read",
@@ -28,11 +29,11 @@ __all__ = [
 
 def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Experiment:
     """Read and check an experiment file, with the plugin files that it names. Raises `UserError` with every fault."""
-    tables = read(path, overrides)
+    tables = anchored(read_toml(path), path.parent)
     if "variants" in tables and "backbone" not in tables:
         problem = "is an ablation file, not an experiment file"
         raise UserError(problem, where=str(path), fix="run it with `aakit ablate`")
-    return check_with_plugin_files(tables, registry, str(path))
+    return checked(tables, overrides, lambda tables: check_with_plugin_files(tables, registry, str(path)))
 
 
 def check_with_plugin_files(tables: dict[str, Any], registry: Registry, source: str) -> Experiment:

@@ -1,12 +1,19 @@
 """`--set`: keys of an experiment file that the command line changes."""
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from ..contracts.data import OWN_KEYS
 from ..contracts.errors import UserError
 from .toml_file import MOST_KEY_PARTS, anchored, parse_toml, read_toml
+
+Checked = TypeVar("Checked")
+
+_WANTS_TEXT: Final = ("input should be a valid string", "input is not a valid path", "needs a text value")
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -15,6 +22,31 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises `UserError` for a file that is missing or is not TOML.
     """
     return overridden(anchored(read_toml(path), path.parent), overrides)
+
+
+def checked(tables: dict[str, Any], overrides: Sequence[str], check: Callable[[dict[str, Any]], Checked]) -> Checked:
+    """Return what `check` makes of the tables with overrides. Where a text is wanted, their characters are that text.
+
+    So `--set data.test.root=2024-05-01` names a folder, though TOML has dates. Raises `UserError` as `check` does.
+    """
+    try:
+        return check(overridden(deepcopy(tables), overrides))
+    except UserError as error:
+        wanted = [fault.where or "" for fault in error.faults if fault.problem.startswith(_WANTS_TEXT)]
+        quoted = [_quoted(override, wanted) for override in overrides]
+        if quoted == list(overrides):
+            raise
+    return check(overridden(tables, quoted))
+
+
+def _quoted(override: str, wanted: Sequence[str]) -> str:
+    """The override with quotes around its text, or around each text of its list, where one of the places wants it."""
+    key, text = ".".join(_parts(override)), override.partition("=")[2].strip()
+    matches = [found for where in wanted if (found := re.search(rf": {re.escape(key)}(\.\d+)?$", where))]
+    if not matches:
+        return override
+    value = _words(text) if any(found[1] for found in matches) else text
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -35,7 +67,8 @@ def _apply(tables: dict[str, Any], override: str) -> None:
     _, separator, text = override.partition("=")
     parts = _parts(override)
     if not separator or not all(parts) or len(parts) > MOST_KEY_PARTS:
-        raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix="write --set seed=7")
+        key = "seed=7" if separator or not all(parts) else f"{'.'.join(parts)}=VALUE"
+        raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix=f"write --set {key}")
     target: Any = tables
     for depth, part in enumerate(parts[:-1]):
         target = target.setdefault(part, {})
@@ -60,5 +93,9 @@ def _value(text: str) -> Any:
         tables = parse_toml(f"value = {text}", "--set", "")
         return tables["value"] if len(tables) == 1 else text
     except UserError:
-        words = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else []
-        return [word.strip().strip("\"'") for word in words if word.strip()] or text
+        return _words(text) or text
+
+
+def _words(text: str) -> list[str]:
+    words = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else []
+    return [word.strip().strip("\"'") for word in words if word.strip()]

@@ -35,6 +35,8 @@ def key(acts_on: Effect, default: Any, description: str, **bounds: Any) -> Any:
 def _names_must_be_plain(tables: Any) -> Any:
     """Names become parts of tensor names and events, so dots and blanks would be ambiguous."""
     for name in tables if isinstance(tables, dict) else ():
+        if len(name) > 200:
+            raise ValueError("a name has more than 200 characters")
         if not name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"the name '{name}' may hold letters, digits, '_' and '-' only")
     return tables
@@ -233,7 +235,7 @@ class CheckpointTable(Options):
         "5 minutes",
         'how often the whole state is saved within a phase: "5 minutes", "100 steps", or "never"; it is saved after '
         "each phase and each evaluation as well",
-        pattern=r"^(never|[1-9]\d* steps?|\d+(\.\d+)? minutes?)$",
+        pattern=r"^(never|[1-9]\d{0,8} steps?|\d{1,9}(\.\d{1,9})? minutes?)$",
     )
 
 
@@ -273,10 +275,12 @@ class LossTables(Options):
 class ExperimentFile(Options):
     """One experiment: everything that a run needs."""
 
-    name: str = key(RECORD, ..., "name of the run, and of its folder", min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = key(RECORD, ..., "name of the run, and of its folder", pattern=r"^[A-Za-z0-9_.-]{1,200}$")
     seed: int = key(TRAINING, 111, "seed of weights, order and augmentation", ge=0, lt=2**63)
     profile: Literal["corrected", "published"] = key(NOTHING, "corrected", "sets every switch")
-    device: str = key(TRAINING + EXECUTION, "auto", "auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = key(
+        TRAINING + EXECUTION, "auto", "auto, cpu, cuda or cuda:N", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = key(
         TRAINING + EXECUTION, "auto", "autocast precision; auto is bf16 on CUDA devices that have it, else fp32"
     )

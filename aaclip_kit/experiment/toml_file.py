@@ -5,22 +5,32 @@ import tomllib
 from collections.abc import Iterator
 from errno import ELOOP
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from pydantic import BaseModel
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, plain
 
 
 def expanded(path: Path) -> Path:
-    """The path with its "~" replaced. Raises ValueError for text that no path can be, or the home of nobody."""
+    """The path with its "~" replaced. Raises ValueError for text that no path can be, or the home of nobody.
+
+    So it does for a control character in what is not there: a text in double quotes had a backslash.
+    """
     try:
         whole = path.expanduser()
         _follow(whole)
         whole.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"is no path ({error})") from None
+    if (found := _CONTROL.search(str(whole))) and not whole.exists():
+        raise ValueError(f"is no path that is there: it holds {plain(found[0])}; {_QUOTES}")
     return whole
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_QUOTES: Final = "write a path with backslashes in single quotes, in which they are no escapes"
 
 
 def _follow(path: Path) -> None:
@@ -85,10 +95,21 @@ def parse_toml(text: str, where: str, fix: str) -> dict[str, Any]:
         problem = f"is not TOML: it is endless, or a key has {MOST_KEY_PARTS} parts or more"
         raise UserError(problem, where=where, fix=fix)
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
+        _check_integers(tables)
     # An integer of thousands of digits is a plain ValueError.
     except (ValueError, RecursionError) as error:
-        raise UserError(f"is not TOML: {error}", where=where, fix=fix) from None
+        escaped = fix and any(word in str(error) for word in ("Unescaped", "hex value", "Escaped"))
+        raise UserError(f"is not TOML: {error}", where=where, fix=_QUOTES if escaped else fix) from None
+    return tables
+
+
+def _check_integers(value: Any) -> None:
+    """Raise ValueError for an integer that TOML has no room for: Python reads any, and cannot write the longest."""
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_integers(item)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer has more than 64 bits")
 
 
 def anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -111,7 +132,7 @@ def refuse_plugin_files(tables: dict[str, Any], where: Path, own: Path | str) ->
     """Raise `UserError` where an experiment that the user has not named itself, as `own`, names plugin files."""
     if files := plugin_files(tables):
         problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
-        fix = f"if you trust them, name that experiment yourself: --experiment {own}"
+        fix = f"if you trust them, name that experiment yourself: --experiment {quote(str(own))}"
         raise UserError(problem, where=str(where), fix=fix)
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..contracts.backbone import Backbone
+from ..contracts.data import MOST_LETTERS
 from ..contracts.errors import UserError
 
 NORMAL_STATES = ("{}", "a {}", "the {}")
@@ -41,6 +42,9 @@ class PromptBook:
             if not any(letter.isalnum() for letter in real_name):
                 problem = f"class '{name}' has the real name {real_name!r}, which no prompt can use"
                 raise UserError(problem, where=where, fix="give it words in real_names, such as 'metal nut'")
+            if len(real_name) > MOST_LETTERS:
+                problem = f"class '{name}' has a real name of {len(real_name):,} characters"
+                raise UserError(problem, where=where, fix=f"give it one of at most {MOST_LETTERS}")
             try:
                 tokens.append(backbone.tokenize(class_prompts(real_name)))
             except UserError as fault:

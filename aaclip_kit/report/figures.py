@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
+from ..contracts.errors import plain_lines
 from ..data.decode import open_picture, read_content
 
 Points = Sequence[Sequence[float]]
@@ -116,8 +117,14 @@ def page_template(package: str) -> Template:
     """Return `page.html` of a package: what it shows is escaped, and a name that it is not given is an error."""
     loader = PackageLoader(package, ".")
     return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html")
+        loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_as_letters, trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html")  # fmt: skip
+
+
+def _as_letters(value: Any) -> Any:
+    """Spell out marks that turn the direction of what follows them on the page; what is HTML already has none."""
+    return plain_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def data_uri(kind: str, data: bytes) -> str:

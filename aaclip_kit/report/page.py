@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.checks import ALLOWED, NOT_ZERO_SHOT, ONE_SIDED
+from ..data.checks import ALLOWED, NEAR, NOT_ZERO_SHOT, ONE_SIDED
 from ..files.whole_file import write_whole
 from ..record.run_folder import REPORT, as_written
 from . import attention_section, examples_section, results_section, training_section
@@ -68,7 +68,8 @@ def warning_lines(run: RunFiles) -> list[str]:
     """What a reader must know first: a run cut short, figures worse than none, what roles share, what training said."""
     stopped = [] if run.manifest.get("finished") else ["this run did not finish: what it had found until then is below"]
     notes = ((role, note) for role, of in (run.manifest.get("data") or {}).items() for note in of.get("notes") or ())
-    shared = [f"data.{role}: {note}" for role, note in notes if note.startswith((ALLOWED, NOT_ZERO_SHOT, ONE_SIDED))]
+    first = (ALLOWED, NEAR, NOT_ZERO_SHOT, ONE_SIDED)
+    shared = [f"data.{role}: {note}" for role, note in notes if note.startswith(first)]
     told = [str(event["message"]) for event in run.events if event.get("event") == "warning"]
     return stopped + results_section.red_lines(run.metrics, run.calibration) + shared + told
 

@@ -172,7 +172,12 @@ def published_section(run: RunFiles) -> dict[str, Any]:
     if lines and run.quoted:
         lines.insert(0, mean_line(f"this run, loop {run.reported_loop}", "quoted", run.quoted))
     classes = len((run.quoted or {}).get("classes", ()))
-    return {"dataset": dataset, "classes": classes, "table": metric_table("method", lines, PUBLISHED_METRICS)}
+    return {
+        "dataset": dataset,
+        "classes": classes,
+        "not_comparable": ((run.manifest.get("data") or {}).get("test") or {}).get("not_comparable"),
+        "table": metric_table("method", lines, PUBLISHED_METRICS),
+    }
 
 
 @cache

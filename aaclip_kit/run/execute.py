@@ -1,6 +1,7 @@
 """A run from its first step to its end, whatever ends it."""
 
 from contextlib import AbstractContextManager
+from shlex import quote
 from typing import Protocol, runtime_checkable
 
 from ..contracts.errors import UserError
@@ -22,9 +23,9 @@ class Screen(Progress, AbstractContextManager[object], Protocol):
 
 def execute_to_the_end(assembled: Run, folder: RunFolder, screen: Screen, snapshot: Snapshot | None = None) -> Metrics:
     """Execute the run; a signal ends it with its state saved, and with the exit code that shells expect."""
-    stop, go_on = StopRequest(), f"aakit run --resume {folder.path}"
+    stop, go_on = StopRequest(), f"aakit run --resume {quote(str(folder.path))}"
     if assembled.experiment.file.plugins:
-        go_on += f" --experiment {folder.path / EXPERIMENT}"
+        go_on += f" --experiment {quote(str(folder.path / EXPERIMENT))}"
     try:
         with screen, stop.listening():
             return execute(assembled, folder, screen, snapshot, stop)

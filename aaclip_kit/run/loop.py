@@ -225,8 +225,9 @@ class Execution:
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
         attending, names = tuple(sorted(self.state.attending)), (train.name,) if train.name else ()
         about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
-        images = short_digests(data.fingerprints["train"].contents)
-        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], images)
+        seen = data.fingerprints["train"]
+        digests = (short_digests(digests.values()) for digests in (seen.images, seen.pixels))
+        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests)
         save(run.model, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
     def _evaluate(self, role: str, on_batch: BatchCallback | None = None) -> dict[str, ClassResult]:

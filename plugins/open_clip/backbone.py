@@ -63,10 +63,17 @@ class OpenClipBackbone(Backbone):
         return super().train(False)
 
     def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "P T"]:
-        """Token numbers, zero after end-of-text. Raises `UserError` for a prompt longer than the context length."""
+        """Token numbers, zero after end-of-text.
+
+        Raises `UserError` for a prompt longer than the context length, or with the sign of a start or an end in it.
+        """
         tokenizer, room = _tokenizer(context_length=self.context_length), self.context_length - 2
         for prompt in prompts:
-            length = len(tokenizer.encode(prompt))
+            numbers = tokenizer.encode(prompt)
+            length = len(numbers)
+            if {tokenizer.sot_token_id, tokenizer.eot_token_id}.intersection(numbers):
+                problem = f'the prompt "{shorten(prompt, 80)}" holds the sign of a text\'s start or end'
+                raise UserError(problem, fix="give the class a real name of plain words")
             if length > room:
                 problem = f'the prompt "{shorten(prompt, 80)}" has {length} tokens; the model reads {room}'
                 raise UserError(problem, fix="give the class a shorter real name")

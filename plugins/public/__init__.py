@@ -1,6 +1,8 @@
 """The public data sets, each under its own name: their classes, real names, domains and layouts are in facts.toml."""
 
+import csv
 import tomllib
+from collections.abc import Container
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from ..folder import LAYOUTS, Classes, DataPath, read_classes, unknown_classes
 from ..manifest import read_rows
 
 FACTS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("facts.toml").read_text(encoding="utf-8"))
-"""Title, domain, layout, and classes with their real names, of each data set by name."""
+"""Title, domain, layout, published split, and classes with their real names, of each data set by name."""
 
 
 class PublicOptions(Options):
@@ -31,7 +33,7 @@ class PublicOptions(Options):
 
 
 def read_public(name: str, options: PublicOptions) -> DataSet:
-    """The samples of the public data set `name`.
+    """The samples of the public data set `name`: of its published split, where a list of that lies below the root.
 
     Raises `UserErrors` for a root that is not there, a class that is unknown, missing or empty, and a manifest that
     cannot be read or names other classes.
@@ -45,7 +47,10 @@ def read_public(name: str, options: PublicOptions) -> DataSet:
         raise UserError("there is no such folder", where=str(root), fix=fix)
     real_names = {**facts["classes"], **options.real_names}
     read = _from_manifest if options.manifest else _from_folders
-    return read(name, options, root, real_names)
+    data, split = read(name, options, root, real_names), FACTS[name].get("split")
+    if split and not options.manifest:
+        data = _only_split(data, root, split)
+    return replace(data, not_comparable=data.not_comparable or _not_comparable(data, name))
 
 
 def _from_folders(name: str, options: PublicOptions, root: Path, real_names: dict[str, str]) -> DataSet:
@@ -65,6 +70,44 @@ def _from_manifest(name: str, options: PublicOptions, root: Path, real_names: di
     if strange := unknown_classes(list(data.real_names), list(real_names), str(file)):
         raise UserErrors(strange)
     return replace(data, real_names={class_name: real_names[class_name] for class_name in data.real_names})
+
+
+def _only_split(data: DataSet, root: Path, split: str) -> DataSet:
+    """The samples that the publishers' list has under "test"; all where there is no such list."""
+    file = root / split
+    if not file.is_file():
+        reason = f"all images of the folders are read: the list of the published split, {split}, is not below {root}"
+        return replace(data, not_comparable=reason)
+    wanted = {root / image for image in _listed(file, data.real_names)}
+    samples = tuple(sample for sample in data.samples if sample.image in wanted)
+    known = {*(sample.image for sample in samples), *(Path(fault.where or "") for fault in data.faults)}
+    problem, fix = f"{split} names this image of the test split, and it is not there", "unpack the data set again"
+    missing = [UserError(problem, where=str(image), fix=fix) for image in sorted(wanted - known)]
+    return replace(data, samples=samples, faults=(*data.faults, *missing))
+
+
+def _listed(file: Path, classes: Container[str]) -> list[Path]:
+    """The test images of these classes. Raises `UserError` for what is no list of a split."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            rows = csv.DictReader(text, strict=True)
+            return [Path(row["image"]) for row in rows if row["split"] == "test" and row["object"] in classes]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        fix = "unpack it again, or remove it: then all images of the folders are read"
+        raise UserError("is no list with object, split and image", where=str(file), fix=fix) from None
+
+
+def _not_comparable(data: DataSet, name: str) -> str | None:
+    """Why figures that are published for the data set are not for these samples."""
+    classes, published = FACTS[name]["classes"], FACTS[name]["published"]
+    if len(data.real_names) < len(classes):
+        return f"{len(data.real_names)} of the {len(classes)} classes of {FACTS[name]['title']} are read"
+    anomalous = sum(sample.label for sample in data.samples)
+    counts = {"normal": len(data.samples) - anomalous, "anomalous": anomalous}
+    if counts == published:
+        return None
+    here, there = (f"{of['normal']} normal and {of['anomalous']} anomalous" for of in (counts, published))
+    return f"there are {here} images, and {there} in the published split of {FACTS[name]['title']}"
 
 
 @hookimpl

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from aaclip_kit import UserError
 from aaclip_kit.checkpoints.checkpoint import read, write
@@ -51,6 +52,22 @@ def test_images_that_the_first_weights_were_trained_on_are_refused(
     run = started(small_experiment, trained, more, *judged, "data.allow_overlap=true")
     assert (run.data.records[role]["overlap_allowed"], run.data.records[role]["shared_images"]) == (True, 8)
     assert any("init.checkpoint was trained on 8 of these images" in note for note in run.data.notes)
+
+
+def test_a_trained_picture_is_known_in_another_file(small_experiment: Path, trained: Path, more: Path) -> None:
+    for image in (more / "white_silk/test").rglob("*.png"):
+        Image.open(image).save(image, compress_level=0)
+    judged = ["data.test.use=folder", f"data.test.root={more}", "data.test.classes=[white_silk]"]
+    with pytest.raises(UserError, match=r"init\.checkpoint was trained on 8 of these images, by content"):
+        started(small_experiment, trained, more, *judged)
+
+
+def test_a_checkpoint_of_before_says_its_files_alone() -> None:
+    strings = Metadata(training_images=("00",), training_pixels=("11",)).as_strings()
+    assert Metadata.from_strings(strings).training_pixels == ("11",)
+    del strings["training_pixels"]
+    assert Metadata.from_strings(strings) == Metadata(training_images=("00",))
+    assert Metadata.from_strings(strings).says_all
 
 
 def test_a_checkpoint_knows_what_its_first_weights_were_trained_on(

@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
-from aaclip_kit.data.checks import MOST_SHOWN, ONE_SIDED, class_counts, one_sided, remarks, shown, unnamed, untrainable
+from aaclip_kit.data.checks import (
+    MOST_SHOWN,
+    ONE_SIDED,
+    class_counts,
+    one_sided,
+    remarks,
+    shown,
+    unnamed,
+    unshowable,
+    untrainable,
+)
 from aaclip_kit.data.scan import scan_dataset
 
 from .given import data_set
@@ -58,6 +68,21 @@ def test_masks_that_are_missing_or_black(root: Path) -> None:
 def test_an_image_that_is_there_twice(root: Path) -> None:
     shutil.copy(root / "test/good/001.png", root / "test/spot/002.png")
     assert said(data_set(root)) == [f"1 images are there a second time; the first is {root / 'test/spot/002.png'}"]
+
+
+def test_a_picture_that_is_there_twice_in_another_file_or_nearly(root: Path) -> None:
+    picture = Image.open(root / "test/good/001.png")
+    picture.save(root / "test/good/zz.bmp")
+    picture.save(root / "test/good/zzz.jpg", quality=95)
+    again, near = said(data_set(root))
+    assert again == f"1 images are there a second time; the first is {root / 'test/good/zz.bmp'}"
+    assert near == f"1 images look like copies of others: {root / 'test/good/001.png'} = {root / 'test/good/zzz.jpg'}"
+
+
+def test_a_name_longer_than_any_screen_is_refused(root: Path) -> None:
+    (fault,) = unshowable(data_set(root, "x" * 60_000), "data.test")
+    assert fault.problem.endswith("has 60,000 characters") and len(fault.problem) < 200
+    assert unshowable(data_set(root, "x" * 200), "data.test") == []
 
 
 def test_notes_of_the_data_set_come_first(root: Path) -> None:

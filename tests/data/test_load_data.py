@@ -72,10 +72,10 @@ def test_skipped_images_are_counted_named_and_recorded(loaded: Loaded, data: Pat
     assert found.records["train"]["count"] == 6
     problem = "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
     assert found.records["train"]["skipped"] == [{"file": str(path), "problem": problem} for path in bad]
-    (note,) = found.notes
+    note = found.notes[0]
     assert note.startswith("data.train: 2 bad images are left out: ")
     assert all(str(path) in note for path in bad)
-    assert found.records["train"]["notes"] == [note.removeprefix("data.train: ")]
+    assert found.records["train"]["notes"][0] == note.removeprefix("data.train: ")
     assert "skipped" not in found.records["test"]
 
 
@@ -172,6 +172,40 @@ def test_a_shared_image_is_refused_or_allowed_and_said(loaded: Loaded, data: Pat
     assert "zzz.png" in note
 
 
+@pytest.mark.parametrize("name", ["zzz.png", "zzz.bmp", "zzz.tiff"])
+def test_a_shared_picture_is_refused_in_another_file_too(loaded: Loaded, data: Path, name: str) -> None:
+    picture = Image.open(data / "red_cloth/test/good/000.png")
+    # BMP and TIFF pass over what is PNG's.
+    picture.save(data / "green_wood/test/good" / name, compress_level=0)
+    with pytest.raises(UserError, match=r"data\.train and data\.test share 1 images by content: .*000.png = .*zzz"):
+        loaded()
+    assert loaded("data.allow_overlap=true").records["test"]["shared_images"] == 1
+
+
+def test_pictures_that_differ_where_no_pixel_is_looked_at_are_not_shared(loaded: Loaded, data: Path) -> None:
+    picture = Image.open(data / "red_cloth/test/good/000.png").resize((600, 600))
+    picture.save(data / "red_cloth/test/good/big.png")
+    picture.putpixel((0, 0), (1, 2, 3))
+    picture.save(data / "green_wood/test/good/big.png")
+    found = loaded()
+    assert "shared_images" not in found.records["test"]
+    assert any(note.startswith("data.test: near copies: 1 images look like copies of") for note in found.notes)
+
+
+def test_near_copies_are_noted_with_all_pairs(loaded: Loaded, data: Path) -> None:
+    pairs: list[list[str]] = []
+    for number in range(4):
+        image = data / f"red_cloth/test/good/00{number}.png"
+        copy = data / f"green_wood/test/good/copy{number}.jpg"
+        Image.open(image).save(copy, quality=95)
+        pairs.append([str(image), str(copy)])
+    found = loaded()
+    assert found.records["test"]["near_copies"] == pairs
+    (note,) = found.notes
+    assert note.startswith("data.test: near copies: 4 images look like copies of those of data.train, saved anew")
+    assert note.count(" = ") == 3
+
+
 @pytest.mark.parametrize("role", ["validation", "calibration"])
 @pytest.mark.parametrize(("other", "name"), [("train", "red_cloth"), ("test", "green_wood")])
 def test_validation_and_calibration_are_looked_at_for_leakage_too(
@@ -233,7 +267,7 @@ def test_a_public_data_set_may_not_have_two_roles(loaded: Loaded, data: Path) ->
 def test_classes_that_roles_share_are_noted(loaded: Loaded, data: Path) -> None:
     write_class(data.parent / "other", "red_cloth", 0, seed=9)
     found = loaded(f"data.test.root={data.parent / 'other'}", "data.test.classes=[red_cloth]")
-    assert found.notes == ("data.test: not zero-shot: data.train has classes of the same name: red_cloth",)
+    assert "data.test: not zero-shot: data.train has classes of the same name: red_cloth" in found.notes
 
 
 # What results cannot say.

@@ -14,8 +14,12 @@ import pytest
 
 import aaclip_kit
 from aaclip_kit import UserError, UserErrors
-from aaclip_kit.cli.terminal import PlainConsole, say
+from aaclip_kit.cli.screen import Screen
+from aaclip_kit.cli.terminal import PlainConsole, plain_table, say
+from aaclip_kit.comparison.write import markdown_table
 from aaclip_kit.contracts.errors import plain, plain_lines, shortened
+from aaclip_kit.data.manifests import write_manifest
+from aaclip_kit.report.figures import page_template
 
 from ..command import Command, Ran
 from ..strangers import Strangers
@@ -61,6 +65,35 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFix
     assert "\x1b[31m" in out, "rich's own colours stay"
     assert_no_commands(re.sub(r"\x1b\[[0-9;]*m", "", out))
     assert out.count(r"\x1b[2J") == 3
+
+
+def test_neither_marks_nor_emoji_are_made_of_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    console = PlainConsole()
+    Screen(console).message("run r:x: [red]a[/red] with 12 px")
+    console.print(plain_table(":x:", "[b]c[/b]", rows=[(":x:", "[b]")], title=":warning:"))
+    assert capsys.readouterr().out.split() == [
+        "run", "r:x:", "[red]a[/red]", "with", "12", "px", ":warning:", ":x:", "[b]c[/b]", ":x:", "[b]",
+    ]  # fmt: skip
+
+
+def test_a_page_and_markdown_show_a_name_letter_by_letter() -> None:
+    name = "\u202egnp.<b>x</b> | [a](b) `c` *d* \\ &lt;\n# e"
+    table = markdown_table(["run", "p"], [[name, "p < 0.001"]])
+    assert table.splitlines()[2] == (r"| \\u202egnp.\<b>x\</b> \| \[a\](b) \`c\` \*d\* \\ \&lt;\\n# e | p < 0.001 |")
+    page = page_template("aaclip_kit.comparison").render(
+        title=name, heads=(), class_heads=(), sections=[], notes=[name], rule="a"
+    )
+    assert_no_commands(page.replace("\n", ""))
+    assert r"\u202egnp.&lt;b&gt;" in page
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@a"])
+def test_a_table_has_no_formula_for_a_name(tmp_path: Path, name: str) -> None:
+    row = {"image_path": "a.png", "label": 0, "class_name": name}
+    with pytest.raises(UserError, match=r"would take .* for a formula"):
+        write_manifest([row], tmp_path / "list.csv")
+    assert list(tmp_path.iterdir()) == []
+    write_manifest([row], tmp_path / "list.jsonl")
 
 
 def test_there_is_no_other_way_to_the_terminal() -> None:

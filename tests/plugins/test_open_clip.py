@@ -13,6 +13,7 @@ from aaclip_kit_plugins.open_clip.source import find_source
 from torch import Tensor
 
 from aaclip_kit import Surgery, UserError
+from aaclip_kit.model.prompts import PromptBook
 
 from ..helpers import assert_close
 from .registered import registered
@@ -193,6 +194,19 @@ def test_a_prompt_longer_than_the_context_is_named(backbone: OpenClipBackbone) -
     assert backbone.tokenize(["wood " * 75])[0, 76] != 0
     with pytest.raises(UserError, match=r"the prompt .*wood.* has 76 tokens; the model reads 75"):
         backbone.tokenize(["fine", "wood " * 76])
+
+
+@pytest.mark.parametrize("name", ["a <end_of_text> b", "<start_of_text>", "x &lt;END_OF_TEXT&gt;"])
+def test_a_prompt_that_holds_the_sign_of_an_end_is_refused(backbone: OpenClipBackbone, name: str) -> None:
+    with pytest.raises(UserError, match="holds the sign of a text's start or end"):
+        backbone.tokenize(["fine", name])
+
+
+def test_a_real_name_has_at_most_200_characters(backbone: OpenClipBackbone) -> None:
+    with pytest.raises(UserError, match="class 'c' has a real name of 60,000 characters") as caught:
+        PromptBook.of(backbone, {"c": "x" * 60_000})
+    assert caught.value.where == "real_names.c"
+    assert PromptBook.of(backbone, {"c": "wood " * 40}).lengths
 
 
 def test_models_that_cannot_be_walked_are_refused() -> None:

@@ -117,6 +117,44 @@ def test_a_missing_root_an_unknown_class_and_an_empty_class(tmp_path: Path) -> N
         read("liver", tmp_path)
 
 
+def counts(monkeypatch: pytest.MonkeyPatch, name: str, normal: int, anomalous: int) -> None:
+    monkeypatch.setitem(FACTS[name], "published", {"normal": normal, "anomalous": anomalous})
+
+
+def test_a_part_of_a_data_set_is_not_comparable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    miniature(tmp_path, "btad", ["01", "02", "03"])
+    said = "there are 6 normal and 9 anomalous images, and 451 normal and 290 anomalous in the published split of BTAD"
+    assert read("btad", tmp_path).not_comparable == said
+    counts(monkeypatch, "btad", 6, 9)
+    assert read("btad", tmp_path).not_comparable is None
+    assert read("btad", tmp_path, classes=["01", "03"]).not_comparable == "2 of the 3 classes of BTAD are read"
+
+
+def test_the_publishers_own_list_says_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    miniature(tmp_path, "visa", list(FACTS["visa"]["classes"]))
+    assert "the list of the published split, split_csv/1cls.csv, is not below" in str(
+        read("visa", tmp_path).not_comparable
+    )
+    rows = ["object,split,label,image,mask"]
+    for name in FACTS["visa"]["classes"]:
+        rows += [f"{name},train,normal,{name}/Data/Images/Normal/000.JPG,"]
+        rows += [f"{name},test,normal,{name}/Data/Images/Normal/001.JPG,"]
+        rows += [f"{name},test,anomaly,{name}/Data/Images/Anomaly/00{n}.JPG,m.png" for n in range(3)]
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_text("\n".join(rows))
+    counts(monkeypatch, "visa", 12, 36)
+    data = read("visa", tmp_path)
+    assert (len(data.samples), data.faults, data.not_comparable) == (48, (), None)
+    assert {sample.image.name for sample in data.samples if not sample.label} == {"001.JPG"}
+    assert len(read("visa", tmp_path, classes=["candle"]).samples) == 4
+    (tmp_path / "candle/Data/Images/Normal/001.JPG").unlink()
+    (fault,) = read("visa", tmp_path).faults
+    assert fault.where == str(tmp_path / "candle/Data/Images/Normal/001.JPG")
+    (tmp_path / "split_csv/1cls.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="is no list with object, split and image"):
+        read("visa", tmp_path)
+
+
 def test_an_image_without_its_mask_is_a_fault(tmp_path: Path) -> None:
     miniature(tmp_path, "retina", ["Retina"])
     (tmp_path / "test/Ungood/label/001.png").unlink()

@@ -136,7 +136,7 @@ def test_overlapping_data_is_said_in_red_before_anything_else(run: RunFolder) ->
     html, _ = read(run)
     assert 'class="warning"' not in html
     data = {"count": 12, "counts": {}, "shots": {"normal": 4, "anomalous": 2, "files": {}}}
-    notes = ["not zero-shot: <x>", "allow_overlap is set: 3 images", "no masks"]
+    notes = ["not zero-shot: <x>", "allow_overlap is set: 3 images", "near copies: 2", "no masks"]
     later = {"count": 12, "counts": {}, "overlap_allowed": True, "shared_images": 3, "notes": notes}
     run.write_manifest({"data": {"train": data, "test": later}, "finished": None})
     run.event({"event": "warning", "message": "no gradient <reaches> it"})
@@ -148,6 +148,7 @@ def test_overlapping_data_is_said_in_red_before_anything_else(run: RunFolder) ->
         "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (data.validation)",
         "data.test: not zero-shot: &lt;x&gt;",
         "data.test: allow_overlap is set: 3 images",
+        "data.test: near copies: 2",
         "no gradient &lt;reaches&gt; it",
     ]
     assert re.search(r"\.warning \{[^}]*color: #8c1d18", html)

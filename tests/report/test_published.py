@@ -34,6 +34,16 @@ def test_of_a_public_data_set_each_figure_is_shown_with_source_and_kind(tmp_path
     )
 
 
+def test_a_run_on_a_part_is_said_not_to_be_comparable(tmp_path: Path) -> None:
+    run = new_folder(tmp_path / "run")
+    reason = "2 of the 12 classes of <VisA> are read"
+    run.write_manifest({"data": {"test": {"count": 12, "counts": {}, "not_comparable": reason}}, "finished": "2025"})
+    html, page = read(run)
+    told = '<p class="warning">This run is not comparable with published figures, because 2 of the 12 classes of &lt;V'
+    assert told in html[html.index('<section id="published">') :]
+    assert "compare them only where" not in page.text
+
+
 def test_of_own_data_there_is_no_such_section(tmp_path: Path) -> None:
     run = new_folder(tmp_path / "run")
     run.write_experiment('name = "tiny"\n[data.test]\nuse = "folder"\n')

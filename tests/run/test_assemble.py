@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[list[str], str, str, str]] = {
         "real_names",
     ),
     "a name beyond the context length": (
-        [f'data.test.real_names.green_wood="{"very " * 80}long"'],
+        [f'data.test.real_names.green_wood="{"a " * 80}long"'],
         "real_names.green_wood",
         "the model reads 75",
         "shorter real name",
