@@ -14,11 +14,9 @@ from ..experiment.toml_file import parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
-from ..record.run_folder import CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
+from ..record.run_folder import CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
 from .checkpoint import load_into
 from .provenance import Metadata, read_metadata
-
-SUFFIXES = (".safetensors", ".pth")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def checkpoint_in(folder: Path) -> Path:
     if runs := sorted(path.parent for path in [*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")]):
         fix = f"name one of them, such as {runs[0]}"
         raise UserError(f"holds {len(runs)} runs and is none itself", where=str(folder), fix=fix)
-    checkpoints = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    checkpoints = sorted(path for path in folder.glob("*") if path.suffix in CHECKPOINT_SUFFIXES)
     if len(checkpoints) == 1:
         return checkpoints[0]
     problem = f"holds {len(checkpoints)} checkpoints" if checkpoints else "holds no finished run and no checkpoint"
@@ -114,7 +112,7 @@ def _quoted(folder: Path) -> Path:
 
 def checkpoint_of(folder: Path, loop: int) -> Path | None:
     """A loop's checkpoint among those of a run; None where it is not there."""
-    paths = (folder / f"loop_{loop}{suffix}" for suffix in SUFFIXES)
+    paths = (folder / f"loop_{loop}{suffix}" for suffix in CHECKPOINT_SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, beside its tensors: all that a model is built from."""
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -62,6 +63,17 @@ class Metadata:
     def says_all(self) -> bool:
         """Whether these are all the images that the weights were trained on, as far as it knows."""
         return bool(self.training_images) and not self.about.unknown_start
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run that trained the weights; None where it is not known, as of imported ones."""
+        if self.experiment is None or self.about.imported_from:
+            return None
+        try:
+            seed = tomllib.loads(self.experiment).get("seed")
+        except ValueError:
+            return None
+        return seed if isinstance(seed, int) else None
 
     def started_from(self, start: "Metadata | None") -> "Metadata":
         """The same, with what the weights that the run started from were trained on, if there were any."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: list[Path] = Argument(help="Run folders, folders of seeds, or an ablation's folder."),
+    runs: list[Path] = Argument(
+        help="Runs, folders of seeds, an ablation's folder, results of `aakit evaluate`; PATH:loop1 for a loop."
+    ),
     baseline: str | None = Option(None, "--baseline", help="What the others are compared with; default the first."),
     out: Path | None = Option(None, "--out", help="Folder for comparison.json, .md and .html."),
     as_json: bool = Option(False, "--json", help="Print JSON."),
@@ -83,6 +85,8 @@ def _execute(ablation: "Ablation", jobs: int) -> None:
 def _show_plan(study: "Study", out: Path, states: "dict[AblationRun, State]") -> None:
     for name in study.left_out:
         say(f"left out: data {name}")
+    for note in study.notes:
+        say(f"note: {note}")
     say(f"{len(states)} runs in {out}, compared with {study.baseline}")
     of_variant: dict[tuple[int, str], list[AblationRun]] = {}
     for run in states:

@@ -10,6 +10,7 @@ from ..contracts.errors import UserError, writing
 from ..distributed.ranks import Ranks
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
+from ..record.run_folder import EVALUATION
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
 from .terminal import say
@@ -22,7 +23,9 @@ def evaluate(
     model: Path = Argument(help=MODEL_HELP),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
-    out: Path | None = Option(None, "--out", help="JSON file to write, or a folder, for evaluation.json in it."),
+    out: Path | None = Option(
+        None, "--out", help="JSON file to write, or a folder, for evaluation.json in it; `aakit compare` reads both."
+    ),
     as_json: bool = Option(False, "--json", help="Print JSON."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
@@ -46,8 +49,9 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
 
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
-    about = {"checkpoint": str(trained.checkpoint), "data": data.records["test"], "notes": list(data.notes)}
-    return {**about, **TrainedModel(trained, ranks).metrics(data.sets["test"])}
+    about = {"checkpoint": str(trained.checkpoint), "seed": trained.metadata.seed}
+    seen = {"data": data.records["test"], "notes": list(data.notes)}
+    return {**about, **seen, **TrainedModel(trained, ranks).metrics(data.sets["test"])}
 
 
 def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
@@ -67,7 +71,7 @@ def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
 
 def _target(out: Path) -> Path:
     """Return the file to write. Raises `UserError` where it exists."""
-    target = out if out.suffix == ".json" and not out.is_dir() else out / "evaluation.json"
+    target = out if out.suffix == ".json" and not out.is_dir() else out / EVALUATION
     if target.exists():
         raise UserError("exists already", where=str(target), fix="name another file with --out")
     return target

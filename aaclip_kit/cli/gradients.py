@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError
+from ..contracts.errors import MISSING, UserError
 from ..experiment import Experiment, load, resolved_toml
 from ..plugin_host.discovery import discover
 from .run import SET_HELP
@@ -104,10 +104,10 @@ def _show_subject(title: str, rows: list[dict[str, Any]], console: PlainConsole)
     blocks = [f"block {name.rpartition('.')[2]}" if one_stage else name for name in adapters]
     table = plain_table(*numeric(("scale", "matched", "context", "all", "95 % interval", *blocks)), title=title)
     for row in rows:
-        scale = "-" if row["scale"] is None else f"{row['scale']:g}"
-        matched = {None: "-", True: "yes", False: "no"}[row["norm_matched"]]
+        scale = MISSING if row["scale"] is None else f"{row['scale']:g}"
+        matched = {None: MISSING, True: "yes", False: "no"}[row["norm_matched"]]
         value, low, high = (three_decimals(row["ratio"]["all"][key]) for key in ("value", "low", "high"))
         ratios = (three_decimals(row["ratio"][name]["value"]) for name in adapters)
-        cells = ("* " * row["as_in_file"] + scale, matched, row["text_context"] or "-")
+        cells = ("* " * row["as_in_file"] + scale, matched, row["text_context"] or MISSING)
         table.add_row(*cells, value, f"{low} to {high}", *ratios)
     console.print(table)

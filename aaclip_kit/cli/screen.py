@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from ..contracts.errors import MISSING
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
@@ -135,11 +136,11 @@ class Screen:
             self.red(f"warning    {line}")
 
     def undefined(self, result: dict[str, Any]) -> None:
-        """Say below a table why a class has "-" for a metric."""
+        """Say below a table why a class has no value for a metric."""
         for name, reasons in result["undefined"].items():
             for reason in dict.fromkeys(reasons.values()):
                 metrics = ", ".join(heading(metric) for metric, why in reasons.items() if why == reason)
-                self.message(f"-  {name}: {metrics}: {reason}")
+                self.message(f"{MISSING}  {name}: {metrics}: {reason}")
         for name, part in result.get("pixel_metrics_of", {}).items():
             self.message(f"warning    {name}: pixel metrics are of {part}")
 
@@ -168,6 +169,6 @@ def _describe(plan: LoopPlan) -> str:
 
 
 def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
-    """Return metrics in columns, one row a name; "-" where a metric is undefined."""
+    """Return metrics in columns, one row a name; an en dash where a metric is undefined."""
     cells = ((name, *(three_decimals(values[key]) for key in METRICS)) for name, values in rows.items())
     return plain_table(Column(title, no_wrap=True), *numeric(map(heading, METRICS)), rows=cells)

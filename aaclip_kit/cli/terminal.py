@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..contracts.errors import UserError, plain_lines
+from ..contracts.errors import MISSING, UserError, plain_lines
 
 CLOSED: Final = 128 + 13
 """The exit code where the reader of standard output has gone: what shells say of SIGPIPE."""
@@ -97,8 +97,8 @@ def numeric(headings: Iterable[str]) -> list[Column]:
 
 
 def three_decimals(value: float | None) -> str:
-    """Return a number as tables show it; "-" where it is undefined."""
-    return "-" if value is None else f"{value:.3f}"
+    """Return a number as tables show it; an en dash where it is undefined."""
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

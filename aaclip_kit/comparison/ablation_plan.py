@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field, ValidationError
 
 from ..contracts.errors import UserError, UserErrors, unknown
-from ..contracts.options import Options
+from ..contracts.options import TOWERS, Options
 from ..experiment import Experiment, load
 from ..experiment.faults import explain
 from ..experiment.toml_file import expanded, read_toml
 from ..plugin_host.registry import Registry
+from ..training.loop_plans import build_scheduler, plan_ahead
 from .series import training_differences
 
 OWN_DATA: Final = ""
@@ -136,6 +137,22 @@ class Study:
     def data(self) -> tuple[str, ...]:
         """Names of the data that are asked; `OWN_DATA` is the experiment files' own."""
         return tuple(dict.fromkeys(run.data for run in self.runs))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the variants unequal beside what each is to show: the epochs that they train for."""
+        like: dict[str, list[str]] = {}
+        for variant, run in {run.variant: run for run in self.runs if run.rescores is None}.items():
+            like.setdefault(_epochs(run.experiment), []).append(variant)
+        listed = "; ".join(f"{epochs}: {', '.join(variants)}" for epochs, variants in like.items())
+        return (f"the variants train for different numbers of epochs ({listed})",) if len(like) > 1 else ()
+
+
+def _epochs(experiment: Experiment) -> str:
+    """Epochs of each tower, over all loops, as far as they are planned beforehand."""
+    phases = [phase for plan in plan_ahead(build_scheduler(experiment)) for phase in plan.phases]
+    trained = (tower for tower in TOWERS if any(phase.train == tower for phase in phases))
+    return ", ".join(f"{tower} {sum(one.epochs for one in phases if one.train == tower)}" for tower in trained)
 
 
 def place_of(data: str, variant: str, seed: int) -> Path:

@@ -75,7 +75,7 @@ def _compared(groups: Sequence[Group], baseline: str | None, loop: int | None, m
     _check_test_data(first, groups)
     others = [group for group in groups if group is not first]
     for other in others:
-        if not first.runs.keys() & other.runs.keys():
+        if not _shared(first, other):
             problem = f"shares no seed with {first.label} ({_listed(other.runs)} against {_listed(first.runs)})"
             raise UserError(problem, where=str(other.folder), fix="run both with the same seeds: --seed or --seeds")
     held = {group.label: _held(group, loop) for group in groups}
@@ -96,6 +96,13 @@ def _compared(groups: Sequence[Group], baseline: str | None, loop: int | None, m
         baseline=first.label, loop=loop, metrics=chosen, groups=ordered, classes=classes, summaries=summaries,
         differences=differences, notes=notes,
     )  # fmt: skip
+
+
+def _shared(first: Group, other: Group) -> list[int]:
+    """Seeds that make pairs. A model without a seed stands beside every seed of the other group."""
+    if first.one_model or other.one_model:
+        return sorted(first.runs if other.one_model else other.runs)
+    return sorted(first.runs.keys() & other.runs.keys())
 
 
 def _check_test_data(first: Group, groups: Sequence[Group]) -> None:
@@ -139,7 +146,7 @@ def summary(runs: Iterable[FinishedRun], metric: str, loop: int | None = None) -
 
 
 def _difference(first: Group, other: Group, metric: str, *, loop: int | None, classes: tuple[str, ...]) -> Difference:
-    seeds = sorted(first.runs.keys() & other.runs.keys())
+    seeds = _shared(first, other)
     theirs, ours = (_table(group, seeds, metric, loop=loop, classes=classes) for group in (other, first))
     values = theirs - ours
     means = statistics.seed_means(values)
@@ -159,7 +166,7 @@ def _difference(first: Group, other: Group, metric: str, *, loop: int | None, cl
 def _table(
     group: Group, seeds: Sequence[int], metric: str, *, loop: int | None, classes: Sequence[str]
 ) -> Float[np.ndarray, "seeds classes"]:
-    scores = (group.runs[seed].scores(loop) for seed in seeds)
+    scores = ((group.one_model or group.runs[seed]).scores(loop) for seed in seeds)
     return np.array([[of_class[name].get(metric) for name in classes] for of_class in scores], dtype=float)
 
 
@@ -167,12 +174,15 @@ def _notes(first: Group, others: Sequence[Group]) -> list[str]:
     """What a reader must know beside the figures."""
     notes = [f"{group.label}: {', '.join(group.unfinished)} unfinished, left out"
              for group in (first, *others) if group.unfinished]  # fmt: skip
-    for group in others:
-        if apart := sorted(first.runs.keys() ^ group.runs.keys()):
+    for group in (first, *others):
+        if group.one_model:
+            said = "one model, without a seed: it stands beside every seed of the others, and the intervals take it"
+            notes.append(f"{group.label}: {said} as given")
+        elif not first.one_model and (apart := sorted(first.runs.keys() ^ group.runs.keys())):
             notes.append(f"{group.label}: seeds {_listed(apart)} are not in both, and stand in no difference")
-    everywhere = [run for group in (first, *others) for run in group.runs.values()]
+    everywhere = [run for group in (first, *others) for run in group.runs.values() if "train" in run.data]
     # A draw of shots differs by seed.
-    trained_on = {(run.seed, run.data.get("train", {}).get("sha256")) for run in everywhere}
+    trained_on = {(run.seed, run.data["train"].get("sha256")) for run in everywhere}
     if len(trained_on) > len({run.seed for run in everywhere}):
         notes.append("the runs were trained on different data")
     if len({run.commit for run in everywhere}) > 1:

@@ -1,14 +1,25 @@
 """Finished runs, read back from their folders."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from ..contracts.errors import UserError
 from ..files.plain_file import read_json
-from ..record.run_folder import EVENTS, MANIFEST, METRICS, as_written, is_finished, read_events, was_left
+from ..record.run_folder import (
+    CHECKPOINT_SUFFIXES,
+    EVALUATION,
+    EVENTS,
+    MANIFEST,
+    METRICS,
+    as_written,
+    is_finished,
+    read_events,
+    was_left,
+)  # fmt: skip
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """Values of each class by the names of the metrics; a metric that the run does not hold is absent."""
@@ -16,23 +27,26 @@ Scores = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a comparison needs of a run: its seed, its results, and what its data were."""
+    """What a comparison needs of a run, or of an evaluation: its seed, its results, and what its data were."""
 
     folder: Path
-    seed: int
+    seed: int | None
+    """None of a model that was not trained here."""
     _: KW_ONLY
     metrics: dict[str, Any]
     data: dict[str, dict[str, Any]]
     commit: str | None
+    loop: int | None = None
+    """The loop that was asked for by name."""
 
-    @property
-    def reported_loop(self) -> int:
-        """The loop that stands for the run; 0 is before training."""
-        return int(self.metrics["quoted"]["loop"])
+    def at(self, loop: int | None = None) -> int:
+        """The loop that stands for the run: the one named with it, else `loop`, else the quoted one."""
+        chosen = loop if self.loop is None else self.loop
+        return int(self.metrics["quoted"]["loop"]) if chosen is None else chosen
 
     def result(self, loop: int | None = None) -> dict[str, Any]:
-        """Classes and mean after `loop`, by default the quoted one; 0 is before training. Raises `UserError`."""
-        wanted = self.reported_loop if loop is None else loop
+        """Classes and mean after the loop that stands for the run; 0 is before training. Raises `UserError`."""
+        wanted = self.at(loop)
         results = {0: self.metrics["before"], **{result["loop"]: result for result in self.metrics["loops"]}}
         if wanted not in results:
             problem = f"has no loop {wanted}; its last is {max(results)}"
@@ -49,6 +63,24 @@ def holds_a_run(folder: Path) -> bool:
     return ((folder / EVENTS).is_file() and not was_left(folder)) or (folder / METRICS).is_file()
 
 
+def _evaluation(place: Path) -> Path | None:
+    """The file that `aakit evaluate` wrote, as `place` or into it; None where there is a run, or runs, or nothing."""
+    if place.is_file():
+        return place
+    path = place / EVALUATION
+    return None if not path.is_file() or any(map(holds_a_run, (place, *place.iterdir()))) else path
+
+
+def _is_result(folder: Path) -> bool:
+    """Say whether a run was begun here, or an evaluation written."""
+    return holds_a_run(folder) or _evaluation(folder) is not None
+
+
+def _has_result(folder: Path) -> bool:
+    """Say whether there is a result here: of a run that is finished, or of an evaluation."""
+    return _evaluation(folder) is not None or is_finished(folder)
+
+
 def warnings_of(folder: Path) -> list[str]:
     """Read what a finished run warned of: notes on its data, and warnings of its training."""
     with as_written(folder):
@@ -57,8 +89,13 @@ def warnings_of(folder: Path) -> list[str]:
         return notes + [event["message"] for event in read_events(folder) if event["event"] == "warning"]
 
 
-def read_run(folder: Path) -> FinishedRun:
-    """Read a run's results and data fingerprints. Raises `UserError` where it is unfinished or damaged."""
+def read_run(folder: Path, loop: int | None = None) -> FinishedRun:
+    """Read a run's results and data fingerprints, or an evaluation's; `loop` stands for the run in place of its own.
+
+    Raises `UserError` where it is unfinished or damaged, or has no such loop.
+    """
+    if path := _evaluation(folder):
+        return _read_evaluation(path, loop)
     if not is_finished(folder):
         raise UserError("is an unfinished run", where=str(folder), fix="let it finish, or leave it out")
     metrics, manifest = read_json(folder / METRICS), read_json(folder / MANIFEST)
@@ -66,10 +103,28 @@ def read_run(folder: Path) -> FinishedRun:
         seed, data = int(manifest["seeds"]["seed"]), dict(manifest["data"])
         commit = (manifest.get("git") or {}).get("commit")
         run = FinishedRun(folder, seed, metrics=metrics, data=data, commit=commit)
-        for loop in (None, 0):
-            run.scores(loop)
+        for one in (None, 0):
+            run.scores(one)
         data["test"]["sha256"]
+        run = replace(run, loop=loop)
+        run.scores()
         return run
+
+
+def _read_evaluation(path: Path, loop: int | None) -> FinishedRun:
+    """Read what `aakit evaluate` wrote, as the result of a run that has no loop."""
+    record = read_json(path)
+    if loop is not None:
+        raise UserError("is the result of one checkpoint, and has no loops", where=str(path), fix="leave the loop out")
+    try:
+        result = {"classes": dict(record["classes"]), "mean": dict(record["mean"])}
+        metrics = {"before": result, "loops": [], "quoted": {"loop": 0}}
+        data = {"test": {"sha256": record["data"]["sha256"]}}
+        seed = None if record.get("seed") is None else int(record["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        fix = "name the folder of a run, or what `aakit evaluate` wrote"
+        raise UserError(f"holds no result of an evaluation: {error!r}", where=str(path), fix=fix) from None
+    return FinishedRun(path, seed, metrics=metrics, data=data, commit=None, loop=0)
 
 
 ORDER: Final = "ablation.json"
@@ -85,25 +140,44 @@ class Group:
     runs: dict[int, FinishedRun]
     unfinished: tuple[str, ...] = ()
 
+    @property
+    def one_model(self) -> FinishedRun | None:
+        """The result of a model that has no seed, and stands beside every seed of others."""
+        return next((run for run in self.runs.values() if run.seed is None), None)
 
-_RunFolders = tuple[Path, list[Path]]
-"""A folder and the run folders that make a group of it."""
+
+@dataclass(frozen=True)
+class _Named:
+    """A folder, the run folders that make a group of it, and the loop that was named with it."""
+
+    folder: Path
+    runs: list[Path]
+    loop: int | None = None
+
+    @property
+    def identity(self) -> tuple[Path, int | None]:
+        """What no two of a comparison share."""
+        return self.folder.resolve(), self.loop
 
 
 def gather(paths: Sequence[Path]) -> list[Group]:
     """Read the groups that `paths` name, in order, each under a label of its own.
 
-    A run folder is a group of one seed; a folder of run folders is a group of their seeds; a folder of such folders is
-    an ablation and gives a group for each. Unfinished runs are left out and named. Raises `UserError` where a path
-    holds no finished run, two runs of a group have one seed, or a group is named twice.
+    A run folder, or the result of an evaluation, is a group of one seed; a folder of run folders is a group of their
+    seeds; a folder of such folders is an ablation and gives a group for each. `PATH:loopN` names another loop than the
+    quoted one. Unfinished runs are left out and named. Raises `UserError` where a path holds no finished run, two runs
+    of a group have one seed, or a group is named twice.
     """
     groups = [group for path in paths for group in _groups_at(path)]
-    times = Counter(folder.resolve() for folder, _ in groups)
-    for folder, _ in groups:
-        if times[folder.resolve()] > 1:
-            raise UserError("is named twice", where=str(folder), fix="name each run once")
-    labels = _labels([folder for folder, _ in groups])
-    return [_read(*group, label) for group, label in zip(groups, labels, strict=True)]
+    times = Counter(group.identity for group in groups)
+    for group in groups:
+        if times[group.identity] > 1:
+            fix = f"name each once; two loops of a run are {group.folder}:loop1 and {group.folder}:loop2"
+            raise UserError("is named twice", where=str(group.folder), fix=fix)
+    folders = list(dict.fromkeys(group.folder for group in groups))
+    labels = dict(zip(folders, _labels(folders), strict=True))
+    ends = ("" if group.loop is None else f":loop{group.loop}" for group in groups)
+    return [_read(group, labels[group.folder] + end) for group, end in zip(groups, ends, strict=True)]
 
 
 def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -112,22 +186,35 @@ def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
     return [variant for variant in there if any(map(is_finished, _run_folders(variant)))]
 
 
-def _groups_at(path: Path) -> list[_RunFolders]:
+def _groups_at(path: Path) -> list[_Named]:
+    loop = None
+    if not path.exists() and (named := re.fullmatch(r"(.+):loop_?(\d{1,4})", str(path))):
+        path, loop = Path(named[1]), int(named[2])
     fix = "name the folder of a run, of seeds or variants"
+    if path.suffix in CHECKPOINT_SUFFIXES and path.is_file():
+        raise _checkpoint_alone(path)
+    if _is_result(path):
+        return [_Named(path, [path], loop)]
     if not path.is_dir():
         raise UserError("there is no such folder", where=str(path), fix=fix)
-    if holds_a_run(path):
-        return [(path, [path])]
     if seeds := _run_folders(path):
-        return [(path, seeds)]
+        return [_Named(path, seeds, loop)]
     variants = finished_variants(path, _ordered(path))
+    if not variants and any(child.suffix in CHECKPOINT_SUFFIXES for child in path.iterdir()):
+        raise _checkpoint_alone(path)
     if not variants:
         raise UserError("holds no finished run", where=str(path), fix=fix)
-    return [(child, _run_folders(child)) for child in variants]
+    return [_Named(child, _run_folders(child), loop) for child in variants]
+
+
+def _checkpoint_alone(path: Path) -> UserError:
+    fix = f"aakit evaluate {path} --out FOLDER, and name that folder; loops of a run are RUN:loop1, RUN:loop2"
+    return UserError("is a checkpoint, which holds no results", where=str(path), fix=fix)
 
 
 def _run_folders(folder: Path) -> list[Path]:
-    return [child for child in sorted(folder.iterdir()) if child.is_dir() and holds_a_run(child)]
+    children = (child for child in sorted(folder.iterdir()) if child.is_dir())
+    return [child for child in children if _is_result(child)]
 
 
 def _ordered(folder: Path) -> list[str]:
@@ -150,15 +237,18 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _read(folder: Path, seeds: Sequence[Path], label: str) -> Group:
+def _read(group: _Named, label: str) -> Group:
     runs: dict[int, FinishedRun] = {}
-    finished = [place for place in seeds if is_finished(place)]
-    for run in map(read_run, finished):
+    folder, finished = group.folder, [place for place in group.runs if _has_result(place)]
+    for run in (read_run(place, group.loop) for place in finished):
+        if run.seed is None and len(finished) > 1:
+            problem = f"{run.folder} says no seed, so that it is no run among others"
+            raise UserError(problem, where=str(folder), fix="move it elsewhere, and name it beside the folder")
         if run.seed in runs:
             problem = f"{runs[run.seed].folder.name} and {run.folder.name} both have seed {run.seed}"
             raise UserError(problem, where=str(folder), fix="keep one run of each seed in a folder")
-        runs[run.seed] = run
+        runs[run.seed or 0] = run
     if not runs:
         raise UserError("holds no finished run", where=str(folder), fix="let its runs finish, or leave it out")
-    left_out = tuple(place.name for place in seeds if place not in finished)
+    left_out = tuple(place.name for place in group.runs if place not in finished)
     return Group(label, folder, dict(sorted(runs.items())), left_out)

@@ -123,21 +123,24 @@ RULE: Final = (
     "The bootstrap draws the seeds and, independently of them, the classes with replacement: pairs of one seed share "
     "weights and pairs of one class share images, so that they are not independent, and another study would have "
     f"other seeds and other classes. Fewer than {FEWEST_CLASSES} classes are taken as given. The t interval is over "
-    "the seeds' means and takes the classes as given. A difference is shown where both leave out zero and classes were "
-    "drawn; it is shown on these classes where the t interval leaves out zero but the first condition fails; otherwise "
-    "it is not shown. With one seed nothing can be said. Sign tests are exact binomial tests and decide nothing: that "
-    "over seeds cannot fall below 2 to the power of 1 - n for n seeds, and that over pairs takes pairs for "
-    "independent, so that its p is too small. Nothing is corrected for the number of comparisons on a page: of twenty "
-    "differences that are none, about one will be called shown."
+    "the seeds' means and takes the classes as given. A difference is shown where the interval that covers both leaves "
+    "out zero and classes were drawn; it is shown on these classes where the t interval leaves out zero but the first "
+    'condition fails; otherwise it is not shown. The column "95 %", the plot and the verdict give the interval that '
+    "decided: the one that covers both for a difference that is shown, else the t interval. With one seed nothing can "
+    "be said. Sign tests are exact binomial tests and decide nothing: that over seeds cannot fall below 2 to the power "
+    "of 1 - n for n seeds, and that over pairs takes pairs for independent, so that its p is too small. Nothing is "
+    "corrected for the number of comparisons on a page: of twenty differences that are none, about one will be called "
+    "shown."
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of a difference, as a word for scripts and in words."""
+    """What may be said of a difference, as a word for scripts and in words; and the interval that decided it."""
 
     kind: VerdictKind
     text: str
+    interval: Interval | None = None
 
 
 def judge(
@@ -149,14 +152,15 @@ def judge(
     if bootstrap is None or over_seeds is None:
         return Verdict("one seed", "one seed: nothing can be said")
     if not over_seeds.leaves_out_zero:
-        return Verdict("not shown", "no difference shown at this number of seeds")
+        return Verdict("not shown", "no difference shown at this number of seeds", over_seeds)
     side, agreeing = ("higher", seeds.higher) if mean > 0 else ("lower", seeds.lower)
     by = f"{side} by {abs(mean):.4f}"
     of = f"{agreeing} of {seeds.count} seeds"
-    if drawn and bootstrap.leaves_out_zero:
-        return Verdict("shown", f"{by} ({_span(bootstrap, mean)}), {of}")
+    both = Interval(min(bootstrap.low, over_seeds.low), max(bootstrap.high, over_seeds.high))
+    if drawn and both.leaves_out_zero:
+        return Verdict("shown", f"{by} ({_span(both, mean)}), {of}", both)
     text = f"{by} on these classes ({_span(over_seeds, mean)}), {of}; not shown beyond them"
-    return Verdict("shown on these classes", text)
+    return Verdict("shown on these classes", text, over_seeds)
 
 
 def _span(interval: Interval, mean: float) -> str:

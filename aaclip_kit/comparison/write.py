@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ..contracts.errors import plain, shortened, writing
+from ..contracts.errors import MISSING, plain, shortened, writing
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from ..report.figures import page_template
@@ -18,7 +18,7 @@ from .paired_statistics import RULE, Interval, Signs
 NAMES: Final = ("comparison.json", "comparison.md", "comparison.html")
 
 HEADS: Final = (
-    "run", "seeds", "mean ± sd", "difference", "95 %, seeds and classes", "95 %, seeds", "seeds higher", "pairs higher",
+    "run", "seeds", "mean ± sd", "difference", "95 %", "bootstrap 95 %", "t 95 %", "seeds higher", "pairs higher",
     "verdict",
 )  # fmt: skip
 
@@ -87,7 +87,7 @@ def _verdict_first(row: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
-    """Draw one row a run: the mean difference, its bootstrap interval, and each seed's difference as a dot."""
+    """Draw one row a run: the mean difference, the interval that decides, and each seed's difference as a dot."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -95,7 +95,7 @@ def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
         figure = Figure(figsize=(6.4, 0.9 + 0.42 * len(differences)), layout="constrained")
         axes = figure.add_subplot()
         for row, difference in enumerate(differences.values()):
-            if interval := difference.bootstrap:
+            if interval := difference.verdict.interval:
                 axes.plot([interval.low, interval.high], [row, row], color="#1f4e9c", linewidth=5, alpha=0.35)
             if difference.mean is not None:
                 axes.plot([difference.mean], [row], "D", color="#1f4e9c", markersize=7, zorder=2.5)
@@ -123,7 +123,7 @@ def rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
     lines = []
     for label, group in comparison.groups.items():
         difference = comparison.differences.get(label, {}).get(metric)
-        cells = _cells(difference) if difference else ("", "", "", "", "", "baseline")
+        cells = _cells(difference) if difference else (*[""] * (len(HEADS) - 4), "baseline")
         lines.append((label, str(len(group.runs)), spread(comparison.summaries[label][metric]), *cells))
     return lines
 
@@ -151,18 +151,18 @@ def class_rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
 def spread(summary: Summary) -> str:
     """Put mean and standard deviation over the seeds in words."""
     if summary.mean is None:
-        return "-"
+        return MISSING
     return f"{summary.mean:.4f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.4f}")
 
 
 def signed(value: float | None) -> str:
     """Put a difference in words, with its sign."""
-    return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"
+    return MISSING if value is None else f"{round(value, 4) + 0.0:+.4f}"
 
 
 def span(interval: Interval | None) -> str:
     """Put an interval in words."""
-    return "-" if interval is None else f"{signed(interval.low)} to {signed(interval.high)}"
+    return MISSING if interval is None else f"{signed(interval.low)} to {signed(interval.high)}"
 
 
 def as_record(comparison: Comparison) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
         "runs": {
             label: {
                 "folder": str(group.folder),
-                "loops": {str(seed): run.reported_loop if loop is None else loop for seed, run in group.runs.items()},
+                "loops": {str(seed): run.at(loop) for seed, run in group.runs.items()},
                 "metrics": {metric: asdict(summary) for metric, summary in comparison.summaries[label].items()},
             }
             for label, group in comparison.groups.items()
@@ -192,16 +192,18 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
 
 def title(comparison: Comparison) -> str:
     """Say what is compared with what."""
+    named = all(run.loop is not None for group in comparison.groups.values() for run in group.runs.values())
     when = "the quoted loop" if comparison.loop is None else f"loop {comparison.loop}"
     against = f"{', '.join(comparison.differences)} against " if comparison.differences else ""
-    return f"{against}{comparison.baseline}, {when}"
+    return f"{against}{comparison.baseline}" + ("" if named else f", {when}")
 
 
 def _cells(difference: Difference) -> tuple[str, ...]:
     given = "" if difference.classes_drawn or difference.bootstrap is None else " (seeds alone)"
     left_out = f" ({difference.left_out} pairs undefined)" if difference.left_out else ""
     return (
-        signed(difference.mean), span(difference.bootstrap) + given, span(difference.over_seeds),
+        signed(difference.mean), span(difference.verdict.interval),
+        span(difference.bootstrap) + given, span(difference.over_seeds),
         _signs(difference.seed_signs), _signs(difference.pair_signs), difference.verdict.text + left_out,
     )  # fmt: skip
 

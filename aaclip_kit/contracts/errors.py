@@ -11,6 +11,10 @@ _COMMANDS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 """Control characters, marks that turn the direction of what follows, and halves of characters."""
 
 
+MISSING: Final = "–"
+"""What stands in tables for a value that there is not. A hyphen before the mark of a note would be read as minus."""
+
+
 def plain(text: str, longest: int | None = None) -> str:
     """The text with such characters, line ends and tabs among them, spelled out as in Python, such as \\x1b.
 

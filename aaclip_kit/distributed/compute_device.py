@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..contracts.errors import UserError
 from .ranks import ALONE, Ranks
@@ -74,16 +73,3 @@ def _own_device(name: str, ranks: Ranks) -> str:
         fix = f"start at most {count} processes a machine (torchrun --nproc-per-node), or use device = 'cpu'"
         raise UserError(problem, where="device", fix=fix)
     return f"cuda:{ranks.local}"
-
-
-def random_state(device: torch.device) -> Tensor:
-    """The state of the random stream that a phase's dropout on `device` comes from."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def set_random_state(device: torch.device, state: Tensor) -> None:
-    """Go on with that stream from a state."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

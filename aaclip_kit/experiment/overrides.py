@@ -9,11 +9,15 @@ from typing import Any, Final, TypeVar
 
 from ..contracts.data import OWN_KEYS
 from ..contracts.errors import UserError
+from ..contracts.options import StageOptions
 from .toml_file import MOST_KEY_PARTS, anchored, parse_toml, read_toml
 
 Checked = TypeVar("Checked")
 
 _WANTS_TEXT: Final = ("input should be a valid string", "input is not a valid path", "needs a text value")
+
+_KEPT: Final = {**OWN_KEYS, "stages": tuple(StageOptions.model_fields)}
+"""Keys of a component's table that stay when another component takes its place."""
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 def _apply(tables: dict[str, Any], override: str) -> None:
     """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces.
 
-    The engine's own keys stay: the weight of a loss, and which images of a data set are used.
+    The engine's own keys stay: the weight of a loss, which images of a data set are used, and where a stage stands.
     """
     _, separator, text = override.partition("=")
     parts = _parts(override)
@@ -77,7 +81,7 @@ def _apply(tables: dict[str, Any], override: str) -> None:
             raise UserError(problem, where=f"--set {override}", fix=f"set {above} itself, or a key of a table")
     value = _value(text)
     if parts[-1] == "use" and target.get("use", value) != value:
-        kept = {key: target[key] for key in OWN_KEYS.get(parts[0], ()) if key in target}
+        kept = {key: target[key] for key in _KEPT.get(parts[0], ()) if key in target}
         target.clear()
         target.update(kept)
     target[parts[-1]] = value

@@ -81,8 +81,7 @@ class TrainedModel:
         """Build the model and load its weights. Of several ranks, each then scores its share of the images."""
         file = trained.experiment.file
         self.trained, self.compute_device = trained, ComputeDevice.choose(file.device, file.precision, ranks)
-        with torch.random.fork_rng(devices=[]):
-            model = build_model(trained.experiment, {UNNAMED: UNNAMED})
+        model = build_model(trained.experiment, {UNNAMED: UNNAMED})
         self.model = model.to(self.compute_device.device).requires_grad_(False)
         slots = self.model.slots
         slots.fused = slots.fused and why_not_fused(self.compute_device.device) is None

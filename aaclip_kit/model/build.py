@@ -7,6 +7,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.errors import UserError
 from ..contracts.options import StageOptions, TowerName
 from ..contracts.stage import AttentionStage, StageSetting
+from ..distributed.random_streams import drawn_for
 from ..experiment import ComponentConfig, Experiment
 from .anomaly_model import AnomalyModel
 from .heads import Heads
@@ -15,17 +16,18 @@ from .stage_slots import StageSlots
 
 
 def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> AnomalyModel:
-    """Backbone, stages and heads, with the random state as it is."""
-    chosen = experiment.backbone
-    backbone: Backbone = chosen.component.build(chosen.options)
+    """Backbone, stages and heads. First weights depend on the seed and on each module's own name alone."""
+    chosen, seed = experiment.backbone, experiment.file.seed
+    with drawn_for(seed, "backbone"):
+        backbone: Backbone = chosen.component.build(chosen.options)
     table = experiment.file.model
     levels = table.levels or default_levels(backbone.vision.depth)
     _check_levels(levels, backbone.vision.depth, experiment.switches.trained_context == "one_block_more")
     slots = StageSlots()
     slots.fused = experiment.file.compute.fused_residual == "on"
     for name, stage in experiment.stages.items():
-        _place(slots, name, stage, backbone)
-    heads = Heads(backbone, levels, table.projection_activation)
+        _place(slots, name, stage, backbone, seed)
+    heads = Heads(backbone, levels, table.projection_activation, seed)
     prompts = PromptBook.of(backbone, real_names)
     return AnomalyModel(backbone, slots, heads, levels, prompts, experiment.switches, table.text_context)
 
@@ -45,7 +47,7 @@ def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSett
     )  # fmt: skip
 
 
-def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Backbone) -> None:
+def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Backbone, seed: int) -> None:
     options = cast(StageOptions, chosen.options)
     if len(set(options.after)) < len(options.after):
         problem = f"{list(options.after)} names a block twice"
@@ -55,7 +57,8 @@ def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Back
         if block >= tower.depth:
             problem = f"there is no block {block}: the {options.tower} tower has blocks 0 to {tower.depth - 1}"
             raise UserError(problem, where=f"stages.{name}.after", fix="name blocks that the backbone has")
-        stage: AttentionStage = chosen.component.build(options, stage_setting(backbone, options.tower, block))
+        with drawn_for(seed, "stage", name, block):
+            stage: AttentionStage = chosen.component.build(options, stage_setting(backbone, options.tower, block))
         if options.tower == "text" and stage.context_kind == "text":
             problem = (
                 "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"

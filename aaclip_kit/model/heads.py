@@ -6,18 +6,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..contracts.backbone import Backbone
+from ..distributed.random_streams import drawn_for
 
 SLOPE = 0.01
 
 
 class Projection(nn.Module):
-    """Bias-free linear layer, Xavier-uniform, with an optional LeakyReLU."""
+    """Bias-free linear layer, Xavier-uniform, with an optional LeakyReLU; drawn for a seed and a name."""
 
-    def __init__(self, width: int, embedding_width: int, activation: bool) -> None:
+    def __init__(self, width: int, embedding_width: int, activation: bool, *stream: object) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, embedding_width, bias=False)
+        with drawn_for(*stream):
+            self.linear = nn.Linear(width, embedding_width, bias=False)
+            nn.init.xavier_uniform_(self.linear.weight)
         self.activation = activation
-        nn.init.xavier_uniform_(self.linear.weight)
 
     def forward(self, features: Float[Tensor, "*items D"]) -> Float[Tensor, "*items E"]:
         """Project the last axis."""
@@ -28,13 +30,14 @@ class Projection(nn.Module):
 class Heads(nn.Module):
     """Text projection, one segmentation projection a level, detection projection."""
 
-    def __init__(self, backbone: Backbone, levels: tuple[int, ...], activation: bool) -> None:
+    def __init__(self, backbone: Backbone, levels: tuple[int, ...], activation: bool, seed: int) -> None:
         super().__init__()
-        width = backbone.embedding_width
-        self.text = Projection(backbone.text.width, width, activation=True)
-        projections = {str(level): Projection(backbone.vision.width, width, activation) for level in levels}
-        self.segmentation = nn.ModuleDict(projections)
-        self.detection = Projection(backbone.vision.width, width, activation)
+        text, vision, width = backbone.text.width, backbone.vision.width, backbone.embedding_width
+        self.text = Projection(text, width, True, seed, "head", "text")
+        self.segmentation = nn.ModuleDict(
+            {str(level): Projection(vision, width, activation, seed, "head", level) for level in levels}
+        )
+        self.detection = Projection(vision, width, activation, seed, "head", "detection")
 
     def patches(self, level: int, tokens: Float[Tensor, "B N Dv"]) -> Float[Tensor, "B N E"]:
         """Unit patch features of one level."""

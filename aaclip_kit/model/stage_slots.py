@@ -1,7 +1,7 @@
 """Which stage acts after which block."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..contracts.stage import AttentionStage, Context, ContextKind
+from ..distributed.random_streams import own_draws
 from ..kernels.norm_matched import fused_residual
 from .plugin_faults import component_of, run_stage
 
@@ -74,7 +75,9 @@ class StageSlots(nn.Module):
         where = f"stages.{name} after block {block} {component_of(stage, self.owner(name))}"
         if context is not None and context.row_of is not None and not stage.reads_row_of:
             context = context.expanded(len(tokens))
-        with fused_residual(self.fused):  # around each stage, so that it holds in whichever thread recomputes one
+        draws = own_draws("stage", name, block) if stage.training else nullcontext()
+        # Around each stage, so that it holds in whichever thread recomputes one.
+        with fused_residual(self.fused), draws:
             return run_stage(stage, tokens, context, where, self._numbers)
 
     @contextmanager

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from ..contracts.errors import MISSING
 from ..evaluation.calibration import absurd_rates
 from ..evaluation.class_metrics import METRICS, heading
 from .run_files import RunFiles
@@ -14,14 +15,14 @@ from .run_files import RunFiles
 COLUMNS: Final = {metric: heading(metric).partition(" ")[::2] for metric in METRICS}
 """Each metric's place in the two lines of a table's head."""
 
-MISSING: Final = "not measured by the version that made this run"
+NOT_MEASURED: Final = "not measured by the version that made this run"
 NO_CLASS: Final = "not defined in any class"
 NOT_DEFINED: Final = {"pixel": "not defined: no masks, or pixels of one label only", "image": "not defined: one label"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with three decimals, or "-" and the number of the note that says why."""
+    """A number with three decimals, or an en dash and the number of the note that says why."""
 
     text: str
     note: int | None = None
@@ -136,10 +137,10 @@ def _cell(line: MetricLine, metric: str, notes: list[str]) -> Cell:
     if value is not None:
         return Cell(f"{value:.3f}")
     default = NOT_DEFINED[COLUMNS[metric][0]]
-    reason = line.reasons.get(metric, default) if metric in line.values else MISSING
+    reason = line.reasons.get(metric, default) if metric in line.values else NOT_MEASURED
     if reason not in notes:
         notes.append(reason)
-    return Cell("-", notes.index(reason) + 1)
+    return Cell(MISSING, notes.index(reason) + 1)
 
 
 FILE: Final = "references.csv"

@@ -1,6 +1,6 @@
 """From a checked experiment to the objects of a run, and from a phase's plan to the phase."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from ..contracts.schedule import LoopScheduler, PhasePlan
 from ..data.load_data import Data, HeldOut, held_out, load_data
 from ..data.loader import Pixels, TrainBatches
 from ..distributed.compute_device import ComputeDevice
+from ..distributed.random_streams import drawn_for
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment import ComponentConfig, Experiment
 from ..kernels.norm_matched import why_not_fused
@@ -67,7 +68,7 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     if file.compute.fused_residual == "on" and (reason := why_not_fused(compute_device.device)):
         raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
     data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)
-    torch.manual_seed(file.seed)
+    torch.manual_seed(file.seed)  # for what draws without a stream of its own
     model = build_model(experiment, data.real_names).to(compute_device.device)
     model.image.recompute = file.compute.recompute == "on"
     start, fresh = _initialise(model, experiment) or (None, None)
@@ -77,12 +78,11 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     with_levels = file.model.model_copy(update={"levels": model.levels})
     experiment = replace(experiment, file=file.model_copy(update={"model": with_levels}))
     check_conditioning(experiment, model.slots)
-    losses = {phase: _build_losses(group) for phase, group in experiment.losses.items()}
+    losses = {phase: _build_losses(group, file.seed, phase) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
     planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
     for tower in dict.fromkeys(phase.train for phase in planned):
         _check_losses(losses[tower], tower)
-    _check_batches(planned, ranks)
     return Run(experiment, compute_device, data, model, losses, scheduler, fresh, start, calibration, ranks)
 
 
@@ -94,16 +94,11 @@ def check_shared(experiment: Experiment, ranks: Ranks) -> None:
         raise UserError(problem, where="switches.surgery_attention", fix=fix)
 
 
-def _check_batches(phases: Sequence[PhasePlan], ranks: Ranks) -> None:
-    for phase in phases:
-        if phase.batch_size < ranks.size:
-            problem = f"the {phase.train} phase has batches of {phase.batch_size}, too few for {ranks.size} processes"
-            fix = f"plan batches of at least {ranks.size} images, or start fewer processes"
-            raise UserError(problem, where="scheduler", fix=fix)
-
-
-def _build_losses(group: dict[str, ComponentConfig]) -> WeightedLosses:
-    built = {name: (chosen.component.build(chosen.options), chosen.weight) for name, chosen in group.items()}
+def _build_losses(group: dict[str, ComponentConfig], seed: int, tower: str) -> WeightedLosses:
+    built = {}
+    for name, chosen in group.items():
+        with drawn_for(seed, "loss", tower, name):
+            built[name] = chosen.component.build(chosen.options), chosen.weight
     return WeightedLosses(built, {name: str(chosen.component.plugin) for name, chosen in group.items()})
 
 
@@ -136,9 +131,10 @@ def _initialise(model: AnomalyModel, experiment: Experiment) -> tuple[Metadata, 
 def build_phase(
     run: Run, plan: PhasePlan, loop: int, number: int, attending: Set[TowerName], store: FeatureStore | None = None
 ) -> Phase:
-    """Phase `number` (from 0) of a loop on the training images; towers `attending` use their stages with a context.
+    """A phase of a loop, on the training images; towers `attending` use their stages with a context.
 
-    A text phase keeps frozen features in the `store`, unless nothing could ever be taken from it again.
+    `number` is what `stream_number` gives. A text phase keeps frozen features in the `store`, unless nothing could ever
+    be taken from it again.
     """
     file = run.experiment.file
     batches = TrainBatches(

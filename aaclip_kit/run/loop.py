@@ -27,7 +27,7 @@ from ..record.run_folder import RunFolder
 from ..report.examples import Examples, save_pictures
 from ..report.page import write_report
 from ..training.adapter_watch import AdapterWatch, adapter_names
-from ..training.loop_plans import attending_after
+from ..training.loop_plans import attending_after, stream_number
 from ..training.phase import train_phase
 from ..training.step import Step
 from .assemble import Run, build_phase, open_feature_store
@@ -173,9 +173,9 @@ class Execution:
     def _loop(self, loop: int, plan: LoopPlan) -> None:
         """What is left of a loop: its phases, its evaluation, its weights."""
         state = self.state
-        for number, phase in enumerate(plan.phases):
+        for number in range(len(plan.phases)):
             if number >= state.phase:
-                self._train(loop, number, phase)
+                self._train(loop, number, plan)
                 state.stand(loop, number + 1, 0)
                 self._save_state()
         validation = self._validate(loop)
@@ -194,14 +194,15 @@ class Execution:
         state.stand(loop + 1, 0, 0)
         self._save_state()
 
-    def _train(self, loop: int, number: int, plan: PhasePlan) -> None:
-        run = self.assembled
+    def _train(self, loop: int, number: int, loop_plan: LoopPlan) -> None:
+        run, plan = self.assembled, loop_plan.phases[number]
         self.state.attending = attending_after(plan, self.state.attending)
         if self.stored is not None:
             if number == 0:
                 load_stored(run.model, self.stored, loop)
             return
-        # A stream of its own for each phase and rank, so that one phase's dropout does not depend on another's length.
+        number = stream_number(loop_plan.phases, number)
+        # For what draws without a stream of its own: no phase depends on another's length.
         seed = run.experiment.file.seed * 1000 + loop * 10 + number + (run.ranks.rank << 48)
         torch.manual_seed(seed % 2**63)
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)

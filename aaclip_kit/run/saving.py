@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contracts.errors import UserError
 from ..distributed.collectives import all_gather_object
-from ..distributed.compute_device import random_state, set_random_state
+from ..distributed.random_streams import random_state, set_random_state
 from ..model.anomaly_model import AnomalyModel
 from ..model.plugin_faults import files_of
 from ..record.run_folder import RunFolder

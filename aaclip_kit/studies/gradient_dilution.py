@@ -18,12 +18,13 @@ from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import Batch
 from ..distributed.compute_device import ComputeDevice
+from ..distributed.random_streams import step_draws
 from ..experiment import Experiment
 from ..files.whole_file import write_whole_folder
 from ..record.run_folder import EXPERIMENT, finite
 from ..run.assemble import Run, assemble, build_phase
 from ..training.gradient_norms import norms
-from ..training.loop_plans import attending_after, plan_ahead
+from ..training.loop_plans import attending_after, plan_ahead, stream_number
 from ..training.losses import total
 from ..training.phase import FixedInputs, Phase
 from .stand_ins import Setting, Subject, all_off, standing_in, subjects_of, unvaried, variant
@@ -148,12 +149,10 @@ def measure_dilution(
         dilution.fresh_stages = run.fresh_stages
         dilution.unvaried = tuple(dict.fromkeys(chain(*(unvaried(run, subject) for subject in subjects))))
         whole = inits * batches * (len(dilution.openings) + sum(len(subject.settings) for subject in subjects))
-        device = run.compute_device.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for tower in dilution.openings:
-                own = [subject for subject in subjects if subject.tower == tower]
-                for _ in _measure_tower(dilution, run, tower, own, batches=batches):
-                    advance(next(done), whole)
+        for tower in dilution.openings:
+            own = [subject for subject in subjects if subject.tower == tower]
+            for _ in _measure_tower(dilution, run, tower, own, batches=batches):
+                advance(next(done), whole)
     return dilution
 
 
@@ -170,7 +169,8 @@ def _opening(run: Run, tower: TowerName) -> Opening:
         for number, phase in enumerate(plan.phases):
             attending = attending_after(phase, attending)
             if phase.train == tower:
-                openings.append(Opening(loop, number, phase, attending | {tower}))
+                stream = stream_number(plan.phases, number)
+                openings.append(Opening(loop, stream, phase, attending | {tower}))
     if not openings:
         problem = f"no loop trains the {tower} tower, whose cross-attention is to be measured"
         raise UserError(problem, where="scheduler", fix="use a scheduler with a phase for it")
@@ -205,15 +205,16 @@ def _measure_tower(
 
 
 def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, *, stream: int) -> Norms:
-    """Gradient norms of the tower's adapters; `stream` seeds the dropout."""
+    """Gradient norms of the tower's adapters; `stream` names the dropout, for each stage its own."""
     adapters = {
         f"{name}.{block}": list(stage.parameters())
         for block, name, stage in run.model.slots.of(phase.plan.train)
         if stage.context_kind == "none"
     }
-    torch.manual_seed(stream)
     parameters = list(chain(*adapters.values()))
-    gradients = iter(torch.autograd.grad(total(phase.terms(batch, fixed)), parameters, allow_unused=True))
+    with step_draws("gradients", stream, device=run.compute_device.device):
+        objective = total(phase.terms(batch, fixed))
+    gradients = iter(torch.autograd.grad(objective, parameters, allow_unused=True))
     of_adapters = norms({name: list(islice(gradients, len(group))) for name, group in adapters.items()})
     return {ALL: math.hypot(*of_adapters.values()), **of_adapters}
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
+import torch
 from pydantic import ValidationError
 
 from ..contracts.errors import UserError, UserErrors
 from ..contracts.options import TOWERS, StageOptions, TowerName
 from ..contracts.stage import AttentionStage
+from ..distributed.random_streams import drawn_for
 from ..experiment import ComponentConfig
 from ..experiment.faults import explain
 from ..experiment.schema import TextContextForm
@@ -138,9 +140,15 @@ def _options(chosen: ComponentConfig, setting: Setting, name: str) -> StageOptio
 
 
 def _rebuilt(run: Run, stage: AttentionStage, setting: Setting, *, name: str, block: int) -> AttentionStage:
-    chosen = run.experiment.stages[name]
+    """The stage in a setting, with its own weights but for those whose first value the setting changes."""
+    chosen, streams = run.experiment.stages[name], (run.experiment.file.seed, "stage", name, block)
     options = _options(chosen, setting, name)
     site = stage_setting(run.model.backbone, options.tower, block)
-    built: AttentionStage = chosen.component.build(options, site)
-    built.load_state_dict(stage.state_dict(keep_vars=True), assign=True)
+    with drawn_for(*streams):
+        built: AttentionStage = chosen.component.build(options, site)
+    with drawn_for(*streams):
+        first = chosen.component.build(chosen.options, site).state_dict()
+    same = {key for key, value in built.state_dict().items() if torch.equal(value, first[key])}
+    weights = {key: value for key, value in stage.state_dict(keep_vars=True).items() if key in same}
+    built.load_state_dict(weights, strict=False, assign=True)
     return built.to(run.compute_device.device).train(stage.training)

@@ -40,8 +40,8 @@ _STAGE_FORWARD: Promises = {
         "make new tensors: no method whose name ends in '_' and no assignment to an index of an argument",
     ),
     "S16-scale-0-is-identity": (
-        "Where the options have a `scale`, 0 leaves the tokens as they are.",
-        "multiply the whole update by the scale, and keep the tokens' own share at 1",
+        "Where the options have a `scale`, 0 leaves the tokens as they are; a scale that is learnt, where it begins.",
+        "multiply the whole update by the scale, begin a learnt one at the option, and keep the tokens' own share at 1",
     ),
     "S17-attention-weights-are-weights": (
         "attention_weights, where offered, gives [items, heads, L, M], not negative, summing to 1 over M, 0 where the "

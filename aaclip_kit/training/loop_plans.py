@@ -1,5 +1,6 @@
 """Loops as a plugin's scheduler plans them, looked at before the engine goes by them."""
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import Final
 
@@ -70,6 +71,15 @@ def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
     while len(history) < MOST_LOOPS and (plan := scheduler.next_loop(tuple(history))) is not None:
         history.append(LoopRecord(plan))
     return [record.plan for record in history]
+
+
+def stream_number(phases: Sequence[PhasePlan], number: int) -> int:
+    """Number a phase, for its random streams, by its tower and by how many phases of that tower stand before it.
+
+    So a phase of the other tower that is added or left out changes neither its batches nor its dropout.
+    """
+    tower = phases[number].train
+    return len(TOWERS) * sum(phase.train == tower for phase in phases[:number]) + TOWERS.index(tower)
 
 
 def attending_after(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[TowerName]:

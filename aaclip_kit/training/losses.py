@@ -9,6 +9,7 @@ from torch import Tensor
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TowerName
 from ..distributed.collectives import WHOLE_BATCH, BatchShard
+from ..distributed.random_streams import own_draws
 from ..model.plugin_faults import component_of, run_loss
 
 
@@ -37,7 +38,8 @@ class WeightedLosses:
                 weight *= shard.weight
             else:
                 given = {key: _gathered(value, shard) for key, value in given.items()}
-            of_loss = run_loss(loss, given, where)
+            with own_draws("loss", name):
+                of_loss = run_loss(loss, given, where)
             terms.update({f"{name}/{term}": weight * value for term, value in of_loss.items()})
         return terms
 

@@ -46,6 +46,8 @@ class PendingStats:
     def __init__(self, values: Tensor, terms: Sequence[str], sizes: Mapping[str, int]) -> None:
         self.terms, self.sizes = tuple(terms), dict(sizes)
         self.finite = values.isfinite().all()
+        self.norm = torch.linalg.vector_norm(values[1 + len(terms) :])
+        """Of all gradients, in float64: rounded to float32, their order and those that are 0 make no difference."""
         self._arrived: torch.cuda.Event | None = None
         if values.is_cuda:
             self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
@@ -139,7 +141,7 @@ class OptimizerStepper:
     def take(self, stats: PendingStats) -> None:
         """Take the step; loss scaling skips one whose gradients overflow, and its rate with it."""
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, stats.norm.float())
         if self.ahead:
             # What torch's own loss scaling tells a fused optimizer, which then skips the step by itself.
             bad = (~stats.finite).to(self._stopped)

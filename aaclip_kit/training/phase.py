@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +17,8 @@ from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan
 from ..data.loader import Batch, TrainBatches, View
 from ..distributed.collectives import BatchShard
-from ..distributed.compute_device import ComputeDevice, random_state
+from ..distributed.compute_device import ComputeDevice
+from ..distributed.random_streams import random_state, step_draws
 from ..model.anomaly_map import probability_map
 from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Levels
@@ -48,9 +49,13 @@ class Phase:
     """Frozen features that need not be computed again."""
     _text: dict[str, Tensor] = field(default_factory=dict, init=False)
 
-    def naming(self, batch: Batch, step: int) -> AbstractContextManager[None]:
-        """Return a context in which a plugin's fault is told with loop, phase, step and images."""
-        return naming_batch(f"loop {self.loop}, {self.plan.train} phase, step {step}", batch.samples)
+    @contextmanager
+    def at(self, batch: Batch, step: int) -> Iterator[None]:
+        """Within this, draws are those of the step, and a plugin's fault is told with loop, phase, step and images."""
+        doing = f"loop {self.loop}, {self.plan.train} phase, step {step}"
+        stream = (*self.batches.key, self.batches.ranks.rank, step)
+        with naming_batch(doing, batch.samples), step_draws(*stream, device=self.compute_device.device):
+            yield
 
     @property
     def holds(self) -> Callable[[Sample, View], bool] | None:
@@ -181,7 +186,7 @@ def _take_step(
 ) -> PendingStep:
     """Take one step; where the device is not waited for, its numbers are looked at later."""
     (epoch, step), random = at, random_state(phase.compute_device.device)
-    with phase.naming(batch, step):
+    with phase.at(batch, step):
         terms = phase.terms(batch, phase.fixed_inputs(batch))
         stats = stepper.gradients(total(terms), phase.losses.addends(terms, phase.shard(batch)))
         pending = PendingStep(batch, epoch, step, stepper.learning_rate, stepper.schedule.last_epoch, stats, random)
@@ -206,7 +211,7 @@ def _is_sound(phase: Phase, stepper: OptimizerStepper, callback: StepCallback, p
 def _reported(phase: Phase, stepper: OptimizerStepper, callback: StepCallback, pending: PendingStep) -> Step:
     """Return what a step reports, once its numbers are known."""
     if phase.compute_device.runs_ahead:
-        with phase.naming(pending.batch, pending.step):
+        with phase.at(pending.batch, pending.step):
             _is_sound(phase, stepper, callback, pending)
     stats = pending.stats.read()
     return Step(

@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ METADATA = Metadata(
 @pytest.fixture
 def run(small_experiment: Path) -> Run:
     return build(small_experiment)
+
+
+def test_the_seed_is_that_of_the_run_and_an_imported_checkpoint_has_none() -> None:
+    imported = replace(METADATA, about=replace(METADATA.about, imported_from=("text_adapter.pth",)))
+    broken = (replace(METADATA, experiment=text) for text in ("seed =", 'seed = "3"', None))
+    assert (METADATA.seed, imported.seed, *(one.seed for one in broken)) == (3, None, None, None, None)
 
 
 def all_equal(first: State, second: State) -> bool:

@@ -75,6 +75,16 @@ def test_pixels_that_the_data_table_leaves_out_count_in_no_metric(aakit: Command
     assert {values["image_auroc"] for values in (plain, marked, ignored)} == {plain["image_auroc"]}
 
 
+def test_what_it_writes_is_compared_with_the_run_on_the_same_images(aakit: Command, place: Path, trained: Path) -> None:
+    assert aakit("evaluate", trained / "checkpoints/loop_1.safetensors", "--out", "scored").code == 0
+    assert json.loads((place / "scored/evaluation.json").read_text())["seed"] == 3
+    ran = aakit("compare", f"{trained}:loop1", "scored", f"{trained}:loop2", "--json", "--metric", "pixel_auroc")
+    assert (ran.code, ran.err) == (0, "")
+    found = json.loads(ran.out)
+    assert found["differences"]["scored"]["pixel_auroc"]["of_seed"] == {"3": 0.0}
+    assert list(found["differences"]) == ["scored", f"{trained.name}:loop2"]
+
+
 @pytest.mark.slow
 def test_a_run_whose_attention_begins_in_the_second_loop(aakit: Command, place: Path, small_experiment: Path) -> None:
     """Which stages act is not the same after each loop, so the checkpoint must know."""
@@ -163,6 +173,8 @@ def test_another_data_set_leaves_no_option_of_the_old_one(
 
 def test_choices_of_scoring_can_be_changed(aakit: Command, place: Path, trained: Path) -> None:
     strong = ["--set", "stages.image_to_text.scale=5.0", "--set", "stages.text_to_image.scale=5.0"]
+    for key in ("use=synthetic", "split=test", "images_per_class=8", 'classes=["wood", "woven"]'):
+        strong += ["--set", f"data.test.{key}"]
     base = evaluated(aakit, trained, *strong)["classes"]
     for override in (
         "switches.evaluation_attention=false",
@@ -184,8 +196,8 @@ def test_the_table_and_the_file(aakit: Command, place: Path, trained: Path, othe
     assert " ".join(ran.out.split()).lower().count(heads.lower()) == 1
     record = json.loads((place / "deep" / "found.json").read_text())
     values = record["classes"]["blue_felt"].values()
-    assert row[1:] == ["-" if value is None else f"{value:.3f}" for value in values]
-    assert row[1:5] == ["-"] * 4
+    assert row[1:] == ["–" if value is None else f"{value:.3f}" for value in values]
+    assert row[1:5] == ["–"] * 4
     assert "blue_felt: pixel AUROC, pixel AUPRO, pixel AP, pixel F1-max: no masks" in ran.out
     assert record["data"]["counts"] == {"blue_felt": {"anomalous": 4, "normal": 4}}
     assert aakit("evaluate", trained, *new, "--out", place / "folder").code == 0

@@ -35,10 +35,10 @@ def test_results_have_every_metric_and_the_reason_for_each_dash() -> None:
     rows = {" ".join(line.split()[:-7]): line.split()[-7:] for line in lines}
     for name in ("rule: colour distance", "before training", "loop 1", "tile"):
         assert rows[name] == ["0.250"] * 7, name
-    assert rows["wood"] == ["-", "-", "-", "-", "0.250", "-", "0.250"]
-    assert "-  wood: pixel AUROC, pixel AUPRO, pixel AP, pixel F1-max: no masks" in lines
-    assert "-  wood: image AP: one label only: no normal image" in lines
-    assert not [line for line in lines if line.startswith("-  tile")]
+    assert rows["wood"] == ["–", "–", "–", "–", "0.250", "–", "0.250"]
+    assert "–  wood: pixel AUROC, pixel AUPRO, pixel AP, pixel F1-max: no masks" in lines
+    assert "–  wood: image AP: one label only: no normal image" in lines
+    assert not [line for line in lines if line.startswith("–  tile")]
 
 
 def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from aaclip_kit.comparison.ablation_plan import Study, load_study
 from aaclip_kit.comparison.series import differences_from_folder, state_of, training_differences
 from aaclip_kit.experiment import load, resolved_toml
 from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.training.loop_plans import build_scheduler, plan_ahead
 
 from ..conftest import EXPERIMENT, SHARED
 
@@ -158,8 +159,11 @@ def test_all_variants_are_checked_and_all_faults_shown(write: Write) -> None:
 
 def test_the_shipped_studies_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ablation = loaded(EXPERIMENTS / "ablation.toml", seeds=1)
-    names = ["base", "cross_attention", "feedback", "feedback_v2", "scale_1"]
-    assert [run.variant for run in ablation.runs if not run.data] == names
+    own = {run.variant: run.experiment for run in ablation.runs if not run.data}
+    assert list(own) == ["base", "cross_attention", "feedback", "one_loop", "feedback_v2", "scale_1"]
+    alike = "text 6, vision 11: feedback, one_loop, scale_1"
+    assert f"text 3, vision 6: base, cross_attention; {alike}" in ablation.notes[0], "feedback has a control"
+    assert len(plan_ahead(build_scheduler(own["one_loop"]))) == 1
     switches = loaded(EXPERIMENTS / "switches.toml", seeds=1)
     trained = [run for run in switches.runs if run.rescores is None]
     assert trained[0].variant == switches.baseline == "corrected"

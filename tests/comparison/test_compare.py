@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,11 @@ import pytest
 from aaclip_kit import UserError
 from aaclip_kit.comparison.compare import Comparison, compare
 from aaclip_kit.comparison.finished_runs import gather
-from aaclip_kit.comparison.write import NAMES, markdown, write_comparison
+from aaclip_kit.comparison.paired_statistics import Interval, Signs, judge
+from aaclip_kit.comparison.write import NAMES, intervals_svg, markdown, screen_table, title, write_comparison
 
 from ..helpers import assert_close
-from .made import Values, write_run, write_seeds
+from .made import Values, result, write_run, write_seeds
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
 SEEDS = (111, 112, 113, 114, 115)
@@ -225,7 +226,9 @@ def test_what_is_written_agrees_with_what_was_found(pair: Pair, tmp_path: Path) 
     found = record["differences"]["other"]["pixel_auroc"]
     assert_close(found["mean"], -0.012)
     assert_close(found["bootstrap"]["low"], -0.012)
-    assert found["verdict"] == {"kind": "shown", "text": "lower by 0.0120 (0.0120 to 0.0120), 5 of 5 seeds"}
+    verdict = found["verdict"]
+    assert (verdict["kind"], verdict["text"]) == ("shown", "lower by 0.0120 (0.0120 to 0.0120), 5 of 5 seeds")
+    assert_close([verdict["interval"]["low"], verdict["interval"]["high"]], [-0.012] * 2)
     assert (record["baseline"], record["loop"], record["runs"]["plain"]["loops"]["111"]) == ("plain", "quoted", 1)
     page, text = paths[2].read_text(), paths[1].read_text()
     for written in (page, text):
@@ -234,6 +237,110 @@ def test_what_is_written_agrees_with_what_was_found(pair: Pair, tmp_path: Path) 
     assert "<svg" in page
     assert not re.search(r"(src|href)=.https?:|url\(http|<script", page), "a page that loads nothing"
     assert write_comparison(comparison, tmp_path / "again")[2].read_text() == page
+
+
+def test_the_interval_that_decides_is_the_one_that_is_shown(pair: Pair, tmp_path: Path) -> None:
+    """Of five seeds two are far off: the bootstrap leaves out zero, and the t interval, which decides, does not."""
+    values = table()
+    for row, shift in zip(values.values(), (0.001, 0.002, 0.003, 0.06, 0.07), strict=True):
+        row.update({name: value + shift for name, value in row.items()})
+    comparison = pair(values)
+    found = comparison.differences["other"]["pixel_auroc"]
+    assert found.bootstrap is not None and found.over_seeds is not None
+    assert found.bootstrap.low > 0 > found.over_seeds.low
+    assert (found.verdict.kind, found.verdict.interval) == ("not shown", found.over_seeds)
+    shown = f"{found.over_seeds.low:+.4f} to {found.over_seeds.high:+.4f}"
+    heads, rows = screen_table(comparison, "pixel_auroc")
+    assert heads[-1] == "95 %" and rows[1][-1] == shown
+    assert markdown(comparison).count(f"| {shown} | {found.bootstrap.low:+.4f} to") == 1
+    drawn: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.axes.Axes.plot", lambda axes, x, *rest, **style: drawn.append(x))
+        intervals_svg({"other": found}, "plain")
+    assert drawn[0] == [found.over_seeds.low, found.over_seeds.high]
+
+
+def test_a_difference_that_is_shown_has_the_interval_that_covers_both() -> None:
+    signs = Signs(5, 0, 0, 0.0625)
+    found = judge(0.3, bootstrap=Interval(0.1, 0.4), over_seeds=Interval(0.2, 0.5), drawn=True, seeds=signs)
+    assert (found.interval, found.text) == (Interval(0.1, 0.5), "higher by 0.3000 (0.1000 to 0.5000), 5 of 5 seeds")
+    found = judge(0.3, bootstrap=Interval(-0.1, 0.4), over_seeds=Interval(0.2, 0.5), drawn=True, seeds=signs)
+    assert (found.kind, found.interval) == ("shown on these classes", Interval(0.2, 0.5))
+    found = judge(0.3, bootstrap=None, over_seeds=None, drawn=False, seeds=signs)
+    assert (found.kind, found.interval) == ("one seed", None)
+
+
+def test_a_value_that_there_is_not_is_an_en_dash(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, 1, [{"a": {"pixel_auroc": None}}]) for name in ("one", "two")]
+    comparison = compare(gather(folders))
+    assert "| two | 1 | – | – | – | – | – |" in markdown(comparison)
+    assert "<td>–</td>" in write_comparison(comparison, tmp_path / "out")[2].read_text()
+
+
+def loops_of(folder: Path, seeds: Iterable[int] = (1, 2, 3)) -> Path:
+    """Runs of two loops; in loop 2 every class is higher by one tenth."""
+    for seed in seeds:
+        loops: list[Values] = [{name: {"pixel_auroc": 0.5 + 0.01 * seed + up} for name in CLASSES} for up in (0.0, 0.1)]
+        write_run(folder / f"seed_{seed}", seed, loops)
+    return folder
+
+
+def test_two_loops_of_one_run_are_paired(tmp_path: Path) -> None:
+    runs = loops_of(tmp_path / "runs")
+    comparison = compare(gather([Path(f"{runs}:loop1"), Path(f"{runs}:loop_2"), runs]), loop=0)
+    assert list(comparison.groups) == ["runs:loop1", "runs:loop2", "runs"]
+    assert_close(comparison.differences["runs:loop2"]["pixel_auroc"].mean, 0.1)
+    assert_close(comparison.summaries["runs"]["pixel_auroc"].mean, 0.5)
+    assert title(compare(gather([Path(f"{runs}:loop1"), Path(f"{runs}:loop2")]))) == "runs:loop2 against runs:loop1"
+    for named, said in (("loop1", "is named twice"), ("loop3", "has no loop 3; its last is 2")):
+        with pytest.raises(UserError, match=said):
+            gather([Path(f"{runs}:loop1"), Path(f"{runs}:{named}")])
+    with pytest.raises(UserError, match="is named twice") as caught:
+        gather([runs, runs])
+    assert f"{runs}:loop1" in str(caught.value.fix)
+
+
+def write_evaluation(folder: Path, value: float, **facts: object) -> Path:
+    """What `aakit evaluate` writes."""
+    folder.mkdir(parents=True)
+    values: Values = {name: {"pixel_auroc": value} for name in CLASSES}
+    (folder / "evaluation.json").write_text(json.dumps({"data": {"sha256": "one"}, **facts, **result(values)}))
+    return folder
+
+
+def test_an_evaluation_is_paired_by_its_seed(tmp_path: Path) -> None:
+    runs = loops_of(tmp_path / "runs")
+    for seed in (1, 2, 3):
+        write_evaluation(tmp_path / "evaluated" / f"seed_{seed}", 0.65 + 0.01 * seed, seed=seed)
+    found = compare(gather([runs, tmp_path / "evaluated"])).differences["evaluated"]["pixel_auroc"]
+    assert_close(list(found.of_seed.values()), [0.05] * 3)
+    assert list(found.of_seed) == [1, 2, 3]
+
+
+def test_a_model_without_a_seed_stands_beside_every_seed(tmp_path: Path) -> None:
+    runs, imported = loops_of(tmp_path / "runs"), write_evaluation(tmp_path / "imported", 0.6, seed=None)
+    comparison = compare(gather([imported / "evaluation.json", runs]))
+    found = comparison.differences["runs"]["pixel_auroc"]
+    assert_close(list(found.of_seed.values()), [0.01, 0.02, 0.03])
+    assert comparison.notes[0].startswith("evaluation.json: one model, without a seed")
+    alone = compare(gather([imported, write_evaluation(tmp_path / "other", 0.7)])).differences["other"]["pixel_auroc"]
+    assert (alone.verdict.kind, alone.pairs) == ("one seed", len(CLASSES))
+    write_evaluation(tmp_path / "runs" / "more", 0.7)
+    with pytest.raises(UserError, match="says no seed"):
+        gather([runs])
+    (imported / "evaluation.json").write_text('{"data": {}, "classes": {}, "mean": {}}')
+    with pytest.raises(UserError, match="holds no result of an evaluation"):
+        gather([imported])
+    with pytest.raises(UserError, match="has no loops"):
+        gather([Path(f"{imported}:loop1")])
+
+
+def test_a_checkpoint_alone_is_to_be_evaluated_first(tmp_path: Path) -> None:
+    (tmp_path / "imported.safetensors").touch()
+    for path in (tmp_path, tmp_path / "imported.safetensors"):
+        with pytest.raises(UserError, match="holds no results") as caught:
+            gather([path])
+        assert f"aakit evaluate {path} --out FOLDER" in str(caught.value.fix)
 
 
 def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:

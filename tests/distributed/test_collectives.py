@@ -101,6 +101,7 @@ SETTINGS: dict[str, tuple[TowerName, int, tuple[str, ...]]] = {
     "text": ("text", 7, ()),  # a last batch of one image: nothing is left for the second process
     "text, mean context": ("text", 3, ("switches.image_context=batch_mean",)),
     "vision": ("vision", 3, ()),
+    "vision, fewer images than processes": ("vision", 1, ()),
 }
 
 

@@ -16,6 +16,7 @@ from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import assemble
+from aaclip_kit.run.fit_memory import fit_memory
 
 from ..build import STILL, build
 
@@ -59,17 +60,16 @@ def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         ComputeDevice.choose("auto", "fp32", Ranks(3, 4, 2))
 
 
-@pytest.mark.parametrize(
-    ("override", "where"), [("switches.surgery_attention='batch'", "switches.surgery_attention"),
-                            ("scheduler.image_batch=1", "scheduler")],
-)  # fmt: skip
-def test_what_several_processes_would_do_otherwise_is_refused(
-    small_experiment: Path, override: str, where: str
-) -> None:
-    experiment = load(small_experiment, discover(), [override])
+def test_what_several_processes_would_do_otherwise_is_refused(small_experiment: Path) -> None:
+    experiment = load(small_experiment, discover(), ["switches.surgery_attention='batch'"])
     with pytest.raises(UserError, match="processes") as caught:
         assemble(experiment, Ranks(0, 2, 0))
-    assert caught.value.where == where
+    assert caught.value.where == "switches.surgery_attention"
+
+
+def test_processes_may_be_more_than_the_images_of_a_batch(small_experiment: Path) -> None:
+    run = assemble(load(small_experiment, discover(), ["scheduler.image_batch=2"]), Ranks(2, 3, 2))
+    assert fit_memory(run).ranks.size == 3
 
 
 def test_shared_batches_are_those_of_one_process(small_experiment: Path) -> None:

@@ -130,6 +130,14 @@ def test_a_new_loss_keeps_the_weight_that_the_engine_reads(path: Path) -> None:
     assert read(path, ["losses.text.plain.use=mine"])["losses"]["text"]["plain"] == {"use": "mine", "weight": 0.25}
 
 
+def test_a_new_stage_stands_where_the_old_one_stood(path: Path) -> None:
+    path.write_text('[stages.a]\nuse = "mine"\ntower = "vision"\nafter = [0, 3, 6]\nscale = 0.5\n')
+    stood = {"tower": "vision", "after": [0, 3, 6]}
+    assert read(path, ["stages.a.use=image_to_text"])["stages"]["a"] == {"use": "image_to_text", **stood}
+    moved = read(path, ["stages.a.after=[1]", "stages.a.use=image_to_text"])
+    assert moved["stages"]["a"] == {"use": "image_to_text", **stood, "after": [1]}
+
+
 def test_use_of_a_table_that_is_no_component_discards_nothing(path: Path) -> None:
     tables = read(path, ["use=other", "losses.use=other"])
     assert tables["seed"] == 7

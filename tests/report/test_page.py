@@ -28,7 +28,7 @@ def test_the_loop_table_holds_rules_frozen_model_and_loops_with_seven_metrics(ru
         ["rule: darkness", "0.400", "0.300", "0.200", "0.100", "0.500", "0.500", "0.500"],
         ["before training", "0.500", "0.400", "0.250", "0.125", "0.500", "0.500", "0.500"],
         ["loop 1", "0.600", "0.500", "0.300", "0.150", "0.500", "0.500", "0.500"],
-        ["loop 2", "0.700", "0.600", "0.350", "0.175", "-1", "-1", "-1"],
+        ["loop 2", "0.700", "0.600", "0.350", "0.175", "–[1]", "–[1]", "–[1]"],
     ]
 
 
@@ -46,7 +46,7 @@ def test_the_class_table_is_of_the_reported_loop(run: RunFolder) -> None:
 def test_an_undefined_value_has_its_reason_as_a_note(run: RunFolder) -> None:
     html, _ = read(run)
     results = html[html.index('<section id="results">') : html.index('<section id="published">')]
-    assert results.count("-<sup>1</sup>") == 3 + 3 * 3
+    assert results.count("–<sup>[1]</sup>") == 3 + 3 * 3
     assert results.count("<li>images of one label only</li>") == 2
 
 
@@ -93,7 +93,7 @@ def test_every_picture_has_words_for_it(run: RunFolder) -> None:
 
 def test_an_older_folder_has_a_report_that_says_what_is_left_out(tmp_path: Path) -> None:
     _, page = read(old_folder(tmp_path / "run"))
-    assert ["loop 1", "0.700", "-1", "0.400", "-1", "-2", "-2", "-1"] in page.rows
+    assert ["loop 1", "0.700", "–[1]", "0.400", "–[1]", "–[2]", "–[2]", "–[1]"] in page.rows
     assert "not measured by the version that made this run" in page.text
     for left_out in (
         "Left out: the run folder has no curves.",
@@ -127,7 +127,7 @@ def test_a_run_that_stopped_early_has_a_report(tmp_path: Path) -> None:
 def test_metrics_without_a_loop_or_rules(run: RunFolder) -> None:
     run.write_metrics({"before": {"classes": {}, "mean": {"pixel_auroc": 0.5}}, "loops": [], "quoted": {"loop": 0}})
     _, page = read(run)
-    assert ["before training", "0.500", *["-1"] * 6] in page.rows
+    assert ["before training", "0.500", *["–[1]"] * 6] in page.rows
     assert "rules know nothing" not in page.text
     assert "Quoted" not in page.text
 

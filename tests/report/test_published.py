@@ -21,12 +21,12 @@ def test_of_a_public_data_set_each_figure_is_shown_with_source_and_kind(tmp_path
     run = new_folder(tmp_path / "run")
     _, page = read(run)
     start = page.rows.index(["method", "AUROC", "AUPRO", "AP", "F1-max", "AUROC", "AP"])
-    assert page.rows[start + 1] == ["this run, loop 2", "0.700", "0.600", "0.350", "0.175", "-1", "-1"]
+    assert page.rows[start + 1] == ["this run, loop 2", "0.700", "0.600", "0.350", "0.175", "–[1]", "–[1]"]
     rows = {row[0]: row[1:] for row in page.rows[start + 2 :]}
     assert rows["WinCLIP (re-run by others)AnomalyCLIP repository results figure; pixel AP and F1 VisualAD README"] == [
         "0.796", "0.568", "0.054", "0.090", "0.781", "0.812",
     ]  # fmt: skip
-    assert rows["UniADet (own table)UniADet README"] == ["-2", "-2", "0.327", "-2", "0.913", "-2"]
+    assert rows["UniADet (own table)UniADet README"] == ["–[2]", "–[2]", "0.327", "–[2]", "0.913", "–[2]"]
     assert "not given by the source" in page.text
     assert "means over 2 classes" in page.text
     assert len([reference for reference in references() if reference.dataset == "visa"]) == sum(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from aaclip_kit import LoopPlan
 from aaclip_kit.checkpoints.checkpoint import read, trained_state
 from aaclip_kit.contracts.options import TOWERS
 from aaclip_kit.experiment import load
@@ -102,9 +103,10 @@ def test_each_phase_of_each_loop_draws_a_random_stream_of_its_own(
     first = list[float]()
     monkeypatch.setattr("aaclip_kit.run.loop.train_phase", lambda *_: first.append(float(torch.rand(()))))
     run = Execution(build(small_experiment), RunFolder.create(tmp_path / "run"), Watcher())
+    plan = LoopPlan(tuple(map(plan_for, TOWERS)))
     for loop in (1, 2):
-        for number, tower in enumerate(TOWERS):
-            run._train(loop, number, plan_for(tower))
+        for number in range(len(TOWERS)):
+            run._train(loop, number, plan)
     assert len(first) == len(set(first)) == 4
 
 

@@ -45,6 +45,14 @@ class Fading(AttentionStage):
         return tokens.detach() + self.scale * (tokens - tokens.detach())
 
 
+class Learning(Fading):
+    """The same with a scale that is learnt, and begins at the option."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options.scale)
+        self.scale = nn.Parameter(torch.tensor(options.scale))  # type: ignore[assignment]
+
+
 def loaded(path: Path, *overrides: str, **factories: Callable[..., AttentionStage]) -> Experiment:
     """The experiment, with other stages made under some names."""
     experiment = load(path, discover(), overrides)
@@ -189,6 +197,13 @@ def test_a_stage_without_the_options_is_measured_on_and_off(small_experiment: Pa
     vision = ratios(found, tower="vision")
     assert {key[1] for key in vision} == {Setting(None, None, "unit"), Setting(None, None, "raw")}
     assert_close(list(vision.values()), [0.25, 0.25], rtol=1e-4)
+
+
+def test_a_scale_that_is_learnt_begins_where_the_setting_says(small_experiment: Path) -> None:
+    experiment = loaded(small_experiment, *BEHIND, image_to_text=Learning)
+    vision = ratios(measure_dilution(experiment, [1.0, 0.3], batches=1, inits=1), tower="vision")
+    assert {key[1].scale for key in vision} == {1.0, 0.3, 0.1}
+    assert_close(list(vision.values()), [key[1].scale for key in vision], rtol=1e-4)
 
 
 def test_a_stage_in_another_setting_shares_the_weights(small_experiment: Path) -> None:

@@ -74,6 +74,44 @@ class FixedShift(BeginsAtZero):
         return super().forward(tokens + self.shift, context) + 0.1 * turned
 
 
+class ScaledOptions(StageOptions):
+    """Scaled by `scale`, which may be 0."""
+
+    scale: float = Field(0.1, ge=0, description="strength of the update at first")
+
+
+class LearntScale(BeginsAtZero):
+    """The option says where a scale begins that is learnt."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.scale = nn.Parameter(torch.tensor(options.scale))
+        nn.init.normal_(self.outer.weight)
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        return tokens + self.scale * (super().forward(tokens, context) - tokens)
+
+
+class LearntGate(LearntScale):
+    """The same for each channel, through a function that is 0 at 0, over an output that is zero at first."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.scale = nn.Parameter(torch.full((setting.width,), options.scale))
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        return tokens + torch.tanh(self.scale) * self.outer(torch.tanh(self.inner(tokens)))
+
+
+class DrawnToScale(BeginsAtZero):
+    """The output is drawn at the scale, and zero at 0."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        nn.init.normal_(self.outer.weight, std=options.scale)
+
+
 class VisionOnly(BeginsAtZero):
     """Refuses the other tower itself."""
 
@@ -88,6 +126,9 @@ STAGES: dict[str, tuple[type, type[StageOptions], set[str]]] = {
     "reads_values": (ReadsValues, AnywhereOptions, {"S9", "S12", "S15", "S16", "S17"}),
     "without_parameters": (WithoutParameters, AnywhereOptions, {"S16", "S17"}),
     "fixed_shift": (FixedShift, AnywhereOptions, {"S9", "S12", "S16", "S17"}),
+    "learnt_scale": (LearntScale, ScaledOptions, {"S9", "S12", "S17"}),
+    "learnt_gate": (LearntGate, ScaledOptions, {"S9", "S12", "S17"}),
+    "drawn_to_scale": (DrawnToScale, ScaledOptions, {"S9", "S12", "S17"}),
     "vision_only": (VisionOnly, AnywhereOptions, {"S9", "S12", "S16", "S17", "S19"}),
     "positive_scale": (BeginsAtZero, PositiveOptions, {"S9", "S12", "S16", "S17"}),
 }

@@ -1,6 +1,6 @@
 """The checks of an attention stage, and what they share: the sites that it is tried at, stages built there, inputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, cast, get_args
@@ -88,12 +88,13 @@ def stirred(subject: Subject, setting: StageSetting, **changes: Any) -> Attentio
     return stir(build_stage(subject, setting, **changes).eval())
 
 
-def stir(stage: AttentionStage) -> AttentionStage:
-    """Add noise to every parameter."""
+def stir(stage: AttentionStage, but: Collection[str] = ()) -> AttentionStage:
+    """Add noise to every parameter, `but` for some."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in stage.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+        for name, parameter in stage.named_parameters():
+            if name not in but:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
     return stage
 
 

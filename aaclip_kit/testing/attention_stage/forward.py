@@ -6,12 +6,13 @@ from torch import Tensor
 
 from ...contracts.stage import AttentionStage, Context, ShowsAttention
 from ..subject import Breach, NotApplicable, Subject
-from . import WIDTHS, Given, beyond, build_stage, inputs, must_agree, result, settings, stirred, stirred_with_inputs
+from . import WIDTHS, Given, beyond, build_stage, inputs, must_agree, result, settings, stir, stirred
 
 SIZES = ((1, 1, 1, 1), (1, 1, 5, 3), (3, 3, 7, 1), (6, 2, 3, 9), (4, 1, 8, 4), (2, 2, 197, 130))
 """Items, rows, L and M."""
 
 NEAR, NEAR_IDENTITY = 1e-4, 1e-5
+OTHER_SCALES = (0.5, 0.1, 1.0, 0.01)
 
 
 def builds_at_any_width(subject: Subject) -> None:
@@ -57,15 +58,33 @@ def changes_nothing_in_place(subject: Subject) -> None:
 
 
 def scale_0_is_identity(subject: Subject) -> None:
-    """Build with `scale = 0`."""
+    """Build with `scale = 0`; what is learnt may begin at the scale, and is then left as it begins."""
     if "scale" not in subject.component.options.model_fields:
         raise NotApplicable("the options have no `scale`")
-    try:
-        subject.options(scale=0.0)
-    except ValidationError:
-        raise NotApplicable("the options refuse a scale of 0") from None
-    for stage, given in stirred_with_inputs(subject, scale=0.0):
+    if not _takes(subject, 0.0):
+        raise NotApplicable("the options refuse a scale of 0")
+    other = next((scale for scale in OTHER_SCALES if _takes(subject, scale)), 0.0)
+    for setting in settings(subject):
+        stage = build_stage(subject, setting, scale=0.0).eval()
+        given = inputs(stage, setting)
+        stir(stage, but=_set_by_scale(stage, build_stage(subject, setting, scale=other)))
         must_agree(result(stage, given), given.tokens, "with scale = 0 the tokens changed", tolerance=NEAR_IDENTITY)
+
+
+def _takes(subject: Subject, scale: float) -> bool:
+    try:
+        subject.options(scale=scale)
+    except ValidationError:
+        return False
+    return True
+
+
+def _set_by_scale(stage: AttentionStage, other: AttentionStage) -> set[str]:
+    """Name the parameters that begin elsewhere at another scale, and those of their module where that is a part."""
+    values = dict(other.named_parameters())
+    named = {name for name, here in stage.named_parameters() if name in values and not torch.equal(here, values[name])}
+    parts = {name.rpartition(".")[0] for name in named} - {""}
+    return named | {name for name, _ in stage.named_parameters() if name.rpartition(".")[0] in parts}
 
 
 def _returned(stage: AttentionStage, given: Given, said: str) -> Tensor:

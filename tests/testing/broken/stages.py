@@ -327,6 +327,29 @@ class ScalesAll(Good):
         return self.scale * (tokens + self.update(tokens, context))
 
 
+class IgnoresTheScale(Good):
+    """A learnt scale that begins elsewhere, and an output that hides it by being zero at first."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.scale = nn.Parameter(torch.tensor(0.1))
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+
+
+class AddsBesideTheScale(Good):
+    """What is added beside the learnt scale is zero at first."""
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.scale = nn.Parameter(torch.tensor(options.scale))
+        self.beside = nn.Linear(setting.width, setting.width, bias=False)
+        nn.init.zeros_(self.beside.weight)
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        return super().forward(tokens, context) + self.beside(tokens)
+
+
 class FlatWeights(Good):
     def attention_weights(self, tokens: Tensor, context: Context) -> Tensor:
         return super().attention_weights(tokens, context)[:, 0]
@@ -406,6 +429,8 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "on_the_cpu": (OnTheCpu, GoodOptions, "S15"),
     "masks_on_the_cpu": (MasksOnTheCpu, GoodOptions, "S15"),
     "scales_all": (ScalesAll, GoodOptions, "S16"),
+    "ignores_the_scale": (IgnoresTheScale, GoodOptions, "S16"),
+    "adds_beside_the_scale": (AddsBesideTheScale, GoodOptions, "S16"),
     "flat_weights": (FlatWeights, GoodOptions, "S17"),
     "sigmoid_weights": (SigmoidWeights, GoodOptions, "S17"),
     "unmasked_weights": (UnmaskedWeights, GoodOptions, "S17"),
