@@ -22,10 +22,12 @@ def expanded(path: Path) -> Path:
         whole = path.expanduser()
         _follow(whole)
         whole.resolve()
+        control = _CONTROL.search(str(whole))
+        lost = control and not whole.exists()
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"is no path ({error})") from None
-    if (found := _CONTROL.search(str(whole))) and not whole.exists():
-        raise ValueError(f"is no path that is there: it holds {plain(found[0])}; {_QUOTES}")
+    if control and lost:
+        raise ValueError(f"is no path that is there: it holds {plain(control[0])}; {_QUOTES}")
     return whole
 
 

@@ -58,6 +58,8 @@ def test_a_key_without_a_value(small_experiment: Path, override: str, fix: str) 
 def test_a_backslash_that_made_a_control_character_is_told(small_experiment: Path, key: str) -> None:
     with pytest.raises(UserError, match=r"is no path that is there: it holds .*single quotes"):
         load(small_experiment, discover(), [f'{key}="C:\\temp\\bottle"'])
+    with pytest.raises(UserError, match="is no path"):
+        load(small_experiment, discover(), [f'{key}="C:\\temp{"x" * 5000}"'])
 
 
 @pytest.mark.parametrize("line", [r'root = "C:\data"', r'root = "C:\Ulm"'])
