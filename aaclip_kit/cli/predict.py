@@ -154,7 +154,7 @@ def _show(
     origins = {what: "given" if own is not None else origin(metadata.calibration, what) for what, own in given.items()}
     stored = [what for what, own in given.items() if own is None and values[what] is not None]
     for line in objections(metadata, data.real_names, stored):
-        PlainConsole(highlight=False).print_line(f"warning     {line}", style="bold red")
+        PlainConsole().print_line(f"warning     {line}", style="bold red")
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
     hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
     say(f"prompts     call the object {names}{hint}")

@@ -175,6 +175,7 @@ def test_a_list_names_images_and_classes(
     predicted: Callable[..., list[dict[str, Any]]], images: Path, suffix: str
 ) -> None:
     rows = [("b/1.png", "red_cloth"), ("2.bmp", ""), ("a/1.png", "blue_felt"), ("b/1.png", "red_cloth ")]
+    rows.append(("b/1.png", "again"))
     lines = [f"{path},{name}" for path, name in rows]
     text = "\n".join(["image_path,class_name", *lines])
     if suffix == ".jsonl":
