@@ -27,7 +27,8 @@ def altered(draw: st.DrawFn, whole: Any) -> Any:
     """The same data with a few values replaced or taken out, at any depth."""
     data = copy.deepcopy(whole)
     for _ in range(draw(st.integers(1, 3))):
-        node, at = {"": data}, ""
+        node: Any = {"": data}
+        at: Any = ""
         while isinstance(node[at], dict | list) and node[at] and draw(st.integers(0, 4)):
             node = node[at]
             at = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from aaclip_kit.checkpoints.checkpoint import read, trained_state
-from aaclip_kit.comparison.finished_runs import is_finished
 from aaclip_kit.contracts.options import TOWERS
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.record.run_folder import RunFolder
+from aaclip_kit.record.run_folder import RunFolder, is_finished
 from aaclip_kit.run.assemble import assemble, build_phase
 from aaclip_kit.run.loop import Execution
 
