@@ -37,7 +37,7 @@ def gradients(
     if out is not None:
         RunFolder.check_free(out)
         check_elsewhere(out)
-    console = PlainConsole(highlight=False, stderr=as_json)
+    console = PlainConsole(stderr=as_json)
     with made_folder(out, f"{experiment.file.name}-gradients") as target:
         record = as_record(_measured(experiment, numbers, batches=batches, inits=inits, console=console))
         write_dilution(target, record, resolved_toml(experiment))

@@ -519,7 +519,7 @@ def test_what_speaks_against_stored_thresholds(trained: Path) -> None:
         "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (0.5 of"
     )
     assert objections(absurd, {"red_cloth": "red cloth"}, ["map"]) == []
-    older = replace(metadata, calibration=replace(metadata.calibration, classes=None))
+    older = replace(metadata, calibration=replace(metadata.calibration, classes=None, achieved=rates))
     (line,) = objections(older, {"red_cloth": "red cloth"}, ["map"])
     assert line == "the thresholds were chosen on objects that the checkpoint does not name"
 

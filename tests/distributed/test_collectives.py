@@ -61,6 +61,7 @@ def exchanged(ranks: Ranks) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_two_processes_tell_one_another(pair: Pair) -> None:
     found = [rank["exchanged"] for rank in pair]
     expected = 3 * ROWS**2
@@ -168,6 +169,7 @@ def pair(file: Path, trained: Path) -> Pair:
     return in_two(file.parent, everything, file, trained, file.parent / "features")
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_as_one_does(pair: Pair, trained: Path) -> None:
     alone = scored(ALONE, trained)
     assert pair[0]["scored"] == pair[1]["scored"]
@@ -211,6 +213,7 @@ def test_a_process_whose_partners_have_died_says_that_it_cannot_reach_them(
     assert (caught.value.problem, caught.value.where) == (problem, "torchrun")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(pair: Pair, file: Path) -> None:
     first, second = (rank["phases"] for rank in pair)
     for setting in SETTINGS:

@@ -24,7 +24,6 @@ from aaclip_kit.training.step import Step, StepCallback
 
 from ..build import run_file
 from ..conftest import write_class
-from ..tiers import daily
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -81,7 +80,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("drawn")
-@pytest.mark.parametrize("name", daily(SINGLE_EPOCHS, "feedback"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SINGLE_EPOCHS)
 def test_a_small_experiment_runs_to_the_end(name: str, tmp_path: Path) -> None:
     few = [f"data.{role}.images_per_class=2" for role in FEW]
     few += [f"data.{role}.classes={json.dumps(classes)}" for role, classes in FEW.items()]

@@ -141,7 +141,7 @@ def test_a_plugin_that_raises_loses_nothing_and_the_run_goes_on_when_it_is_mende
     assert ran.code == 2 and "its forward raised RuntimeError: out of order" in ran.err
     assert f"its state up to then is kept; when this is mended: aakit run --resume {tmp_path / 'run'}" in ran.out
     (tmp_path / "out_of_order").unlink()
-    ran = aakit("run", "--resume", tmp_path / "run")
+    ran = aakit("run", "--resume", tmp_path / "run", "--experiment", tmp_path / "run" / "experiment.toml")
     assert ran.code == 0 and "going on from loop 1, phase 2" in ran.out
     steps = [(event["loop"], event["phase"], event["step"]) for event in events_of(tmp_path / "run", "step")]
     assert len(steps) == len(set(steps)) == 2 + 16 + 2 + 2
