@@ -25,7 +25,7 @@ _WAVES: Final = np.sqrt(2 / _SIDE) * np.cos(np.pi / (2 * _SIDE) * (2 * _PLACES +
 _WEIGHTS: Final = np.sqrt(np.hypot(_PLACES[:_FREQUENCIES, None], _PLACES[:_FREQUENCIES]))
 
 _FAR: Final = np.float32(np.inf)
-_MOST_DISTANCE: Final = 0.4
+_MOST_DISTANCE: Final = 0.32
 """Distance of two copies, as a share of the length of their looks (docs/notebook/copies.md)."""
 
 _SHARE_OF_USUAL: Final = 0.5
