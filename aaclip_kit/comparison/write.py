@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ..contracts.errors import MISSING, plain, shortened, writing
+from ..contracts.errors import MISSING, UserError, plain, shortened, writing
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from ..report.figures import page_template
@@ -27,7 +27,13 @@ _LONGEST: Final = 48
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `NAMES` into `folder`, which is made. Raises `UserError` where that cannot be."""
+    """Write `NAMES` into `folder`, which is made, over those of an earlier comparison.
+
+    Raises `UserError` where that cannot be, or one of them is there without the JSON that an earlier one would have.
+    """
+    if not (folder / NAMES[0]).is_file() and (other := [name for name in NAMES if (folder / name).exists()]):
+        problem = "is there already, and no earlier comparison"
+        raise UserError(problem, where=str(folder / other[0]), fix="name another folder with --out")
     texts = (json_text(comparison), markdown(comparison), html(comparison))
     # The name of a folder may be in another encoding.
     encoded = (text.encode("utf-8", errors="backslashreplace") for text in texts)

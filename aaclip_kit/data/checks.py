@@ -90,7 +90,7 @@ def remarks(scan: DatasetScan) -> list[str]:
     no_masks = list(dict.fromkeys(sample.class_name for sample in bare if sample.class_name not in masked))
     few_masks = [sample.image for sample in bare if sample.class_name in masked]
     black = [sample.image for sample, facts in scan.pairs if sample.label and facts.blank]
-    repeated, near = _copies_within(scan)
+    repeated, opposed, near = _copies_within(scan)
     masked_pairs = [(sample, facts) for sample, facts in scan.pairs if facts.marked]
     white = [f"{sample.mask} ({facts.marked:.0%})" for sample, facts in masked_pairs if facts.marked > _MOST_MARKED]
     mixed = [f"{sample.mask}: {_values(facts)}" for sample, facts in masked_pairs if len(facts.values) > 1]
@@ -107,6 +107,7 @@ def remarks(scan: DatasetScan) -> list[str]:
         *_of_images("anomalous images lack a mask that others of their class have: image results only", few_masks),
         *_of_images("anomalous images have a mask that is all black", black),
         *_of_images("images are there a second time", repeated),
+        *_of_images("pictures are normal in one file and anomalous in another", opposed),
         *_of_images(
             "masks have more than one value that is not black, and all of them count as anomalous", mixed, _IGNORE
         ),
@@ -200,12 +201,13 @@ def not_comparable(data: DataSet, read: DatasetScan) -> str | None:
     return data.not_comparable
 
 
-def _copies_within(scan: DatasetScan) -> tuple[list[Path], list[_Paths]]:
-    """Images whose picture an earlier one has, and pairs of others that look like copies, the earlier first."""
+def _copies_within(scan: DatasetScan) -> tuple[list[Path], list[str], list[_Paths]]:
+    """Images whose picture an earlier one has; those with another label than it; pairs that look like copies."""
     first: dict[str, _Pair] = {}
-    pairs = [(pair, first.setdefault(pair[1].pixels, pair)) for pair in scan.pairs]
-    repeated = [pair[0].image for pair, earlier in pairs if pair is not earlier and _same_picture(earlier, pair)]
-    return repeated, _near(scan, scan)
+    pairs = [(first.setdefault(pair[1].pixels, pair), pair) for pair in scan.pairs]
+    same = [(one[0], other[0]) for one, other in pairs if one is not other and _same_picture(one, other)]
+    opposed = [f"{one.image} and {other.image}" for one, other in same if one.label != other.label]
+    return [other.image for _, other in same], opposed, _near(scan, scan)
 
 
 def _shared(first: DatasetScan, second: DatasetScan) -> dict[str, _Paths]:

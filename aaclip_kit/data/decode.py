@@ -123,6 +123,8 @@ def open_mask(
             upright, _ = _upright(path, content)
             is_lossy = _is_lossy(upright, content)
             values = _from_black(upright)
+            if not np.isfinite(values).all():
+                raise ValueError("some of its values are no finite numbers")
             kinds = _kinds(upright, values) if with_values or ignore is not None else None
     except Exception as error:
         raise _unreadable(path, error) from None

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -220,11 +221,22 @@ def _json_rows(file: Path, text: TextIO) -> Iterator[ListRow | UserError]:
             continue
         where, fix = f"{file}, line {number}", "write one JSON object a line; or end a table's name in .csv"
         try:
-            cells = json.loads(line)
+            cells = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             yield UserError(f"is no JSON ({error})", where=where, fix=fix)
             continue
         yield ListRow(where, cells) if isinstance(cells, dict) else UserError("is no JSON object", where=where, fix=fix)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := _twice([key for key, _ in pairs]):
+        raise ValueError(f"the key {twice} is there twice")
+    return dict(pairs)
+
+
+def _twice(names: Sequence[str]) -> str:
+    """The names, but for empty ones, that are there more than once."""
+    return ", ".join(sorted(name for name, count in Counter(names).items() if name and count > 1))
 
 
 def _csv_rows(file: Path, text: TextIO, columns: Sequence[str]) -> Iterator[ListRow | UserError]:
@@ -235,6 +247,9 @@ def _csv_rows(file: Path, text: TextIO, columns: Sequence[str]) -> Iterator[List
     reader = csv.DictReader(text, strict=True, delimiter=max(",;\t", key=head.count))
     try:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        if twice := _twice(reader.fieldnames):
+            problem = f"the first line names the column {twice} more than once"
+            raise UserError(problem, where=f"{file}, line {above + 1}", fix="give each column a name of its own")
         if missing := set(columns) - set(reader.fieldnames):
             problem = f"the first line does not name the column {', '.join(sorted(missing))}"
             fix = f"begin with {','.join(columns)} and, if wanted, others"

@@ -107,14 +107,17 @@ class Calibrator:
 
 
 def absurd_rates(achieved: Mapping[What, Rates], source: str) -> list[str]:
-    """A line for each threshold that calls `ABSURD_FPR` of its source's normal images, or pixels, anomalous."""
-    of: dict[What, str] = {"image": "normal images", "map": "normal pixels"}
-    rates = {what: (achieved.get(what) or {}).get("fpr") for what in of}
-    return [
-        f"the {what} threshold calls {rate:.1%} of the {of[what]} anomalous that it was chosen on ({source})"
-        for what, rate in rates.items()
-        if rate is not None and rate >= ABSURD_FPR
-    ]
+    """A line for each threshold that calls `ABSURD_FPR` of its source's normal images anomalous, or finds nothing."""
+    of: dict[What, str] = {"image": "images", "map": "pixels"}
+    lines = []
+    for what, things in of.items():
+        rates = achieved.get(what) or {}
+        if (rate := rates.get("fpr")) is not None and rate >= ABSURD_FPR:
+            told = f"calls {rate:.1%} of the normal {things} anomalous that it was chosen on"
+            lines.append(f"the {what} threshold {told} ({source})")
+        if rates.get("f1") == 0:
+            lines.append(f"the {what} threshold finds none of the anomalous {things} that it was tried on ({source})")
+    return lines
 
 
 def _rates(scores: Histogram, threshold: float | None) -> Rates:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cache
+from math import isqrt
 from textwrap import shorten
-from typing import Any
+from typing import Any, Final
 
 import open_clip
 import torch
@@ -25,6 +26,9 @@ _RANDOM_SEED = 0
 _VOCABULARY = 49408
 
 SLOPE = 1.702
+
+MOST_PATCHES: Final = 1 << 14
+"""Patches of an image: sixteen times those of the published size."""
 
 _tokenizer = cache(SimpleTokenizer)
 """By its context length: reading the vocabulary takes most of a second, copying it with a backbone as long."""
@@ -152,6 +156,10 @@ def _checked_config(source: Source, options: OpenClipOptions) -> dict[str, Any]:
         near = max(patch, round(vision["image_size"] / patch) * patch)
         problem = f"{vision['image_size']} pixels are not a whole number of patches of {patch}"
         raise UserError(problem, where="backbone.image_size", fix=f"the nearest size is {near}")
+    if (vision["image_size"] // patch) ** 2 > MOST_PATCHES:
+        problem = f"{vision['image_size']} pixels are {(vision['image_size'] // patch) ** 2:,} patches of {patch}"
+        fix = f"give at most {isqrt(MOST_PATCHES) * patch}: beyond that, attention takes hours an image"
+        raise UserError(problem, where="backbone.image_size", fix=fix)
     return {**config, "quick_gelu": quick, "vision_cfg": vision}
 
 

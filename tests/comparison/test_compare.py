@@ -360,6 +360,13 @@ def test_training_data_that_differ_by_seed_alone_are_no_difference(tmp_path: Pat
     assert compare(gather([tmp_path / "x", tmp_path / "z"])).notes == ("the runs were trained on different data",)
 
 
+def test_a_page_that_no_comparison_has_written_is_kept(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / NAMES[1]).write_text("notes")
+    with pytest.raises(UserError, match="is there already, and no earlier comparison"):
+        write_comparison(pair(table()), tmp_path)
+    assert (tmp_path / NAMES[1]).read_text() == "notes"
+
+
 def test_an_output_that_cannot_be_written_is_one_plain_error(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):

@@ -67,7 +67,10 @@ def test_masks_that_are_missing_or_black(root: Path) -> None:
 
 def test_an_image_that_is_there_twice(root: Path) -> None:
     shutil.copy(root / "test/good/001.png", root / "test/spot/002.png")
-    assert said(data_set(root)) == [f"1 images are there a second time; the first is {root / 'test/spot/002.png'}"]
+    again, opposed = said(data_set(root))
+    assert again == f"1 images are there a second time; the first is {root / 'test/spot/002.png'}"
+    assert opposed.startswith("1 pictures are normal in one file and anomalous in another; the first is")
+    assert opposed.endswith(f"{root / 'test/good/001.png'} and {root / 'test/spot/002.png'}")
 
 
 def test_a_picture_that_is_there_twice_in_another_file_or_nearly(root: Path) -> None:

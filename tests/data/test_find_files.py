@@ -95,6 +95,16 @@ def test_another_encoding_is_refused_with_how_to_save_it(tmp_path: Path) -> None
     assert "CSV UTF-8" in str(caught.value.fix)
 
 
+def test_a_column_or_key_that_is_there_twice_is_a_fault(tmp_path: Path) -> None:
+    table, lines = tmp_path / "list.csv", tmp_path / "list.jsonl"
+    table.write_text("image_path,label,class_name,mask_path, label\na.png,0,lid,,1\n")
+    with pytest.raises(UserError, match="the first line names the column label more than once"):
+        rows_of(table)
+    lines.write_text('{"image_path": "a.png", "label": 1, "label": 0}\n')
+    _, (fault,) = read_list(lines, ("image_path",), lambda row: row)
+    assert fault.problem == "is no JSON (the key label is there twice)"
+
+
 def test_json_lines_in_utf_16(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_bytes('{"image_path": "é.png"}\r\n'.encode("utf-16"))
     assert rows_of(tmp_path / "list.jsonl") == [{"image_path": "é.png"}]

@@ -103,6 +103,15 @@ def test_a_mask_that_two_images_share_is_told_of(tmp_path: Path) -> None:
         ]
 
 
+def test_a_mask_of_numbers_that_are_none_is_a_fault(tmp_path: Path) -> None:
+    numbers = np.full((40, 40), np.nan, np.float32)
+    numbers[10:20, 12:30] = 1
+    scan = scan_dataset(DataSet((sample(tmp_path, numbers, "m.tif"),), {"thing": "thing"}))
+    assert [fault.problem for fault in scan.faults] == [
+        "cannot be read as an image: some of its values are no finite numbers"
+    ]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_a_shape_in_the_alpha_channel_alone_is_a_fault(tmp_path: Path, mode: str) -> None:
     black = Image.new("L", (40, 40))

@@ -11,7 +11,7 @@ import pytest
 
 from aaclip_kit import DataSet, Sample
 from aaclip_kit.data.splits import split
-from aaclip_kit.evaluation.calibration import Calibration, Calibrator, What, absurd_rates, one_by_one
+from aaclip_kit.evaluation.calibration import Calibration, Calibrator, Rates, What, absurd_rates, one_by_one
 from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
 from aaclip_kit.experiment.schema import CalibrationTable, EvaluationTable
 
@@ -93,6 +93,10 @@ def test_a_threshold_that_is_absurd_on_its_own_source_is_told_of() -> None:
         line == "the image threshold calls 50.0% of the normal images anomalous that it was chosen on (data.validation)"
     )
     assert absurd_rates(calibrated(batch([0] * 20 + [1] * 20), rule="fpr", fpr=0.1).achieved, "x") == []
+    none: dict[What, Rates] = {"image": {"fpr": 0.0, "f1": 0.0}, "map": {"fpr": 0.0, "f1": None}}
+    assert absurd_rates(none, "x") == [
+        "the image threshold finds none of the anomalous images that it was tried on (x)"
+    ]
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
