@@ -35,7 +35,7 @@ class FileFacts:
     pixels: str
     look: Look = field(compare=False, repr=False)
     mask: str | None = None
-    marked: float = 0
+    marked: float = 0.0
     """Share of the mask's pixels that are anomalous."""
     values: Values = ()
     is_lossy: bool = False
