@@ -288,12 +288,12 @@ def resized(picture: Image.Image, size: int) -> Image.Image:
 
 def read_picture(sample: Sample) -> Image.Image:
     """A sample's image, as `open_picture` has it. Raises `UserError` too where it is no longer what was scanned."""
-    return open_picture(sample.image, _unchanged(sample)[0])
+    return open_picture(sample.image, _checked(sample.image, sample.checksums[:1])[0])
 
 
 def read_mask(sample: Sample, image_size: tuple[int, int] | None, size: int) -> Mask:
     """A sample's mask resized with nearest neighbours; all 0 without a file, whose own size goes unseen without one."""
-    return _mask(sample, _unchanged_mask(sample)[0], image_size, size)
+    return _mask(sample, _checked_mask(sample)[0], image_size, size)
 
 
 def _mask(sample: Sample, content: bytes, image_size: tuple[int, int] | None, size: int) -> Mask:
@@ -303,16 +303,12 @@ def _mask(sample: Sample, content: bytes, image_size: tuple[int, int] | None, si
     return np.array(marks.resize((size, size), Image.Resampling.NEAREST)).view(np.int8)
 
 
-def _unchanged(sample: Sample) -> tuple[bytes, str]:
-    """What the image's file holds, and its checksum."""
-    return _checked(sample.image, sample.checksums[:1])
-
-
-def _unchanged_mask(sample: Sample) -> tuple[bytes, str]:
+def _checked_mask(sample: Sample) -> tuple[bytes, str]:
     return (b"", "") if sample.mask is None else _checked(sample.mask, sample.checksums[1:])
 
 
 def _checked(path: Path, checksum: tuple[str, ...]) -> tuple[bytes, str]:
+    """What a file holds, and its checksum. Raises `UserError` where that is not the one it had."""
     content = read_content(path)
     found = hashlib.sha256(content).hexdigest()
     if checksum and checksum != (found,):
@@ -372,8 +368,9 @@ class Decoded:
         if self.once and (pair := self._pairs.pop((sample.image, size), None)) is not None:
             self._bytes -= _bytes(pair)
             return pair
-        (image, *first), (mask, *second) = _unchanged(sample), _unchanged_mask(sample)
-        key = (sample.image, *first, *second, sample.ignore, size)
+        image, first = _checked(sample.image, sample.checksums[:1])
+        mask, second = _checked_mask(sample)
+        key = (sample.image, first, second, sample.ignore, size)
         if (pair := self._pairs.get(key)) is not None:
             self._pairs.move_to_end(key)
             return pair

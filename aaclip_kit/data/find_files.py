@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO, TypeVar
 
 from ..contracts.data import IMAGE_SUFFIXES
 from ..contracts.errors import UserError
+from ..files.plain_file import check_plain
 
 _MOST_BYTES: Final = 256 << 20
 """Size of the largest list that is read, some two million rows."""
@@ -192,9 +193,7 @@ def read_list(
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[ListRow | UserError]:
     is_csv = file.suffix.lower() == ".csv"
     try:
-        # A pipe would be waited for, and a device has no end.
-        if file.exists() and not (file.is_file() or file.is_dir()):
-            raise UserError("is no plain file", where=str(file), fix="name a list of images")
+        check_plain(file, fix="name a list that can be read")
         # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
         with file.open(encoding=_encoding(file), newline="" if is_csv else "\n") as text:
             if file.stat().st_size > _MOST_BYTES:
