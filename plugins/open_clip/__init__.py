@@ -41,16 +41,15 @@ NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 
 
 class OpenClipOptions(Options):
-    """Any vision-transformer CLIP that open_clip builds, frozen, or the small embedded one."""
+    """Any vision-transformer CLIP that open_clip builds, frozen."""
 
     model: NameOrPath = Field(
-        "embedded",
-        description='open_clip model name such as "ViT-L-14-336", "embedded" for the small model in this package, '
-        "or a folder, with a separator in its path, that holds open_clip_config.json and open_clip_model.safetensors",
+        description='open_clip model name such as "ViT-L-14-336", or a folder, with a separator in its path, that holds '
+        "open_clip_config.json and open_clip_model.safetensors",
     )
     pretrained: NameOrPath = Field(
         "own",
-        description='"own": the weights beside the configuration (embedded or folder); "none": random weights; '
+        description='"own": the weights beside the configuration in its folder; "none": random weights; '
         'a pretrained tag such as "openai"; or a weights file',
     )
     image_size: int | None = Field(

@@ -11,7 +11,6 @@ import open_clip
 
 from aaclip_kit import UserError
 
-from .. import embedded
 from . import OpenClipOptions, is_path
 from .weights import cached, weights_of_tag
 
@@ -46,8 +45,6 @@ def find_source(options: OpenClipOptions) -> Source:
     """Resolve the options. Raises `UserError` for an unknown model or tag, a missing file, or weights out of reach."""
     if options.model in open_clip.list_models():
         return _named(options.model, options.pretrained)
-    if options.model == "embedded":
-        return _local(embedded.CONFIG, embedded.WEIGHTS, options.pretrained)
     if is_path(options.model) and Path(options.model).is_dir():
         folder = Path(options.model)
         return _local(folder / CONFIG_NAME, folder / WEIGHTS_NAME, options.pretrained)
@@ -136,7 +133,7 @@ def _unknown_model(model: str) -> UserError:
         fix = f"give a folder with {CONFIG_NAME} and {WEIGHTS_NAME}"
         return UserError(f"there is no folder {model}", where="backbone.model", fix=fix)
     names = [name for name in open_clip.list_models() if not unsupported(open_clip.get_model_config(name) or {})]
-    folded = {name.lower(): name for name in [*names, "embedded"]}
+    folded = {name.lower(): name for name in names}
     near = [folded[name] for name in get_close_matches(model.lower(), folded, n=3, cutoff=0.4)] or names
     return UserError(f'there is no model "{model}"', where="backbone.model", fix=f"nearest names: {', '.join(near)}")
 

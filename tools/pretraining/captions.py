@@ -1,4 +1,4 @@
-"""Captions of drawings, and which caption is true of which picture."""
+"""Captions of pictures, and which caption is true of which picture."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from aaclip_kit_plugins.synthetic import DEFECTS, SURFACES
+from aaclip_kit_plugins.synthetic import DEFECTS
 from aaclip_kit_plugins.synthetic.fields import Generator
 from numpy.typing import NDArray
+from open_clip import SimpleTokenizer
 
-KINDS: tuple[str, ...] = tuple(DEFECTS)
+Words = tuple[str, str, str | None]
+"""Surface, colour ("" where it is unknown) and defect of a picture."""
 
 _NORMAL = ("{}", "a {}", "the {}")
-_FLAWLESS = ("a flawless {}", "an intact {}", "a {} without defect", "a clean {}")
+_FLAWLESS = ("a flawless {}", "an intact {}", "a {} without defect", "a clean {}", "a perfect {}", "an unblemished {}")
 _DAMAGED = ("a damaged {}", "a broken {}", "a {} with flaw", "a {} with defect", "a {} with damage")
 _KIND = ("a {} with a {}", "the {} with a {}", "a {} that has a {}", "{} with {} damage", "a {} on a {}")
 _TEMPLATES = ("{}.", "a photo of {}.", "a photo of {}.", "a close-up photo of {}.", "a picture of {}.")
+_ANYTHING = ("surface", "material", "object", "texture")
 
 KIND_WORDS: dict[str, tuple[str, ...]] = {
     "scratch": ("scratch", "scratched line"),
@@ -29,7 +32,11 @@ KIND_WORDS: dict[str, tuple[str, ...]] = {
     "warp": ("distortion", "warp"),
     "patch": ("misplaced patch", "wrong patch"),
     "smear": ("smear", "worn spot"),
+    "curve": ("thin line", "hairline crack"),
+    "foreign": ("foreign piece", "inclusion"),
 }
+
+KINDS: tuple[str, ...] = (*DEFECTS, "curve", "foreign")
 
 
 @dataclass(frozen=True)
@@ -49,26 +56,54 @@ class Caption:
         return right_thing and (defect is not None if self.state == "damaged" else defect == self.state)
 
 
-def caption(rng: Generator, surface: str, colour: str, defect: str | None) -> Caption:
-    """Describe a picture: with or without its name and colour, the defect by kind or in general."""
-    named, coloured = rng.random() < 0.85, rng.random() < 0.3
-    noun = SURFACES[surface].title if named else ("surface", "material", "object")[int(rng.integers(3))]
-    noun = f"{colour} {noun}" if coloured else noun
-    if defect is None:
-        state = "normal"
-        forms = _NORMAL if rng.random() < 0.7 else _FLAWLESS
-        phrase = str(rng.choice(forms)).format(noun)
-    elif rng.random() < 0.5:
-        state = "damaged"
-        phrase = str(rng.choice(_DAMAGED)).format(noun)
-    else:
-        state = defect
-        word, form = str(rng.choice(KIND_WORDS[defect])), str(rng.choice(_KIND))
-        phrase = form.format(word, noun) if " on " in form else form.format(noun, word)
-    text = str(rng.choice(_TEMPLATES)).format(phrase)
-    return Caption(text, surface if named else None, colour if coloured else None, state)
+class Writer:
+    """Writes captions. `strange` of them call the surface by words that no picture explains.
+
+    From those the text tower learns that the state of a thing does not depend on what it is called; and every word of
+    the vocabulary is met.
+    """
+
+    def __init__(self, strange: float = 0.25) -> None:
+        self._strange = strange
+        tokens = SimpleTokenizer().decoder.values()
+        self._words = [word[:-4] for word in tokens if word.endswith("</w>") and word[:-4].isalpha() and len(word) > 6]
+
+    def noun(self, rng: Generator, words: Words) -> tuple[str, str | None, str | None]:
+        """What a picture's surface is called, and the surface and colour that this claims."""
+        surface, colour, _ = words
+        if rng.random() < self._strange:
+            return " ".join(str(rng.choice(self._words)) for _ in range(int(rng.integers(1, 3)))), None, None
+        named, coloured = rng.random() < 0.75, bool(colour) and rng.random() < 0.3
+        noun = surface if named else _ANYTHING[int(rng.integers(len(_ANYTHING)))]
+        return f"{colour} {noun}" if coloured else noun, surface if named else None, colour if coloured else None
+
+    def caption(self, rng: Generator, words: Words) -> Caption:
+        """Describe a picture: with or without its name and colour, the defect by kind or in general."""
+        noun, surface, colour = self.noun(rng, words)
+        defect = words[2]
+        if defect is not None and rng.random() < 0.5:
+            word, form = str(rng.choice(KIND_WORDS[defect])), str(rng.choice(_KIND))
+            phrase = form.format(word, noun) if " on " in form else form.format(noun, word)
+            return Caption(_framed(rng, phrase), surface, colour, defect)
+        state = "normal" if defect is None else "damaged"
+        return Caption(state_of(rng, noun, state == "damaged"), surface, colour, state)
+
+    def pair(self, rng: Generator, words: Words) -> tuple[str, str]:
+        """A picture's surface said to be normal, and said to be damaged, by the same name."""
+        noun, _, _ = self.noun(rng, words)
+        return state_of(rng, noun, False), state_of(rng, noun, True)
 
 
-def agreement(captions: Sequence[Caption], pictures: Sequence[tuple[str, str, str | None]]) -> NDArray[np.bool_]:
+def state_of(rng: Generator, noun: str, damaged: bool) -> str:
+    """A sentence that a thing is damaged, or that it is not."""
+    forms = _DAMAGED if damaged else _NORMAL if rng.random() < 0.6 else _FLAWLESS
+    return _framed(rng, str(rng.choice(forms)).format(noun))
+
+
+def _framed(rng: Generator, phrase: str) -> str:
+    return str(rng.choice(_TEMPLATES)).format(phrase)
+
+
+def agreement(captions: Sequence[Caption], pictures: Sequence[Words]) -> NDArray[np.bool_]:
     """Which picture (row) each caption (column) is true of, [B, B]."""
     return np.array([[c.fits(*picture) for c in captions] for picture in pictures], bool)

@@ -1,8 +1,8 @@
-"""Pretrain the embedded model: `python -m tools.pretraining [--out DIR] [--resume]`, in a clone.
+"""Pretrain the embedded model: `python -m tools.pretraining --photographs DIR [--out DIR] [--resume]`, in a clone.
 
-Drawn surfaces with captions, CLIP's contrastive loss with several fitting captions, and throw-away heads for the
-caption's surface and defect words. The same recipe on the same machine gives the same weights, with or without
-interruptions.
+Drawn and blended surfaces with captions: CLIP's contrastive loss with several fitting captions, and at every level the
+patches' similarity to "normal" and to "damaged" against the masks. The stem is frozen: its features of a picture are
+computed once. The same recipe on the same machine gives the same weights, with or without interruptions.
 """
 
 from __future__ import annotations
@@ -12,40 +12,46 @@ import copy
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from aaclip_kit_plugins.embedded import WEIGHTS
-from aaclip_kit_plugins.synthetic import PRETRAIN_SURFACES
+from aaclip_kit_plugins.embedded.backbone import untrained
+from aaclip_kit_plugins.embedded.stem import CHANNELS
 from torch import Tensor
 
 from . import storage
 from .averaging import EVERY, Average
-from .captions import KINDS
-from .crops import SIZE, Batch, Pool, generator
-from .heads import Heads, contrastive
+from .captions import Writer, agreement
+from .losses import Readout, contrastive
+from .pictures import Kept, Pool, generator, read_photographs
 from .probe import measure
 from .recipe import Recipe, rate_at
-from .towers import build, pixels, text_features, tokens_by_level
+from .stem import stem_weights
+from .towers import text_features, tokens_by_level
 from .workers import Gradients, run_workers
 
-WEIGHT = {"caption": 1.0, "surface": 0.3, "kind": 0.5, "mean_kind": 0.5}
-PATCH_WEIGHT = 0.5  # of each level's patch loss
-SAVE_EVERY = 180.0  # seconds
+WEIGHT = {"caption": 0.5, "patches": 2.0, "peak": 0.5, "token": 0.5, "stem": 1.0}
+SAVE_EVERY = 300.0  # seconds
 
 
 class Pretraining:
-    """Model, heads, optimiser and average at one step of a recipe."""
+    """Model, read-out, optimiser and average at one step of a recipe."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, stem: dict[str, Tensor]) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.step = recipe, 0
-        self.model = build()
-        self.heads = Heads(self.model.visual.conv1.out_channels, recipe.levels, len(PRETRAIN_SURFACES), len(KINDS))
+        self.model = untrained()
+        self.stem = self.model.visual.conv1.stem
+        self.stem.load_state_dict(stem)
+        self.stem.requires_grad_(False)
+        self.readout = Readout(int(self.model.visual.transformer.width), CHANNELS, recipe.levels)
         self.average = Average(self.model, recipe.averaging)
-        parameters: list[tuple[str, Tensor]] = [*self.model.named_parameters(), *self.heads.named_parameters()]
+        named = [*self.model.named_parameters(), *self.readout.named_parameters()]
+        parameters: list[tuple[str, Tensor]] = [(name, p) for name, p in named if p.requires_grad]
         decayed = [p for name, p in parameters if p.ndim >= 2 and "embedding" not in name]
         plain = [p for name, p in parameters if p.ndim < 2 or "embedding" in name]
         self.gradients = Gradients(p for _, p in parameters)
@@ -53,32 +59,33 @@ class Pretraining:
         self.optimizer = torch.optim.AdamW(
             groups, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
         )
-        self.tokenize = open_clip.get_tokenizer("ViT-B-32")
+        self.tokenize, self.writer = open_clip.get_tokenizer("ViT-B-32"), Writer()
 
-    def crop_size(self) -> int:
-        """Side of this step's crops."""
-        whole = self.step >= self.recipe.whole_from * self.recipe.steps
-        drawn = generator(self.recipe.seed, 3, self.step).random()
-        return SIZE if whole and drawn >= self.recipe.crop_share else self.recipe.crop
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Sequence[Kept], worker: int) -> dict[str, Tensor]:
         """Loss terms by name for one batch."""
-        tokens = tokens_by_level(
-            self.model.visual, pixels(batch.images), torch.from_numpy(batch.corner), self.recipe.levels
+        rng = generator(self.recipe.seed, 3, worker, self.step)
+        visual = self.model.visual
+        features = torch.stack([kept.features for kept in batch]).float()
+        tokens = tokens_by_level(visual, features, self.recipe.levels)
+        captions = [self.writer.caption(rng, kept.words) for kept in batch]
+        pairs = [self.writer.pair(rng, kept.words) for kept in batch]
+        said = [c.text for c in captions] + [text for side in zip(*pairs, strict=True) for text in side]
+        text, normal, damaged = text_features(self.model, self.tokenize(said)).chunk(3)
+        image = torch.nn.functional.normalize(tokens[max(tokens)][:, 0] @ visual.proj, dim=-1)
+        logits = self.model.logit_scale.exp().clamp(max=100.0) * image @ text.T
+        fits = torch.from_numpy(agreement(captions, [kept.words for kept in batch]))
+        covered = torch.stack([kept.covered for kept in batch])
+        seen = features.flatten(2).transpose(1, 2)
+        return {"caption": contrastive(logits, fits)} | self.readout.losses(
+            seen, tokens, visual.proj, damaged - normal, covered
         )
-        image = tokens[max(tokens)][:, 0] @ self.model.visual.proj
-        text = text_features(self.model, self.tokenize([c.text for c in batch.captions]))
-        scale = self.model.logit_scale.exp().clamp(max=100.0)
-        logits = scale * torch.nn.functional.normalize(image, dim=-1) @ text.T
-        words = (torch.from_numpy(a) for a in (batch.surface, batch.kind, batch.quarters))
-        return {"caption": contrastive(logits, torch.from_numpy(batch.agreement))} | self.heads.losses(tokens, *words)
 
-    def advance(self, batch: Batch, stop: bool = False) -> tuple[dict[str, float], bool]:
+    def advance(self, batch: Sequence[Kept], worker: int, stop: bool = False) -> tuple[dict[str, float], bool]:
         """One optimisation step; returns this worker's loss terms and whether any worker wants to stop."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.recipe, self.step)
-        terms = self.losses(batch)
-        total = torch.stack([WEIGHT.get(name, PATCH_WEIGHT) * term for name, term in terms.items()]).sum()
+        terms = self.losses(batch, worker)
+        total = torch.stack([WEIGHT[name] * term for name, term in terms.items()]).sum()
         self.gradients.clear()
         torch.autograd.backward(total)
         stopping = self.gradients.exchange(stop)
@@ -92,12 +99,12 @@ class Pretraining:
     def averaged(self) -> Any:
         """A copy of the model that carries the averaged weights."""
         model = copy.deepcopy(self.model)
-        model.load_state_dict(self.average.weights, strict=True)
+        model.load_state_dict(self.average.weights, strict=False)
         return model.eval()
 
 
 class Journal:
-    """Saves, exports, logs and measures every three minutes; only the first worker keeps one."""
+    """Saves, exports, logs and measures every five minutes; only the first worker keeps one."""
 
     def __init__(self, run: Pretraining, folder: Path, weights: Path) -> None:
         self._run, self._folder, self._weights = run, folder, weights
@@ -125,10 +132,10 @@ class Journal:
     def save(self, probe: bool) -> None:
         """Write checkpoint and export and, if asked, the figures on the validation surfaces."""
         run = self._run
-        storage.save(self._folder / "checkpoint.pt", run.step, run.model, run.heads, run.optimizer, run.average)
-        storage.export(run.average, self._weights)
+        storage.save(self._folder / "checkpoint.pt", run.step, run.model, run.readout, run.optimizer, run.average)
+        storage.export(run.averaged(), self._weights)
         if probe:
-            self._write(step=run.step, minutes=self.minutes(), **measure(run.averaged(), run.heads, run.recipe.levels))
+            self._write(step=run.step, minutes=self.minutes(), **measure(run.averaged(), run.recipe.levels))
 
     def _write(self, **line: Any) -> None:
         text = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
@@ -137,19 +144,20 @@ class Journal:
             log.write(text + "\n")
 
 
-def train(rank: int, recipe: Recipe, folder: Path, weights: Path, minutes: float | None, resume: bool) -> None:
+def train(
+    rank: int, recipe: Recipe, photographs: Path, stem: Path, folder: Path, weights: Path, minutes: float | None,
+    resume: bool,
+) -> None:  # fmt: skip
     """Run one worker to the recipe's last step, or stop in time."""
-    run = Pretraining(recipe)
+    run = Pretraining(recipe, stem_weights(stem))
     if resume:
-        run.step = storage.load(folder / "checkpoint.pt", run.model, run.heads, run.optimizer, run.average)
-    pool = Pool(recipe, run.step, rank)
+        run.step = storage.load(folder / "checkpoint.pt", run.model, run.readout, run.optimizer, run.average)
+    pool = Pool(recipe, run.stem, read_photographs(photographs), run.step, rank)
     journal = Journal(run, folder, weights) if rank == 0 else None
     stopping = False
     while run.step < recipe.steps and not stopping:
-        size = run.crop_size()
-        batch = pool.batch(size, recipe.whole_batch if size == SIZE else recipe.crop_batch)
         late = bool(journal and minutes and journal.minutes() > minutes)
-        terms, stopping = run.advance(batch, late)
+        terms, stopping = run.advance(pool.batch(), rank, late)
         if journal:
             journal.note(terms)
     if journal:
@@ -159,6 +167,8 @@ def train(rank: int, recipe: Recipe, folder: Path, weights: Path, minutes: float
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=Path, required=True, help="folder that holds SOURCES.csv")
+    parser.add_argument("--stem", type=Path, required=True, help="EfficientNet-Lite0's weights (.pth)")
     parser.add_argument("--out", type=Path, default=Path("runs/pretraining"), help="folder for checkpoint and log")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="file to export to")
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps of the recipe")
@@ -167,4 +177,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     recipe = dataclasses.replace(Recipe(), steps=given.steps)
-    run_workers(recipe.workers, given.out, train, recipe, given.out, given.weights, given.minutes, given.resume)
+    run_workers(
+        recipe.workers, given.out, train, recipe, given.photographs, given.stem, given.out, given.weights,
+        given.minutes, given.resume,
+    )  # fmt: skip

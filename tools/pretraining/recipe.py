@@ -8,36 +8,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Pretraining in two phases: native-scale crops first, then mostly whole pictures."""
+    """One phase: whole pictures, drawn and blended, whose stem features are kept while they are used."""
 
     seed: int = 111
-    steps: int = 7_000
+    steps: int = 3_000
     """Optimisation steps in all."""
-    whole_from: float = 0.7
-    """Part of the steps after which whole pictures are used."""
-    crop: int = 56
-    """Side of the crops in pixels."""
     workers: int = 2
     """Processes that each take a batch of their own at every step."""
-    crop_batch: int = 32
-    """Crops of one worker."""
-    whole_batch: int = 8
-    """Whole pictures of one worker."""
-    crop_share: float = 0.25
-    """Part of the steps of the second phase that still use crops."""
-    pool: int = 6144
-    """Drawings that crops are taken from."""
-    fresh: int = 4
-    """Drawings of one worker replaced at each step."""
-    defective: float = 0.75
-    """Part of the drawings that show a defect."""
+    batch: int = 24
+    """Pictures of one worker."""
+    pool: int = 2_048
+    """Pictures of one worker that batches are taken from."""
+    fresh: int = 8
+    """Pictures of one worker replaced at each step."""
+    drawn: float = 0.4
+    """Part of the pictures that are drawn; the others are blended."""
+    defective: float = 0.7
+    """Part of the pictures that show a defect."""
     rate: float = 1e-3
-    warm_up: int = 300
+    warm_up: int = 100
     weight_decay: float = 0.05
-    averaging: float = 0.98
+    averaging: float = 0.9
     """Decay of the weight average that is exported, per ten steps."""
-    levels: tuple[int, ...] = (2, 4, 6, 8)
-    """Blocks after which patch tokens get throw-away heads."""
+    levels: tuple[int, ...] = (1, 2, 3, 4)
+    """Blocks after which patch tokens are compared with texts."""
 
 
 def rate_at(recipe: Recipe, step: int) -> float:

@@ -12,21 +12,21 @@ from torch import Tensor
 from .averaging import Average
 
 
-def export(average: Average, path: Path) -> None:
-    """Write the averaged weights as float16 under open_clip's names, replacing the file in one step."""
-    weights: dict[str, Tensor] = {k: w.to(torch.float16).contiguous() for k, w in average.weights.items()}
+def export(model: Any, path: Path) -> None:
+    """Write the weights as float16 under open_clip's names, replacing the file in one step."""
+    weights: dict[str, Tensor] = {k: w.detach().half().contiguous() for k, w in model.named_parameters()}
     temporary = path.with_suffix(".partial")
-    save_file(weights, temporary, metadata={"format": "pt", "model": "open_clip CLIP, see drawn_surfaces.json"})
+    save_file(weights, temporary, metadata={"format": "pt", "model": "aaclip_kit embedded, version 2"})
     temporary.chmod(0o644)
     temporary.replace(path)
 
 
-def save(path: Path, step: int, model: Any, heads: Any, optimizer: Any, average: Average) -> None:
+def save(path: Path, step: int, model: Any, readout: Any, optimizer: Any, average: Average) -> None:
     """Write everything that the next step depends on."""
     state = {
         "step": step,
         "model": model.state_dict(),
-        "heads": heads.state_dict(),
+        "readout": readout.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average.weights,
         "updates": average.updates,
@@ -36,11 +36,11 @@ def save(path: Path, step: int, model: Any, heads: Any, optimizer: Any, average:
     temporary.replace(path)
 
 
-def load(path: Path, model: Any, heads: Any, optimizer: Any, average: Average) -> int:
+def load(path: Path, model: Any, readout: Any, optimizer: Any, average: Average) -> int:
     """Restore a checkpoint in place and return the step to go on with."""
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    heads.load_state_dict(state["heads"])
+    readout.load_state_dict(state["readout"])
     optimizer.load_state_dict(state["optimizer"])
     average.weights = state["average"]
     average.updates = state["updates"]

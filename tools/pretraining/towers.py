@@ -1,46 +1,28 @@
-"""The model's two towers, run so that crops keep their place and short captions cost little."""
+"""The model's two towers, run on features of the stem that are kept, and on short captions at little cost."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
-from aaclip_kit_plugins.embedded import CONFIG
+from aaclip_kit_plugins.embedded.stem import Stem
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+
+@torch.inference_mode()
+def stem_features(stem: Stem, images: NDArray[np.uint8]) -> Tensor:
+    """uint8 [B, S, S, 3] to features in half precision [B, C, G, G]."""
+    values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().sub_(127.0).div_(128.0)
+    return stem(values).half()
 
 
-def build() -> Any:
-    """The untrained model, as open_clip builds it from the config file."""
-    return open_clip.model.CLIP(**json.loads(CONFIG.read_text()))
-
-
-def pixels(images: NDArray[np.uint8]) -> Tensor:
-    """uint8 [B, s, s, 3] to the model's input [B, 3, s, s]."""
-    values = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255.0)
-    return values.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
-
-
-def tokens_by_level(visual: Any, images: Tensor, corner: Tensor, levels: tuple[int, ...]) -> dict[int, Tensor]:
-    """Tokens after each level's blocks and `ln_post`, [B, 1 + N, D], class token first.
-
-    A crop takes the part of the position embedding where it lies: `corner` [B, 2] is its first patch row and column.
-    """
-    x = visual.conv1(images)
-    height, width = x.shape[-2:]
-    x = x.flatten(2).transpose(1, 2)
-    side = visual.grid_size[1]
-    rows = corner[:, 0, None, None] + torch.arange(height)[None, :, None]
-    columns = corner[:, 1, None, None] + torch.arange(width)[None, None, :]
-    place = visual.positional_embedding[1 + (rows * side + columns).flatten(1)]
-    first = (visual.class_embedding + visual.positional_embedding[0]).expand(len(x), 1, -1)
-    x = visual.ln_pre(torch.cat([first, x + place], 1))
+def tokens_by_level(visual: Any, features: Tensor, levels: tuple[int, ...]) -> dict[int, Tensor]:
+    """Tokens after each level's blocks and `ln_post`, [B, 1 + N, D], class token first."""
+    patches = visual.conv1.linear(features).flatten(2).transpose(1, 2)
+    first = visual.class_embedding.expand(len(patches), 1, -1)
+    x = visual.ln_pre(torch.cat([first, patches], 1) + visual.positional_embedding)
     found = {}
     for level, block in enumerate(visual.transformer.resblocks, 1):
         x = block(x)

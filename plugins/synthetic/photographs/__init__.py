@@ -1,0 +1,38 @@
+"""Photographs of surfaces that defects are blended into: permissive crops, by material, apart in three splits.
+
+`sources.csv` says where each is from, by whom and under which licence.
+"""
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..blend import Photograph
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def _rows() -> tuple[dict[str, str], ...]:
+    with (_FOLDER / "sources.csv").open(newline="", encoding="utf-8") as table:
+        return tuple(csv.DictReader(table))
+
+
+def materials_of(split: str) -> tuple[str, ...]:
+    """Names of the materials of a split."""
+    return tuple(dict.fromkeys(row["material"] for row in _rows() if row["split"] == split))
+
+
+TRAIN_MATERIALS = materials_of("train")
+VALIDATION_MATERIALS = materials_of("validation")
+TEST_MATERIALS = materials_of("test")
+
+
+@cache
+def photographs_of(material: str) -> tuple[Photograph, ...]:
+    """The photographs of a material, uint8 [H, W, 3]; none for an unknown name."""
+    files = [_FOLDER / row["file"] for row in _rows() if row["material"] == material]
+    return tuple(np.asarray(Image.open(file).convert("RGB")) for file in files)
