@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .contracts.backbone import Backbone, Surgery, Tower
     from .contracts.loss import Loss
     from .contracts.stage import AttentionStage, Context, StageSetting
+    from .data.decode import open_picture
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
     from .kernels.norm_matched import norm_matched_residual
@@ -28,6 +29,7 @@ _WITH_TORCH = {
     "contracts.backbone": ("Backbone", "Surgery", "Tower"),
     "contracts.loss": ("Loss",),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
+    "data.decode": ("open_picture",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
     "kernels.norm_matched": ("norm_matched_residual",),
@@ -68,6 +70,7 @@ __all__ = [
     "load_model",
     "nearest_hint",
     "norm_matched_residual",
+    "open_picture",
     "passed_over",
     "read_list",
     "read_weights",

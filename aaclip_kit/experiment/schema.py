@@ -111,6 +111,12 @@ class ModelTable(Options):
     levels: Indices | None = key(
         TRAINING + SCORING, None, "levels read, in blocks; by default the four quarters of the depth", min_length=1
     )
+    projections: Literal["random", "backbone"] = key(
+        TRAINING + SCORING,
+        "random",
+        "what training starts from: projections drawn by seed, as published, with LeakyReLU after the text's; or the "
+        "backbone's own, which have no activation",
+    )
     projection_activation: bool = key(
         TRAINING + SCORING, False, "LeakyReLU after the segmentation and detection projections"
     )

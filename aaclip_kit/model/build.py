@@ -27,7 +27,7 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     slots.fused = experiment.file.compute.fused_residual == "on"
     for name, stage in experiment.stages.items():
         _place(slots, name, stage, backbone, seed)
-    heads = Heads(backbone, levels, table.projection_activation, seed)
+    heads = Heads(backbone, levels, table.projection_activation, seed, table.projections == "backbone")
     prompts = PromptBook.of(backbone, real_names)
     return AnomalyModel(backbone, slots, heads, levels, prompts, experiment.switches, table.text_context)
 

@@ -1,5 +1,7 @@
 """The trained projections that replace CLIP's own (method: section 3)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,16 +30,25 @@ class Projection(nn.Module):
 
 
 class Heads(nn.Module):
-    """Text projection, one segmentation projection a level, detection projection."""
+    """Text projection, one segmentation projection a level, detection projection.
 
-    def __init__(self, backbone: Backbone, levels: tuple[int, ...], activation: bool, seed: int) -> None:
+    With `as_backbone` they begin as the backbone's own projections, and the text's has no activation.
+    """
+
+    def __init__(
+        self, backbone: Backbone, levels: tuple[int, ...], activation: bool, seed: int, as_backbone: bool = False
+    ) -> None:
         super().__init__()
         text, vision, width = backbone.text.width, backbone.vision.width, backbone.embedding_width
-        self.text = Projection(text, width, True, seed, "head", "text")
+        self.text = Projection(text, width, not as_backbone, seed, "head", "text")
         self.segmentation = nn.ModuleDict(
             {str(level): Projection(vision, width, activation, seed, "head", level) for level in levels}
         )
         self.detection = Projection(vision, width, activation, seed, "head", "detection")
+        if as_backbone:
+            for projection in (*self.segmentation.values(), self.detection):
+                _begin_as(projection, backbone.project_image, vision)
+            _begin_as(self.text, backbone.project_text, text)
 
     def patches(self, level: int, tokens: Float[Tensor, "B N Dv"]) -> Float[Tensor, "B N E"]:
         """Unit patch features of one level."""
@@ -51,3 +62,10 @@ class Heads(nn.Module):
 def unit(features: Float[Tensor, "*items D"]) -> Float[Tensor, "*items D"]:
     """Divide by the norm over the last axis."""
     return features / torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+
+
+@torch.no_grad()
+def _begin_as(projection: nn.Module, own: Callable[[Tensor], Tensor], width: int) -> None:
+    """Copy the matrix of a linear map; a constant that it adds is left out."""
+    assert isinstance(projection, Projection)
+    projection.linear.weight.copy_((own(torch.eye(width)) - own(torch.zeros(1, width))).T)

@@ -60,14 +60,31 @@ class MetricLine:
     detail: str = ""
 
 
+LESS = 0.02
+"""What an image score's AUROC may lack of another's on the validation images."""
+
+
 def red_lines(metrics: Mapping[str, Any], calibration: Mapping[str, Any] | None) -> list[str]:
     """What speaks against a run's figures (`metrics.json`, `calibration.json`), to be read before them.
 
     A loop's mean AUROC that is, to the three decimals that are shown, below that before training, or below the best of
-    what knows nothing: the rules, and chance; and a threshold that is absurd on its own source.
+    what knows nothing: the rules, and chance; an image score that tells less than another on the validation images;
+    and a threshold that is absurd on its own source.
     """
     absurd = absurd_rates(calibration.get("achieved") or {}, calibration.get("source", "")) if calibration else []
-    return [line for metric in ("pixel_auroc", "image_auroc") for line in _worse(metrics, metric)] + absurd
+    worse = [line for metric in ("pixel_auroc", "image_auroc") for line in _worse(metrics, metric)]
+    return [*worse, *_wrong_score(metrics.get("image_scores") or {}), *absurd]
+
+
+def _wrong_score(scores: Mapping[str, Any]) -> Iterable[str]:
+    """Image AUROC by choice of `evaluation.image_score` on the validation images, and the choice that is `used`."""
+    known = {name: value for name, value in scores.items() if name != "used" and value is not None}
+    if scores.get("used") not in known:
+        return
+    used, best = scores["used"], max(known, key=lambda name: known[name])
+    if known[best] - known[used] > LESS:
+        told = f"on the validation images the image score \"{used}\" has AUROC {known[used]:.3f}, \"{best}\" {known[best]:.3f}"
+        yield f'{told}: set evaluation.image_score = "{best}"'
 
 
 def _worse(metrics: Mapping[str, Any], metric: str) -> Iterable[str]:

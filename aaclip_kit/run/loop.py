@@ -19,6 +19,7 @@ from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..evaluation.calibration import Calibrator, one_by_one
 from ..evaluation.class_metrics import ClassResult, results
 from ..evaluation.evaluator import BatchCallback, Evaluator, ScoredBatch
+from ..evaluation.image_scores import ImageScoreComparison
 from ..evaluation.rules import rule_images, rule_metrics
 from ..experiment import resolved_toml
 from ..files.lock import locked
@@ -252,8 +253,17 @@ class Execution:
         evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
-            mean = results(self._evaluate("validation", calibrator.on_batch if both else None))["mean"]
-            self._event({"event": "validation", "loop": loop, "mean": mean})
+            compared = ImageScoreComparison(len(run.model.levels))
+
+            def on_batch(name: str, batch: ScoredBatch) -> None:
+                compared.on_batch(name, batch)
+                if both:
+                    calibrator.on_batch(name, batch)
+
+            mean = results(self._evaluate("validation", on_batch))["mean"]
+            scores = compared.result(run.ranks)
+            self.state.metrics["image_scores"] = {"used": run.experiment.file.evaluation.image_score, **scores}
+            self._event({"event": "validation", "loop": loop, "mean": mean, "image_scores": scores})
         if not both:
             calibrator.collect(evaluator, source.data, self.state.attending)
         calibrator.merge(run.ranks)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from aaclip_kit_plugins import synthetic, synthetic_data
-from aaclip_kit_plugins.synthetic_data import SyntheticOptions, cache_folder, register_data_sets
+from aaclip_kit_plugins import generated, synthetic
+from aaclip_kit_plugins.generated import GeneratedOptions, Paint, cache_folder
+from aaclip_kit_plugins.synthetic_data import SyntheticOptions, register_data_sets
 from PIL import Image
 from pydantic import ValidationError
 
@@ -75,7 +77,7 @@ def test_what_is_missing_or_damaged_is_drawn_again_and_a_users_file_is_left_alon
     again = read(tmp_path)
     assert (contents(again), again.samples) == (expected, first.samples)
     assert (entry / "wood/test/good/mine.png").exists()
-    assert again.notes[0].startswith("passed over: 1 not drawn by the toolkit (such as ")
+    assert again.notes[0].startswith("passed over: 1 not made by the toolkit (such as ")
     for damage in ("", "{}", "[1]"):
         (entry / ".digests.json").write_text(damage)
         assert contents(read(tmp_path)) == expected
@@ -87,7 +89,7 @@ def test_what_is_missing_or_damaged_is_drawn_again_and_a_users_file_is_left_alon
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     without_home(monkeypatch)
     with pytest.raises(UserError, match="no home folder is known") as caught:
-        cache_folder(SyntheticOptions(split="test"))
+        cache_folder(SyntheticOptions(split="test"), "synthetic")
     assert "HOME" in str(caught.value.fix) and "AAKIT_CACHE" in str(caught.value.fix)
 
 
@@ -111,14 +113,14 @@ def test_a_drawing_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 def test_a_second_process_may_be_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = contents(read(tmp_path / "a"))
-    draw_class = synthetic_data._draw_class
+    make_class = generated._make_class
 
-    def overtaken(folder: Path, surface: str, options: SyntheticOptions) -> None:
-        monkeypatch.setattr(synthetic_data, "_draw_class", draw_class)
+    def overtaken(folder: Path, options: GeneratedOptions, defects: Sequence[str], paint: Paint) -> None:
+        monkeypatch.setattr(generated, "_make_class", make_class)
         read(tmp_path / "b")
-        draw_class(folder, surface, options)
+        make_class(folder, options, defects, paint)
 
-    monkeypatch.setattr(synthetic_data, "_draw_class", overtaken)
+    monkeypatch.setattr(generated, "_make_class", overtaken)
     assert contents(read(tmp_path / "b")) == expected
     assert len(list((tmp_path / "b").iterdir())) == 1
 
@@ -127,11 +129,11 @@ def test_the_cache_is_the_option_else_the_variable_else_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AAKIT_CACHE", str(tmp_path / "variable"))
-    assert cache_folder(SyntheticOptions(split="test", cache=tmp_path)) == tmp_path
-    assert cache_folder(SyntheticOptions(split="test")) == tmp_path / "variable" / "synthetic"
+    assert cache_folder(SyntheticOptions(split="test", cache=tmp_path), "synthetic") == tmp_path
+    assert cache_folder(SyntheticOptions(split="test"), "synthetic") == tmp_path / "variable" / "synthetic"
     monkeypatch.delenv("AAKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    assert cache_folder(SyntheticOptions(split="test")) == tmp_path / "user" / "aaclip_kit" / "synthetic"
+    assert cache_folder(SyntheticOptions(split="test"), "synthetic") == tmp_path / "user" / "aaclip_kit" / "synthetic"
 
 
 def test_an_unknown_class_and_a_cache_that_cannot_be_written(tmp_path: Path) -> None:

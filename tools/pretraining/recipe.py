@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -11,7 +10,7 @@ class Recipe:
     """One phase: whole pictures, drawn and blended, whose stem features are kept while they are used."""
 
     seed: int = 111
-    steps: int = 3_000
+    steps: int = 1_200
     """Optimisation steps in all."""
     workers: int = 2
     """Processes that each take a batch of their own at every step."""
@@ -27,6 +26,8 @@ class Recipe:
     """Part of the pictures that show a defect."""
     rate: float = 1e-3
     warm_up: int = 100
+    cool_down: float = 0.3
+    """Part of the steps, the last, in which the rate falls to 2 %. What comes before does not depend on how many there are."""
     weight_decay: float = 0.05
     averaging: float = 0.9
     """Decay of the weight average that is exported, per ten steps."""
@@ -35,8 +36,7 @@ class Recipe:
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then cosine to 2 % of the full rate."""
-    if step < recipe.warm_up:
-        return recipe.rate * (step + 1) / recipe.warm_up
-    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return recipe.rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
+    """Linear warm-up, then constant, then linear to 2 % of the full rate."""
+    warm = min(1.0, (step + 1) / recipe.warm_up)
+    left = (recipe.steps - step) / (recipe.cool_down * recipe.steps)
+    return recipe.rate * min(warm, max(0.02, min(1.0, left)))
