@@ -24,7 +24,11 @@ READ = (4, 7, 10)
 
 _TOGETHER = 3
 
-CHANNELS = sum(BLOCKS[block][3] for block in READ)
+NEAREST = 0.3
+"""Part of an image's other patches that a patch is compared with: the most similar ones."""
+
+CHANNELS = sum(BLOCKS[block][3] for block in READ) + 2 * (len(READ) + 1)
+"""Of the blocks that are read, and two distances for each of them and for all together."""
 
 
 class SamePaddedConv(nn.Conv2d):
@@ -70,9 +74,10 @@ class InvertedResidual(nn.Module):
 
 
 class Stem(nn.Module):
-    """Images `[B, 3, S, S]`, scaled to -1 to 1, to patch features `[B, 232, S/8, S/8]`.
+    """Images `[B, 3, S, S]`, scaled to -1 to 1, to patch features `[B, 240, S/8, S/8]`.
 
-    Of each block that is read, a patch's channels are brought to a mean square of 1.
+    Of each block that is read, a patch's channels are brought to a mean square of 1. The last channels say how far a
+    patch is from the most similar ones of its own image, see `distances`.
     """
 
     def __init__(self) -> None:
@@ -94,7 +99,22 @@ class Stem(nn.Module):
             if index in READ:
                 part = functional.adaptive_avg_pool2d(x, images.shape[-1] // PATCH)
                 read.append(functional.normalize(part, dim=1) * part.shape[1] ** 0.5)
-        return torch.cat(read, 1)
+        return torch.cat([*read, *(distances(part) for part in (*read, torch.cat(read, 1)))], 1)
+
+
+def distances(features: Float[Tensor, "B C G G"]) -> Float[Tensor, "B 2 G G"]:
+    """Mean cosine distance of each patch to the nearest 30 % of its image's other patches, times 8 and standardised.
+
+    Standardised within the image: an image of one texture and one of many say which patch is the odd one alike.
+    """
+    unit = functional.normalize(features.flatten(2), dim=1)
+    similar = unit.transpose(1, 2) @ unit
+    count = max(1, round(NEAREST * (similar.shape[1] - 1)))
+    # A patch is most similar to itself.
+    distance = 1.0 - similar.topk(min(count + 1, similar.shape[1]), dim=-1).values[..., 1:].mean(-1)
+    mean, deviation = distance.mean(1, keepdim=True), distance.std(1, keepdim=True, correction=0)
+    both = torch.stack([8.0 * distance, (distance - mean) / (deviation + 1e-4)], 1)
+    return both.unflatten(2, features.shape[2:])
 
 
 class PatchTokens(nn.Module):

@@ -41,19 +41,15 @@ KINDS: tuple[str, ...] = (*DEFECTS, "curve", "foreign")
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and what it claims; None claims nothing. `state` is "normal", "damaged" or a defect kind."""
+    """A caption and what it claims of the surface; None claims nothing."""
 
     text: str
     surface: str | None
     colour: str | None
-    state: str
 
-    def fits(self, surface: str, colour: str, defect: str | None) -> bool:
-        """Whether a picture of this surface, colour and defect is described correctly."""
-        right_thing = self.surface in (None, surface) and self.colour in (None, colour)
-        if self.state == "normal":
-            return right_thing and defect is None
-        return right_thing and (defect is not None if self.state == "damaged" else defect == self.state)
+    def fits(self, surface: str, colour: str) -> bool:
+        """Whether a picture of this surface and colour is described correctly."""
+        return self.surface in (None, surface) and self.colour in (None, colour)
 
 
 class Writer:
@@ -78,20 +74,22 @@ class Writer:
         return f"{colour} {noun}" if coloured else noun, surface if named else None, colour if coloured else None
 
     def caption(self, rng: Generator, words: Words) -> Caption:
-        """Describe a picture: with or without its name and colour, the defect by kind or in general."""
+        """Name a picture's surface, with or without its colour; of its state a caption says nothing."""
         noun, surface, colour = self.noun(rng, words)
-        defect = words[2]
-        if defect is not None and rng.random() < 0.5:
-            word, form = str(rng.choice(KIND_WORDS[defect])), str(rng.choice(_KIND))
-            phrase = form.format(word, noun) if " on " in form else form.format(noun, word)
-            return Caption(_framed(rng, phrase), surface, colour, defect)
-        state = "normal" if defect is None else "damaged"
-        return Caption(state_of(rng, noun, state == "damaged"), surface, colour, state)
+        return Caption(_framed(rng, str(rng.choice(_NORMAL)).format(noun)), surface, colour)
 
     def pair(self, rng: Generator, words: Words) -> tuple[str, str]:
-        """A picture's surface said to be normal, and said to be damaged, by the same name."""
+        """A picture's surface said to be normal, and said to be damaged, by the same name.
+
+        Half of the damaged pictures are said to have their own kind of defect.
+        """
         noun, _, _ = self.noun(rng, words)
-        return state_of(rng, noun, False), state_of(rng, noun, True)
+        defect = words[2]
+        if defect is None or rng.random() < 0.5:
+            return state_of(rng, noun, False), state_of(rng, noun, True)
+        word, form = str(rng.choice(KIND_WORDS[defect])), str(rng.choice(_KIND))
+        phrase = form.format(word, noun) if " on " in form else form.format(noun, word)
+        return state_of(rng, noun, False), _framed(rng, phrase)
 
 
 def state_of(rng: Generator, noun: str, damaged: bool) -> str:
@@ -106,4 +104,4 @@ def _framed(rng: Generator, phrase: str) -> str:
 
 def agreement(captions: Sequence[Caption], pictures: Sequence[Words]) -> NDArray[np.bool_]:
     """Which picture (row) each caption (column) is true of, [B, B]."""
-    return np.array([[c.fits(*picture) for c in captions] for picture in pictures], bool)
+    return np.array([[c.fits(surface, colour) for c in captions] for surface, colour, _ in pictures], bool)

@@ -34,8 +34,8 @@ from .stem import stem_weights
 from .towers import text_features, tokens_by_level
 from .workers import Gradients, run_workers
 
-WEIGHT = {"caption": 0.5, "patches": 2.0, "peak": 0.5, "token": 0.5, "stem": 1.0}
-SAVE_EVERY = 300.0  # seconds
+WEIGHT = {"caption": 0.3, "patches": 2.0, "peak": 0.5, "token": 0.1, "stem": 1.0}
+SAVE_EVERY = 240.0  # seconds
 
 
 class Pretraining:
@@ -64,9 +64,11 @@ class Pretraining:
     def losses(self, batch: Sequence[Kept], worker: int) -> dict[str, Tensor]:
         """Loss terms by name for one batch."""
         rng = generator(self.recipe.seed, 3, worker, self.step)
+        torch.manual_seed(int(rng.integers(2**31)))
         visual = self.model.visual
         features = torch.stack([kept.features for kept in batch]).float()
-        tokens = tokens_by_level(visual, features, self.recipe.levels)
+        seen = torch.nn.functional.dropout(features, self.recipe.dropout)
+        tokens = tokens_by_level(visual, seen, self.recipe.levels)
         captions = [self.writer.caption(rng, kept.words) for kept in batch]
         pairs = [self.writer.pair(rng, kept.words) for kept in batch]
         said = [c.text for c in captions] + [text for side in zip(*pairs, strict=True) for text in side]
@@ -75,9 +77,8 @@ class Pretraining:
         logits = self.model.logit_scale.exp().clamp(max=100.0) * image @ text.T
         fits = torch.from_numpy(agreement(captions, [kept.words for kept in batch]))
         covered = torch.stack([kept.covered for kept in batch])
-        seen = features.flatten(2).transpose(1, 2)
         return {"caption": contrastive(logits, fits)} | self.readout.losses(
-            seen, tokens, visual.proj, damaged - normal, covered
+            features.flatten(2).transpose(1, 2), tokens, visual.proj, damaged - normal, covered
         )
 
     def advance(self, batch: Sequence[Kept], worker: int, stop: bool = False) -> tuple[dict[str, float], bool]:
@@ -104,7 +105,7 @@ class Pretraining:
 
 
 class Journal:
-    """Saves, exports, logs and measures every five minutes; only the first worker keeps one."""
+    """Saves, exports, logs and measures every four minutes; only the first worker keeps one."""
 
     def __init__(self, run: Pretraining, folder: Path, weights: Path) -> None:
         self._run, self._folder, self._weights = run, folder, weights

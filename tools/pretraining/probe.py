@@ -49,7 +49,7 @@ def _direction(model: Any, noun: str) -> Tensor:
 
 @torch.no_grad()
 def measure(model: Any, levels: tuple[int, ...]) -> dict[str, float]:
-    """Mean AUROC over the classes of each kind: pixels, images by the map's largest value, images by the class token."""
+    """Mean AUROC over the classes of each kind: pixels, and images by the map's largest value."""
     figures: dict[str, list[float]] = {}
     for name, pictures in _classes().items():
         kind, _, noun = name.partition(" ")
@@ -59,12 +59,12 @@ def measure(model: Any, levels: tuple[int, ...]) -> dict[str, float]:
         direction = _direction(model, noun.replace("_", " "))
         maps = torch.stack([F.normalize(x @ model.visual.proj, dim=-1) @ direction for x in tokens.values()])
         masks = np.stack([p.mask for p in pictures])
-        for figure, value in _aurocs(maps.mean(0), maps[-1, :, 0], masks).items():
+        for figure, value in _aurocs(maps.mean(0), masks).items():
             figures.setdefault(f"{kind}_{figure}", []).append(value)
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
 
-def _aurocs(mean: Tensor, token: Tensor, masks: Any) -> dict[str, float]:
+def _aurocs(mean: Tensor, masks: Any) -> dict[str, float]:
     side = round((mean.shape[1] - 1) ** 0.5)
     grid = mean[:, 1:].reshape(-1, 1, side, side)
     maps = F.interpolate(grid, size=masks.shape[1:], mode="bilinear", align_corners=True)[:, 0].numpy()
@@ -72,5 +72,4 @@ def _aurocs(mean: Tensor, token: Tensor, masks: Any) -> dict[str, float]:
     return {
         "pixel": auroc(maps.ravel(), masks.ravel()),
         "peak": auroc(maps.max((1, 2)), labels),
-        "token": auroc(token.numpy(), labels),
     }

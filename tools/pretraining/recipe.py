@@ -10,7 +10,7 @@ class Recipe:
     """One phase: whole pictures, drawn and blended, whose stem features are kept while they are used."""
 
     seed: int = 111
-    steps: int = 1_200
+    steps: int = 500
     """Optimisation steps in all."""
     workers: int = 2
     """Processes that each take a batch of their own at every step."""
@@ -20,7 +20,7 @@ class Recipe:
     """Pictures of one worker that batches are taken from."""
     fresh: int = 8
     """Pictures of one worker replaced at each step."""
-    drawn: float = 0.4
+    drawn: float = 0.15
     """Part of the pictures that are drawn; the others are blended."""
     defective: float = 0.7
     """Part of the pictures that show a defect."""
@@ -28,6 +28,8 @@ class Recipe:
     warm_up: int = 100
     cool_down: float = 0.3
     """Part of the steps, the last, in which the rate falls to 2 %. What comes before does not depend on how many there are."""
+    dropout: float = 0.1
+    """Part of the stem's channels that is left out, at random, of each patch."""
     weight_decay: float = 0.05
     averaging: float = 0.9
     """Decay of the weight average that is exported, per ten steps."""
