@@ -224,8 +224,8 @@ class Execution:
         run = self.assembled
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
-        attending, names = tuple(sorted(self.state.attending)), (train.name,) if train.name else ()
-        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
+        attending = tuple(sorted(self.state.attending))
+        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, data.names("train"))
         seen = data.fingerprints["train"]
         digests = (short_digests(digests.values()) for digests in (seen.images, seen.pixels))
         metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests)
