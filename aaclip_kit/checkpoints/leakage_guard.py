@@ -40,9 +40,11 @@ def check_unseen(metadata: Metadata, data: Data, allowed: bool, who: str = "the 
 def _seen(metadata: Metadata, data: Data, role: str, who: str) -> tuple[int, str | None]:
     """How many images of the role were trained on, and what to say of it; None where nothing was."""
     trained, pixels = set(metadata.training_images), set(metadata.training_pixels)
-    found, name = data.fingerprints[role], data.sets[role].name
+    found = data.fingerprints[role]
     files = {path for path, digest in found.images.items() if short(digest) in trained}
     seen = [path for path, digest in found.pixels.items() if path in files or short(digest) in pixels]
     if seen:
         return len(seen), f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"
-    return 0, f"{who} was trained on this data set, {name}" if name in metadata.about.trained_on else None
+    names = [name for name in data.names(role) if name in metadata.about.trained_on]
+    these = "this data set" if len(names) == 1 else "these data sets"
+    return 0, f"{who} was trained on {these}, {' and '.join(names)}" if names else None

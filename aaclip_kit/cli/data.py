@@ -85,7 +85,7 @@ def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[
     if target.suffix == ".toml":
         return read_roles(load(target, discover(), overrides))
     name = layout or ("folder" if target.is_dir() else "manifest")
-    return [read_role(name, _alone(target, name, overrides), seed=0)], []
+    return [read_role(name, [_alone(target, name, overrides)], seed=0)], []
 
 
 def _alone(target: Path, layout: str, overrides: Sequence[str]) -> ComponentConfig:
@@ -134,8 +134,10 @@ def _show(roles: "Sequence[Role]") -> None:
 
     console = PlainConsole()
     for role in roles:
-        if role.scan and role.scan.facts:
-            _show_images(console, role.name, summary(role.scan))
+        for table in role.tables:
+            if table.scan and table.scan.facts:
+                name = role.name if len(role.tables) == 1 else f"{role.name}, {table.label}"
+                _show_images(console, name, summary(table.scan))
         for note in role.notes:
             console.print_line(f"warning    {note}")
         count = len(role.faults)

@@ -45,13 +45,15 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
     trained = find_trained(model, discover(), experiment, overrides, role="test")
     from ..checkpoints.leakage_guard import check_unseen
     from ..data.load_data import load_data
+    from ..evaluation.class_metrics import with_sets
     from ..inference.load_model import TrainedModel
 
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
     about = {"checkpoint": str(trained.checkpoint), "seed": trained.metadata.seed}
     seen = {"data": data.records["test"], "notes": list(data.notes)}
-    return {**about, **seen, **TrainedModel(trained, ranks).metrics(data.sets["test"])}
+    found = TrainedModel(trained, ranks).metrics(data.sets["test"])
+    return {**about, **seen, **with_sets(found, data.classes("test"))}
 
 
 def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
@@ -78,12 +80,12 @@ def _target(out: Path) -> Path:
 
 
 def _show(record: dict[str, Any], target: Path | None) -> None:
-    from .screen import Screen, metrics_table
+    from .screen import Screen, class_rows, metrics_table
 
     screen = Screen()
     for note in record["notes"]:
         screen.message(f"warning    {note}")
-    rows = {**record["classes"], "mean": record["mean"]}
+    rows = {**class_rows(record), "mean": record["mean"]}
     screen.console.print(metrics_table("test class", rows))
     screen.undefined(record)
     screen.message(f"scored by {record['checkpoint']}" + (f"\nwrote {target}" if target else ""))

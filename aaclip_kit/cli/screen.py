@@ -15,7 +15,7 @@ from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..record.run_folder import CALIBRATION
-from ..report.results_section import red_lines
+from ..report.results_section import red_lines, set_line
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
@@ -66,7 +66,8 @@ class Screen:
         for role, data in run.data.sets.items():
             counts = class_counts(data.samples).values()
             normal, anomalous = sum(count[0] for count in counts), sum(count[1] for count in counts)
-            counted = f"{len(data.classes)} classes, {normal} normal and {anomalous} anomalous images"
+            joined = f" of {' and '.join(run.data.parts[role])}" if len(run.data.parts[role]) > 1 else ""
+            counted = f"{len(data.classes)} classes{joined}, {normal} normal and {anomalous} anomalous images"
             self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
@@ -124,7 +125,7 @@ class Screen:
         self.console.print(metrics_table("mean over test classes", rows))
         if quoted:
             result = metrics["loops"][quoted - 1]
-            self.console.print(metrics_table(f"test class, after loop {quoted}", result["classes"]))
+            self.console.print(metrics_table(f"test class, after loop {quoted}", class_rows(result)))
             self.undefined(result)
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
 
@@ -166,6 +167,11 @@ def _describe(plan: LoopPlan) -> str:
         rate = f"rate {phase.optimizer.learning_rate:.1e}"
         parts.append(f"{phase.train}: {phase.epochs} epochs{seen}, batch {phase.batch_size}, {rate}{attention}")
     return "; ".join(parts)
+
+
+def class_rows(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return the lines of a result: its classes, and the mean of each data set where it is of several."""
+    return {**result["classes"], **{set_line(label): mean for label, mean in result.get("sets", {}).items()}}
 
 
 def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .errors import UserError
 from .options import Options
@@ -82,7 +82,7 @@ class Shots(Options):
 
 
 class Selection(Options):
-    """Which of a data set's images are used: keys of the engine's own in [data.ROLE], whatever `use` names."""
+    """Which images of a data set are used, and its label: keys of the engine's own in each [data.ROLE]."""
 
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="images and manifest rows that are faulty: stop and name them, or go on without them"
@@ -97,6 +97,20 @@ class Selection(Options):
     shots: Shots | None = Field(
         None, description="{normal = k, anomalous = k}: so many images of each class, drawn by seed; by default all"
     )
+    label: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_LETTERS,
+        description="name of the data set in results, where its role has several; by default what `use` says, with a "
+        "number where two are alike",
+    )
+
+    @field_validator("label")
+    @classmethod
+    def _can_be_shown(cls, label: str | None) -> str | None:
+        if label is not None and not (label.isprintable() and label.strip()):
+            raise ValueError("holds what cannot be shown")
+        return label
 
 
 OWN_KEYS: dict[str, tuple[str, ...]] = {"losses": ("weight",), "data": tuple(Selection.model_fields)}

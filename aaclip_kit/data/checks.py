@@ -7,7 +7,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations, islice
+from itertools import combinations, islice, product
 from pathlib import Path
 from typing import Any, Final
 
@@ -251,11 +251,9 @@ def class_counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
 
 
 @dataclass
-class Role:
-    """What reading one role's data set came to; `scan` is None where it could not be built at all."""
+class Found:
+    """What was found of a data set; `scan` is None where it could not be built at all."""
 
-    name: str
-    chosen: ComponentConfig
     scan: DatasetScan | None = None
     faults: list[UserError] = field(default_factory=list)
     """What a run stops at."""
@@ -264,9 +262,26 @@ class Role:
     record: dict[str, Any] = field(default_factory=dict)
     """What the run's manifest says beside the fingerprint."""
 
+
+@dataclass(kw_only=True)
+class RoleTable(Found):
+    """One data set of a role: its table in the experiment file, its name in results, and what was found of it."""
+
+    where: str
+    label: str
+    chosen: ComponentConfig
+
+
+@dataclass(kw_only=True)
+class Role(Found):
+    """The data set of a role: that of its table, or those of its tables, joined."""
+
+    name: str
+    tables: tuple[RoleTable, ...]
+
     @property
     def where(self) -> str:
-        """The role's table in the experiment file."""
+        """The role's table, or array of tables, in the experiment file."""
         return f"data.{self.name}"
 
 
@@ -292,7 +307,7 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
             other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
         images = _shared(first, second)
         _note_near(one, first, other, second, images)
-        if not (problem := _overlap(one, first, other, second, list(images.values()))):
+        if not (problem := _overlap(one, other, list(images.values()))):
             continue
         if allowed:
             other.notes.append(f"{ALLOWED}: {problem}")
@@ -310,13 +325,20 @@ def _note_near(one: Role, first: DatasetScan, other: Role, second: DatasetScan, 
         other.record.setdefault("near_copies", []).extend([str(mine), str(theirs)] for mine, theirs in near)
 
 
-def _overlap(one: Role, first: DatasetScan, other: Role, second: DatasetScan, images: list[_Paths]) -> str | None:
+def _overlap(one: Role, other: Role, images: list[_Paths]) -> str | None:
     """What two roles have in common that they must not; `images` names those that both have."""
-    names = f"{one.where} and {other.where}"
     if images:
-        return f"{names} share {len(images)} images by content: {_first_of(images)}"
-    if first.data.name and first.data.name == second.data.name:
-        return f"{names} are both the data set {first.data.name}"
+        return f"{one.where} and {other.where} share {len(images)} images by content: {_first_of(images)}"
+    problems = (_same_set(mine, theirs) for mine, theirs in product(one.tables, other.tables))
+    return next((problem for problem in problems if problem), None)
+
+
+def _same_set(one: RoleTable, other: RoleTable) -> str | None:
+    """How two tables are one data set, where they are."""
+    names = f"{one.where} and {other.where}"
+    published, others = (table.scan.data.name if table.scan else None for table in (one, other))
+    if published and published == others:
+        return f"{names} are both the data set {published}"
     if (one.chosen.component, one.chosen.options) == (other.chosen.component, other.chosen.options):
         return f"{names} are the same data set with the same options"
     return None

@@ -1,6 +1,6 @@
 """The data sets of a run: built by their plugins, read once, and compared, before anything else happens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from ..experiment import ComponentConfig, Experiment
 from .checks import (
     MOST_SHOWN,
     Role,
+    RoleTable,
     compare,
     not_comparable,
     one_sided,
@@ -19,6 +20,7 @@ from .checks import (
     unshowable,
     untrainable,
 )
+from .join import join, labels, unjoinable
 from .scan import DatasetScan, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
@@ -29,6 +31,7 @@ ROLES = ("train", "validation", "calibration", "test")
 class Data:
     """The data sets of a run by role (train, test, perhaps validation and calibration), with their fingerprints.
 
+    A role of several has them joined in `sets`, and each by its label in `parts`, before anything was held out.
     `records` is what the run's manifest says of each role; `notes` are lines for the user.
     """
 
@@ -36,11 +39,20 @@ class Data:
     fingerprints: dict[str, Fingerprint]
     records: dict[str, dict[str, Any]]
     notes: tuple[str, ...]
+    parts: dict[str, dict[str, DataSet]]
 
     @property
     def real_names(self) -> dict[str, str]:
         """Real name of every class of every role."""
         return {name: real for data in self.sets.values() for name, real in data.real_names.items()}
+
+    def names(self, role: str) -> tuple[str, ...]:
+        """Names of the published data sets of a role."""
+        return tuple(dict.fromkeys(data.name for data in self.parts[role].values() if data.name))
+
+    def classes(self, role: str) -> Mapping[str, tuple[str, ...]]:
+        """Classes of each data set of a role, by its label."""
+        return {label: data.classes for label, data in self.parts[role].items()}
 
 
 def load_data(experiment: Experiment, roles: Sequence[str] = ROLES) -> Data:
@@ -49,10 +61,11 @@ def load_data(experiment: Experiment, roles: Sequence[str] = ROLES) -> Data:
     if faults := all_faults(read, between):
         raise faults[0] if len(faults) == 1 else UserErrors(faults)
     scans = {role.name: role.scan for role in read if role.scan}
+    parts = {role.name: {table.label: table.scan.data for table in role.tables if table.scan} for role in read}
     fingerprints = {name: scan.fingerprint() for name, scan in scans.items()}
     records = {role.name: {**fingerprints[role.name].as_record(), **role.record, "notes": role.notes} for role in read}
     notes = tuple(f"{role.where}: {note}" for role in read for note in role.notes)
-    return Data({name: scan.data for name, scan in scans.items()}, fingerprints, records, notes)
+    return Data({name: scan.data for name, scan in scans.items()}, fingerprints, records, notes, parts)
 
 
 def all_faults(read: Sequence[Role], between: Sequence[UserError]) -> list[UserError]:
@@ -68,33 +81,68 @@ def read_roles(experiment: Experiment, roles: Sequence[str] = ROLES) -> tuple[li
     """Each role with its own faults, in the order of `ROLES`, and the faults that lie between them. Raises nothing."""
     file = experiment.file
     chosen = {name: experiment.data[name] for name in ROLES if name in roles and name in experiment.data}
-    read = [read_role(name, table, file.seed) for name, table in chosen.items()]
+    read = [read_role(name, tables, file.seed) for name, tables in chosen.items()]
     return read, compare(read, file.data.allow_overlap)
 
 
-def read_role(name: str, chosen: ComponentConfig, seed: int) -> Role:
-    """Build one role's data set, read all of its files, draw its shots. Raises nothing: faults become the role's."""
-    role, shots = Role(name, chosen), chosen.selection.shots
-    try:
-        data: DataSet = chosen.component.build(chosen.options)
-        role.faults += unshowable(data, role.where)
-        role.scan = scan_dataset(_ignoring(data, chosen.selection.ignore))
-        _sort_out(role, role.scan)
-        if shots and not role.faults:
-            role.scan = draw_shots(role.scan, shots, seed, role.where)
-            role.record["shots"] = shots_record(role.scan, shots)
-    except UserError as error:
-        role.faults += error.faults
+def read_role(name: str, chosen: Sequence[ComponentConfig], seed: int) -> Role:
+    """Read a role's data sets, each by itself, and join them. Raises nothing: faults become the role's."""
+    role = Role(name=name, tables=_tables(name, chosen))
+    for table in role.tables:
+        _read_table(table, seed, is_quoted=name not in ROLES[:-1])
+        role.faults += table.faults
+        role.notes += _named(role, table, table.notes)
+    role.faults += unjoinable(role.tables)
+    role.scan = join([table.scan for table in role.tables if table.scan])
     if role.scan:
-        role.faults += unnamed(role.scan.data, role.where)
         role.notes += remarks(role.scan)
-        if name == "train":
+        if name == "train" and all(table.scan for table in role.tables):
             role.faults += untrainable(role.scan.data, role.where)
             role.notes += one_sided(role.scan.data)
-        if name not in ROLES[:-1] and (reason := not_comparable(data, role.scan)):
-            role.notes.append(f"not comparable with published figures, because {reason}")
-            role.record["not_comparable"] = reason
+    for table in role.tables:
+        if reason := table.record.get("not_comparable"):
+            role.notes += _named(role, table, [f"not comparable with published figures, because {reason}"])
+    records = {table.label: _record(table) for table in role.tables}
+    role.record = {"sets": records} if len(records) > 1 else role.tables[0].record
     return role
+
+
+def _tables(name: str, chosen: Sequence[ComponentConfig]) -> tuple[RoleTable, ...]:
+    places = [f"data.{name}.{number}" for number in range(len(chosen))] if len(chosen) > 1 else [f"data.{name}"]
+    named = zip(places, labels(chosen), chosen, strict=True)
+    return tuple(RoleTable(where=where, label=label, chosen=one) for where, label, one in named)
+
+
+def _named(role: Role, table: RoleTable, notes: Sequence[str]) -> list[str]:
+    """The notes on one data set, which say its label where it is one of several."""
+    return [f"{table.label}: {note}" for note in notes] if len(role.tables) > 1 else list(notes)
+
+
+def _record(table: RoleTable) -> dict[str, Any]:
+    """What the manifest says of one data set of several."""
+    component = table.chosen.component.name
+    if table.scan is None:
+        return {"use": component}
+    return {"use": component, "name": table.scan.data.name, **table.scan.fingerprint().as_record(), **table.record}
+
+
+def _read_table(table: RoleTable, seed: int, is_quoted: bool) -> None:
+    """Build one data set, read all of its files, draw its shots; `is_quoted`: results on it may be quoted."""
+    chosen, shots = table.chosen, table.chosen.selection.shots
+    try:
+        data: DataSet = chosen.component.build(chosen.options)
+        table.faults += unshowable(data, table.where)
+        table.scan = scan_dataset(_ignoring(data, chosen.selection.ignore))
+        _sort_out(table, table.scan)
+        if shots and not table.faults:
+            table.scan = draw_shots(table.scan, shots, seed, table.where)
+            table.record["shots"] = shots_record(table.scan, shots)
+    except UserError as error:
+        table.faults += error.faults
+    if table.scan:
+        table.faults += unnamed(table.scan.data, table.where)
+        if is_quoted and (reason := not_comparable(data, table.scan)):
+            table.record["not_comparable"] = reason
 
 
 def _ignoring(data: DataSet, value: int | None) -> DataSet:
@@ -105,18 +153,18 @@ def _ignoring(data: DataSet, value: int | None) -> DataSet:
     return replace(data, samples=tuple(own))
 
 
-def _sort_out(role: Role, scan: DatasetScan) -> None:
-    """Bad images become faults of the role, or are left out and told of."""
-    if role.chosen.selection.on_bad_image == "error":
-        role.faults += scan.faults
+def _sort_out(table: RoleTable, scan: DatasetScan) -> None:
+    """Bad images become faults of the data set, or are left out and told of."""
+    if table.chosen.selection.on_bad_image == "error":
+        table.faults += scan.faults
     elif scan.faults:
         bad = [f"{fault.where} ({fault.problem})" for fault in scan.faults]
         more = f"; and {len(bad) - MOST_SHOWN} more" if len(bad) > MOST_SHOWN else ""
-        role.notes.append(f"{len(bad)} bad images are left out: {'; '.join(bad[:MOST_SHOWN])}{more}")
-        role.record["skipped"] = [{"file": fault.where, "problem": fault.problem} for fault in scan.faults]
-    if not scan.data.samples and not role.faults:
+        table.notes.append(f"{len(bad)} bad images are left out: {'; '.join(bad[:MOST_SHOWN])}{more}")
+        table.record["skipped"] = [{"file": fault.where, "problem": fault.problem} for fault in scan.faults]
+    if not scan.data.samples and not table.faults:
         fix = "point it at a folder that holds images"
-        raise UserError("the data set has no images", where=role.where, fix=fix)
+        raise UserError("the data set has no images", where=table.where, fix=fix)
 
 
 @dataclass(frozen=True)

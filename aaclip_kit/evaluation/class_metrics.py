@@ -182,6 +182,14 @@ def results(classes: Mapping[str, ClassResult]) -> dict[str, Any]:
     return {**record, "pixel_metrics_of": parts} if parts else record
 
 
+def with_sets(record: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The same record; of several data sets, by label in `classes`, "sets" has the mean over the classes of each."""
+    if len(classes) < 2:
+        return {**record}
+    means = {label: mean_metrics({name: record["classes"][name] for name in own}) for label, own in classes.items()}
+    return {**record, "sets": means}
+
+
 def mean_metrics(per_class: Mapping[str, Mapping[str, float | None]]) -> Values:
     """Mean of each of `METRICS` over the classes where it is defined; None where it is defined in no class."""
     means: Values = {}

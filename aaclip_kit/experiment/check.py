@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,7 +36,8 @@ class Experiment:
     stages: dict[str, ComponentConfig]
     losses: dict[str, dict[str, ComponentConfig]]
     scheduler: ComponentConfig
-    data: dict[str, ComponentConfig]
+    data: dict[str, tuple[ComponentConfig, ...]]
+    """The data sets of each role, in the order of the file."""
 
     @property
     def switches(self) -> Switches:
@@ -45,8 +47,8 @@ class Experiment:
     @property
     def plugins(self) -> dict[str, str]:
         """Distribution, or file, and version behind each component, by "KIND:NAME"."""
-        groups = [self.stages, *self.losses.values(), self.data]
-        chosen = [self.backbone, self.scheduler, *(item for group in groups for item in group.values())]
+        groups = [group.values() for group in (self.stages, *self.losses.values())] + [*self.data.values()]
+        chosen = [self.backbone, self.scheduler, *(item for group in groups for item in group)]
         return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
 
 
@@ -62,6 +64,17 @@ class _Checker:
         named = tables.items() if isinstance(tables, dict) else ()
         found = ((name, self.component(kind, table, prefix + name)) for name, table in named if isinstance(table, dict))
         return {name: chosen for name, chosen in found if chosen is not None}
+
+    def data_sets(self, roles: Any) -> dict[str, tuple[ComponentConfig, ...]]:
+        """Check the table of each role, or all tables of its array, which have their numbers as names."""
+        found = {}
+        for role, tables in roles.items() if isinstance(roles, dict) else ():
+            if isinstance(tables, list):
+                group = self.group("data-set", dict(zip(map(str, count()), tables, strict=False)), f"data.{role}.")
+            else:
+                group = self.group("data-set", {role: tables}, "data.")
+            found[role] = tuple(group.values())
+        return {role: chosen for role, chosen in found.items() if chosen}
 
     def component(self, kind: Kind, table: dict[str, Any], where: str) -> ComponentConfig | None:
         """Check one component's table; faults are kept, not raised."""
@@ -131,7 +144,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     losses: dict[str, dict[str, ComponentConfig]] = {
         phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
     }
-    data = checker.group("data-set", tables.get("data"), "data.")
+    data = checker.data_sets(tables.get("data"))
     for name, chosen in stages.items():
         if not isinstance(chosen.options, StageOptions):
             problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"

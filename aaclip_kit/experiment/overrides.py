@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from ..contracts.data import OWN_KEYS
 from ..contracts.errors import UserError
 from ..contracts.options import StageOptions
-from .toml_file import MOST_KEY_PARTS, anchored, parse_toml, read_toml
+from .toml_file import MOST_KEY_PARTS, anchored, is_array_of_tables, parse_toml, read_toml
 
 Checked = TypeVar("Checked")
 
@@ -73,18 +73,32 @@ def _apply(tables: dict[str, Any], override: str) -> None:
     if not separator or not all(parts) or len(parts) > MOST_KEY_PARTS:
         key = "seed=7" if separator or not all(parts) else f"{'.'.join(parts)}=VALUE"
         raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix=f"write --set {key}")
-    target: Any = tables
-    for depth, part in enumerate(parts[:-1]):
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            problem, above = f"{'.'.join(parts[: depth + 1])} is a value, not a table", ".".join(parts[: depth + 1])
-            raise UserError(problem, where=f"--set {override}", fix=f"set {above} itself, or a key of a table")
-    value = _value(text)
+    target, value = _table_of(tables, parts, override), _value(text)
+    if isinstance(target, list):
+        target[int(parts[-1])] = value
+        return
     if parts[-1] == "use" and target.get("use", value) != value:
         kept = {key: target[key] for key in _KEPT.get(parts[0], ()) if key in target}
         target.clear()
         target.update(kept)
     target[parts[-1]] = value
+
+
+def _table_of(tables: dict[str, Any], parts: Sequence[str], override: str) -> Any:
+    """The table, or the array of tables, that the last part is a key of; tables that are missing are made."""
+    target: Any = tables
+    for depth, part in enumerate(parts):
+        above = ".".join(parts[:depth])
+        if is_array_of_tables(target):
+            if part not in map(str, range(len(target))):
+                fix = f"name one of them, {above}.0 to {above}.{len(target) - 1}, or set {above} itself"
+                raise UserError(f"{above} is an array of {len(target)} tables", where=f"--set {override}", fix=fix)
+        elif not isinstance(target, dict):
+            fix = f"set {above} itself, or a key of a table"
+            raise UserError(f"{above} is a value, not a table", where=f"--set {override}", fix=fix)
+        if depth < len(parts) - 1:
+            target = target.setdefault(part, {}) if isinstance(target, dict) else target[int(part)]
+    return target
 
 
 def _parts(override: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import tomli_w
 
 from .check import ComponentConfig, Experiment
+from .toml_file import is_array_of_tables
 
 
 def resolved_toml(experiment: Experiment) -> str:
@@ -21,17 +22,20 @@ def resolved_toml(experiment: Experiment) -> str:
     }
     tables["scheduler"] = _table(experiment.scheduler)
     roles = {
-        role: {**_table(chosen), **chosen.selection.model_dump(exclude_none=True)}
+        role: [{**_table(one), **one.selection.model_dump(exclude_none=True)} for one in chosen]
         for role, chosen in experiment.data.items()
     }
-    tables["data"] = {"allow_overlap": experiment.file.data.allow_overlap, **roles}
+    one_or_several = {role: listed[0] if len(listed) == 1 else listed for role, listed in roles.items()}
+    tables["data"] = {"allow_overlap": experiment.file.data.allow_overlap, **one_or_several}
     return tomli_w.dumps(_plain(tables))
 
 
 def by_key(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Every value by its key with the names of its tables before it: `model.levels`."""
+    """Every value by its key with the names of its tables before it: `model.levels`, `data.test.0.root` of an array."""
     values: dict[str, Any] = {}
     for key, value in tables.items():
+        if is_array_of_tables(value):
+            value = {str(place): table for place, table in enumerate(value)}
         values |= by_key(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
     return values
 

@@ -45,6 +45,19 @@ def _names_must_be_plain(tables: Any) -> Any:
 NamedTables = Annotated[dict[str, ComponentTable], BeforeValidator(_names_must_be_plain)]
 
 
+def _one_or_several(tables: Any) -> Any:
+    """What is neither a table nor an array of tables is told of in one line, not once for each form."""
+    if isinstance(tables, list) and not tables:
+        raise ValueError("the array is empty: it names no data set")
+    if not all(isinstance(table, dict) for table in (tables if isinstance(tables, list) else [tables])):
+        raise ValueError("input should be a table, or an array of tables")
+    return tables
+
+
+DataTables = Annotated[ComponentTable | list[ComponentTable], BeforeValidator(_one_or_several)]
+"""`[data.ROLE]`, or several `[[data.ROLE]]`."""
+
+
 class Switches(Options):
     """Published defects and their corrected forms, one switch each (the defaults are profile `corrected`)."""
 
@@ -254,20 +267,25 @@ class InitTable(Options):
 
 
 class DataTable(Options):
-    """Data sets by role. Validation and calibration are optional; no choice is ever made on test data."""
+    """Data sets by role: one table each, `[data.train]`, or several, `[[data.train]]` again and again.
 
-    train: ComponentTable = key(TRAINING, ..., "images that are trained on: a table with `use` and its options")
-    test: ComponentTable = key(METRICS, ..., "images that results are quoted on: a table with `use` and its options")
-    validation: ComponentTable | None = key(
-        TRAINING, None, "images that choices may be made on: a table with `use` and its options"
+    Validation and calibration are optional; no choice is ever made on test data.
+    """
+
+    train: DataTables = key(TRAINING, ..., "images that are trained on: a table with `use` and its options, or several")
+    test: DataTables = key(
+        METRICS, ..., "images that results are quoted on: a table with `use` and its options, or several"
+    )
+    validation: DataTables | None = key(
+        TRAINING, None, "images that choices may be made on: a table with `use` and its options, or several"
     )
     allow_overlap: bool = key(
         TRAINING + METRICS,
         False,
         "go on where two roles share an image or are the same data set; the report says so in red",
     )
-    calibration: ComponentTable | None = key(
-        TRAINING, None, "images that thresholds are chosen on: a table with `use` and its options"
+    calibration: DataTables | None = key(
+        TRAINING, None, "images that thresholds are chosen on: a table with `use` and its options, or several"
     )
 
 
@@ -303,7 +321,8 @@ class ExperimentFile(Options):
     losses: LossTables = Field(description="tables [losses.text.NAME] and [losses.vision.NAME]")
     scheduler: ComponentTable = key(TRAINING, ..., "the plan of the loops: a table with `use` and its options")
     data: DataTable = Field(
-        description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]"
+        description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]; "
+        "[[data.train]] and so on where a role has several"
     )
     training: TrainingTable = Field(TrainingTable(), description="table of how training is watched")
     augmentation: AugmentationTable = Field(AugmentationTable(), description="table of training augmentation")

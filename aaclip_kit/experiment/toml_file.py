@@ -114,6 +114,11 @@ def _check_integers(value: Any) -> None:
         raise ValueError("an integer has more than 64 bits")
 
 
+def is_array_of_tables(value: Any) -> bool:
+    """Whether a value is what `[[data.test]]` makes; keys of its tables are `data.test.0.root`, counted from 0."""
+    return isinstance(value, list) and bool(value) and all(isinstance(table, dict) for table in value)
+
+
 def anchored(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same tables, changed in place: plugin files, which belong to the file, start from its folder."""
     files = tables.get("plugins")

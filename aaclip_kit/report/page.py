@@ -34,7 +34,7 @@ def _html(run: RunFiles) -> str:
         summary=subtitle(run),
         warnings=warning_lines(run),
         results=results_section.section(run),
-        published=results_section.published_section(run),
+        published_sections=results_section.published_sections(run),
         detection_curves=training_section.curves_section(run),
         examples=examples_section.section(run, budget),
         attention=attention_section.section(run, budget),
@@ -102,13 +102,23 @@ def _role(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
     classes = [(each, count.get("normal", 0), count.get("anomalous", 0)) for each, count in counts.items()]
     return {
         "name": name,
+        "sets": [_set(label, one) for label, one in (of.get("sets") or {}).items()],
         "images": int(of["count"]),
         "normal": sum(normal for _, normal, _ in classes),
         "anomalous": sum(anomalous for *_, anomalous in classes),
         "classes": classes,
-        "shots": (of["shots"]["normal"], of["shots"]["anomalous"]) if of.get("shots") else None,
+        "shots": _shots(of),
         "notes": of.get("notes") or (),
     }
+
+
+def _set(label: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    """One data set of a role that has several."""
+    return {"label": label, "images": int(of["count"]), "classes": len(of["classes"]), "shots": _shots(of)}
+
+
+def _shots(of: Mapping[str, Any]) -> tuple[int, int] | None:
+    return (of["shots"]["normal"], of["shots"]["anomalous"]) if of.get("shots") else None
 
 
 def _thresholds(calibration: Mapping[str, Any]) -> str:

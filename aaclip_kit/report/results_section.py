@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; `kind` is "rule", "loop", "quoted", "class" or "published"."""
+    """One line of a table; `kind` is "rule", "loop", "quoted", "class", "set" or "published"."""
 
     name: str
     kind: str
@@ -130,6 +130,15 @@ def mean_line(name: str, kind: str, result: Mapping[str, Any]) -> MetricLine:
     return MetricLine(name, kind, result["mean"], reasons)
 
 
+def set_line(label: str) -> str:
+    """What the line of a data set's mean is called, where results are of several."""
+    return f"mean of {label}"
+
+
+def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    return {**result, "mean": result["sets"][label]}
+
+
 def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
     metrics = run.metrics
     for rule, result in (metrics.get("rules") or {}).items():
@@ -146,6 +155,8 @@ def _class_lines(run: RunFiles) -> Iterable[MetricLine]:
             part = (result.get("pixel_metrics_of") or {}).get(name)
             reasons = (result.get("undefined") or {}).get(name, {})
             yield MetricLine(name, "class", values, reasons, detail=f"pixel metrics of {part}" if part else "")
+        for label in result.get("sets") or {}:
+            yield mean_line(set_line(label), "set", _of_set(result, label))
         yield mean_line("mean", "quoted", result)
 
 
@@ -178,22 +189,34 @@ class Reference:
     kind: str
 
 
-def published_section(run: RunFiles) -> dict[str, Any]:
-    """What `published.html` shows; without a table where the test data is no public data set."""
-    dataset = str(((run.experiment.get("data") or {}).get("test") or {}).get("use", ""))
+def published_sections(run: RunFiles) -> list[dict[str, Any]]:
+    """What `published.html` shows of each public data set among the test data."""
+    test, quoted = (run.manifest.get("data") or {}).get("test") or {}, run.quoted
+    if sets := test.get("sets"):
+        results = {label: quoted and _of_set(quoted, label) for label in sets}
+        found = [_published(run, of["use"], results[label], of, len(of["classes"])) for label, of in sets.items()]
+    else:
+        dataset = str(((run.experiment.get("data") or {}).get("test") or {}).get("use", ""))
+        found = [_published(run, dataset, quoted, test, len((quoted or {}).get("classes", ())))]
+    return [section for section in found if section["table"].rows]
+
+
+def _published(
+    run: RunFiles, dataset: str, result: Mapping[str, Any] | None, about: Mapping[str, Any], classes: int
+) -> dict[str, Any]:
+    """Published figures on one data set beside the run's own; `about` is what the manifest says of the images."""
     reasons = dict.fromkeys(PUBLISHED_METRICS, NOT_GIVEN)
     lines = [
         MetricLine(f"{one.method} ({one.kind})", "published", one.values, reasons, detail=one.source)
         for one in references()
         if one.dataset == dataset
     ]
-    if lines and run.quoted:
-        lines.insert(0, mean_line(f"this run, loop {run.reported_loop}", "quoted", run.quoted))
-    classes = len((run.quoted or {}).get("classes", ()))
+    if lines and result:
+        lines.insert(0, mean_line(f"this run, loop {run.reported_loop}", "quoted", result))
     return {
         "dataset": dataset,
-        "classes": classes,
-        "not_comparable": ((run.manifest.get("data") or {}).get("test") or {}).get("not_comparable"),
+        "classes": classes if result else 0,
+        "not_comparable": about.get("not_comparable"),
         "table": metric_table("method", lines, PUBLISHED_METRICS),
     }
 

@@ -17,7 +17,7 @@ from ..distributed.available_memory import give_back_at_once, keep_for_later
 from ..distributed.collectives import broadcast
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..evaluation.calibration import Calibrator, one_by_one
-from ..evaluation.class_metrics import ClassResult, results
+from ..evaluation.class_metrics import ClassResult, results, with_sets
 from ..evaluation.evaluator import BatchCallback, Evaluator, ScoredBatch
 from ..evaluation.image_scores import ImageScoreComparison
 from ..evaluation.rules import rule_images, rule_metrics
@@ -139,9 +139,11 @@ class Execution:
         """Score the test images with the frozen model, and with the two rules."""
         self.progress.message("scoring the test images before training, and with the two rules")
         run, test = self.assembled, self.assembled.data.sets["test"]
-        before = results(self.evaluator.evaluate(test, frozenset(), trained=False, on_batch=self._between_batches))
-        zero = run.experiment.switches.one_label_auroc == "zero"
+        found = results(self.evaluator.evaluate(test, frozenset(), trained=False, on_batch=self._between_batches))
+        zero, sets = run.experiment.switches.one_label_auroc == "zero", run.data.classes("test")
         rules = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero, ranks=run.ranks)
+        before = with_sets(found, sets)
+        rules = {name: with_sets(of_rule, sets) for name, of_rule in rules.items()}
         self.state.metrics = {"before": before, "loops": [], "rules": rules}
         self._record_evaluation(0, before)
         self._save_state()
@@ -185,7 +187,7 @@ class Execution:
         test = self.assembled.data.sets["test"]
         classes = self._evaluate("test", state.examples.keeper(loop, self.evaluator.shares(test)))
         state.examples.merge(self.assembled.ranks)
-        metrics = results(classes)
+        metrics = with_sets(results(classes), self.assembled.data.classes("test"))
         state.curves[loop] = {name: result.curves for name, result in classes.items()}
         state.metrics["loops"].append({"loop": loop, **metrics})
         state.validations.append(validation)
@@ -225,8 +227,8 @@ class Execution:
         run = self.assembled
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
-        attending, names = tuple(sorted(self.state.attending)), (train.name,) if train.name else ()
-        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
+        attending = tuple(sorted(self.state.attending))
+        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, data.names("train"))
         seen = data.fingerprints["train"]
         digests = (short_digests(digests.values()) for digests in (seen.images, seen.pixels))
         metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests)

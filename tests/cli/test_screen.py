@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from aaclip_kit.cli.screen import Screen
-from aaclip_kit.evaluation.class_metrics import METRICS, mean_metrics
+from aaclip_kit.evaluation.class_metrics import METRICS, mean_metrics, with_sets
 from aaclip_kit.report.results_section import red_lines
 
 PIXEL = [metric for metric in METRICS if metric.startswith("pixel")]
@@ -39,6 +39,15 @@ def test_results_have_every_metric_and_the_reason_for_each_dash() -> None:
     assert "–  wood: pixel AUROC, pixel AUPRO, pixel AP, pixel F1-max: no masks" in lines
     assert "–  wood: image AP: one label only: no normal image" in lines
     assert not [line for line in lines if line.startswith("–  tile")]
+
+
+def test_each_of_several_data_sets_has_a_line_below_the_classes() -> None:
+    found = with_sets(result({}), {"drawn": ("tile",), "photographs": ("wood",)})
+    metrics = {"before": found, "rules": {"darkness": found}, "loops": [{"loop": 1, **found}], "quoted": {"loop": 1}}
+    names = [" ".join(line.split()[:-7]) for line in shown(metrics, 100)]
+    place = names.index("wood")
+    assert names[place + 1 : place + 3] == ["mean of drawn", "mean of photographs"]
+    assert sum(name.startswith("mean of ") for name in names) == 2
 
 
 def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def test_other_data_repeats_every_variant(write: Write, tmp_path: Path, monkeypa
     (tmp_path / "real").mkdir()
     study = loaded(write(TWO + data), seeds=1)
     assert places(study) == ["plain/seed_3", "strong/seed_3", "real/plain/seed_3", "real/strong/seed_3"]
-    assert study.runs[2].experiment.data["test"].options.model_dump()["root"] == tmp_path / "real"
+    assert study.runs[2].experiment.data["test"][0].options.model_dump()["root"] == tmp_path / "real"
     (tmp_path / "named").mkdir()
     monkeypatch.setenv("AAKIT_TEST_ROOT", str(tmp_path / "named"))
-    assert loaded(write(TWO + data)).runs[-1].experiment.data["test"].options.model_dump()["root"].name == "named"
+    assert loaded(write(TWO + data)).runs[-1].experiment.data["test"][0].options.model_dump()["root"].name == "named"
     text = TWO + data + "[data.more]\nset = []\n"
     assert loaded(write(text)).data == ("", "real", "more")
     assert loaded(write(text), only_data=("more",)).data == ("", "more")
@@ -100,7 +100,7 @@ def test_a_root_that_looks_like_a_number_is_a_folder(
     monkeypatch.chdir(tmp_path)
     write(TWO + '[data.real]\nroot = "2024"\nset = ["data.test.root={root}", "data.train.root={root}/a"]\n')
     found = loaded(Path("study.toml"), only_data=("real",)).runs[-1].experiment.data
-    roots = [found[role].options.model_dump()["root"] for role in ("test", "train")]
+    roots = [found[role][0].options.model_dump()["root"] for role in ("test", "train")]
     assert roots == [Path("2024"), Path("2024/a")]
 
 

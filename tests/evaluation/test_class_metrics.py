@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from aaclip_kit.evaluation.aupro import region_weights
-from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics
+from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics, with_sets
 from aaclip_kit.evaluation.rules import RULES
 
 from ..conftest import SHARED
@@ -221,6 +221,15 @@ def test_memory_does_not_grow_with_the_number_of_images() -> None:
 
 
 REAL = SHARED / "realdata"
+
+
+def test_the_means_of_several_data_sets_stand_apart_beside_the_mean_of_all() -> None:
+    values = {"tile": 0.25, "wood": 0.75, "nut": None}
+    record = {"classes": {name: dict.fromkeys(METRICS, value) for name, value in values.items()}, "mean": {}}
+    found = with_sets(record, {"photographs": ("tile", "wood"), "drawn": ("nut",)})
+    assert found == {**record, "sets": {label: dict.fromkeys(METRICS, mean) for label, mean in (
+        ("photographs", 0.5), ("drawn", None))}}  # fmt: skip
+    assert with_sets(record, {"photographs": ("tile", "wood", "nut")}) == record
 
 
 @pytest.mark.slow

@@ -204,7 +204,7 @@ def test_names_of_stages_and_losses_are_plain(faults: Faults, file: Path, edit: 
 def test_a_relative_path_and_a_home_are_paths(checked: Load) -> None:
     experiment = checked("init.checkpoint=~/a.safetensors", "data.train.root=x/y")
     assert experiment.file.init.checkpoint == Path.home() / "a.safetensors"
-    options = experiment.data["train"].options
+    options = experiment.data["train"][0].options
     assert isinstance(options, FolderOptions)
     assert options.root == Path("x/y")
 

@@ -1,4 +1,4 @@
-"""Keys of [data] that are the engine's own: `allow_overlap`, and `on_bad_image` and `shots` of each role."""
+"""Keys of [data] that are the engine's own: `allow_overlap`, and `on_bad_image`, `shots` and `label` of each role."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Load = Callable[..., Experiment]
 
 def test_they_are_taken_out_of_the_plugins_options(checked: Load) -> None:
     experiment = checked("data.train.on_bad_image=skip", "data.train.shots={normal=4, anomalous=2}")
-    assert experiment.data["train"].selection == Selection(on_bad_image="skip", shots=Shots(normal=4, anomalous=2))
-    assert experiment.data["test"].selection == Selection(on_bad_image="error", shots=None)
-    assert not set(Selection.model_fields) & experiment.data["train"].options.model_fields_set
+    assert experiment.data["train"][0].selection == Selection(on_bad_image="skip", shots=Shots(normal=4, anomalous=2))
+    assert experiment.data["test"][0].selection == Selection(on_bad_image="error", shots=None)
+    assert not set(Selection.model_fields) & experiment.data["train"][0].options.model_fields_set
     assert (experiment.file.data.allow_overlap, checked("data.allow_overlap=true").file.data.allow_overlap) == (
         False,
         True,
@@ -31,7 +31,7 @@ def test_they_are_taken_out_of_the_plugins_options(checked: Load) -> None:
 
 
 def test_no_plugin_may_have_them() -> None:
-    assert RESERVED["data-set"] == {"use", "on_bad_image", "shots", "ignore"}
+    assert RESERVED["data-set"] == {"use", "on_bad_image", "shots", "ignore", "label"}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,8 @@ def test_no_plugin_may_have_them() -> None:
         ("data.train.shots={normal=-1, anomalous=2}", "data.train.shots.normal", "greater than or equal to 0"),
         ("data.train.shots={normal=1.5, anomalous=2}", "data.train.shots.normal", "valid integer"),
         ("data.train.shots={normal=0, anomalous=0}", "data.train.shots", "no image is asked for"),
+        ("data.train.label=", "data.train.label", "at least 1 character"),
+        ('data.train.label="a\\tb"', "data.train.label", "holds what cannot be shown"),
         ("data.allow_overlap=yes", "data.allow_overlap", "valid boolean"),
     ],
 )
@@ -80,7 +82,7 @@ def test_the_resolved_copy_has_them(checked: Load, file: Path, registry: Registr
     assert tables["data"]["test"]["shots"] == {"normal": 1, "anomalous": 0}
     assert (tables["data"]["train"]["on_bad_image"], "shots" in tables["data"]["train"]) == ("error", False)
     again = check(tables, registry, "resolved")
-    assert {role: chosen.selection for role, chosen in again.data.items()} == {
-        role: chosen.selection for role, chosen in first.data.items()
+    assert {role: [one.selection for one in chosen] for role, chosen in again.data.items()} == {
+        role: [one.selection for one in chosen] for role, chosen in first.data.items()
     }
-    assert isinstance(first.data["test"].options, Options)
+    assert isinstance(first.data["test"][0].options, Options)

@@ -14,7 +14,7 @@ from aaclip_kit.plugin_host.discovery import discover
 @pytest.mark.parametrize("text", ["2024-05-01", "12:30:00", "7", "1.50", "true", "nan", "0x10", "{a=1}", "1e3"])
 def test_a_path_is_its_characters(small_experiment: Path, text: str) -> None:
     experiment = load(small_experiment, discover(), [f"data.test.root={text}"])
-    assert experiment.data["test"].options.root == Path(text)  # type: ignore[attr-defined]
+    assert experiment.data["test"][0].options.root == Path(text)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_a_list_of_texts_is_their_characters(
     small_experiment: Path, text: str, classes: tuple[str, ...] | None
 ) -> None:
     experiment = load(small_experiment, discover(), [f"data.test.classes={text}"])
-    assert experiment.data["test"].options.classes == (classes or ("2024-05-01",))  # type: ignore[attr-defined]
+    assert experiment.data["test"][0].options.classes == (classes or ("2024-05-01",))  # type: ignore[attr-defined]
 
 
 def test_a_name_and_a_key_of_a_table_too(small_experiment: Path) -> None:
     experiment = load(small_experiment, discover(), ["name=7", "seed=8", "data.test.real_names.green_wood=12"])
     assert (experiment.file.name, experiment.file.seed) == ("7", 8)
-    assert experiment.data["test"].options.real_names == {"green_wood": "12"}  # type: ignore[attr-defined]
+    assert experiment.data["test"][0].options.real_names == {"green_wood": "12"}  # type: ignore[attr-defined]
 
 
 def test_where_a_number_is_wanted_a_date_is_a_fault(small_experiment: Path) -> None:

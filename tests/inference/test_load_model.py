@@ -45,7 +45,7 @@ def test_three_lines(trained: Path, defects: Path) -> None:
 def test_it_scores_as_the_evaluation_does(model: TrainedModel, trained: Path, defects: Path) -> None:
     """Of the run's test images, in batches there and one by one here."""
     experiment = find_trained(trained, discover()).experiment
-    chosen = experiment.data["test"]
+    chosen = experiment.data["test"][0]
     data = chosen.component.build(chosen.options)
     full = TrainedModel(find_trained(trained, discover()))
     batches = list(full.evaluator_for(data).scored_batches(data, "green_wood", full.attending, trained=True))
@@ -118,7 +118,7 @@ def test_loading_leaves_the_callers_random_state_and_takes_no_gradient(trained: 
 
 def test_uses_of_one_model_do_not_disturb_one_another(model: TrainedModel, trained: Path, defects: Path) -> None:
     """Each has prompts of its own, also while another is half way through its images."""
-    chosen = find_trained(trained, discover(), overrides=["evaluation.batch_size=1"]).experiment.data["test"]
+    chosen = find_trained(trained, discover(), overrides=["evaluation.batch_size=1"]).experiment.data["test"][0]
     data = chosen.component.build(chosen.options)
     images = [sample.image for sample in data.samples[:3]]
     expected = [found.pred_score for found in model.predict_all(images, "green wood")]

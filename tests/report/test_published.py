@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from aaclip_kit.files.plain_file import read_json
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.report.results_section import FILE, references
 from aaclip_kit.report.results_section import PUBLISHED_METRICS as METRICS
-from aaclip_kit.report.results_section import published_section as section
+from aaclip_kit.report.results_section import published_sections as sections
 from aaclip_kit.report.run_files import RunFiles
 
 from ..conftest import SHARED
@@ -44,10 +45,33 @@ def test_a_run_on_a_part_is_said_not_to_be_comparable(tmp_path: Path) -> None:
     assert "compare them only where" not in page.text
 
 
+def test_each_public_data_set_of_several_has_its_own_figures(tmp_path: Path) -> None:
+    run = new_folder(tmp_path / "run")
+    metrics = read_json(run.path / "metrics.json")
+    for loop in metrics["loops"]:
+        loop["sets"] = {"visa": loop["classes"]["tile"], "mvtec": loop["classes"]["wood"], "own": loop["mean"]}
+    run.write_metrics(metrics)
+    shots = {"normal": 3, "anomalous": 2}
+    sets = {"visa": {"use": "visa", "count": 6, "classes": ["tile"], "not_comparable": "it is a part"}}
+    sets["mvtec"] = {"use": "mvtec", "count": 5, "classes": ["wood"], "shots": shots}
+    sets["own"] = {"use": "folder", "count": 1, "classes": ["nut"]}
+    run.write_manifest({"data": {"test": {"count": 12, "counts": {}, "sets": sets}}, "finished": "2025"})
+    html, page = read(run)
+    own = [row[1] for row in page.rows if row[0] == "this run, loop 2"]
+    assert own == ["0.700", "0.800"]
+    assert [one["dataset"] for one in sections(RunFiles(run.path))] == ["visa", "mvtec"]
+    assert html.count("This run is not comparable with published figures, because it is a part.") == 1
+    assert page.text.count("means over 1 classes") == 1
+    names = [row[0] for row in page.rows]
+    assert names[names.index("mean of mvtec") :][:4] == ["mean of mvtec", "mean of own", "mean of visa", "mean"]
+    assert "mvtec: 5 images of 1 classes; few-shot: 3 normal and 2 anomalous drawn of each class." in page.text
+    assert "own: 1 images of 1 classes." in page.text
+
+
 def test_of_own_data_there_is_no_such_section(tmp_path: Path) -> None:
     run = new_folder(tmp_path / "run")
     run.write_experiment('name = "tiny"\n[data.test]\nuse = "folder"\n')
-    assert not section(RunFiles(run.path))["table"].rows
+    assert sections(RunFiles(run.path)) == []
     assert "Published figures" not in read(run)[1].text
 
 

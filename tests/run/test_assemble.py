@@ -146,10 +146,10 @@ def test_a_class_of_two_data_sets_has_one_real_name(file: Path, tmp_path: Path) 
 
 def test_a_data_set_must_name_its_classes(file: Path) -> None:
     experiment = load(file, discover())
-    chosen = experiment.data["test"]
+    (chosen,) = experiment.data["test"]
     nameless = replace(chosen.component.build(chosen.options), real_names={})
     component = replace(chosen.component, factory=lambda options: nameless)
-    broken = replace(experiment, data={**experiment.data, "test": replace(chosen, component=component)})
+    broken = replace(experiment, data={**experiment.data, "test": (replace(chosen, component=component),)})
     with pytest.raises(UserError, match="no real name for its class 'green_wood'"):
         assemble(broken)
 

@@ -133,7 +133,7 @@ def test_the_tiny_experiment_takes_other_tables(tmp_path: Path) -> None:
     experiment = load(tiny_experiment(tmp_path, stages={"mine": stage}, plugins=["own.py"], seed=5), discover())
     assert experiment.file.seed == 5
     assert experiment.stages["mine"].component.plugin.package == "own.py"
-    assert {name: chosen.component.name for name, chosen in experiment.data.items()} == {
+    assert {name: one.component.name for name, (one,) in experiment.data.items()} == {
         "train": "folder",
         "test": "folder",
     }
