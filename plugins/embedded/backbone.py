@@ -4,7 +4,9 @@ import json
 from typing import Any, Final
 
 import torch
+from jaxtyping import Float
 from open_clip import CLIP
+from torch import Tensor
 
 from aaclip_kit import UserError
 
@@ -38,6 +40,10 @@ class EmbeddedBackbone(ClipBackbone):
             clip = untrained(options.image_size)
         _load(clip)
         super().__init__(clip, options.surgery_blocks)
+
+    def rule_features(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N C"]:
+        """The stem's features: the tokens are made of them by a layer that has learnt of defects."""
+        return self.clip.visual.conv1.stem(images).flatten(2).transpose(1, 2)
 
 
 def _load(clip: Any) -> None:
