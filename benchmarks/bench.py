@@ -20,10 +20,10 @@ import psutil
 import results
 from children import measured
 from figures import Figures, figures
-from growth import LEVELS, MODEL, grow
+from growth import LEVELS, grow
 from machine import describe
 from main_job import by_turns, print_rows, rows
-from workload import Kind, Load
+from workload import EMBEDDED, Kind, Load
 
 PARTS: tuple[Kind, ...] = ("stage1", "stage2", "scoring")
 NEEDED = 16e9
@@ -64,7 +64,7 @@ def main() -> None:
 def chosen(device: str, quick: bool, full: bool) -> list[Load]:
     """The loads of a device, the small ones first; `full` adds batches of one class and of four."""
     if quick:
-        return [Load(kind, 112, 4, MODEL, LEVELS, device, naive=1) for kind in PARTS]
+        return [Load(kind, 112, 4, EMBEDDED, LEVELS, device, naive=1) for kind in PARTS]
     if device == "cuda":
         loads = [Load(kind, size, 16, device=device, own=20) for size in (224, 518) for kind in PARTS]
         # Too large a step for the naive way: the ratio is that of a batch of 2.

@@ -7,10 +7,10 @@ from statistics import median
 from typing import Any
 
 from children import measured
-from workload import Load
+from workload import EMBEDDED, Load
 
-MODEL, LEVELS = "embedded", (2, 4, 6, 8)
-_SMALL = Load("stage2", 112, 4, MODEL, LEVELS, naive=3, cached=False)
+LEVELS = (1, 2, 3, 4)
+_SMALL = Load("stage2", 112, 4, EMBEDDED, LEVELS, naive=3, cached=False)
 
 
 @dataclass(frozen=True)

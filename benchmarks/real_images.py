@@ -15,6 +15,7 @@ from typing import Any
 from machine import describe, main_job
 
 COLUMNS = ("pixel_auroc", "image_auroc")
+RULES = ("darkness", "colour_distance", "patch_distance")
 
 
 def main() -> None:
@@ -26,8 +27,9 @@ def main() -> None:
     root = arguments.root.resolve()
     test = ["data.test.use=folder", f"data.test.root={root}"]
     print(describe())
-    print("| trained on | test class | rule: darkness | rule: colour distance | before | loop 1 | loop 2 | loop 3 |")
-    print("|---|---|---|---|---|---|---|---|")
+    rules = " | ".join(f"rule: {name.replace('_', ' ')}" for name in RULES)
+    print(f"| trained on | test class | {rules} | before | loop 1 | loop 2 | loop 3 |")
+    print(f"|{'---|' * (len(RULES) + 6)}")
     report("drawn surfaces", [execute(seed, test) for seed in seeds(arguments.seeds)])
     classes = sorted(path.name for path in root.iterdir() if (path / "test").is_dir())
     for name in classes:
@@ -54,8 +56,7 @@ def execute(seed: int, overrides: list[str]) -> dict[str, Any]:
 def report(trained_on: str, runs: list[dict[str, Any]]) -> None:
     """Pixel / image AUROC, means over the runs."""
     for name in runs[0]["before"]["classes"]:
-        stages = [[run["rules"]["darkness"]["classes"] for run in runs]]
-        stages.append([run["rules"]["colour_distance"]["classes"] for run in runs])
+        stages = [[run["rules"][rule]["classes"] for run in runs] for rule in RULES]
         stages.append([run["before"]["classes"] for run in runs])
         stages += [[run["loops"][loop]["classes"] for run in runs] for loop in range(len(runs[0]["loops"]))]
         cells = [" / ".join(f"{mean(found[name][key] for found in stage):.3f}" for key in COLUMNS) for stage in stages]

@@ -19,6 +19,8 @@ from aaclip_kit.training.phase import Phase
 FILE = Path(__file__).parents[1] / "experiments" / "published_vitl_visa.toml"
 CLASSES = ("metal_nut", "transistor", "leather", "hazelnut", "toothbrush", "carpet", "zipper", "tile")
 SCORED = "capsule"
+EMBEDDED = "embedded"
+"""As a load's model, the backbone of that name; all others are open_clip's, with random weights."""
 
 Kind = Literal["stage1", "stage2", "scoring", "evaluation"]
 
@@ -63,7 +65,7 @@ class Workload:
         """The published experiment, switches included, at this size and with these overrides."""
         size, batch = self.load.size, self.load.batch
         given = [
-            f"backbone.model={self.load.model}", "backbone.pretrained=none", f"backbone.image_size={size}",
+            *self._backbone_keys(), f"backbone.image_size={size}",
             f"model.levels={list(self.load.levels)}", f"device={self.load.device}", "workers=0",
             f"scheduler.text_batch={batch}", f"scheduler.image_batch={batch}", f"evaluation.batch_size={batch}",
         ]  # fmt: skip
@@ -75,6 +77,11 @@ class Workload:
         self._backbone = built
         component = replace(chosen.component, factory=lambda options: built)
         return assemble(replace(experiment, backbone=replace(chosen, component=component)))
+
+    def _backbone_keys(self) -> tuple[str, ...]:
+        if self.load.model == EMBEDDED:
+            return (f"backbone.use={EMBEDDED}",)
+        return f"backbone.model={self.load.model}", "backbone.pretrained=none"
 
 
 def phase_of(run: Run, tower: TowerName, epochs: int, store: FeatureStore | None = None) -> Phase:

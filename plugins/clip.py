@@ -1,9 +1,9 @@
-"""CLIP's two towers behind the backbone contract, whatever made them: blocks with V-V attention, OpenAI's activation."""
+"""CLIP's two towers behind the backbone contract, whoever made them: blocks with V-V attention, OpenAI's activation."""
 
 from collections.abc import Sequence
 from functools import cache
 from textwrap import shorten
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -42,7 +42,7 @@ class ClipBackbone(Backbone):
             raise UserError(problem, where="backbone.surgery_blocks", fix=f"choose 0 to {self.vision.depth}")
         self.surgery_start = self.vision.depth - surgery_blocks
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "ClipBackbone":
         """Stay in evaluation mode: a frozen backbone has no other."""
         return super().train(False)
 

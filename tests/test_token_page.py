@@ -197,7 +197,8 @@ def test_the_sizes_are_those_of_the_embedded_model(model: AnomalyModel, batch: B
         "P": prompts.tokens.shape[1],
     }  # fmt: skip
     assert f"{', '.join(map(str, model.levels))} here" in PAGE.read_text()
-    assert f"that is block {backbone.surgery_start}, behind level {model.levels[0]}" in PAGE.read_text()
+    assert backbone.surgery_start == backbone.vision.depth
+    assert f"that is block {backbone.surgery_start}, its depth" in PAGE.read_text()
 
 
 def test_each_shape_is_what_passes_through_the_engine(model: AnomalyModel, batch: Batch) -> None:

@@ -93,3 +93,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def project_image(self, tokens: Float[Tensor, "*B Dv"]) -> Float[Tensor, "*B E"]:
         """The backbone's own image projection, on normed tokens."""
+
+    def rule_features(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N C"]:
+        """What the rule `patch_distance` compares the patches of an image by, row by row of the grid, of any width C.
+
+        By default the patch tokens that `embed_image` gives. Features that no training on defects has shaped are
+        better, and such as do not know where in the image they are.
+        """
+        return self.embed_image(images)[:, 1:]

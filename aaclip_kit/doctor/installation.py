@@ -22,8 +22,8 @@ DISTRIBUTION: Final = "aaclip-kit"
 
 _AGAIN: Final = "python -m pip install --force-reinstall torch torchvision, both from one place"
 
-DEFAULT: Final = "open_clip"
-"""The backbone whose options are, by default, the embedded model."""
+EMBEDDED: Final = "embedded"
+"""The backbone whose weights are part of this package."""
 
 AT_HAND: Final = "weights_at_hand"
 """A function that the module of a backbone's plugin may have: names of weights that lie on this machine."""
@@ -186,11 +186,12 @@ def plugins() -> Iterator[Finding]:
 def weights() -> Iterator[Finding]:
     """Build the embedded model; then ask every plugin that offers a backbone which weights are there."""
     registry = discover()
-    chosen = registry.get("backbone", DEFAULT)
+    chosen = registry.get("backbone", EMBEDDED)
     try:
         backbone = chosen.build(chosen.options())
     except UserError as error:
-        yield Finding("embedded model", "bad", error.problem, _UNUSABLE if error.fix == MEND else error.fix)
+        found = ": ".join(filter(None, (error.where, error.problem)))
+        yield Finding("embedded model", "bad", found, _UNUSABLE if error.fix == MEND else error.fix)
         return
     size = sum(weight.numel() for weight in backbone.parameters()) / 1e6
     yield Finding("embedded model", "good", f"loads, {size:.1f} million weights, {backbone.image_size} px")

@@ -1,7 +1,7 @@
 """Scoring a whole data set with one model, class by class and batch by batch."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -51,9 +51,22 @@ class ScoredBatch:
 
     @property
     def known_masks(self) -> list[Mask | None]:
-        """The mask of each image; None for an anomalous image that has none."""
-        pairs = zip(self.samples, self.masks, strict=True)
-        return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
+        """See `known_masks`."""
+        return known_masks(self.samples, self.masks)
+
+
+def masks_of(batch: Batch) -> Bool[np.ndarray, "B S S"] | Int8[np.ndarray, "B S S"]:
+    """Masks of a batch's images, true or 1 where anomalous, and below 0 where left out."""
+    masks = batch.masks[:, 0].cpu().numpy() > 0
+    if batch.ignored is None:
+        return masks
+    return np.where(batch.ignored[:, 0].cpu().numpy(), np.int8(IGNORED), masks.astype(np.int8))
+
+
+def known_masks(samples: Sequence[Sample], masks: Iterable[Mask]) -> list[Mask | None]:
+    """The mask of each image; None for an anomalous image that has none."""
+    pairs = zip(samples, masks, strict=True)
+    return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
 
 
 BatchCallback = Callable[[str, ScoredBatch], None]
@@ -185,10 +198,7 @@ class Evaluator:
             if not all(np.isfinite(array).all() for array in arrays):
                 raise self._not_finite(batch, known)
         names = ("grid", "maps", "detection", "peaks", "image_scores")
-        masks = batch.masks[:, 0].cpu().numpy() > 0
-        if batch.ignored is not None:
-            masks = np.where(batch.ignored[:, 0].cpu().numpy(), np.int8(IGNORED), masks.astype(np.int8))
-        return ScoredBatch(samples=batch.samples, masks=masks, **dict(zip(names, arrays, strict=True)))
+        return ScoredBatch(samples=batch.samples, masks=masks_of(batch), **dict(zip(names, arrays, strict=True)))
 
     def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
         """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""

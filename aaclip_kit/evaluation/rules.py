@@ -1,7 +1,8 @@
-"""Two rules that know nothing: what a picture gives away before any model looks at it.
+"""Three rules that know nothing: what a picture gives away before anything is trained.
 
-A figure that does not beat them says little about the model. Each rule sees one image and no other. Its smoothing is
-a fraction of the image's side, so that its figures hardly depend on the size at which the image is given.
+A figure that does not beat them says little about the training. Each rule sees one image and no other. Two look at
+pixels, and one, `patch_distance`, at frozen features of patches. The smoothing is a fraction of the image's side, so
+that the figures of the two hardly depend on the size at which the image is given.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..data.decode import read_picture_and_mask
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import ALONE, Ranks
 from .class_metrics import ClassMetrics, ClassResult, results
+from .patch_distance import PatchDistance, RuleBatch
 
 _GREY_WEIGHTS: Final = np.array([0.299, 0.587, 0.114], np.float32)
 _DARKNESS_BLUR: Final = 1 / 192
@@ -45,10 +47,13 @@ def colour_distance(image: Image) -> Map:
 
 
 RULES: Final[Mapping[str, Callable[[Image], Map]]] = {"darkness": darkness, "colour_distance": colour_distance}
+"""The rules that look at pixels."""
+
+PATCH_DISTANCE: Final = "patch_distance"
 
 
 def image_score(anomaly_map: Map) -> float:
-    """The score of an image under a rule: the maximum of its map."""
+    """The score of an image under a rule of pixels: the maximum of its map."""
     return float(anomaly_map.max())
 
 
@@ -64,25 +69,41 @@ class LabelledImage(NamedTuple):
 
 
 def rule_metrics(
-    classes: Mapping[str, Iterable[LabelledImage]], *, undefined_as_zero: bool = False, ranks: Ranks = ALONE
+    classes: Mapping[str, Iterable[LabelledImage]],
+    patches: Mapping[str, Iterable[RuleBatch]] | None = None,
+    *,
+    undefined_as_zero: bool = False,
+    ranks: Ranks = ALONE,
 ) -> dict[str, dict[str, Any]]:
-    """Return `{rule: results}` for both rules, in the form that `results` gives a model's.
+    """Return `{rule: results}` for every rule, in the form that `results` gives a model's.
+
+    `patches` has the maps and scores of `patch_distance` for each class; without it the rules are those of pixels.
 
     The pixel metrics of a class need a mask for each of its anomalous images and are None otherwise. Each iterable
     is read once, one class after another, so that images can be read as they are needed. Of several ranks, each looks
     at its share of the classes.
     """
-    own = {name: _class_results(classes[name], undefined_as_zero) for name in ranks.own(tuple(classes))}
+    own = {
+        name: _class_results(classes[name], None if patches is None else patches[name], undefined_as_zero)
+        for name in ranks.own(tuple(classes))
+    }
     whole = {name: per_rule for part in all_gather_object(ranks, own) for name, per_rule in part.items()}
-    return {rule: results({name: per_rule[rule] for name, per_rule in whole.items()}) for rule in RULES}
+    rules = RULES if patches is None else (*RULES, PATCH_DISTANCE)
+    return {rule: results({name: per_rule[rule] for name, per_rule in whole.items()}) for rule in rules}
 
 
-def _class_results(images: Iterable[LabelledImage], undefined_as_zero: bool) -> dict[str, ClassResult]:
+def _class_results(
+    images: Iterable[LabelledImage], patches: Iterable[RuleBatch] | None, undefined_as_zero: bool
+) -> dict[str, ClassResult]:
     per_rule = {rule: ClassMetrics(undefined_as_zero) for rule in RULES}
     for image, label, mask in images:
         for rule, metrics in per_rule.items():
             anomaly_map = RULES[rule](image)
             metrics.update([anomaly_map], [mask], np.array([image_score(anomaly_map)]), np.array([label]))
+    if patches is not None:
+        per_rule[PATCH_DISTANCE] = ClassMetrics(undefined_as_zero)
+        for batch in patches:
+            per_rule[PATCH_DISTANCE].update(*batch)
     return {rule: metrics.result() for rule, metrics in per_rule.items()}
 
 
@@ -92,8 +113,13 @@ def _blurred(values: Map, fraction: float) -> Map:
 
 
 def rule_images(data: DataSet, size: int) -> dict[str, Iterator[LabelledImage]]:
-    """Images and masks of each class as the rules see them, read one at a time."""
+    """Images and masks of each class as the rules of pixels see them, read one at a time."""
     return {name: _labelled(data, name, size) for name in data.classes}
+
+
+def patch_batches(data: DataSet, rule: PatchDistance) -> dict[str, Iterator[RuleBatch]]:
+    """What `patch_distance` says of each class, a batch at a time, computed as it is asked for."""
+    return {name: rule.batches(data, name) for name in data.classes}
 
 
 def _labelled(data: DataSet, name: str, size: int) -> Iterator[LabelledImage]:

@@ -11,6 +11,7 @@ import torch
 from ..checkpoints.checkpoint import save
 from ..checkpoints.find_checkpoint import load_stored
 from ..checkpoints.provenance import Metadata, Provenance, short_digests
+from ..contracts.data import DataSet
 from ..contracts.errors import not_writable
 from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
 from ..distributed.available_memory import give_back_at_once, keep_for_later
@@ -20,7 +21,8 @@ from ..evaluation.calibration import Calibrator, one_by_one
 from ..evaluation.class_metrics import ClassResult, results, with_sets
 from ..evaluation.evaluator import BatchCallback, Evaluator, ScoredBatch
 from ..evaluation.image_scores import ImageScoreComparison
-from ..evaluation.rules import rule_images, rule_metrics
+from ..evaluation.patch_distance import PatchDistance
+from ..evaluation.rules import patch_batches, rule_images, rule_metrics
 from ..experiment import resolved_toml
 from ..files.lock import locked
 from ..record.manifest import collect_manifest
@@ -136,17 +138,24 @@ class Execution:
         return self.state.metrics
 
     def _before(self) -> None:
-        """Score the test images with the frozen model, and with the two rules."""
-        self.progress.message("scoring the test images before training, and with the two rules")
-        run, test = self.assembled, self.assembled.data.sets["test"]
+        """Score the test images with the frozen model, and with the three rules."""
+        self.progress.message("scoring the test images before training, and with the three rules")
+        data = self.assembled.data
+        test, sets = data.sets["test"], data.classes("test")
         found = results(self.evaluator.evaluate(test, frozenset(), trained=False, on_batch=self._between_batches))
-        zero, sets = run.experiment.switches.one_label_auroc == "zero", run.data.classes("test")
-        rules = rule_metrics(rule_images(test, run.pixels.size), undefined_as_zero=zero, ranks=run.ranks)
         before = with_sets(found, sets)
-        rules = {name: with_sets(of_rule, sets) for name, of_rule in rules.items()}
+        rules = {name: with_sets(of_rule, sets) for name, of_rule in self._rules(test).items()}
         self.state.metrics = {"before": before, "loops": [], "rules": rules}
         self._record_evaluation(0, before)
         self._save_state()
+
+    def _rules(self, data: DataSet) -> Metrics:
+        run, file = self.assembled, self.assembled.experiment.file
+        device, batch_size = run.compute_device.device, file.evaluation.batch_size
+        rule = PatchDistance(run.model.backbone, device, run.pixels, batch_size=batch_size, workers=file.workers)
+        zero = file.switches.one_label_auroc == "zero"
+        images, patches = rule_images(data, run.pixels.size), patch_batches(data, rule)
+        return rule_metrics(images, patches, undefined_as_zero=zero, ranks=run.ranks)
 
     def _finish(self, choice: Metrics, started: datetime) -> None:
         folder, state = self.folder, self.state

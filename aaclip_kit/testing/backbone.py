@@ -104,6 +104,8 @@ def walk_gives_those_sizes(subject: Subject) -> None:
     tokens = walk_vision(backbone, images(backbone, 2))
     _same("the vision tower", tokens, (2, 1 + backbone.grid**2, vision))
     _same("project_image", backbone.project_image(tokens), (2, 1 + backbone.grid**2, joint))
+    features = backbone.rule_features(images(backbone, 2))
+    _same("rule_features", features, (2, backbone.grid**2, features.shape[-1]))
     numbers = backbone.tokenize(PROMPTS)
     _same("tokenize", numbers, (2, backbone.context_length))
     walked = walk_text(backbone, numbers)

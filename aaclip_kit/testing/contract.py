@@ -125,7 +125,7 @@ _BACKBONE: Promises = {
     ),
     "B3-walk-gives-those-sizes": (
         "Walked block by block, both towers give the shapes that the sizes say: class token first, then grid * grid "
-        "patches.",
+        "patches; rule_features has a row for each patch.",
         "compare each method's shapes with the legend in aaclip_kit/contracts/backbone.py",
     ),
     "B4-tokenizer-pads-with-zeros": (

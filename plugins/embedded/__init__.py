@@ -1,7 +1,7 @@
 """The backbone `embedded`: a small CLIP of our own, so that a first run needs no download.
 
-A frozen convolutional stem that has seen ImageNet, and two small transformers that have seen drawn and blended surfaces;
-`docs/guide/embedded-model.md` describes it.
+A frozen convolutional stem that has seen ImageNet, and two small transformers that have seen drawn and blended
+surfaces; `docs/guide/embedded-model.md` describes it.
 """
 
 from pathlib import Path
@@ -21,7 +21,11 @@ class EmbeddedOptions(Options):
     """The small model in this package, frozen."""
 
     image_size: int = Field(
-        112, ge=16, le=1024, multiple_of=8, description="image side in pixels; the model was trained at 112"
+        112,
+        ge=16,
+        le=1024,
+        multiple_of=8,
+        description="image side in pixels, a multiple of 8; the model was trained at 112",
     )
     surgery_blocks: int = Field(0, ge=0, description="last vision blocks with V-V attention in frozen features")
 

@@ -32,7 +32,10 @@ CHANNELS = sum(BLOCKS[block][3] for block in READ) + 2 * (len(READ) + 1)
 
 
 class SamePaddedConv(nn.Conv2d):
-    """A convolution whose output is its input's size divided by the stride; what is odd goes to the right and below."""
+    """A convolution of a side that its stride divides; its output has that part of it.
+
+    Where the padding is odd, the greater half goes to the right and below.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(channels, out, kernel, stride, groups=groups)
@@ -84,7 +87,7 @@ class Stem(nn.Module):
         super().__init__()
         self.first = SamePaddedConv(3, FIRST, 3, stride=2)
         widths = (FIRST, *(out for *_, out in BLOCKS))
-        self.blocks = nn.ModuleList(InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS, strict=False))
+        self.blocks = nn.ModuleList(InvertedResidual(w, *block) for w, block in zip(widths, BLOCKS, strict=False))
 
     def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C G G"]:
         """See the class. On a CPU few images go together, so that what is between the blocks stays in its caches."""

@@ -37,15 +37,23 @@ def _follow(path: Path) -> None:
             raise
 
 
+def _no_embedded(text: str) -> str:
+    """Refuse what was the embedded model's name before it was a backbone of its own."""
+    if text == "embedded":
+        raise ValueError('is a backbone of its own; write use = "embedded" and no model')
+    return text
+
+
 NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 
 
 class OpenClipOptions(Options):
     """Any vision-transformer CLIP that open_clip builds, frozen."""
 
-    model: NameOrPath = Field(
-        description='open_clip model name such as "ViT-L-14-336", or a folder, with a separator in its path, that holds '
-        "open_clip_config.json and open_clip_model.safetensors",
+    model: Annotated[NameOrPath, AfterValidator(_no_embedded)] = Field(
+        description='open_clip model name such as "ViT-L-14-336", or a folder, with a separator in its path, that has '
+        "open_clip_config.json and open_clip_model.safetensors; the small model that needs no download is the "
+        'backbone use = "embedded"',
     )
     pretrained: NameOrPath = Field(
         "own",

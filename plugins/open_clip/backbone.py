@@ -43,7 +43,7 @@ def _checked_config(source: Source, options: OpenClipOptions) -> dict[str, Any]:
     config = source.config
     if odd := unsupported(config):
         problem = f"{options.model} is not a plain vision-transformer CLIP ({', '.join(odd[:4])})"
-        fix = "choose a model such as ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336 or ViT-H-14, or the backbone embedded"
+        fix = "choose a model such as ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336 or ViT-H-14"
         raise UserError(problem, where="backbone.model", fix=fix)
     vocabulary = config.get("text_cfg", {}).get("vocab_size", _VOCABULARY)
     if vocabulary != _VOCABULARY:

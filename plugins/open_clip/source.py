@@ -133,7 +133,7 @@ def _unknown_model(model: str) -> UserError:
         fix = f"give a folder with {CONFIG_NAME} and {WEIGHTS_NAME}"
         return UserError(f"there is no folder {model}", where="backbone.model", fix=fix)
     names = [name for name in open_clip.list_models() if not unsupported(open_clip.get_model_config(name) or {})]
-    folded = {name.lower(): name for name in names}
+    folded = {name.lower(): name for name in names} | {"embedded": 'use = "embedded" and no model'}
     near = [folded[name] for name in get_close_matches(model.lower(), folded, n=3, cutoff=0.4)] or names
     return UserError(f'there is no model "{model}"', where="backbone.model", fix=f"nearest names: {', '.join(near)}")
 

@@ -54,6 +54,7 @@ def test_a_run_from_plan_to_results(aakit: Command, place: Path, small_experimen
     table = {" ".join(line.split()[:-7]): line.split()[-7:] for line in ran.out.splitlines() if len(line.split()) > 7}
     rows = {"before training": metrics["before"], **{f"loop {found['loop']}": found for found in metrics["loops"]}}
     rows |= {f"rule: {name.replace('_', ' ')}": found for name, found in metrics["rules"].items()}
+    assert "rule: patch distance" in rows
     for name, found in rows.items():
         expected = [found["mean"][metric] for metric in METRICS]
         assert table[name] == [f"{value:.3f}" for value in expected], name

@@ -38,7 +38,7 @@ def said() -> list[str]:
 @pytest.fixture
 def ablation(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Ablation:
     """Its runs write synthetic metrics in no time."""
-    (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="embedded", data="nowhere"))
+    (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="ViT-B-32", data="nowhere"))
     (tmp_path / "study.toml").write_text(STUDY)
 
     def run_here(self: Ablation, run: AblationRun, progress: object) -> None:

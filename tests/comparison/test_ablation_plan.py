@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """A study of a small experiment that is only checked, so that its data may lie nowhere."""
-    (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="embedded", data="nowhere"))
+    (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="ViT-B-32", data="nowhere"))
 
     def written(text: str, head: str = 'base = "small.toml"\nseeds = 2\n') -> Path:
         path = tmp_path / "study.toml"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 
-import aaclip_kit_plugins.embedded
+import aaclip_kit_plugins.embedded.backbone
 import aaclip_kit_plugins.open_clip
 import pytest
 
@@ -23,7 +23,7 @@ def at_hand(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_embedded_model_loads_and_nothing_else_is_there(at_hand: list[str]) -> None:
     model, fetched = weights()
     assert (model.name, model.status) == ("embedded model", "good")
-    assert model.found == "loads, 5.0 million weights, 112 px"
+    assert model.found == "loads, 4.9 million weights, 112 px"
     assert (fetched.status, fetched.found[:5]) == ("good", "none;")
 
 
@@ -39,15 +39,15 @@ def test_a_plugin_need_not_know_the_question(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_weights_that_are_gone_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = aaclip_kit_plugins.embedded.WEIGHTS.with_name("gone.safetensors")
-    monkeypatch.setattr(aaclip_kit_plugins.embedded, "WEIGHTS", gone)
+    monkeypatch.setattr(aaclip_kit_plugins.embedded.backbone, "WEIGHTS", gone)
     (found,) = weights()
     assert (found.name, found.status) == ("embedded model", "bad")
-    assert found.found.endswith("gone.safetensors does not exist")
-    assert found.advice and found.advice.startswith("put gone.safetensors there")
+    assert found.found.endswith("gone.safetensors: does not exist")
+    assert found.advice and found.advice.startswith("restore the file")
 
 
 def test_a_library_that_fails_is_not_called_the_plugins_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "aaclip_kit_plugins.open_clip.backbone", raising=False)
+    monkeypatch.delitem(sys.modules, "aaclip_kit_plugins.embedded.backbone", raising=False)
     monkeypatch.setitem(sys.modules, "open_clip", None)
     (found,) = weights()
     assert found.status == "bad" and "raised ModuleNotFoundError" in found.found
@@ -56,5 +56,5 @@ def test_a_library_that_fails_is_not_called_the_plugins_fault(monkeypatch: pytes
 
 def test_without_the_backbone_the_plugins_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "discover", Registry)
-    with pytest.raises(UserError, match="there is no backbone called 'open_clip'"):
+    with pytest.raises(UserError, match="there is no backbone called 'embedded'"):
         list(weights())

@@ -27,7 +27,7 @@ def registry() -> Registry:
 def file(tmp_path: Path) -> Path:
     """A valid experiment file."""
     path = tmp_path / "small.toml"
-    path.write_text(EXPERIMENT.format(model="embedded", data="data"))
+    path.write_text(EXPERIMENT.format(model="ViT-B-32", data="data"))
     return path
 
 

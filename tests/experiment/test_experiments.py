@@ -96,7 +96,7 @@ def test_a_small_experiment_runs_to_the_end(name: str, tmp_path: Path) -> None:
         assert found["mean"]["pixel_auroc"] == pytest.approx(_mean(found["classes"], "pixel_auroc"), abs=1e-12)
     areas = [found["mean"]["pixel_auroc"] for found in (metrics["before"], *metrics["loops"])]
     assert len(set(areas)) == len(areas), "every loop changes what is scored"
-    assert set(metrics["rules"]) == {"darkness", "colour_distance"}
+    assert set(metrics["rules"]) == {"darkness", "colour_distance", "patch_distance"}
     assert {(step.loop, step.phase) for step in watcher.steps} == set(phases)
     assert all(math.isfinite(step.loss) and step.loss > 0 for step in watcher.steps)
     checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}

@@ -14,7 +14,7 @@ FILE = """
 seed = 7
 [backbone]
 use = "open_clip"
-model = "embedded"
+model = "ViT-B-32"
 surgery_blocks = 4
 [losses.text.plain]
 use = "orthogonality"

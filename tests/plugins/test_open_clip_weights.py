@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from aaclip_kit_plugins.clip_weights import load_weights, quiet
 from aaclip_kit_plugins.open_clip import OpenClipOptions
 from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
-from aaclip_kit_plugins.open_clip.weights import quiet
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -102,8 +102,6 @@ def test_a_file_that_does_not_fit_names_what_differs(
 def test_nothing_is_copied_from_a_file_that_does_not_fit(
     tiny_clip: Path, tmp_path: Path, weights: dict[str, Tensor]
 ) -> None:
-    from aaclip_kit_plugins.open_clip.weights import load_weights
-
     backbone = build(tiny_clip, "none")
     before = {key: value.clone() for key, value in backbone.clip.state_dict().items()}
     save_file({**weights, "text_projection": torch.zeros(16, 25)}, tmp_path / "weights.safetensors")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone, OpenClipOptions, QuickGELU
+from aaclip_kit_plugins.clip import QuickGELU
+from aaclip_kit_plugins.open_clip import OpenClipOptions
+from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
 from open_clip.transformer import QuickGELU as Theirs
 from torch import Tensor
 
@@ -42,7 +44,7 @@ def test_only_the_input_is_kept() -> None:
 
 
 def test_the_backbone_uses_it_where_the_weights_need_it() -> None:
-    for activation, count in (("quick_gelu", 12), ("gelu", 0)):
-        backbone = OpenClipBackbone(OpenClipOptions(activation=activation, pretrained="none"))
+    for activation, count in (("quick_gelu", 24), ("gelu", 0)):
+        backbone = OpenClipBackbone(OpenClipOptions(model="ViT-B-32", activation=activation, pretrained="none"))
         found = [module for module in backbone.modules() if isinstance(module, (QuickGELU, Theirs))]
         assert len(found) == count and not any(isinstance(module, Theirs) for module in found)

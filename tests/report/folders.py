@@ -114,7 +114,7 @@ def new_folder(path: Path, second: str = "wood") -> RunFolder:
         {
             "before": result(0.5),
             "loops": [{"loop": 1, **result(0.6)}, {"loop": 2, **result(0.7004, None, second)}],
-            "rules": {"darkness": result(0.4), "colour_distance": result(0.45)},
+            "rules": {"darkness": result(0.4), "colour_distance": result(0.45), "patch_distance": result(0.48)},
             "quoted": {"loop": 2, "rule": "last"},
         }
     )

@@ -23,9 +23,10 @@ def test_the_loop_table_holds_rules_frozen_model_and_loops_with_seven_metrics(ru
     _, page = read(run)
     start = page.rows.index(["model", *HEAD])
     assert page.rows[start - 1] == ["", "pixel", "image"]
-    assert page.rows[start + 1 : start + 6] == [
+    assert page.rows[start + 1 : start + 7] == [
         ["rule: colour distance", "0.450", "0.350", "0.225", "0.113", "0.500", "0.500", "0.500"],
         ["rule: darkness", "0.400", "0.300", "0.200", "0.100", "0.500", "0.500", "0.500"],
+        ["rule: patch distance", "0.480", "0.380", "0.240", "0.120", "0.500", "0.500", "0.500"],
         ["before training", "0.500", "0.400", "0.250", "0.125", "0.500", "0.500", "0.500"],
         ["loop 1", "0.600", "0.500", "0.300", "0.150", "0.500", "0.500", "0.500"],
         ["loop 2", "0.700", "0.600", "0.350", "0.175", "–[1]", "–[1]", "–[1]"],

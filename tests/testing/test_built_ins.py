@@ -49,7 +49,7 @@ def test_residual_adapter(check: Check) -> None:
     check()
 
 
-@conformance("backbone", "open_clip")
+@conformance("backbone", "embedded")
 def test_embedded_backbone(check: Check) -> None:
     check()
 
@@ -81,7 +81,7 @@ def test_each_built_in_component_is_here() -> None:
     public = {
         key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
     }
-    tested: set[tuple[Kind, str]] = {("backbone", "open_clip")}
+    tested: set[tuple[Kind, str]] = {("backbone", "embedded"), ("backbone", "open_clip")}
     tested |= {("attention-stage", name) for name in STAGES} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
     assert built_in - public <= tested <= built_in

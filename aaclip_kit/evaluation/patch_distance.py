@@ -1,0 +1,107 @@
+"""The rule `patch_distance`: how unlike the other patches of its own image each patch is.
+
+It looks at frozen features, learns nothing, and sees no other image.
+"""
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
+
+from ..contracts.backbone import Backbone
+from ..contracts.data import DataSet
+from ..data.loader import Pixels, test_batches
+from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
+from ..model.anomaly_map import upsampled
+from ..model.plugin_faults import PluginFault, naming_batch
+from .class_metrics import Mask
+from .evaluator import known_masks, masks_of
+
+NEAREST: Final = 0.3
+"""Part of the other patches, the most alike ones, that a patch is compared with."""
+
+BLUR: Final = 1 / 28
+"""Sigma of the map's Gaussian, of the image's side."""
+
+LARGEST: Final = 0.01
+"""Part of the map, its largest values, whose mean is the image's score."""
+
+_ROWS: Final = 2048
+"""Patches that are compared at once: a bound on the memory for images of many thousand patches."""
+
+
+class RuleBatch(NamedTuple):
+    """Maps, masks (None: unknown), image scores and labels of some images of one class."""
+
+    maps: Float32[np.ndarray, "B S S"]
+    masks: list[Mask | None]
+    image_scores: Float32[np.ndarray, " B"]
+    labels: Int[np.ndarray, " B"]
+
+
+@dataclass(frozen=True)
+class PatchDistance:
+    """The rule on one backbone's features, in float32 whatever the precision of the run; `device` is the backbone's."""
+
+    backbone: Backbone
+    device: torch.device
+    pixels: Pixels
+    _: KW_ONLY
+    batch_size: int
+    workers: int = 0
+
+    def batches(self, data: DataSet, name: str) -> Iterator[RuleBatch]:
+        """Look at the images of one class in order. Raises `UserError` for a file that cannot be read any more."""
+        samples = tuple(sample for sample in data.samples if sample.class_name == name)
+        less = f"lower evaluation.batch_size, or use a smaller {SIDE}"
+        for batch in test_batches(samples, self.pixels, self.batch_size, self.workers) if samples else ():
+            shortage = explaining_out_of_memory(f"comparing the patches of {len(batch.samples)} images", less)
+            with naming_batch("the rule patch_distance", batch.samples), shortage:
+                maps = self.maps(batch.images.to(self.device))
+            labels = np.array([sample.label for sample in batch.samples])
+            yield RuleBatch(maps, known_masks(batch.samples, masks_of(batch)), image_scores(maps), labels)
+
+    @torch.no_grad()
+    def maps(self, images: Float[Tensor, "B 3 S S"]) -> Float32[np.ndarray, "B S S"]:
+        """The map of each image: the patches' distances, bilinear to its size (corners aligned), blurred."""
+        distances = patch_distances(self.backbone.rule_features(images))
+        if not torch.isfinite(distances).all():
+            raise PluginFault("the backbone's rule features are not finite", where="backbone")
+        side, size = round(distances.shape[1] ** 0.5), images.shape[-1]
+        grid = distances.unflatten(1, (1, side, side))
+        sigma = (0.0, BLUR * size, BLUR * size)
+        return gaussian_filter(upsampled(grid, size)[:, 0].cpu().numpy(), sigma, mode="reflect")
+
+
+def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
+    """Mean of 1 - cosine similarity from each patch to the nearest 30 % of the other patches of its image.
+
+    Their number is rounded, and at least 1. An image of one patch has the distance 0.
+    """
+    units = functional.normalize(features.float(), dim=-1)
+    return torch.stack([_distances(unit) for unit in units])
+
+
+def _distances(unit: Float32[Tensor, "N C"]) -> Float32[Tensor, " N"]:
+    count = len(unit)
+    if count == 1:
+        return unit.new_zeros(1)
+    nearest, found = max(1, round(NEAREST * (count - 1))), []
+    for first, rows in zip(range(0, count, _ROWS), unit.split(_ROWS), strict=True):
+        similarity = rows @ unit.T
+        similarity.diagonal(first).fill_(-2.0)  # itself, below every cosine
+        found.append(1 - similarity.topk(nearest, dim=1, sorted=False).values.mean(dim=1))
+    return torch.cat(found)
+
+
+def image_scores(maps: Float32[np.ndarray, "B S S"]) -> Float32[np.ndarray, " B"]:
+    """Mean of the largest 1 % of each map's values, of one at least."""
+    values = maps.reshape(len(maps), -1)
+    count = max(1, round(LARGEST * values.shape[1]))
+    return np.partition(values, -count, axis=1)[:, -count:].mean(axis=1)
