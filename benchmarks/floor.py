@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LOOPS, RULES = 3, 3
-FLOORS = {"pixel_auroc": 0.95, "image_auroc": 0.90}
+FLOORS = {"pixel_auroc": 0.94, "image_auroc": 0.85}
 """Of the mean over the test classes; seed 111 reaches 0.971 and 0.923."""
 
 

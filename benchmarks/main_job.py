@@ -22,6 +22,9 @@ from machine import checkout, describe, main_job
 Row = tuple[str, float, str, float]
 """A figure's name and value, "<=" or ">=", and what is asked."""
 
+ASKED = {"synthetic": (0.95, 0.92), "blended": (0.90, 0.85)}
+"""Pixel and image AUROC that the last loop must reach on the unseen classes, by data set."""
+
 
 def main() -> None:
     """Run the main job in a process of its own and compare."""
@@ -45,7 +48,7 @@ def rows(out: Path | None = None, overrides: list[str] | None = None) -> list[Ro
         kept = out or Path(folder) / "run"
         seconds, memory = timed_run(kept, overrides or [])
         found = demands(json.loads((kept / "metrics.json").read_text()))
-    found += [("minutes", seconds / 60, "<=", 6.0), ("peak memory, GB", memory / 1e9, "<=", 3.0)]
+    found += [("minutes", seconds / 60, "<=", 3.0), ("peak memory, GB", memory / 1e9, "<=", 2.0)]
     return found + [
         (f"seconds of `aakit {command}`", start_up(command), "<=", 0.5) for command in ("--help", "list-plugins")
     ]
@@ -97,13 +100,18 @@ def timed_run(out: Path, overrides: list[str], place: Path | None = None) -> tup
 
 def demands(metrics: dict[str, Any]) -> list[Row]:
     """What the last loop must reach on the unseen classes, and beside what."""
-    last, before = metrics["loops"][-1]["mean"], metrics["before"]["mean"]
-    rows = [("pixel AUROC", last["pixel_auroc"], ">=", 0.80), ("image AUROC", last["image_auroc"], ">=", 0.72)]
-    rows.append(("gain in pixel AUROC over the frozen model", last["pixel_auroc"] - before["pixel_auroc"], ">=", 0.10))
-    for rule, found in metrics["rules"].items():
-        for key in ("pixel_auroc", "image_auroc"):
-            name = f"{key.replace('_auroc', ' AUROC')} above rule {rule.replace('_', ' ')} ({found['mean'][key]:.3f})"
-            rows.append((name, last[key] - found["mean"][key], ">=", 0.0))
+    last, best = metrics["loops"][-1], (metrics["before"], metrics["loops"][0])
+    rows: list[Row] = []
+    for name, asked in ASKED.items():
+        for key, least in zip(("pixel_auroc", "image_auroc"), asked, strict=True):
+            metric, reached = f"{name}: {key.replace('_auroc', ' AUROC')}", last["sets"][name][key]
+            rows.append((metric, reached, ">=", least))
+            start = max(found["sets"][name][key] for found in best)
+            rows.append((f"{metric}, less the better of before and loop 1", reached - start, ">=", -0.01))
+            for rule, found in metrics["rules"].items():
+                known = found["sets"][name][key]
+                above = f"{metric}, above rule {rule.replace('_', ' ')} ({known:.3f})"
+                rows.append((above, reached - known, ">=", 0.0))
     return rows
 
 

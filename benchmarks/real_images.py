@@ -1,6 +1,6 @@
-"""The main job on a folder of real images: tested on all, and trained on some classes and tested on another.
+"""The main job on a folder of real images: before training, and after each loop, over several seeds.
 
-python benchmarks/real_images.py ROOT [--seeds 3]
+python benchmarks/real_images.py ROOT [--seeds 5] [--across]
 """
 
 import argparse
@@ -15,33 +15,36 @@ from typing import Any
 from machine import describe, main_job
 
 COLUMNS = ("pixel_auroc", "image_auroc")
-RULES = ("darkness", "colour_distance", "patch_distance")
 
 
 def main() -> None:
-    """Print a Markdown table: one row a class and source of training data."""
+    """Print a Markdown table: one row a class and source of training data, one for the main job's own test sets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path, help="folder in the MVTec layout")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind, with seeds 111, 112, ...")
+    parser.add_argument("--across", action="store_true", help="also train on the folder's other classes")
     arguments = parser.parse_args()
-    root = arguments.root.resolve()
-    test = ["data.test.use=folder", f"data.test.root={root}"]
+    root, seeds = arguments.root.resolve(), range(111, 111 + arguments.seeds)
     print(describe())
-    rules = " | ".join(f"rule: {name.replace('_', ' ')}" for name in RULES)
-    print(f"| trained on | test class | {rules} | before | loop 1 | loop 2 | loop 3 |")
-    print(f"|{'---|' * (len(RULES) + 6)}")
-    report("drawn surfaces", [execute(seed, test) for seed in seeds(arguments.seeds)])
-    classes = sorted(path.name for path in root.iterdir() if (path / "test").is_dir())
-    for name in classes:
-        others = [other for other in classes if other != name]
-        train = ["data.train.use=folder", f"data.train.root={root}", f"data.train.classes={json.dumps(others)}"]
-        only = [*test, f"data.test.classes={json.dumps([name])}"]
-        report(", ".join(others), [execute(seed, [*train, *only]) for seed in seeds(arguments.seeds)])
-
-
-def seeds(count: int) -> range:
-    """The default seed and those after it."""
-    return range(111, 111 + count)
+    print(
+        "| trained on | test class | darkness | colour distance | patch distance | before | loop 1 | loop 2 | loop 3 |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    # One training of a seed is tested on everything: the main job's own classes and the folder's.
+    folder = json.dumps(str(root))
+    own = [{"use": use, "split": "test", "images_per_class": 30} for use in ("synthetic", "blended")]
+    tables = ", ".join(
+        "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) + "}" for one in own
+    )
+    several = [f'data.test=[{tables}, {{use = "folder", root = {folder}, label = "real"}}]']
+    report("the main job's classes", [execute(seed, several) for seed in seeds])
+    if arguments.across:
+        classes = sorted(path.name for path in root.iterdir() if (path / "test").is_dir())
+        for name in classes:
+            others = [other for other in classes if other != name]
+            train = ["data.train.use=folder", f"data.train.root={folder}", f"data.train.classes={json.dumps(others)}"]
+            test = ["data.test.use=folder", f"data.test.root={folder}", f"data.test.classes={json.dumps([name])}"]
+            report(", ".join(others), [execute(seed, [*train, *test]) for seed in seeds])
 
 
 def execute(seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -54,13 +57,16 @@ def execute(seed: int, overrides: list[str]) -> dict[str, Any]:
 
 
 def report(trained_on: str, runs: list[dict[str, Any]]) -> None:
-    """Pixel / image AUROC, means over the runs."""
-    for name in runs[0]["before"]["classes"]:
-        stages = [[run["rules"][rule]["classes"] for run in runs] for rule in RULES]
-        stages.append([run["before"]["classes"] for run in runs])
-        stages += [[run["loops"][loop]["classes"] for run in runs] for loop in range(len(runs[0]["loops"]))]
-        cells = [" / ".join(f"{mean(found[name][key] for found in stage):.3f}" for key in COLUMNS) for stage in stages]
-        print(f"| {trained_on} | {name} | {' | '.join(cells)} |")
+    """Pixel / image AUROC of each class, and of each data set where there are several, means over the runs."""
+    rules = ("darkness", "colour_distance", "patch_distance")
+    stages = [[run["rules"][rule] for run in runs] for rule in rules]
+    stages += [[run["before"] for run in runs], *([run["loops"][loop] for run in runs] for loop in range(3))]
+    for group in ("sets", "classes"):
+        for name in runs[0]["before"].get(group, {}):
+            cells = [
+                " / ".join(f"{mean(found[group][name][key] for found in of):.3f}" for key in COLUMNS) for of in stages
+            ]
+            print(f"| {trained_on} | {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ _SOURCES = [
     *(
         _ROOT / name
         for name in (
+            "data/decode.py",
             "data/find_files.py",
             "inference/load_model.py",
             "files/weights_file.py",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .synthetic.blend import Photograph
 
 _FEWEST, _SHARE = 5, 5
-"""Photographs of a class that its three parts are made of: a fifth each for validation and test, the rest for training."""
+"""The fewest photographs of a class; a fifth each serves validation and test, the rest training."""
 
 
 class BlendedOptions(GeneratedOptions):
@@ -55,7 +55,9 @@ def read_blended(options: BlendedOptions) -> DataSet:
         photograph = surfaces[name][int(rng.integers(len(surfaces[name])))]
         return blend(photograph, others[name], rng, defect, options.image_size)
 
-    used = hashlib.sha256(b"".join(hashlib.sha256(one.tobytes()).digest() for some in surfaces.values() for one in some))
+    used = hashlib.sha256(
+        b"".join(hashlib.sha256(one.tobytes()).digest() for some in surfaces.values() for one in some)
+    )
     data = read_generated(options, "blended", dict.fromkeys(classes, tuple(BLENDS)), paint, used.digest())
     named = {name: options.real_names.get(name, real) for name, real in data.real_names.items()}
     return replace(data, real_names=named, notes=(*data.notes, *notes))
@@ -69,13 +71,17 @@ def _own(root: Path, split: str) -> tuple[dict[str, "list[Photograph]"], tuple[s
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     flat = search_folder(root).images if not folders else []
     found = {root.absolute().name: flat} if flat else {path.name: search_folder(path).images for path in folders}
-    notes = list(passed_over(("beside the classes", path) for path in sorted(root.iterdir()) if folders and path.is_file()))
+    notes = list(
+        passed_over(("beside the classes", path) for path in sorted(root.iterdir()) if folders and path.is_file())
+    )
     classes: dict[str, list[Photograph]] = {}
     for name, files in found.items():
         classes[name], said = _read_own(name, root if flat else root / name, sorted(files), split)
         notes += said
     if not classes:
-        raise UserError("no photograph in this folder", where=str(root), fix="put 5 or more images without defects there")
+        raise UserError(
+            "no photograph in this folder", where=str(root), fix="put 5 or more images without defects there"
+        )
     return classes, tuple(notes)
 
 
@@ -94,7 +100,9 @@ def _read_own(name: str, folder: Path, files: Sequence[Path], split: str) -> tup
     if small:
         file, one = small[0]
         more = f", and {len(small) - 1} more are too small" if small[1:] else ""
-        problem = f"is {one.shape[1]} x {one.shape[0]} pixels{more}; a part of {LEAST_CROP} x {LEAST_CROP} is cut out of it"
+        problem = (
+            f"is {one.shape[1]} x {one.shape[0]} pixels{more}; a part of {LEAST_CROP} x {LEAST_CROP} is cut out of it"
+        )
         raise UserError(problem, where=str(file), fix="leave it out, or give it larger")
     kept = len(files) // _SHARE
     part = {"validation": slice(0, kept), "test": slice(kept, 2 * kept), "train": slice(2 * kept, None)}[split]
@@ -107,8 +115,8 @@ def _read_own(name: str, folder: Path, files: Sequence[Path], split: str) -> tup
 def unlike(pictures: "Sequence[tuple[Path, Photograph]]", beyond: float = 6.0) -> "list[tuple[Path, Photograph]]":
     """Photographs with a place that stands out from the picture it is in, far more than in the others.
 
-    A place is a sixteenth of the side; what counts is its mean grey and its contrast, less the picture's median, against
-    the median absolute deviation over all photographs (`beyond` of it, of the largest value of each).
+    A place is a sixteenth of the side. What counts is its mean grey and its contrast, less the picture's median: the
+    largest of each photograph, against the median absolute deviation of all of them (`beyond` of it).
     """
     import numpy as np
 

@@ -21,7 +21,7 @@ MOST_IMAGES = 100_000
 _DIGESTS = ".digests.json"
 
 Paint = Callable[[str, int, str | None], tuple[Any, Any]]
-"""Class, number of the image and kind of defect (None for none) to an image uint8 [S, S, 3] and its mask bool [S, S]."""
+"""Class, number of the image, kind of defect (None: none) to an image uint8 [S, S, 3] and its mask bool [S, S]."""
 
 
 class GeneratedOptions(Options):

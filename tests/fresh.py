@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = ("aaclip_kit", "plugins", "experiments", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+INSTALLED = ("aaclip_kit", "plugins", "experiments", "setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 """What of the repository an installation is made from."""
 
 LEFT_BY_BUILDS = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")

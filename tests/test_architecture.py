@@ -24,6 +24,9 @@ SHARED = {
     "synthetic": None,
     "folder": {"ClassOptions", "Classes", "DataPath", "LAYOUTS", "read_classes", "unknown_classes"},
     "manifest": {"read_rows"},
+    "synthetic.blend": None,
+    "synthetic.photographs": None,
+    "generated": None,
     "clip": None,
     "clip_weights": {"load_weights", "quiet"},
 }

@@ -29,7 +29,9 @@ def test_a_shipped_experiment_is_written_and_assembled(installed: tuple[Fresh, s
     where = fresh.run("-c", "import aaclip_kit; print(aaclip_kit.__file__)", cwd=tmp_path).stdout
     assert Path(where).is_relative_to(fresh.scripts.parent), "it is not the clone that answers"
     assert fresh.aakit("init", "feedback", cwd=tmp_path).returncode == 0
-    few = [f"--set=data.{role}.images_per_class=2" for role in ("train", "validation", "test")]
+    few = [
+        f"--set=data.{role}.{part}.images_per_class=2" for role in ("train", "validation", "test") for part in (0, 1)
+    ]
     ran = fresh.aakit("run", "feedback.toml", "--dry-run", *few, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "text_to_image" in ran.stdout

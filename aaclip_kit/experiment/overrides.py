@@ -64,7 +64,7 @@ def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:
-    """Set one key. A new `use` discards the table's other keys: they belonged to the component it replaces.
+    """Set one key. A new `use` discards the table's other keys, or tables: they belonged to what it replaces.
 
     The engine's own keys stay: the weight of a loss, which images of a data set are used, and where a stage stands.
     """
@@ -73,6 +73,8 @@ def _apply(tables: dict[str, Any], override: str) -> None:
     if not separator or not all(parts) or len(parts) > MOST_KEY_PARTS:
         key = "seed=7" if separator or not all(parts) else f"{'.'.join(parts)}=VALUE"
         raise UserError(f"'{override}' is not of the form table.key=value", where="--set", fix=f"write --set {key}")
+    if parts[-1] == "use":
+        _one_for_several(tables, parts[:-1])
     target, value = _table_of(tables, parts, override), _value(text)
     if isinstance(target, list):
         target[int(parts[-1])] = value
@@ -82,6 +84,15 @@ def _apply(tables: dict[str, Any], override: str) -> None:
         target.clear()
         target.update(kept)
     target[parts[-1]] = value
+
+
+def _one_for_several(tables: dict[str, Any], parts: Sequence[str]) -> None:
+    """One table stands in for an array of them: `--set data.test.use=folder` where the file has several data sets."""
+    target: Any = tables
+    for part in parts[:-1]:
+        target = target.get(part) if isinstance(target, dict) else None
+    if parts and isinstance(target, dict) and is_array_of_tables(target.get(parts[-1])):
+        target[parts[-1]] = {}
 
 
 def _table_of(tables: dict[str, Any], parts: Sequence[str], override: str) -> Any:

@@ -83,7 +83,9 @@ def _wrong_score(scores: Mapping[str, Any]) -> Iterable[str]:
         return
     used, best = scores["used"], max(known, key=lambda name: known[name])
     if known[best] - known[used] > LESS:
-        told = f"on the validation images the image score \"{used}\" has AUROC {known[used]:.3f}, \"{best}\" {known[best]:.3f}"
+        told = (
+            f'on the validation images the image score "{used}" has AUROC {known[used]:.3f}, "{best}" {known[best]:.3f}'
+        )
         yield f'{told}: set evaluation.image_score = "{best}"'
 
 

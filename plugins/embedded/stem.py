@@ -27,8 +27,10 @@ _TOGETHER = 3
 NEAREST = 0.3
 """Part of an image's other patches that a patch is compared with: the most similar ones."""
 
-CHANNELS = sum(BLOCKS[block][3] for block in READ) + 2 * (len(READ) + 1)
-"""Of the blocks that are read, and two distances for each of them and for all together."""
+DISTANCES = 2 * (len(READ) + 1)
+"""Channels that tell distances: two for each of the blocks that are read, and for all together."""
+
+CHANNELS = sum(BLOCKS[block][3] for block in READ) + DISTANCES
 
 
 class SamePaddedConv(nn.Conv2d):
@@ -79,7 +81,7 @@ class InvertedResidual(nn.Module):
 class Stem(nn.Module):
     """Images `[B, 3, S, S]`, scaled to -1 to 1, to patch features `[B, 240, S/8, S/8]`.
 
-    Of each block that is read, a patch's channels are brought to a mean square of 1. The last channels say how far a
+    Of each block that is read, a patch's channels are brought to a mean square of 1. The last eight say how far a
     patch is from the most similar ones of its own image, see `distances`.
     """
 

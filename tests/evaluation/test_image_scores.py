@@ -45,7 +45,9 @@ def test_nothing_seen_is_no_figure() -> None:
         ({}, False),
     ],
 )
-def test_a_score_that_tells_less_than_another_on_validation_is_a_red_line(scores: dict[str, object], told: bool) -> None:
+def test_a_score_that_tells_less_than_another_on_validation_is_a_red_line(
+    scores: dict[str, object], told: bool
+) -> None:
     lines = red_lines({"image_scores": scores}, None)
     assert bool(lines) == told
     if told:

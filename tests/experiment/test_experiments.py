@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aaclip_kit_plugins.synthetic import TEST_SURFACES, TRAIN_SURFACES, VALIDATION_SURFACES
+from aaclip_kit_plugins.synthetic.photographs import materials_of
 
 from aaclip_kit import Backbone, TowerName
 from aaclip_kit.data.loader import TrainBatches
@@ -37,12 +38,18 @@ SINGLE_EPOCHS = {
     "cross_attention": ["text_epochs=[1]", "image_epochs=[1]"],
     "feedback": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
     "feedback_v2": ["text_epochs=1", "image_epochs=1"],
+    "photographs": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
 }
 FEW = {
-    role: sorted(surfaces)[:4]
-    for role, surfaces in (("train", TRAIN_SURFACES), ("validation", VALIDATION_SURFACES), ("test", TEST_SURFACES))
+    ("train", 0): sorted(TRAIN_SURFACES)[:2],
+    ("train", 1): sorted(materials_of("train"))[:2],
+    ("validation", 0): sorted(VALIDATION_SURFACES)[:2],
+    ("validation", 1): sorted(materials_of("validation"))[:2],
+    ("test", 0): sorted(TEST_SURFACES)[:2],
+    ("test", 1): sorted(materials_of("test"))[:2],
 }
-LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3}
+"""Classes of each role's data sets, drawn ones and photographs."""
+LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3, "photographs": 3}
 
 
 def test_every_file_is_small_or_large() -> None:
@@ -83,15 +90,23 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SINGLE_EPOCHS)
 def test_a_small_experiment_runs_to_the_end(name: str, tmp_path: Path) -> None:
-    few = [f"data.{role}.images_per_class=2" for role in FEW]
-    few += [f"data.{role}.classes={json.dumps(classes)}" for role, classes in FEW.items()]
+    own = tmp_path / "my_images"
+    write_class(own, "plate", 0, 0)
+    parts = [(f"data.{role}.{number}", classes) for (role, number), classes in FEW.items()]
+    if name == "photographs":
+        parts = [part for part in parts if "test" not in part[0]]
+    few = [f"{where}.images_per_class=2" for where, _ in parts]
+    few += [f"{where}.classes={json.dumps(classes)}" for where, classes in parts]
+    few += [f"data.test.root={own}"] if name == "photographs" else []
     short = [f"scheduler.{key}" for key in SINGLE_EPOCHS[name]]
     metrics, watcher = run_file(FOLDER / f"{name}.toml", tmp_path / "run", *few, *short)
     phases = [(loop, tower) for loop in range(1, LOOPS[name] + 1) for tower in ("text", "vision")]
     assert watcher.phases == phases
     assert metrics == json.loads((tmp_path / "run" / "metrics.json").read_text())
     for found in (metrics["before"], *metrics["loops"]):
-        assert sorted(found["classes"]) == FEW["test"]
+        tested = ["plate"] if name == "photographs" else sorted(FEW["test", 0] + FEW["test", 1])
+        assert sorted(found["classes"]) == tested
+        assert set(found.get("sets", ())) == (set() if name == "photographs" else {"synthetic", "blended"})
         assert all(0 <= value <= 1 for value in found["mean"].values())
         assert found["mean"]["pixel_auroc"] == pytest.approx(_mean(found["classes"], "pixel_auroc"), abs=1e-12)
     areas = [found["mean"]["pixel_auroc"] for found in (metrics["before"], *metrics["loops"])]

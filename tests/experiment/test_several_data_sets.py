@@ -92,7 +92,14 @@ def test_a_new_use_discards_the_options_of_that_table_alone(two: Path) -> None:
     assert first["classes"] == ["green_wood"]
 
 
-@pytest.mark.parametrize("key", ["data.test.use", "data.test.root", "data.test.2.root", "data.test.-1.root"])
+def test_a_use_for_the_role_puts_one_table_in_the_place_of_several(two: Path) -> None:
+    assert read(two, ["data.test.root=here", "data.test.use=folder"])["data"]["test"] == {
+        "use": "folder",
+        "root": "here",
+    }
+
+
+@pytest.mark.parametrize("key", ["data.test.root", "data.test.2.root", "data.test.-1.root"])
 def test_an_override_that_names_no_table_says_which_there_are(two: Path, key: str) -> None:
     with pytest.raises(UserError, match=r"data\.test is an array of 2 tables") as caught:
         read(two, [f"{key}=folder"])

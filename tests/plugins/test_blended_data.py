@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aaclip_kit_plugins import blended_data
-from aaclip_kit_plugins.blended_data import BlendedOptions, register_data_sets
+from aaclip_kit_plugins.blended_data import register_data_sets
 from aaclip_kit_plugins.synthetic import blend, photographs
 from numpy.typing import NDArray
 from PIL import Image
@@ -47,7 +47,9 @@ def test_the_same_options_give_the_same_files_and_another_seed_others(tmp_path: 
 def test_splits_share_no_class_and_no_photograph() -> None:
     splits = [photographs.materials_of(split) for split in ("train", "validation", "test")]
     assert all(splits) and len(set().union(*splits)) == sum(map(len, splits))
-    taken = [photograph.tobytes() for split in splits for name in split for photograph in photographs.photographs_of(name)]
+    taken = [
+        photograph.tobytes() for split in splits for name in split for photograph in photographs.photographs_of(name)
+    ]
     assert len(taken) == len(set(taken)) >= 40
 
 
@@ -109,7 +111,11 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "side", "told"),
-    [(3, 128, "class 'good' has 3 photographs"), (6, 64, "is 64 x 64 pixels, and 5 more are too small"), (0, 0, "no photo")],
+    [
+        (3, 128, "class 'good' has 3 photographs"),
+        (6, 64, "is 64 x 64 pixels, and 5 more are too small"),
+        (0, 0, "no photo"),
+    ],
 )
 def test_too_few_and_too_small_photographs(tmp_path: Path, count: int, side: int, told: str) -> None:
     with pytest.raises(UserError, match=told) as caught:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from aaclip_kit_plugins.embedded import WEIGHTS, EmbeddedOptions, backbone, register_backbones
 from aaclip_kit_plugins.embedded.backbone import EmbeddedBackbone
-from aaclip_kit_plugins.embedded.stem import BLOCKS, CHANNELS, READ, SamePaddedConv, Stem
+from aaclip_kit_plugins.embedded.stem import BLOCKS, CHANNELS, READ, SamePaddedConv, Stem, distances
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -87,7 +87,28 @@ def naive(weights: dict[str, Tensor], pixels: Tensor) -> Tensor:
 
 def test_the_blocks_are_those_of_efficientnet_lite0() -> None:
     spread = [(k, s if n == 0 else 1, e, c) for k, s, e, c, blocks in STAGES for n in range(blocks)]
-    assert list(BLOCKS) == spread and READ == (4, 7, 10) and CHANNELS == 40 + 80 + 112
+    assert list(BLOCKS) == spread and READ == (4, 7, 10) and CHANNELS == 40 + 80 + 112 + 8
+
+
+@torch.no_grad()
+def test_the_last_channels_are_distances_to_the_most_similar_patches_of_the_same_image() -> None:
+    torch.manual_seed(0)
+    stem, features = Stem(), torch.randn(2, 5, 4, 4)
+    found = distances(features)
+    for image in range(2):
+        patches = functional.normalize(features[image].flatten(1).T, dim=1).double()
+        expected = []
+        for place in range(16):
+            others = sorted(float(patches[place] @ patches[other]) for other in range(16) if other != place)
+            expected.append(1 - sum(others[-4:]) / 4)  # 30 % of 15, rounded
+        raw = torch.tensor(expected).float()
+        assert_close(found[image, 0].flatten(), 8 * raw, rtol=1e-4)
+        assert_close(
+            found[image, 1].flatten(), (raw - raw.mean()) / (raw.std(correction=0) + 1e-4), rtol=1e-3, atol=1e-4
+        )
+    whole = stem(images(2, 24))
+    assert_close(whole[:, -8:-6], distances(whole[:, :40]), rtol=1e-3, atol=1e-3)
+    assert_close(whole[:, -2:], distances(whole[:, :-8]), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("side", [24, 56, 64])
@@ -100,7 +121,9 @@ def test_the_stem_is_the_naive_formula(side: int) -> None:
         # So large that some numbers reach the 6 of ReLU6.
         weight.mul_(3.0 if name.endswith("weight") and "project" not in name else 1.0)
     pixels = images(2, side)
-    assert_close(stem(pixels), naive(dict(stem.state_dict()), pixels), rtol=1e-4, atol=1e-5)  # 23 layers of sums
+    assert_close(
+        stem(pixels)[:, :-8], naive(dict(stem.state_dict()), pixels), rtol=1e-4, atol=1e-5
+    )  # 23 layers of sums
 
 
 @pytest.mark.parametrize("side", [8, 7])

@@ -30,7 +30,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "feedback": {},
     "v2": {"attention_from_loop": 2},
 }
-DATA_SETS = ("folder", "manifest", "synthetic", "mvtec", "colon_kvasir")
+DATA_SETS = ("folder", "manifest", "synthetic", "blended", "mvtec", "colon_kvasir")
 """Of the public ones, whose reader is one and the same, two: with normal images, and without."""
 
 
@@ -101,9 +101,10 @@ def run_all(kind: Kind, name: str, options: dict[str, Any]) -> None:
 
 def written(name: str, folder: Path) -> dict[str, Any]:
     """Options of a data set, whose files are written."""
-    if name == "synthetic":
-        drawn = {"images_per_class": 2, "image_size": 56, "classes": ["leather", "denim"]}
-        return {"split": "train", "cache": str(folder / "cache"), **drawn}
+    if name in ("synthetic", "blended"):
+        few: dict[str, Any] = {"images_per_class": 2, "image_size": 56}
+        few["classes"] = ["leather", "denim"] if name == "synthetic" else ["sand", "towel"]
+        return {"split": "train", "cache": str(folder / "cache"), **few}
     if name in ("folder", "manifest"):
         tiny_experiment(folder)
         root = folder / "tiny_data"

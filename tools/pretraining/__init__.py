@@ -1,1 +1,1 @@
-"""The pretraining of the embedded model: `python -m tools.pretraining`; docs/embedded-model.md describes it."""
+"""The pretraining of the embedded model, `python -m tools.pretraining`: docs/notebook/embedded-model.md tells of it."""

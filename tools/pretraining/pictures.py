@@ -31,7 +31,7 @@ AS_DRAWN = {"moved": "patch", "blur": "smear"}
 
 @dataclass(frozen=True)
 class Picture:
-    """`image` uint8 [S, S, 3] and `mask` bool [S, S]; words for what is on it; `colour` is empty where it is unknown."""
+    """`image` uint8 [S, S, 3], `mask` bool [S, S], words for what is on it; an unknown `colour` is empty."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
@@ -76,7 +76,9 @@ def blended(rng: Generator, photographs: Sequence[tuple[str, Photograph]], defec
     material, pixels = photographs[int(rng.integers(len(photographs)))]
     others = [photographs[int(k)][1] for k in rng.integers(len(photographs), size=2)]
     kinds = list(BLENDS)
-    defect = kinds[int(rng.choice(len(kinds), p=[SHARES[kind] for kind in kinds]))] if rng.random() < defective else None
+    defect = (
+        kinds[int(rng.choice(len(kinds), p=[SHARES[kind] for kind in kinds]))] if rng.random() < defective else None
+    )
     image, mask = blend(pixels, others, rng, defect)
     return Picture(image, mask, material, "", AS_DRAWN.get(defect, defect) if defect else None)
 

@@ -1,4 +1,4 @@
-"""Pretrain the embedded model: `python -m tools.pretraining --photographs DIR [--out DIR] [--resume]`, in a clone.
+"""Pretrain the embedded model: `python -m tools.pretraining --photographs DIR --stem FILE [--resume]`, in a clone.
 
 Drawn and blended surfaces with captions: CLIP's contrastive loss with several fitting captions, and at every level the
 patches' similarity to "normal" and to "damaged" against the masks. The stem is frozen: its features of a picture are
@@ -63,6 +63,7 @@ class Pretraining:
 
     def losses(self, batch: Sequence[Kept], worker: int) -> dict[str, Tensor]:
         """Loss terms by name for one batch."""
+        self.readout.settled = self.step >= self.recipe.steps
         rng = generator(self.recipe.seed, 3, worker, self.step)
         torch.manual_seed(int(rng.integers(2**31)))
         visual = self.model.visual
@@ -156,7 +157,7 @@ def train(
     pool = Pool(recipe, run.stem, read_photographs(photographs), run.step, rank)
     journal = Journal(run, folder, weights) if rank == 0 else None
     stopping = False
-    while run.step < recipe.steps and not stopping:
+    while run.step < recipe.steps + recipe.settling and not stopping:
         late = bool(journal and minutes and journal.minutes() > minutes)
         terms, stopping = run.advance(pool.batch(), rank, late)
         if journal:

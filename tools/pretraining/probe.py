@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +13,7 @@ from aaclip_kit_plugins.synthetic.photographs import VALIDATION_MATERIALS, photo
 from torch import Tensor
 from torch.nn import functional as F
 
-from .captions import Writer, state_of
+from .captions import state_of
 from .difficulty import auroc
 from .pictures import Picture, blended, drawn, generator
 from .towers import stem_features, text_features, tokens_by_level

@@ -1,4 +1,4 @@
-"""The stem's weights, from EfficientNet-Lite0 as published, its batch norms folded into the convolutions before them."""
+"""The stem's weights: EfficientNet-Lite0 as published, its batch norms folded into the convolutions before them."""
 
 from __future__ import annotations
 
