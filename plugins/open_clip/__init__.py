@@ -37,11 +37,11 @@ def _follow(path: Path) -> None:
             raise
 
 
-def _no_embedded(text: str) -> str:
+def _model(text: str) -> str:
     """Refuse what was the embedded model's name before it was a backbone of its own."""
     if text == "embedded":
         raise ValueError('is a backbone of its own; write use = "embedded" and no model')
-    return text
+    return _absolute(text)
 
 
 NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
@@ -50,7 +50,7 @@ NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 class OpenClipOptions(Options):
     """Any vision-transformer CLIP that open_clip builds, frozen."""
 
-    model: Annotated[NameOrPath, AfterValidator(_no_embedded)] = Field(
+    model: Annotated[str, Field(min_length=1), AfterValidator(_model)] = Field(
         description='open_clip model name such as "ViT-L-14-336", or a folder, with a separator in its path, that has '
         "open_clip_config.json and open_clip_model.safetensors; the small model that needs no download is the "
         'backbone use = "embedded"',
