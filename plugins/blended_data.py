@@ -58,9 +58,9 @@ def read_blended(options: BlendedOptions) -> DataSet:
     used = hashlib.sha256(
         b"".join(hashlib.sha256(one.tobytes()).digest() for some in surfaces.values() for one in some)
     )
-    data = read_generated(options, "blended", dict.fromkeys(classes, tuple(BLENDS)), paint, used.digest())
-    named = {name: options.real_names.get(name, real) for name, real in data.real_names.items()}
-    return replace(data, real_names=named, notes=(*data.notes, *notes))
+    kinds = dict.fromkeys(classes, tuple(BLENDS))
+    data = read_generated(options, "blended", kinds, paint, used.digest(), options.real_names)
+    return replace(data, notes=(*data.notes, *notes))
 
 
 def _own(root: Path, split: str) -> tuple[dict[str, "list[Photograph]"], tuple[str, ...]]:

@@ -42,7 +42,12 @@ class GeneratedOptions(Options):
 
 
 def read_generated(
-    options: GeneratedOptions, kind: str, defects: Mapping[str, Sequence[str]], paint: Paint, made_of: bytes
+    options: GeneratedOptions,
+    kind: str,
+    defects: Mapping[str, Sequence[str]],
+    paint: Paint,
+    made_of: bytes = b"",
+    real_names: Mapping[str, str] | None = None,
 ) -> DataSet:
     """Make what is not in the cache, or not as it was made, and read it; other files there are left alone.
 
@@ -56,7 +61,7 @@ def read_generated(
     except OSError as error:
         fix = f"set `cache` or the environment variable {CACHE_VARIABLE} to a folder with room that you may write"
         raise UserError(f"the images cannot be kept ({error})", where=str(folder), fix=fix) from None
-    data = read_classes({name: folder / name for name in defects}, LAYOUTS["mvtec"], {})
+    data = read_classes({name: folder / name for name in defects}, LAYOUTS["mvtec"], real_names or {})
     strange = {sample.image for sample in data.samples if sample.image.relative_to(folder).as_posix() not in made}
     notes = (*data.notes, *passed_over(("not made by the toolkit", image) for image in sorted(strange)))
     return replace(data, samples=tuple(one for one in data.samples if one.image not in strange), notes=notes)

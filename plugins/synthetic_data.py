@@ -26,7 +26,7 @@ def read_synthetic(options: SyntheticOptions) -> DataSet:
         drawing = synthetic.draw(surface, options.seed * MOST_IMAGES + index, defect, options.image_size)
         return drawing.image, drawing.mask
 
-    return read_generated(options, "synthetic", {name: synthetic.defects_of(name) for name in classes}, paint, b"")
+    return read_generated(options, "synthetic", {name: synthetic.defects_of(name) for name in classes}, paint)
 
 
 @hookimpl

@@ -69,6 +69,13 @@ def known_masks(samples: Sequence[Sample], masks: Iterable[Mask]) -> list[Mask |
     return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
 
 
+def image_score(choice: str, detection: Tensor, peaks: Tensor, levels: int) -> Tensor:
+    """One score an image, `[B]`, by a choice of `evaluation.image_score`; `levels` maps are summed in the peaks."""
+    if choice == "detection":
+        return detection
+    return peaks if choice == "map" else (detection + map_probability(peaks, levels)) / 2
+
+
 BatchCallback = Callable[[str, ScoredBatch], None]
 """Called with a class's name and one batch of its images after another."""
 
@@ -178,11 +185,7 @@ class Evaluator:
 
     def image_scores(self, scores: Scores) -> Tensor:
         """One score an image, `[B]`, by the experiment's choice."""
-        if self.table.image_score == "detection":
-            return scores.detection
-        if self.table.image_score == "map":
-            return scores.map_peak
-        return (scores.detection + map_probability(scores.map_peak, len(self.model.levels))) / 2
+        return image_score(self.table.image_score, scores.detection, scores.map_peak, len(self.model.levels))
 
     @torch.no_grad()
     def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:

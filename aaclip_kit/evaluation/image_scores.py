@@ -8,10 +8,11 @@ import torch
 
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
-from ..model.anomaly_map import map_probability
 from .auroc import auroc
-from .evaluator import ScoredBatch
+from .evaluator import ScoredBatch, image_score
 from .histogram import Histogram
+
+_CHOICES = ("detection", "map", "mean")
 
 
 class ImageScoreComparison:
@@ -23,9 +24,9 @@ class ImageScoreComparison:
 
     def on_batch(self, name: str, batch: ScoredBatch) -> None:
         """Count a batch of a class."""
-        mapped = map_probability(torch.from_numpy(batch.peaks), self._levels).numpy()
-        choices = {"detection": batch.detection, "map": batch.peaks, "mean": (batch.detection + mapped) / 2}
-        for choice, scores in choices.items():
+        detection, peaks = torch.from_numpy(batch.detection), torch.from_numpy(batch.peaks)
+        for choice in _CHOICES:
+            scores = image_score(choice, detection, peaks, self._levels).numpy()
             self._scores[name][choice].add(scores, batch.labels != 0)
 
     def result(self, ranks: Ranks) -> dict[str, float | None]:
@@ -36,7 +37,7 @@ class ImageScoreComparison:
                 for choice, scores in choices.items():
                     whole[name][choice].merge(scores)
         found: dict[str, float | None] = {}
-        for choice in ("detection", "map", "mean"):
+        for choice in _CHOICES:
             values = [value for of in whole.values() if (value := auroc(of[choice])) is not None]
             found[choice] = sum(values) / len(values) if values else None
         return found

@@ -24,7 +24,6 @@ from .towers import stem_features
 LEAST = 112
 """Sides of the smallest photograph that is used, in pixels."""
 
-NORMAL = "normal"
 AS_DRAWN = {"moved": "patch", "blur": "smear"}
 """Blended kinds of defect that have the words of a drawn one."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import open_clip
 import torch
 from aaclip_kit_plugins.synthetic import VALIDATION_SURFACES
-from aaclip_kit_plugins.synthetic.photographs import VALIDATION_MATERIALS, photographs_of
+from aaclip_kit_plugins.synthetic.photographs import materials_of, photographs_of
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ def _classes() -> dict[str, tuple[Picture, ...]]:
     found: dict[str, tuple[Picture, ...]] = {}
     for index, surface in enumerate(VALIDATION_SURFACES):
         found[f"drawn {surface}"] = tuple(drawn(generator(_SEED, 1, index, k), [surface], 0.5) for k in range(_EACH))
-    for index, material in enumerate(VALIDATION_MATERIALS):
+    for index, material in enumerate(materials_of("validation")):
         given = [(material.replace("_", " "), pixels) for pixels in photographs_of(material)]
         found[f"blended {material}"] = tuple(blended(generator(_SEED, 2, index, k), given, 0.5) for k in range(_EACH))
     return found

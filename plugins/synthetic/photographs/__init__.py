@@ -26,11 +26,6 @@ def materials_of(split: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row["material"] for row in _rows() if row["split"] == split))
 
 
-TRAIN_MATERIALS = materials_of("train")
-VALIDATION_MATERIALS = materials_of("validation")
-TEST_MATERIALS = materials_of("test")
-
-
 @cache
 def photographs_of(material: str) -> tuple[Photograph, ...]:
     """The photographs of a material, uint8 [H, W, 3]; none for an unknown name."""
