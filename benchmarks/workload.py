@@ -80,7 +80,7 @@ class Workload:
 
     def _backbone_keys(self) -> tuple[str, ...]:
         if self.load.model == EMBEDDED:
-            return (f"backbone.use={EMBEDDED}",)
+            return f"backbone.use={EMBEDDED}", "stages.vision_adapter.after=[0, 1]"
         return f"backbone.model={self.load.model}", "backbone.pretrained=none"
 
 

@@ -73,7 +73,7 @@ def offline(folder: Path, *commands: list[object]) -> Iterator[tuple[list[object
 
 SHORT = (
     *("scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]"),
-    *("device=cpu", "data.train.shots={normal=2, anomalous=2}", "data.test.shots={normal=2, anomalous=2}"),
+    *("device=cpu", *(f"data.{role}.{k}.shots={{normal=2, anomalous=2}}" for role in ("train", "test") for k in (0, 1))),
 )
 
 
@@ -105,7 +105,8 @@ def test_a_run_and_what_follows_it_ask_for_no_network(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_only_named_weights_are_asked_for(tmp_path: Path) -> None:
     """A published tag is fetched where a run needs it, and only there."""
-    tag = ["--set", "backbone.model=ViT-B-32", "--set", "backbone.pretrained=laion2b_s34b_b79k"]
+    keys = ("use=open_clip", "model=ViT-B-32", "pretrained=laion2b_s34b_b79k")
+    tag = [word for key in keys for word in ("--set", f"backbone.{key}")]
     (_, validated), (_, run) = offline(tmp_path, ["validate", EXPERIMENT, *tag], ["run", EXPERIMENT, "--dry-run", *tag])
     assert validated.code == 0 and "NETWORK" not in validated.err
     assert run.code == 2 and "NETWORK" in run.err and "error: " in run.err and "Traceback" not in run.err
