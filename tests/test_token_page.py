@@ -25,7 +25,7 @@ from aaclip_kit.model.anomaly_map import score, similarity_grid
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.model.build import build_model
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.training.losses import MADE, WeightedLosses, total
+from aaclip_kit.training.losses import WeightedLosses, total
 from aaclip_kit.training.phase import Phase
 
 from .build import names_in_modules, plan_for
@@ -43,7 +43,7 @@ class Watch(Loss):
 
     def __init__(self, tower: TowerName) -> None:
         super().__init__()
-        self.needs = tuple(sorted(MADE[tower]))  # type: ignore[misc]
+        self.needs = ("detection_logits", "labels", "level_probabilities", "masks", "text_features")[tower == "text" :]  # type: ignore[misc]
 
     def forward(self, **named: Any) -> dict[str, Tensor]:
         self.named = named

@@ -68,7 +68,7 @@ def _in_its_run(path: Path, metadata: Metadata) -> bool:
 def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
     """Raise `UserError` for files and folders that the checkpoint names and not the user: it may be a stranger's."""
     tables, given = tomllib.loads(resolved_toml(chosen)), [override.partition("=")[0].strip() for override in overrides]
-    read = {name: tables[name] for name in ("backbone", "model", "stages", "scheduler")}
+    read = {name: tables[name] for name in ("backbone", "prompts", "head", "model", "stages", "scheduler")}
     read["data"] = {name: table for name, table in tables["data"].items() if name == role}
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]

@@ -93,7 +93,8 @@ def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
     chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
     own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
-    return by_key({"backbone": backbone, "model": model, "stages": tables["stages"], **own})
+    shared = {name: tables[name] for name in ("prompts", "head", "stages") if name in tables}
+    return by_key({"backbone": backbone, "model": model, **shared, **own})
 
 
 def _place_free(value: Any) -> Any:

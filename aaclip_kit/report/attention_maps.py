@@ -15,7 +15,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.options import TOWERS, TowerName
 from ..contracts.stage import AttentionStage, Context, ShowsAttention
 from ..model.anomaly_model import AnomalyModel
-from ..model.prompts import NORMAL_PROMPTS, class_prompts
+from ..model.image_tower import Untouched
 
 START, END, PADDING = "(start)", "(end)", "(padding)"
 
@@ -103,7 +103,9 @@ def _calls(model: AnomalyModel, picture: Shown, attending: Set[TowerName]) -> Ca
         model.image_features(picture.image, classes, "vision" in attending)
     context = model.text_phase_inputs(picture.image, classes, True, attending)[1]
     with _watched(model, "text") as more:
-        model.text_features(classes, context)
+        if model.text is not None:
+            embedding = Untouched(model.image, picture.image).embedding() if model.text.goes_by_image else None
+            model.text_features(classes, context, embedding=embedding)
     return {**calls, **more}
 
 
@@ -119,18 +121,19 @@ def _watched(model: AnomalyModel, tower: TowerName) -> Iterator[Calls]:
 def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
     """End-of-text tokens of the normal prompts, and of the abnormal ones."""
     weights = torch.cat([_relative(stage, *call) for call in calls])
-    ends = model.text.prompts.select((picture.class_name,), weights.device)[1][0]
+    assert model.text is not None
+    ends, normal = model.text.book.select((picture.class_name,), weights.device)[1][0], model.text.prompts.normal_prompts
     looks = weights[torch.arange(len(ends), device=ends.device), ends]
     return {
-        "normal prompts": looks[:NORMAL_PROMPTS].mean(dim=0),
-        "abnormal prompts": looks[NORMAL_PROMPTS:].mean(dim=0),
+        "normal prompts": looks[:normal].mean(dim=0),
+        "abnormal prompts": looks[normal:].mean(dim=0),
     }
 
 
 def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
-    weights = _relative(stage, tokens, context)[0, 1:]
+    weights = _relative(stage, tokens, context)[0, 1 : 1 + model.backbone.grid**2]
     pixels = torch.from_numpy(picture.mask).float()[None, None]
     inside = torch.nn.functional.adaptive_max_pool2d(pixels, model.backbone.grid).flatten().to(weights.device) > 0
     if inside.all() or not inside.any():
@@ -158,12 +161,14 @@ def _grid(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " N"]) -> 
 
 def _words(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " M"]) -> dict[str, Any]:
     """The mean over the tokens of each word, whatever prompt they stand in, and over those of each state."""
-    prompts = class_prompts(picture.real_name)
+    text = model.text
+    assert text is not None
+    prompts, normal = text.book.texts[text.book.rows[picture.class_name]], text.prompts.normal_prompts
     rows = weights.reshape(len(prompts), -1).cpu()
     words: dict[str, list[float]] = {}
     states: Mapping[str, list[float]] = {"normal prompts": [], "abnormal prompts": []}
     for number, (prompt, row) in enumerate(zip(prompts, rows.tolist(), strict=True)):
-        state = states["normal prompts" if number < NORMAL_PROMPTS else "abnormal prompts"]
+        state = states["normal prompts" if number < normal else "abnormal prompts"]
         for word, weight in zip(prompt_words(model.backbone, prompt, len(row)), row, strict=True):
             # Padding that is masked has no weight, and is no word.
             if word is not None or weight > 0:

@@ -264,7 +264,7 @@ class Execution:
         evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
-            compared = ImageScoreComparison(len(run.model.levels))
+            compared = ImageScoreComparison(run.model.head)
 
             def on_batch(name: str, batch: ScoredBatch) -> None:
                 compared.on_batch(name, batch)
