@@ -93,7 +93,9 @@ class Backbone(nn.Module, ABC):
 
         A backbone that does not offer it raises `UserError`, as here.
         """
-        raise UserError("this backbone offers no V-V attention beside its blocks", where="backbone", fix="use open_clip")
+        raise UserError(
+            "this backbone offers no V-V attention beside its blocks", where="backbone", fix="use open_clip"
+        )
 
     @abstractmethod
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:

@@ -1,4 +1,4 @@
-"""The head contract: what patches, class token and text features become: predictions, an anomaly map, an image score."""
+"""The head contract: what patches, class token and text features become: predictions, a map, an image score."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class ImageTokens:
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What a head makes of an image alone: patch features by level, one feature of the whole image, and more of its own.
+    """What a head makes of an image alone: patch features by level, and one feature of the whole image or of windows.
 
     The first level's patches are what text stages attend to, of width E for them.
     """

@@ -63,11 +63,11 @@ class RatePlan:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One phase trains one tower's stages, with the prompts in the text tower and the head in the vision tower, or both.
+    """One phase trains a tower's stages, with the prompts (text) or the head (vision), or both towers.
 
     `features` says which image features a text phase sees: of the frozen backbone, or of the trained vision side.
-    `attention` switches what it trains of stages that have a context on or off (adapters always act); those of the other
-    tower act as they did when it last trained.
+    `attention` switches what it trains of stages that have a context on or off (adapters always act); those of the
+    other tower act as they did when it last trained.
     """
 
     train: Trains

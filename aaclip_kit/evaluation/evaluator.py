@@ -249,7 +249,9 @@ class Evaluator:
             return model.text.untrained_features(batch.classes, self.prompts, embedding)
         context = None
         if self.table.text_conditioning == "image":
-            inputs = model.text_phase_inputs(batch.images, batch.classes, True, known.attending, untouched, self.prompts)
+            inputs = model.text_phase_inputs(
+                batch.images, batch.classes, True, known.attending, untouched, self.prompts
+            )
             context = inputs[1]
         return model.text_features(batch.classes, context, self.prompts, embedding)
 

@@ -17,7 +17,6 @@ from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
 from .toml_file import unusable_paths
 
-
 SINGLE: Final[tuple[Kind, ...]] = ("backbone", "prompts", "head", "scheduler")
 """Kinds of which an experiment has one, in a table of that name."""
 

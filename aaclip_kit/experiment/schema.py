@@ -308,7 +308,9 @@ class ExperimentFile(Options):
     backbone: ComponentTable = key(TRAINING + SCORING, ..., "the frozen model: a table with `use` and its options")
     model: ModelTable = Field(ModelTable(), description="table of the levels that are read")
     prompts: ComponentTable = key(
-        TRAINING + SCORING, {"use": "ensemble"}, "what makes text features of class names: a table with `use` and its options"
+        TRAINING + SCORING,
+        {"use": "ensemble"},
+        "what makes text features of class names: a table with `use` and its options",
     )
     head: ComponentTable = key(
         TRAINING + SCORING, {"use": "projections"}, "what makes maps and scores: a table with `use` and its options"

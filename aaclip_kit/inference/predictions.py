@@ -175,12 +175,14 @@ def _picture(place: Path, end: str) -> Path:
 def heat_colours(
     anomaly_map: Float32[np.ndarray, "H W"], threshold: float | None, shown: tuple[float, float]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A map as colours, the same for every image: the head's scale, its middle moved to the threshold, if there is one."""
+    """A map as colours, the same for every image: the head's scale, its middle at the threshold, if there is one."""
     moved = 0.0 if threshold is None else threshold - sum(shown) / 2
     return coloured(anomaly_map, (shown[0] + moved, shown[1] + moved))
 
 
-def _draw(predictions: Iterable[Prediction], names: dict[Key, Path], shown: tuple[float, float], folder: Path) -> dict[Key, Line]:
+def _draw(
+    predictions: Iterable[Prediction], names: dict[Key, Path], shown: tuple[float, float], folder: Path
+) -> dict[Key, Line]:
     """Score, and write pictures beside it, so that neither waits for the other; the line of each image."""
     lines: dict[Key, Line] = {}
     waiting: deque[tuple[Key, Future[Line]]] = deque()

@@ -63,7 +63,9 @@ def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None) -> N
     for name, (tower, stage) in stages.items():
         if prompts is None and (tower == "text" or stage.context_kind == "text"):
             problem = "needs text, and the head makes none"
-            raise UserError(problem, where=f"stages.{name}", fix="leave the stage out, or choose a head that needs text")
+            raise UserError(
+                problem, where=f"stages.{name}", fix="leave the stage out, or choose a head that needs text"
+            )
 
 
 def default_levels(depth: int) -> tuple[int, ...]:

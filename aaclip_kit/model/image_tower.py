@@ -1,4 +1,4 @@
-"""The image side: the vision tower walked as a head reads it, with its stages or untouched (method: sections 3 to 5)."""
+"""The image side: the vision tower walked as a head reads it, with stages or untouched (method: sections 3 to 5)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -139,7 +139,7 @@ def tokens_of(parts: Parts, levels: tuple[int, ...]) -> ImageTokens:
 
 
 def untouched_parts(side: ImageSide, images: Float[Tensor, "B 3 S S"], reads: Reads, levels: bool = True) -> Parts:
-    """Read the untouched backbone, of its levels or of none, each image's part a function of that image alone, to the last bit.
+    """Read the untouched backbone, its levels or none, each image's part a function of it alone, to the last bit.
 
     The last bits of a matrix product depend on how many rows it has, and which images of a batch a store lacks depends
     on what was computed before. V-V attention over the batch mixes its images, which are then taken as they are.

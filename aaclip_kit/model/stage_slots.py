@@ -62,7 +62,9 @@ class StageSlots(nn.Module):
     def loss_terms(self, towers: Sequence[TowerName]) -> dict[str, Tensor]:
         """Loss terms that the stages of these towers offer, named stages.NAME.BLOCK/TERM."""
         placed = {stage: f"stages.{name}.{at}" for tower in towers for at, name, stage in self._order[tower]}
-        return {f"{where}/{term}": value for stage, where in placed.items() for term, value in stage.loss_terms().items()}
+        return {
+            f"{where}/{term}": value for stage, where in placed.items() for term, value in stage.loss_terms().items()
+        }
 
     @contextmanager
     def looking_at_numbers(self) -> Iterator[None]:
@@ -84,13 +86,17 @@ class StageSlots(nn.Module):
         draws = own_draws("stage", name, block) if stage.training else nullcontext()
         # Around each stage, so that it holds in whichever thread recomputes one.
         with fused_residual(self.fused), draws:
-            return run_stage(stage, tokens, context, where, self._numbers, site=block, inserts=self._inserts(name, block))
+            return run_stage(
+                stage, tokens, context, where, self._numbers, site=block, inserts=self._inserts(name, block)
+            )
 
     def _inserts(self, name: str, block: int) -> int:
         """Tokens that the stage of this name appends here."""
         own = [(at, stage) for order in self._order.values() for at, of, stage in order if of == name]
         first = min(at for at, _ in own)
-        return next((stage.inserts for at, stage in own if at == block and (at == first or not stage.one_for_all_sites)), 0)
+        return next(
+            (stage.inserts for at, stage in own if at == block and (at == first or not stage.one_for_all_sites)), 0
+        )
 
     @contextmanager
     def standing_in(self, tower: TowerName, others: Mapping[tuple[str, int], AttentionStage | None]) -> Iterator[None]:

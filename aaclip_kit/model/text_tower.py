@@ -8,9 +8,9 @@ from ..contracts.backbone import Backbone
 from ..contracts.prompts import Prompts
 from ..contracts.stage import Context
 from ..experiment.schema import TextContextForm
+from ..kernels.maps import unit
 from .prompts import PromptBook
 from .stage_slots import NO_CONTEXT, Contexts, StageSlots
-from ..kernels.maps import unit
 
 TEXT_CONTEXT_BLOCK = 0
 

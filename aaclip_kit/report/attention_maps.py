@@ -122,7 +122,10 @@ def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tu
     """End-of-text tokens of the normal prompts, and of the abnormal ones."""
     weights = torch.cat([_relative(stage, *call) for call in calls])
     assert model.text is not None
-    ends, normal = model.text.book.select((picture.class_name,), weights.device)[1][0], model.text.prompts.normal_prompts
+    ends, normal = (
+        model.text.book.select((picture.class_name,), weights.device)[1][0],
+        model.text.prompts.normal_prompts,
+    )
     looks = weights[torch.arange(len(ends), device=ends.device), ends]
     return {
         "normal prompts": looks[:normal].mean(dim=0),

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
-from ..contracts.options import TowerName
 from ..contracts.head import ImageFeatures
+from ..contracts.options import TowerName
 from ..contracts.schedule import PhasePlan, towers_of
 from ..data.loader import Batch, TrainBatches, View
 from ..distributed.collectives import BatchShard

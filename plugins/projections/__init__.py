@@ -11,7 +11,8 @@ class ProjectionsOptions(Options):
     """Trained projections of each level and of the whole image, compared with the text feature (AA-CLIP)."""
 
     start: Literal["random", "backbone"] = Field(
-        "random", description="what training starts from: projections drawn by the seed, as published; or the backbone's"
+        "random",
+        description="what training starts from: projections drawn by the seed, as published; or the backbone's",
     )
     activation: bool = Field(False, description="LeakyReLU after each projection")
 

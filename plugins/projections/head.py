@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aaclip_kit import (
-    Domain, Head, HeadSetting, ImageFeatures, ImageTokens, Reads, Scores, gaussian_blur, softmax_maps, unit, upsampled,
+    Domain,
+    Head,
+    HeadSetting,
+    ImageFeatures,
+    ImageTokens,
+    Reads,
+    Scores,
+    gaussian_blur,
+    softmax_maps,
+    unit,
+    upsampled,
 )  # fmt: skip
 
 from . import ProjectionsOptions
@@ -64,7 +74,7 @@ class Projections(Head):
         return projection
 
     def features(self, tokens: ImageTokens) -> ImageFeatures:
-        """Unit patch features of each level; the mean of the last one's unit detection features, not normalised again."""
+        """Unit patch features of each level; the mean of the last one's unit detection features, as it is."""
         patches = {level: unit(self.segmentation[str(level)](of)) for level, of in tokens.levels.items()}
         return ImageFeatures(patches, unit(self.detection(tokens.levels[max(tokens.levels)])).mean(dim=1))
 

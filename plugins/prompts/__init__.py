@@ -18,7 +18,9 @@ class WordOptions(Options):
         None, min_length=1, description="states of a sound thing in place of the ensemble's, such as 'a flawless {}'"
     )
     abnormal: Words | None = Field(None, min_length=1, description="states of a defective thing in their place")
-    templates: Words | None = Field(None, min_length=1, description="templates in their place, such as 'a photo of {}.'")
+    templates: Words | None = Field(
+        None, min_length=1, description="templates in their place, such as 'a photo of {}.'"
+    )
 
     @field_validator("normal", "abnormal", "templates")
     @classmethod
@@ -38,8 +40,9 @@ class EnsembleOptions(WordOptions):
         "the backbone's own, without; or the backbone's own, not trained",
     )
     average: Literal["unit", "raw"] = Field(
-        "unit", description="mean of each state's prompts: of features divided by their norms, and then by its own; or "
-        "as they are"
+        "unit",
+        description="mean of each state's prompts: of features divided by their norms, and then by its own; or "
+        "as they are",
     )
 
 

@@ -1,4 +1,4 @@
-"""States and templates of the published ensembles, in their order. Facts; sources: the papers' code, method: section 2."""
+"""States and templates of the published ensembles, in order. Facts; sources: the papers' code, method: section 2."""
 
 from typing import Final, NamedTuple
 
