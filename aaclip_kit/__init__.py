@@ -18,20 +18,26 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .contracts.backbone import Backbone, Surgery, Tower
+    from .contracts.head import Head, HeadSetting, ImageFeatures, ImageTokens, Reads, Scores
     from .contracts.loss import Loss
+    from .contracts.prompts import Prompts, PromptSetting
     from .contracts.stage import AttentionStage, Context, StageSetting
     from .data.decode import open_picture
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
+    from .kernels.maps import gaussian_blur, softmax_maps, unit, upsampled
     from .kernels.norm_matched import norm_matched_residual
 
 _WITH_TORCH = {
     "contracts.backbone": ("Backbone", "Surgery", "Tower"),
+    "contracts.head": ("Head", "HeadSetting", "ImageFeatures", "ImageTokens", "Reads", "Scores"),
     "contracts.loss": ("Loss",),
+    "contracts.prompts": ("PromptSetting", "Prompts"),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
     "data.decode": ("open_picture",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
+    "kernels.maps": ("gaussian_blur", "softmax_maps", "unit", "upsampled"),
     "kernels.norm_matched": ("norm_matched_residual",),
 }
 
@@ -42,6 +48,10 @@ __all__ = [
     "Context",
     "DataSet",
     "Domain",
+    "Head",
+    "HeadSetting",
+    "ImageFeatures",
+    "ImageTokens",
     "Indices",
     "ListRow",
     "LoopPlan",
@@ -52,9 +62,13 @@ __all__ = [
     "Options",
     "PhasePlan",
     "Prediction",
+    "PromptSetting",
+    "Prompts",
     "RatePlan",
+    "Reads",
     "Register",
     "Sample",
+    "Scores",
     "Search",
     "StageOptions",
     "StageSetting",
@@ -65,6 +79,7 @@ __all__ = [
     "UserError",
     "UserErrors",
     "__version__",
+    "gaussian_blur",
     "hookimpl",
     "is_image_file",
     "load_model",
@@ -75,6 +90,9 @@ __all__ = [
     "read_list",
     "read_weights",
     "search_folder",
+    "softmax_maps",
+    "unit",
+    "upsampled",
 ]
 
 

@@ -100,6 +100,11 @@ class ClipBackbone(Backbone):
         """Vision block `index`, with its own attention or with V-V attention in its place."""
         return run_block(self.clip.visual.transformer.resblocks[index], tokens, surgery=surgery)
 
+    def value_attention(self, index: int, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """What the block's attention would add with V-V weights."""
+        block = self.clip.visual.transformer.resblocks[index]
+        return block.ls_1(attention(block.attn, block.ln_1(tokens), values_only=True))
+
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
         """CLIP's `ln_post`, on every token."""
         return self.clip.visual.ln_post(tokens)

@@ -55,7 +55,15 @@ def read(path: Path) -> dict[str, Tensor]:
     if not (named and all(isinstance(value, Tensor) for value in state.values())):
         fix = "give an aaclip_kit checkpoint; aakit import-checkpoint makes one of published files"
         raise UserError("holds no plain table of tensors", where=str(path), fix=fix)
-    return state
+    return {_present_name(name): value for name, value in state.items()}
+
+
+def _present_name(name: str) -> str:
+    """The name that a tensor has now: version 0.2 had the prompts' projection among the heads."""
+    for old, new in (("heads.text.linear.", "prompts.projection."), ("heads.", "head.")):
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def load_into(model: AnomalyModel, path: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
+from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..experiment.toml_file import parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json
@@ -68,7 +69,7 @@ def _in_its_run(path: Path, metadata: Metadata) -> bool:
 def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
     """Raise `UserError` for files and folders that the checkpoint names and not the user: it may be a stranger's."""
     tables, given = tomllib.loads(resolved_toml(chosen)), [override.partition("=")[0].strip() for override in overrides]
-    read = {name: tables[name] for name in ("backbone", "model", "stages", "scheduler")}
+    read = {name: tables[name] for name in ("backbone", "prompts", "head", "model", "stages", "scheduler")}
     read["data"] = {name: table for name, table in tables["data"].items() if name == role}
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
@@ -136,12 +137,13 @@ def _scored_again(folder: Path) -> Path | None:
 
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:
     """The experiment's tables, and what to call their source in messages."""
-    if experiment is None and (path / EXPERIMENT).is_file():
-        experiment = path / EXPERIMENT
     if experiment is not None:
         return anchored(read_toml(experiment), experiment.parent), str(experiment)
+    if (path / EXPERIMENT).is_file():
+        return with_moved_keys(anchored(read_toml(path / EXPERIMENT), path)), str(path / EXPERIMENT)
     if metadata.experiment is None:
         problem = "does not say which experiment it belongs to"
         raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")
     source = f"{checkpoint} (its experiment)"
-    return parse_toml(metadata.experiment, source, "name the experiment file with --experiment"), source
+    tables = parse_toml(metadata.experiment, source, "name the experiment file with --experiment")
+    return with_moved_keys(tables), source

@@ -10,6 +10,7 @@ from ..contracts.data import Domain
 from ..evaluation.calibration import Calibration, What, absurd_rates
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
+from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place
 from .find_checkpoint import Trained
 from .provenance import Metadata
@@ -80,7 +81,7 @@ def changed_keys(own: str, experiment: Experiment) -> list[str]:
     A file or folder of the backbone may lie elsewhere, under its old name. The levels are left out: the checkpoint
     fits no others.
     """
-    before, now = (_scoring(tomllib.loads(text)) for text in (own, resolved_toml(experiment)))
+    before, now = (_scoring(with_moved_keys(tomllib.loads(text))) for text in (own, resolved_toml(experiment)))
     return [
         f"{key} is {now.get(key, 'unset')}, and was {before.get(key, 'unset')}"
         for key in dict.fromkeys([*now, *before])
@@ -93,7 +94,8 @@ def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
     chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
     own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
-    return by_key({"backbone": backbone, "model": model, "stages": tables["stages"], **own})
+    shared = {name: tables[name] for name in ("prompts", "head", "stages") if name in tables}
+    return by_key({"backbone": backbone, "model": model, **shared, **own})
 
 
 def _place_free(value: Any) -> Any:

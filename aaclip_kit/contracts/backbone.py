@@ -22,6 +22,8 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .errors import UserError
+
 Surgery = Literal["none", "tokens", "batch"]
 """Which attention a vision block runs: its own, V-V over one image's tokens, or V-V over the batch (as published)."""
 
@@ -85,6 +87,15 @@ class Backbone(nn.Module, ABC):
         self, index: int, tokens: Float[Tensor, "B V Dv"], surgery: Surgery = "none"
     ) -> Float[Tensor, "B V Dv"]:
         """Vision block `index`, with its own attention or with V-V attention in its place."""
+
+    def value_attention(self, index: int, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """What the attention of vision block `index` would add to its tokens with V-V weights; no residual, no MLP.
+
+        A backbone that does not offer it raises `UserError`, as here.
+        """
+        raise UserError(
+            "this backbone offers no V-V attention beside its blocks", where="backbone", fix="use open_clip"
+        )
 
     @abstractmethod
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:

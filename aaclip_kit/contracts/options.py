@@ -14,6 +14,10 @@ Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)
 """Block or level numbers; a TOML array of integers."""
 
 
+Sites = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(strict=False)]
+"""Block numbers that stages act after; -1: before the first block."""
+
+
 class Options(BaseModel):
     """Base of every options model. Unknown keys, wrong types and numbers that are not finite are errors.
 
@@ -27,6 +31,7 @@ class StageOptions(Options):
     """Options that every attention stage and adapter has: where it sits."""
 
     tower: TowerName = Field(description="the tower whose tokens the stage changes")
-    after: Indices = Field(
-        description="block numbers, from 0, after which the stage acts; one module for each", min_length=1
+    after: Sites = Field(
+        description="block numbers, from 0, after which the stage acts, -1 for before the first; one module for each",
+        min_length=1,
     )

@@ -18,7 +18,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.data import DataSet
 from ..data.loader import Pixels, test_batches
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
-from ..model.anomaly_map import upsampled
+from ..kernels.maps import upsampled
 from ..model.plugin_faults import PluginFault, naming_batch
 from .class_metrics import Mask
 from .evaluator import known_masks, masks_of

@@ -3,18 +3,25 @@
 import math
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from ..contracts.data import Selection
 from ..contracts.deprecation import DEPRECATED, warn_deprecated
 from ..contracts.errors import UserError, UserErrors
-from ..contracts.options import TOWERS, Options, StageOptions
+from ..contracts.options import Options, StageOptions
+from ..contracts.schedule import TRAINS
 from ..plugin_host.registry import Component, Kind, Registry
 from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
 from .toml_file import unusable_paths
+
+SINGLE: Final[tuple[Kind, ...]] = ("backbone", "prompts", "head", "scheduler")
+"""Kinds of which an experiment has one, in a table of that name."""
+
+DEFAULT_TABLES: Final = {kind: ExperimentFile.model_fields[kind].default for kind in ("prompts", "head")}
+"""What stands in the tables of those of them that the file leaves out, or gives without `use`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Experiment:
 
     file: ExperimentFile
     backbone: ComponentConfig
+    prompts: ComponentConfig
+    head: ComponentConfig
     stages: dict[str, ComponentConfig]
     losses: dict[str, dict[str, ComponentConfig]]
     scheduler: ComponentConfig
@@ -48,7 +57,7 @@ class Experiment:
     def plugins(self) -> dict[str, str]:
         """Distribution, or file, and version behind each component, by "KIND:NAME"."""
         groups = [group.values() for group in (self.stages, *self.losses.values())] + [*self.data.values()]
-        chosen = [self.backbone, self.scheduler, *(item for group in groups for item in group)]
+        chosen = [self.backbone, self.prompts, self.head, self.scheduler, *(item for group in groups for item in group)]
         return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
 
 
@@ -136,13 +145,14 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     tables = _with_new_names(tables)
     checker = _Checker(registry, source, published=tables.get("profile") == "published")
     file = _engine_tables(tables, checker)
-    backbone = checker.group("backbone", {"backbone": tables.get("backbone")}).get("backbone")
-    scheduler = checker.group("scheduler", {"scheduler": tables.get("scheduler")}).get("scheduler")
+    backbone, prompts, head, scheduler = (
+        checker.group(kind, {kind: _single_table(tables, kind)}).get(kind) for kind in SINGLE
+    )
     stages = checker.group("attention-stage", tables.get("stages"), "stages.")
     phases = tables.get("losses")
     phases = phases if isinstance(phases, dict) else {}
     losses: dict[str, dict[str, ComponentConfig]] = {
-        phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
+        phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TRAINS
     }
     data = checker.data_sets(tables.get("data"))
     for name, chosen in stages.items():
@@ -150,9 +160,15 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
             problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"
             fix = "its options model must subclass aaclip_kit.StageOptions"
             checker.faults.append(UserError(problem, where=f"{source}: stages.{name}", fix=fix))
-    if checker.faults or file is None or backbone is None or scheduler is None:
+    if checker.faults or file is None or not (backbone and prompts and head and scheduler):
         raise UserErrors(checker.faults)
-    return Experiment(file, backbone, stages, losses, scheduler, data)
+    return Experiment(file, backbone, prompts, head, stages, losses, scheduler, data)
+
+
+def _single_table(tables: dict[str, Any], kind: Kind) -> Any:
+    default = DEFAULT_TABLES.get(kind)
+    table = tables.get(kind, default)
+    return {**default, **table} if default and isinstance(table, dict) else table
 
 
 def _with_new_names(tables: dict[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,9 @@ class TrainedModel:
 
     def evaluator_for(self, data: DataSet) -> Evaluator:
         """Return the evaluator with prompts for these classes."""
-        return replace(self.evaluator, prompts=PromptBook.of(self.model.backbone, data.real_names))
+        prompts = self.model.prompts
+        book = None if prompts is None else PromptBook.of(self.model.backbone, prompts, data.real_names)
+        return replace(self.evaluator, prompts=book)
 
     def domain(self, given: str | None = None) -> Domain:
         """The domain that is given, else that of training. Raises `UserError` for one that is none."""

@@ -29,9 +29,6 @@ from .load_model import UNNAMED, Prediction, TrainedModel
 
 SCORES, SKIPPED, HEATMAPS, MASKS = "scores.jsonl", "skipped.jsonl", "heatmaps", "masks"
 
-REACH = 0.1
-"""Difference of cosines from the middle of the heatmaps' colour scale to either end."""
-
 _WRITERS: Final = 4
 """Pictures written at once; drawing and packing leave the interpreter to the scoring."""
 
@@ -126,7 +123,7 @@ def write_predictions(
         if not part.is_dir():
             fix = "give --out a folder that all processes share"
             raise UserError(f"process {ranks.rank} does not see it", where=str(part), fix=fix)
-        own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), part)
+        own = _draw(model.predictions(data, sizes, thresholds, decoded), names, model.model.head.shown, part)
         found = {key: line for share in all_gather_object(ranks, own) for key, line in share.items()}
         lines = [{"class": key[1], **found[key]} for key in keys]
         if ranks.is_first:
@@ -176,25 +173,23 @@ def _picture(place: Path, end: str) -> Path:
 
 
 def heat_colours(
-    anomaly_map: Float32[np.ndarray, "H W"], threshold: float | None, levels: int
+    anomaly_map: Float32[np.ndarray, "H W"], threshold: float | None, shown: tuple[float, float]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A map as colours, the scale's middle at the threshold, or where normal and abnormal are alike without one.
-
-    The scale is the same for every image: it ends where the cosines to normal and abnormal differ by `REACH` more, or
-    less, than at the middle, in the mean over the levels.
-    """
-    middle, reach = levels / 2 if threshold is None else threshold, 50 * REACH * levels
-    return coloured(anomaly_map, (middle - reach, middle + reach))
+    """A map as colours, the same for every image: the head's scale, its middle at the threshold, if there is one."""
+    moved = 0.0 if threshold is None else threshold - sum(shown) / 2
+    return coloured(anomaly_map, (shown[0] + moved, shown[1] + moved))
 
 
-def _draw(predictions: Iterable[Prediction], names: dict[Key, Path], levels: int, folder: Path) -> dict[Key, Line]:
+def _draw(
+    predictions: Iterable[Prediction], names: dict[Key, Path], shown: tuple[float, float], folder: Path
+) -> dict[Key, Line]:
     """Score, and write pictures beside it, so that neither waits for the other; the line of each image."""
     lines: dict[Key, Line] = {}
     waiting: deque[tuple[Key, Future[Line]]] = deque()
     with ThreadPoolExecutor(_WRITERS) as pool:
         for prediction in predictions:
             key = prediction.path, prediction.class_name
-            waiting.append((key, pool.submit(_line, prediction, names[key], levels, folder)))
+            waiting.append((key, pool.submit(_line, prediction, names[key], shown, folder)))
             while len(waiting) > _MOST_WAITING:
                 first, line = waiting.popleft()
                 lines[first] = line.result()
@@ -202,9 +197,9 @@ def _draw(predictions: Iterable[Prediction], names: dict[Key, Path], levels: int
     return lines
 
 
-def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> Line:
+def _line(prediction: Prediction, name: Path, shown: tuple[float, float], folder: Path) -> Line:
     """Write an image's heatmap and, with a threshold, its mask; its line says where they are."""
-    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, levels))}
+    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, shown))}
     mask = prediction.mask
     if mask is not None:
         pictures["mask"] = (MASKS, mask.astype(np.uint8) * 255)

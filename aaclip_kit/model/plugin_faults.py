@@ -19,15 +19,28 @@ class PluginFault(UserError):
     """What a plugin's component did wrong while a model ran; the batch is named where it is known."""
 
 
-def run_stage(stage: AttentionStage, tokens: Tensor, context: Context | None, where: str, numbers: bool) -> Tensor:
+def run_stage(
+    stage: AttentionStage,
+    tokens: Tensor,
+    context: Context | None,
+    where: str,
+    numbers: bool,
+    *,
+    site: int = 0,
+    inserts: int = 0,
+) -> Tensor:
     """The tokens after a stage. Raises `PluginFault` for an exception, and for tokens of another form or place.
 
-    `numbers` also looks whether they are finite, which waits for the device.
+    `numbers` also looks whether they are finite, which waits for the device. `inserts` tokens are appended here.
     """
-    changed = _forward(stage, where, tokens, context)
-    if not isinstance(changed, Tensor) or changed.shape != tokens.shape:
+    changed = _forward(stage, where, tokens, context, **({"site": site} if stage.one_for_all_sites else {}))
+    items, length, *width = tokens.shape
+    if not isinstance(changed, Tensor) or changed.shape != (items, length + inserts, *width):
         problem = f"its forward returned {_form(changed)} for tokens of shape {tuple(tokens.shape)}"
-        raise PluginFault(problem, where=where, fix="a stage returns the tokens in the shape that it got")
+        problem += f" with {inserts} to insert" if inserts else ""
+        raise PluginFault(
+            problem, where=where, fix="return the tokens in the shape that came, and what `inserts` counts behind them"
+        )
     if changed.device != tokens.device or not changed.is_floating_point():
         given = f"tokens of {changed.dtype} on {changed.device} for {tokens.dtype} on {tokens.device}"
         fix = "make tensors with the tokens' device and dtype; register those that are kept, as parameters or buffers"

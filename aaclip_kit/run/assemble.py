@@ -15,7 +15,7 @@ from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import Metadata, read_metadata
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
-from ..contracts.schedule import LoopScheduler, PhasePlan
+from ..contracts.schedule import LoopScheduler, PhasePlan, Trains
 from ..data.load_data import Data, HeldOut, held_out, load_data
 from ..data.loader import Pixels, TrainBatches
 from ..distributed.compute_device import ComputeDevice
@@ -27,7 +27,7 @@ from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
 from ..training.feature_cache import CachedFeatures
 from ..training.loop_plans import build_scheduler, plan_ahead
-from ..training.losses import MADE, TRAINED, WeightedLosses
+from ..training.losses import WeightedLosses, made_by, trained_by
 from ..training.phase import Phase
 from .memory_plan import MemoryPlan
 
@@ -81,8 +81,8 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     losses = {phase: _build_losses(group, file.seed, phase) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
     planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
-    for tower in dict.fromkeys(phase.train for phase in planned):
-        _check_losses(losses[tower], tower)
+    for trains in dict.fromkeys(phase.train for phase in planned):
+        _check_phase(model, losses[trains], trains)
     return Run(experiment, compute_device, data, model, losses, scheduler, fresh, start, calibration, ranks)
 
 
@@ -102,15 +102,19 @@ def _build_losses(group: dict[str, ComponentConfig], seed: int, tower: str) -> W
     return WeightedLosses(built, {name: str(chosen.component.plugin) for name, chosen in group.items()})
 
 
-def _check_losses(group: WeightedLosses, tower: TowerName) -> None:
-    where = f"losses.{tower}"
+def _check_phase(model: AnomalyModel, group: WeightedLosses, trains: Trains) -> None:
+    """Raise `UserError` where a phase that is planned could train nothing."""
+    if not model.trained_parameters(trains):
+        problem = f"plans a phase that trains {trains}, where neither stages nor prompts nor the head have weights"
+        raise UserError(problem, where="scheduler", fix="choose another scheduler, or add what is to be trained")
+    where, made, trained = f"losses.{trains}", made_by(model.head), trained_by(trains)
     for name, (loss, _) in group.losses.items():
-        if unmade := sorted(set(loss.needs) - MADE[tower]):
-            problem = f"needs {', '.join(unmade)}, which the {tower} phase does not make"
-            raise UserError(problem, where=f"{where}.{name}", fix=f"it makes {', '.join(sorted(MADE[tower]))}")
-    if not group.needs & TRAINED[tower]:
-        problem = f"no loss here depends on what the {tower} phase trains"
-        fix = f'add one that needs {" or ".join(sorted(TRAINED[tower]))}, such as use = "segmentation"'
+        if unmade := sorted(set(loss.needs) - made):
+            problem = f"needs {', '.join(unmade)}, which the head does not make"
+            raise UserError(problem, where=f"{where}.{name}", fix=f"it makes {', '.join(sorted(made))}")
+    if not group.needs & trained:
+        problem = f"no loss here depends on what the phase trains ({trains})"
+        fix = f'add one that needs {" or ".join(sorted(trained & made))}, such as use = "segmentation"'
         raise UserError(problem, where=where, fix=fix)
 
 
@@ -133,17 +137,18 @@ def build_phase(
 ) -> Phase:
     """A phase of a loop, on the training images; towers `attending` use their stages with a context.
 
-    `number` is what `stream_number` gives. A text phase keeps frozen features in the `store`, unless nothing could ever
-    be taken from it again.
+    `number` is what `stream_number` gives. A phase that sees the untouched backbone keeps its features in the `store`,
+    unless nothing could ever be taken from it again.
     """
     file = run.experiment.file
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, file.augmentation,
-        augment="geometry" if plan.train == "text" else "geometry_and_color",
+        augment="geometry" if plan.train == "text" or not file.augmentation.color else "geometry_and_color",
         batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
     )  # fmt: skip
     cached = None
-    if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
+    fixed = plan.train == "text" or (run.model.vision_is_fixed and batches.augment == "geometry")
+    if store is not None and fixed and (batches.views_come_again or file.cache.features == "disk"):
         contents = run.data.fingerprints["train"].images
         cached = CachedFeatures(run.model.image, store, contents, file.augmentation, batches.image)
     return Phase(

@@ -220,7 +220,7 @@ class Execution:
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
         self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
         doing = f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}"
-        saves = plan.train == "vision" and not run.model.image.recompute
+        saves = plan.train != "text" and not run.model.image.recompute
         recompute = 'set compute.recompute = "on", ' if saves else ""
         less = f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
         with explaining_out_of_memory(doing, less):
@@ -264,7 +264,7 @@ class Execution:
         evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
-            compared = ImageScoreComparison(len(run.model.levels))
+            compared = ImageScoreComparison(run.model.head)
 
             def on_batch(name: str, batch: ScoredBatch) -> None:
                 compared.on_batch(name, batch)

@@ -169,7 +169,7 @@ _LOSS: Promises = {
     "L2-needs-what-is-made": (
         "The factory makes a Loss without parameters, whose `needs` names inputs that one phase makes, at least one of "
         "which that phase trains.",
-        "choose from level_probabilities, text_features, detection_logits (vision phase only), masks and labels",
+        "choose from level_probabilities, text_features, detection_logits, masks and labels",
     ),
     "L3-gives-scalar-terms": (
         "forward returns a dict of at least one term, each a floating-point tensor without dimensions.",

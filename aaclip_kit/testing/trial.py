@@ -86,5 +86,5 @@ def differences(trial: Trial) -> float:
 
 
 def _features(model: AnomalyModel, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
-    levels, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
-    return [*levels.values(), model.text_features(classes, context)]
+    features, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
+    return [*features.levels.values(), model.text_features(classes, context)]
