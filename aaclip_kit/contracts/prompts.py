@@ -77,3 +77,10 @@ class Prompts(nn.Module, ABC):
     @abstractmethod
     def combine(self, features: Float[Tensor, "K P E"]) -> Float[Tensor, "K E 2"]:
         """Return the text feature of each class, (normal, abnormal), from those of its prompts."""
+
+    def published_names(self) -> dict[str, str]:
+        """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.
+
+        A key in a table of a file has the table's name before it: TABLE.KEY.
+        """
+        return {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aaclip_kit import Domain
 from aaclip_kit.model.anomaly_map import Scores, probability_map, score
+
+from aaclip_kit import Domain
 
 from .goldens import Goldens
 from .keys import Group
