@@ -1,4 +1,4 @@
-"""The loop schedulers `feedback`, `base`, `v2` (method: section 7) and `single`. Plain data; nothing here needs torch."""
+"""The loop schedulers `feedback`, `base`, `v2` (method: section 7) and `single`. Plain data; none needs torch."""
 
 import math
 from dataclasses import dataclass, replace
