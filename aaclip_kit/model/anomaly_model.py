@@ -152,7 +152,7 @@ class AnomalyModel(nn.Module):
         if embedding is not None or (image_context is not None and self.switches.image_context == "own"):
             return text.own_features(classes, image_context, book, embedding)
         if image_context is None:
-            unique, rows = distinct(classes, self.device)
+            unique, rows = distinct((book or text.book).alike(classes), self.device)
             return text.class_features(unique, book).index_select(0, rows)
         return text.batch_context_features(classes, image_context, book)
 
