@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -49,7 +48,7 @@ class Prompts(nn.Module, ABC):
     """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for: whoever reads one
     passes over them."""
 
-    conditioned_from: ClassVar[int | None] = None
+    conditioned_from: int | None = None
     """First block before which `before_block` goes by the image; None where text features are a class's alone."""
 
     @abstractmethod
@@ -70,7 +69,8 @@ class Prompts(nn.Module, ABC):
         """Return what block `block` is given; by default the tokens as they are.
 
         `image` is the class embedding of each item's image by the untouched backbone, not of unit length, from block
-        `conditioned_from` on; None before it, and for prompts that do not go by the image.
+        `conditioned_from` on; None before it, for prompts that do not go by the image, and where the text context of
+        vision stages is made, which is a class's alone.
         """
         return tokens
 
