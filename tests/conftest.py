@@ -16,7 +16,10 @@ TENSOR_ROOMS = (
     *("contracts", "data", "kernels.maps", "model", "evaluation", "training", "checkpoints"),
     *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
 )
-TENSOR_PLUGINS = ("clip", "embedded", "open_clip", "attention", "adapter", "prompts", "projections", "losses")
+TENSOR_PLUGINS = (
+    *("clip", "embedded", "open_clip", "attention", "adapter", "prompts", "projections", "losses"),
+    *("anomaly_clip.head", "anomaly_clip.prompts"),
+)
 install_import_hook(
     [f"aaclip_kit.{room}" for room in TENSOR_ROOMS] + [f"aaclip_kit_plugins.{plugin}" for plugin in TENSOR_PLUGINS],
     "beartype.beartype",

@@ -139,3 +139,10 @@ class Head(nn.Module, ABC):
     def map_probability(self, values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Return values of the map as probabilities of "abnormal": its scale made absolute. By default as they are."""
         return values
+
+    def published_names(self) -> dict[str, str]:
+        """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.
+
+        A key in a table of a file has the table's name before it: TABLE.KEY.
+        """
+        return {}

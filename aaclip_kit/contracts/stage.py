@@ -87,6 +87,13 @@ class AttentionStage(nn.Module, ABC):
         """Return scalar terms of the stage's own, made by its last `forward`, that its phase's objective gets too."""
         return {}
 
+    def published_names(self) -> dict[str, str]:
+        """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.
+
+        A key in a table of a file has the table's name before it: TABLE.KEY.
+        """
+        return {}
+
 
 @runtime_checkable
 class ShowsAttention(Protocol):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ..contracts.backbone import Backbone
 from ..contracts.head import Head, ImageFeatures, Reads
-from ..contracts.options import TowerName
+from ..contracts.options import TOWERS, TowerName
 from ..contracts.prompts import Prompts
 from ..contracts.schedule import Trains, towers_of
-from ..contracts.stage import Context, ContextKind
+from ..contracts.stage import AttentionStage, Context, ContextKind
 from ..experiment.schema import Switches, TextContextForm
 from .image_tower import ImageSide, Untouched
 from .prompts import PromptBook
@@ -73,6 +73,17 @@ class AnomalyModel(nn.Module):
     def all_trained_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters of both towers' phases: what a checkpoint holds."""
         return self.trained_parameters("both")
+
+    def published_names(self) -> dict[str, str]:
+        """The key in published checkpoints of each trained tensor that has one, by its name here."""
+        modules: dict[str, Prompts | Head | AttentionStage] = {"head": self.head}
+        if self.prompts is not None:
+            modules["prompts"] = self.prompts
+        for tower in TOWERS:
+            for block, name, stage in self.slots.of(tower):
+                where = name if stage.one_for_all_sites else f"{name}.{block}"
+                modules[f"sites.stages.{where}"] = stage
+        return {f"{where}.{own}": key for where, one in modules.items() for own, key in one.published_names().items()}
 
     @contextmanager
     def training_tower(self, trains: Trains) -> Iterator[dict[str, nn.Parameter]]:
@@ -141,7 +152,7 @@ class AnomalyModel(nn.Module):
         if embedding is not None or (image_context is not None and self.switches.image_context == "own"):
             return text.own_features(classes, image_context, book, embedding)
         if image_context is None:
-            unique, rows = distinct(classes, self.device)
+            unique, rows = distinct((book or text.book).alike(classes), self.device)
             return text.class_features(unique, book).index_select(0, rows)
         return text.batch_context_features(classes, image_context, book)
 
