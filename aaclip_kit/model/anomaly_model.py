@@ -76,6 +76,16 @@ class AnomalyModel(nn.Module):
 
     def published_names(self) -> dict[str, str]:
         """The key in published checkpoints of each trained tensor that has one, by its name here."""
+        named = self._named_components().items()
+        return {f"{where}.{own}": key for where, one in named for own, key in one.published_names().items()}
+
+    @property
+    def published_unused(self) -> tuple[str, ...]:
+        """Patterns of keys in published checkpoints that no parameter stands for."""
+        return tuple(pattern for one in self._named_components().values() for pattern in one.published_unused)
+
+    def _named_components(self) -> dict[str, Prompts | Head | AttentionStage]:
+        """Prompts, head and stages by what their parameters' names begin with."""
         modules: dict[str, Prompts | Head | AttentionStage] = {"head": self.head}
         if self.prompts is not None:
             modules["prompts"] = self.prompts
@@ -83,7 +93,7 @@ class AnomalyModel(nn.Module):
             for block, name, stage in self.slots.of(tower):
                 where = name if stage.one_for_all_sites else f"{name}.{block}"
                 modules[f"sites.stages.{where}"] = stage
-        return {f"{where}.{own}": key for where, one in modules.items() for own, key in one.published_names().items()}
+        return modules
 
     @contextmanager
     def training_tower(self, trains: Trains) -> Iterator[dict[str, nn.Parameter]]:

@@ -1,6 +1,6 @@
 """AnomalyCLIP (Zhou et al., ICLR 2024): the prompts `learnt`, and the head `anomaly_clip`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,6 +18,8 @@ Words = Annotated[str, AfterValidator(_one_place)]
 
 class LearntOptions(Options):
     """Learnt tokens before the words of a normal and an abnormal prompt, and in later text blocks."""
+
+    published_keys: ClassVar[tuple[str, ...]] = ("prompt_learner.ctx_pos", "prompt_learner.compound_prompts_text.*")
 
     name: Literal["object", "class"] = Field(
         "object",
