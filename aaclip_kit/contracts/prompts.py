@@ -44,7 +44,7 @@ class Prompts(nn.Module, ABC):
     normal_prompts: int
     """How many of a class's prompts, the first ones, are of the normal state; the others are of the abnormal one."""
 
-    published_unused: ClassVar[tuple[str, ...]] = ()
+    published_unused: tuple[str, ...] = ()
     """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for: whoever reads one
     passes over them."""
 
