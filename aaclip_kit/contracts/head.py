@@ -140,7 +140,7 @@ class Head(nn.Module, ABC):
         """Return values of the map as probabilities of "abnormal": its scale made absolute. By default as they are."""
         return values
 
-    published_unused: ClassVar[tuple[str, ...]] = ()
+    published_unused: tuple[str, ...] = ()
     """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for."""
 
     def published_names(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Published checkpoints of prompts, heads and stages that name their tensors: in, bit for bit, or refused in one line."""
+"""Published checkpoints whose components name their tensors: in, bit for bit, or refused in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from aaclip_kit.checkpoints.published_layout import model_without_weights
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 
-from ..command import Command, assert_plain
+from ..command import Command
+from .conftest import assert_plain
 
 FILE = Path(__file__).parents[2] / "experiments" / "methods" / "anomaly_clip.toml"
 OTHER = Path(__file__).parents[2] / "experiments" / "feedback.toml"
