@@ -152,7 +152,7 @@ class AnomalyModel(nn.Module):
         if embedding is not None or (image_context is not None and self.switches.image_context == "own"):
             return text.own_features(classes, image_context, book, embedding)
         if image_context is None:
-            unique, rows = distinct(classes, self.device)
+            unique, rows = distinct((book or text.book).alike(classes), self.device)
             return text.class_features(unique, book).index_select(0, rows)
         return text.batch_context_features(classes, image_context, book)
 
@@ -184,8 +184,12 @@ class AnomalyModel(nn.Module):
         return features, features.levels[first] if attends else None
 
     def _for_text(self, images: Tensor, contexts: Contexts, untouched: Untouched) -> ImageFeatures:
-        trained = self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
-        return self.head.for_text(trained, untouched.embedding)
+        return self.head.for_text(self._trained(images, contexts, untouched), untouched.embedding)
+
+    def _trained(self, images: Tensor, contexts: Contexts, untouched: Untouched) -> ImageFeatures:
+        if self.vision_is_fixed:
+            return self.head.features(untouched.tokens(self.head.reads))
+        return self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
 
     def _one_block_more(self, images: Tensor, untouched: Untouched) -> Float[Tensor, "B N E"]:
         """As published: the context of the first level, one block later, without the stages that have a context."""
@@ -209,10 +213,7 @@ class AnomalyModel(nn.Module):
     ) -> ImageFeatures:
         """Features of images by the trained vision side."""
         untouched = untouched or Untouched(self.image, images)
-        if self.vision_is_fixed:
-            return self.head.features(untouched.tokens(self.head.reads))
-        contexts = self.vision_contexts(images, classes, attention, book, untouched)
-        return self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
+        return self._trained(images, self.vision_contexts(images, classes, attention, book, untouched), untouched)
 
     def vision_contexts(
         self,

@@ -4,7 +4,6 @@ Source: Chen, Han and Zhang, APRIL-GAN: a zero-/few-shot anomaly classification 
 VAND workshop challenge tracks 1 and 2.
 """
 
-import math
 from typing import Final
 
 import torch
@@ -19,7 +18,7 @@ from aaclip_kit import (
     ImageTokens,
     Reads,
     Scores,
-    gaussian_blur,
+    gaussian_filter,
     softmax_maps,
     unit,
 )  # fmt: skip
@@ -28,9 +27,6 @@ from . import AprilGanOptions
 
 TABLE: Final = "trainable_linearlayer"
 """The one table of a published checkpoint; its layers are numbered in the order of the levels."""
-
-REACH: Final = 3
-"""Standard deviations that the Gaussian reaches to either side."""
 
 
 class AprilGan(Head):
@@ -72,8 +68,7 @@ class AprilGan(Head):
         grid = torch.stack([of.softmax(dim=1)[:, 1] for of in grids]).sum(dim=0)
         maps = torch.stack([softmax_maps(of, size)[:, 1] for of in grids]).sum(dim=0)
         if smooth and self.sigma:
-            side = 2 * math.ceil(REACH * self.sigma) + 1
-            maps = gaussian_blur(maps[:, None], side, self.sigma)[:, 0]
+            maps = gaussian_filter(maps, self.sigma)
         return Scores(grid, maps, self.detection_logits(features, text).softmax(dim=1)[:, 1])
 
     def map_probability(self, values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -1,7 +1,6 @@
 """Patches by their cosine to learnt vectors of each level; the image by its class token or by its patches."""
 
 import math
-from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -15,16 +14,13 @@ from aaclip_kit import (
     ImageTokens,
     Reads,
     Scores,
-    gaussian_blur,
+    gaussian_filter,
     softmax_maps,
     unit,
     upsampled,
 )  # fmt: skip
 
 from . import TextFreeOptions
-
-REACH: Final = 3
-"""Standard deviations that the Gaussian reaches to either side."""
 
 
 class TextFree(Head):
@@ -71,11 +67,11 @@ class TextFree(Head):
         self, features: ImageFeatures, text: Float[Tensor, "B E 2"] | None, size: int, domain: Domain, smooth: bool
     ) -> Scores:
         """Mean of the levels' probabilities of "abnormal" on the patch grid, smoothed, then bilinear to `size`."""
-        grid = torch.stack([of.softmax(dim=1)[:, 1:] for of in self._grids(features).values()]).mean(dim=0)
+        grid = torch.stack([of.softmax(dim=1)[:, 1] for of in self._grids(features).values()]).mean(dim=0)
         if smooth and self.sigma:
-            grid = gaussian_blur(grid, 2 * math.ceil(REACH * self.sigma) + 1, self.sigma)
+            grid = gaussian_filter(grid, self.sigma)
         detection = self.detection_logits(features, text).softmax(dim=1)[:, 1]
-        return Scores(grid[:, 0], upsampled(grid, size)[:, 0], detection)
+        return Scores(grid, upsampled(grid[:, None], size)[:, 0], detection)
 
     def _grids(self, features: ImageFeatures) -> dict[int, Float[Tensor, "B 2 G G"]]:
         """The logits of each level's patches."""
