@@ -52,11 +52,12 @@ class ImageTokens:
 class ImageFeatures:
     """What a head makes of an image alone: patch features by level, and one feature of the whole image or of windows.
 
-    The first level's patches are what text stages attend to, of width E for them.
+    The first level's patches are what text stages attend to, of width E for them. The image's feature may have another
+    width than patches.
     """
 
     levels: dict[int, Float[Tensor, "B N F"]]
-    detection: Float[Tensor, "B F"] | None = None
+    detection: Float[Tensor, "B Fi"] | None = None
     windows: dict[int, Float[Tensor, "B W E"]] | None = None
 
 

@@ -1,1 +1,1 @@
-"""Experiment files of published methods."""
+"""Experiment files of published methods, and of the head without text."""

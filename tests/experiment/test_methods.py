@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "methods"
 FILES = sorted(path.stem for path in FOLDER.glob("*.toml"))
 LARGE = [name for name in FILES if name.startswith("vit")]
-SHORT = {"anomaly_clip": ["scheduler.epochs=1"]}
+SHORT = {name: ["scheduler.epochs=1"] for name in ("anomaly_clip", "april_gan", "text_free")}
 """What makes each small file's training one epoch long."""
 
 
