@@ -47,7 +47,7 @@ def build(path: Path, *overrides: str) -> Run:
 
 
 def with_parts(path: Path, *overrides: str, stages: Mapping[str, Factory] | None = None, **kinds: Factory) -> Run:
-    """The file's run, with factories in place of those of its stages, by name, and of its head, prompts or scheduler."""
+    """The file's run with other factories of its stages, by name, and of its head, prompts or scheduler."""
     experiment = load(path, discover(), overrides)
     placed = {name: _made_by(chosen, (stages or {}).get(name)) for name, chosen in experiment.stages.items()}
     changed: dict[str, Any] = {kind: _made_by(getattr(experiment, kind), factory) for kind, factory in kinds.items()}

@@ -13,6 +13,9 @@ from aaclip_kit import (
     Head,
     ImageFeatures,
     ImageTokens,
+    LoopPlan,
+    LoopRecord,
+    PhasePlan,
     Prompts,
     Reads,
     Scores,
@@ -77,3 +80,14 @@ class ByImage(TinyPrompts):
     def before_block(self, block: int, tokens: Tensor, image: Tensor | None) -> Tensor:
         """Add what the image says."""
         return tokens if image is None or block > self.first + 1 else tokens + self.own(image)[:, None]
+
+
+class Plans:
+    """A scheduler of one loop with these phases."""
+
+    def __init__(self, *phases: PhasePlan) -> None:
+        self.phases = phases
+
+    def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
+        """The loop, and then no other."""
+        return None if history else LoopPlan(self.phases)

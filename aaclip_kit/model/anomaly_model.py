@@ -131,7 +131,7 @@ class AnomalyModel(nn.Module):
         return {"text": Context(rows.tokens, rows.mask, row_of)}
 
     def image_contexts(
-        self, images: Float[Tensor, "B 3 S S"], attention: bool, untouched: Untouched | None = None
+        self, images: Float[Tensor, "B C S S"], attention: bool, untouched: Untouched | None = None
     ) -> Contexts:
         """Each image's own context by the untouched backbone, for vision stages that attend to it; none without
         `attention`.
@@ -227,7 +227,7 @@ class AnomalyModel(nn.Module):
 
     def vision_contexts(
         self,
-        images: Float[Tensor, "B 3 S S"],
+        images: Float[Tensor, "B C S S"],
         classes: tuple[str, ...],
         attention: bool,
         book: PromptBook | None = None,

@@ -53,7 +53,7 @@ class StageSlots(nn.Module):
     def apply_after(
         self, tower: TowerName, block: int, tokens: Float[Tensor, "items L D"], contexts: Contexts
     ) -> Float[Tensor, "items _ D"]:
-        """Run the stages of one site, which may insert tokens. One whose context is not there is switched off."""
+        """Run the stages of one site, which may insert tokens. One whose context `contexts` lacks is switched off."""
         for at, name, stage in self._order[tower]:
             if at == block and stage.context_kind in ("none", *contexts):
                 tokens = self._run(name, block, stage, tokens, contexts.get(stage.context_kind))

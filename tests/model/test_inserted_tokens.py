@@ -1,14 +1,15 @@
-"""Tokens that a stage inserts into the vision tower: behind the others, through the blocks, and no patches for anybody."""
+"""Tokens that a stage inserts into the vision tower: behind the others, through the blocks, patches for nobody."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from aaclip_kit import AttentionStage, Context, Reads, StageSetting, UserError
+from aaclip_kit import AttentionStage, Context, Reads, StageSetting, Surgery, UserError
 from aaclip_kit.report.attention_maps import attention_record
 from aaclip_kit.run.assemble import Run
 
@@ -94,16 +95,16 @@ def test_every_level_has_the_patches_alone_and_the_class_token_stays_first(
         assert_close(found_tokens.class_embedding, backbone.project_image(normed), atol=1e-5)
 
 
-def test_a_module_of_each_site_may_insert_at_each(small_experiment: Path) -> None:
+def test_a_module_of_each_site_may_insert_at_each(small_experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(small_experiment, AtEachSite, "[0, 2]")
     lengths: list[int] = []
-    inner = run.model.backbone.vision_block
+    inner: Callable[..., Tensor] = run.model.backbone.vision_block
 
-    def watched(block: int, tokens: Tensor, surgery: str = "none") -> Tensor:
+    def watched(block: int, tokens: Tensor, surgery: Surgery) -> Tensor:
         lengths.append(tokens.shape[1])
         return inner(block, tokens, surgery)
 
-    run.model.backbone.vision_block = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(run.model.backbone, "vision_block", watched)
     features = run.model.image_features(images_for(run, 1), CLASSES[:1], False)
     assert lengths == [17, 18, 18, 19, 19, 19, 19, 19]
     assert all(patches.shape[1] == 16 for patches in features.levels.values())

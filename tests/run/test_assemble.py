@@ -77,16 +77,10 @@ REFUSED: dict[str, tuple[list[str], str, str, str]] = {
         "below the last block",
     ),
     "no losses": (["losses.text={}"], "losses.text", "no loss here depends on", "level_probabilities"),
-    "a loss that a text phase cannot feed": (
-        ["losses.text.extra.use=image_cross_entropy"],
-        "losses.text.extra",
-        "needs detection_logits, which the text phase does not make",
-        "level_probabilities",
-    ),
     "losses that train nothing": (
         ["losses.vision.segmentation.use=orthogonality", "losses.vision.detection.use=orthogonality"],
         "losses.vision",
-        "no loss here depends on what the vision phase trains",
+        "no loss here depends on what the phase trains (vision)",
         "detection_logits",
     ),
     "train and test data that share images": (

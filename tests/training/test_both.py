@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaclip_kit import LoopPlan, LoopRecord, PhasePlan, UserError
+from aaclip_kit import PhasePlan, UserError
 from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.run.loop import execute
@@ -31,20 +31,11 @@ from ..build import (
     with_parts,
 )  # fmt: skip
 from ..helpers import assert_close
+from ..parts import Plans
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 BOTH = ("losses.both.segmentation.use=segmentation", "losses.both.detection.use=image_cross_entropy")
-
-
-class Plans:
-    """A scheduler of one loop with these phases."""
-
-    def __init__(self, *phases: PhasePlan) -> None:
-        self.phases = phases
-
-    def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
-        return None if history else LoopPlan(self.phases)
 
 
 class Everything(Probe):
