@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .data.decode import open_picture
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
-    from .kernels.maps import gaussian_blur, softmax_maps, unit, upsampled
+    from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
     from .kernels.norm_matched import norm_matched_residual
     from .model.fixed_words import FixedWords
 
@@ -38,7 +38,7 @@ _WITH_TORCH = {
     "data.decode": ("open_picture",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
-    "kernels.maps": ("gaussian_blur", "softmax_maps", "unit", "upsampled"),
+    "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
     "kernels.norm_matched": ("norm_matched_residual",),
     "model.fixed_words": ("FixedWords",),
 }
@@ -84,6 +84,7 @@ __all__ = [
     "UserErrors",
     "__version__",
     "gaussian_blur",
+    "gaussian_filter",
     "hookimpl",
     "is_image_file",
     "load_model",
