@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
-from .contracts.options import Indices, Options, StageOptions, TowerName
+from .contracts.options import Indices, Options, Phrases, Sites, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .inference.load_model import Prediction, TrainedModel, load_model
     from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
     from .kernels.norm_matched import norm_matched_residual
+    from .model.fixed_words import FixedWords
 
 _WITH_TORCH = {
     "contracts.backbone": ("Backbone", "Surgery", "Tower"),
@@ -39,6 +40,7 @@ _WITH_TORCH = {
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
     "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
     "kernels.norm_matched": ("norm_matched_residual",),
+    "model.fixed_words": ("FixedWords",),
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Context",
     "DataSet",
     "Domain",
+    "FixedWords",
     "Head",
     "HeadSetting",
     "ImageFeatures",
@@ -61,6 +64,7 @@ __all__ = [
     "OptimizerPlan",
     "Options",
     "PhasePlan",
+    "Phrases",
     "Prediction",
     "PromptSetting",
     "Prompts",
@@ -70,6 +74,7 @@ __all__ = [
     "Sample",
     "Scores",
     "Search",
+    "Sites",
     "StageOptions",
     "StageSetting",
     "Surgery",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 TowerName = Literal["text", "vision"]
 """One of a backbone's two towers."""
@@ -16,6 +16,16 @@ Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)
 
 Sites = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(strict=False)]
 """Block numbers that stages act after; -1: before the first block."""
+
+
+def _one_place(text: str) -> str:
+    if text.count("{}") != 1 or text.count("{") + text.count("}") != 2:
+        raise ValueError(f"'{text}' needs {{}} once, where the name stands, and no other braces")
+    return text
+
+
+Phrases = Annotated[tuple[Annotated[str, AfterValidator(_one_place)], ...], Field(strict=False, min_length=1)]
+"""Texts with {} once, where a name stands; a TOML array of strings, not empty."""
 
 
 class Options(BaseModel):

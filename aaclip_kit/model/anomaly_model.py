@@ -213,6 +213,11 @@ class AnomalyModel(nn.Module):
         """Whether no stage acts in the vision tower, so that training changes nothing of what is read of it."""
         return not any(True for _ in self.slots.of("vision"))
 
+    @property
+    def goes_by_embedding(self) -> bool:
+        """Whether prompts or vision stages go by each image's class embedding of the untouched backbone."""
+        return (self.text is not None and self.text.goes_by_image) or self._attends("vision", "class")
+
     def image_features(
         self,
         images: Float[Tensor, "B C S S"],
