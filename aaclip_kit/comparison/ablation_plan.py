@@ -152,7 +152,9 @@ def _epochs(experiment: Experiment) -> str:
     """Epochs of each tower, over all loops, as far as they are planned beforehand."""
     phases = [phase for plan in plan_ahead(build_scheduler(experiment)) for phase in plan.phases]
     trained = (tower for tower in TOWERS if any(phase.train == tower for phase in phases))
-    return ", ".join(f"{tower} {sum(one.epochs for one in phases if one.train == tower)}" for tower in trained)
+    return (
+        ", ".join(f"{tower} {sum(one.epochs for one in phases if one.train == tower)}" for tower in trained) or "none"
+    )
 
 
 def place_of(data: str, variant: str, seed: int) -> Path:
