@@ -1,0 +1,1 @@
+"""Experiment files of methods that people compare with."""
