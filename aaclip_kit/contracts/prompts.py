@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -45,7 +44,7 @@ class Prompts(nn.Module, ABC):
     normal_prompts: int
     """How many of a class's prompts, the first ones, are of the normal state; the others are of the abnormal one."""
 
-    conditioned_from: ClassVar[int | None] = None
+    conditioned_from: int | None = None
     """First block before which `before_block` goes by the image; None where text features are a class's alone."""
 
     @abstractmethod
@@ -62,7 +61,8 @@ class Prompts(nn.Module, ABC):
         """Return what block `block` is given; by default the tokens as they are.
 
         `image` is the class embedding of each item's image by the untouched backbone, not of unit length, from block
-        `conditioned_from` on; None before it, and for prompts that do not go by the image.
+        `conditioned_from` on; None before it, for prompts that do not go by the image, and where the text context of
+        vision stages is made, which is a class's alone.
         """
         return tokens
 

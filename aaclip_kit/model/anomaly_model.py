@@ -121,7 +121,7 @@ class AnomalyModel(nn.Module):
         return {"text": Context(rows.tokens, rows.mask, row_of)}
 
     def image_contexts(
-        self, images: Float[Tensor, "B 3 S S"], attention: bool, untouched: Untouched | None = None
+        self, images: Float[Tensor, "B C S S"], attention: bool, untouched: Untouched | None = None
     ) -> Contexts:
         """Each image's own context by the untouched backbone, for vision stages that attend to it; none without
         `attention`.
@@ -184,8 +184,12 @@ class AnomalyModel(nn.Module):
         return features, features.levels[first] if attends else None
 
     def _for_text(self, images: Tensor, contexts: Contexts, untouched: Untouched) -> ImageFeatures:
-        trained = self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
-        return self.head.for_text(trained, untouched.embedding)
+        return self.head.for_text(self._trained(images, contexts, untouched), untouched.embedding)
+
+    def _trained(self, images: Tensor, contexts: Contexts, untouched: Untouched) -> ImageFeatures:
+        if self.vision_is_fixed:
+            return self.head.features(untouched.tokens(self.head.reads))
+        return self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
 
     def _one_block_more(self, images: Tensor, untouched: Untouched) -> Float[Tensor, "B N E"]:
         """As published: the context of the first level, one block later, without the stages that have a context."""
@@ -209,14 +213,11 @@ class AnomalyModel(nn.Module):
     ) -> ImageFeatures:
         """Features of images by the trained vision side."""
         untouched = untouched or Untouched(self.image, images)
-        if self.vision_is_fixed:
-            return self.head.features(untouched.tokens(self.head.reads))
-        contexts = self.vision_contexts(images, classes, attention, book, untouched)
-        return self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
+        return self._trained(images, self.vision_contexts(images, classes, attention, book, untouched), untouched)
 
     def vision_contexts(
         self,
-        images: Float[Tensor, "B 3 S S"],
+        images: Float[Tensor, "B C S S"],
         classes: tuple[str, ...],
         attention: bool,
         book: PromptBook | None = None,

@@ -101,10 +101,9 @@ def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Back
             with drawn_for(seed, "stage", name, block):
                 stage = chosen.component.build(options, stage_setting(backbone, options.tower, block))
             assert stage is not None
-        if options.tower == "text" and stage.context_kind == "text":
-            problem = (
-                "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"
-            )
+        if options.tower == "text" and stage.context_kind in ("text", "class"):
+            made = "which is made of that tower's tokens" if stage.context_kind == "text" else "which prompts go by"
+            problem = f"a stage of the text tower cannot attend to the {stage.context_kind} context, {made}"
             raise UserError(problem, where=f"stages.{name}", fix="put it into the vision tower")
         slots.place(name, options.tower, block, stage, str(chosen.component.plugin))
 

@@ -142,8 +142,8 @@ def build_phase(
 ) -> Phase:
     """A phase of a loop, on the training images; towers `attending` use their stages with a context.
 
-    `number` is what `stream_number` gives. A text phase keeps frozen features in the `store`, unless nothing could ever
-    be taken from it again.
+    `number` is what `stream_number` gives. A phase that sees the untouched backbone keeps its features in the `store`,
+    unless nothing could ever be taken from it again.
     """
     file = run.experiment.file
     batches = TrainBatches(
@@ -152,7 +152,7 @@ def build_phase(
         batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
     )  # fmt: skip
     cached = None
-    fixed = plan.train == "text" or run.model.vision_is_fixed
+    fixed = plan.train == "text" or (run.model.vision_is_fixed and batches.augment == "geometry")
     if store is not None and fixed and (batches.views_come_again or file.cache.features == "disk"):
         contents = run.data.fingerprints["train"].images
         cached = CachedFeatures(run.model.image, store, contents, file.augmentation, batches.image)

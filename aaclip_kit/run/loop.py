@@ -231,7 +231,7 @@ class Execution:
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
         self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
         doing = f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}"
-        saves = plan.train == "vision" and not run.model.image.recompute
+        saves = plan.train != "text" and not run.model.image.recompute
         recompute = 'set compute.recompute = "on", ' if saves else ""
         less = f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
         with explaining_out_of_memory(doing, less):

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..contracts.options import TOWERS
-from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
+from ..contracts.schedule import TRAINS, LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from ..training.loop_plans import MOST_LOOPS
 from .subject import Breach, NotApplicable, Subject
 from .trial import run_tiny
@@ -97,7 +96,7 @@ def _phase(phase: PhasePlan) -> Iterator[tuple[str, bool]]:
     if not isinstance(phase, PhasePlan):
         yield f"there is a {type(phase).__name__} in place of a PhasePlan", False
         return
-    yield f"train is {phase.train!r}, which is no tower", phase.train in TOWERS
+    yield f"train is {phase.train!r}, which is no tower and not 'both'", phase.train in TRAINS
     yield f"epochs is {phase.epochs!r}", _whole(phase.epochs, 1)
     yield f"batch_size is {phase.batch_size!r}", _whole(phase.batch_size, 1)
     yield f"features is {phase.features!r}", phase.features in ("frozen", "trained")
