@@ -100,8 +100,8 @@ def _quoted(folder: Path) -> Path:
         loop = read_json(folder / METRICS).get("quoted", {}).get("loop")
     except (UserError, AttributeError):
         raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
-    if not loop:
-        problem = "the run quotes no loop: it is not finished, or has trained none"
+    if loop is None:
+        problem = "the run quotes no loop: it is not finished"
         raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
     place = (_scored_again(folder) or folder) / CHECKPOINTS
     checkpoint = checkpoint_of(place, loop)

@@ -152,8 +152,12 @@ class Study:
 def _epochs(experiment: Experiment) -> str:
     """Epochs of each tower, and of both together, over all loops, as far as they are planned beforehand."""
     phases = [phase for plan in plan_ahead(build_scheduler(experiment)) for phase in plan.phases]
-    trained = (trains for trains in TRAINS if any(phase.train == trains for phase in phases))
-    return ", ".join(f"{trains} {sum(one.epochs for one in phases if one.train == trains)}" for trains in trained)
+    epochs = {
+        trains: sum(one.epochs for one in phases if one.train == trains)
+        for trains in TRAINS
+        if any(phase.train == trains for phase in phases)
+    }
+    return ", ".join(f"{trains} {number}" for trains, number in epochs.items()) or "none"
 
 
 def place_of(data: str, variant: str, seed: int) -> Path:

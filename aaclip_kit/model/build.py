@@ -15,6 +15,7 @@ from ..experiment import ComponentConfig, Experiment
 from .anomaly_model import AnomalyModel
 from .prompts import PromptBook
 from .stage_slots import StageSlots
+from .windows import window_patches
 
 
 def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> AnomalyModel:
@@ -33,7 +34,7 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     with drawn_for(seed, "head"):
         head: Head = experiment.head.component.build(experiment.head.options, setting)
     prompts = _prompts(experiment, backbone) if head.needs_text else None
-    _check_together(slots, head, prompts)
+    _check_together(slots, head, prompts, backbone.grid)
     return AnomalyModel(
         backbone, slots, head, levels, experiment.switches,
         prompts=prompts, book=None if prompts is None else PromptBook.of(backbone, prompts, real_names),
@@ -49,8 +50,10 @@ def _prompts(experiment: Experiment, backbone: Backbone) -> Prompts:
     return built
 
 
-def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None) -> None:
+def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None, grid: int) -> None:
     """Raise `UserError` for parts that cannot act together."""
+    for side in head.reads.windows:
+        window_patches(grid, side)
     stages = {name: (tower, stage) for tower in TOWERS for _, name, stage in slots.of(tower)}
     inserting = [name for name, (_, stage) in stages.items() if stage.inserts]
     for name in inserting:

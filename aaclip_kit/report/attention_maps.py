@@ -67,7 +67,7 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
           "reason": _reason(stage, tower, attending)}, stage)
         for tower in TOWERS for block, name, stage in model.slots.of(tower) if stage.context_kind != "none"
     ]  # fmt: skip
-    for picture in shown:
+    for picture in shown if any(entry["reason"] is None for entry, _ in entries) else ():
         calls = _calls(model, picture, attending)
         for entry, stage in entries:
             if entry["reason"] is None:

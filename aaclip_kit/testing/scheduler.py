@@ -22,6 +22,8 @@ FIGURES: tuple[dict[str, float | None], ...] = (
 )
 """What a loop's validation may have come to."""
 
+UNTRAINED = "it plans no loop, so that the model is scored as it is"
+
 
 def histories(scheduler: LoopScheduler, figures: dict[str, float | None] | None = None) -> list[tuple[LoopRecord, ...]]:
     """The history before each loop and after the last, with these figures. Raises `Breach` where there is no last."""
@@ -46,7 +48,7 @@ def gives_plans(subject: Subject) -> None:
     scheduler = subject.make(LoopScheduler)
     first = ask(scheduler, ())
     if first is None:
-        raise Breach("it has no plan for the first loop")
+        raise NotApplicable(UNTRAINED)
     second = ask(scheduler, (LoopRecord(first),))
     if empty := [number for number, plan in enumerate((first, second), 1) if plan and not plan.phases]:
         raise Breach(f"the plan of loop {empty[0]} has no phase")
@@ -161,6 +163,8 @@ LOOPS = 2
 
 def leads_a_run(subject: Subject) -> None:
     """Two loops at most, cut to an epoch a phase."""
+    if ask(subject.make(LoopScheduler), ()) is None:
+        raise NotApplicable(UNTRAINED)
     with run_tiny(subject, lead=_Shortened, scheduler=subject.chosen) as trial:
         if not any(trial.changes.values()):
             raise Breach("the run changed no weight at all")

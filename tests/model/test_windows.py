@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from aaclip_kit import Backbone, Reads, UserError
+from aaclip_kit.experiment import load
 from aaclip_kit.model import windows
 from aaclip_kit.model.windows import window_embeddings, window_patches
-from aaclip_kit.run.assemble import Run
+from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.run.assemble import Run, assemble
 
 from ..build import build, images_for
 from ..helpers import assert_close
@@ -36,7 +38,7 @@ def naive(backbone: Backbone, image: Tensor, row: int, column: int, side: int) -
 @pytest.mark.parametrize("at_once", [8192, 11])
 @torch.no_grad()
 def test_every_window_is_embedded_alone(run: Run, side: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_TOKENS", at_once)
+    monkeypatch.setitem(windows._TOKENS, "cpu", at_once)
     images, backbone = images_for(run, 2), run.model.backbone
     found = window_embeddings(backbone, backbone.embed_image(images), side)
     steps = backbone.grid - side + 1
@@ -45,6 +47,17 @@ def test_every_window_is_embedded_alone(run: Run, side: int, at_once: int, monke
         for place in range(steps**2):
             expected = naive(backbone, images[image], *divmod(place, steps), side)
             assert_close(found[image, place], expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_images_embeddings_do_not_depend_on_the_others_to_the_last_bit(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(windows._TOKENS, "cpu", 50)
+    backbone = run.model.backbone
+    embedded = backbone.embed_image(images_for(run, 3))
+    others = torch.cat([embedded[:1], -embedded[1:]])
+    assert torch.equal(window_embeddings(backbone, embedded, 2)[0], window_embeddings(backbone, others, 2)[0])
 
 
 def test_patches_of_a_window_go_row_by_row() -> None:
@@ -56,6 +69,12 @@ def test_a_window_that_does_not_fit_the_grid_is_refused(side: int) -> None:
     with pytest.raises(UserError, match=f"a window of {side} x {side} patches does not fit a grid of 4 x 4") as caught:
         window_patches(4, side)
     assert caught.value.where == "head"
+
+
+def test_it_is_refused_before_anything_runs(small_experiment: Path) -> None:
+    experiment = load(small_experiment, discover(), ["head.use=win_clip", "head.scales=[2, 5]"])
+    with pytest.raises(UserError, match="a window of 5 x 5 patches does not fit a grid of 4 x 4"):
+        assemble(experiment)
 
 
 @torch.no_grad()
