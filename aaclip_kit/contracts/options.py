@@ -13,9 +13,8 @@ TOWERS: Final[tuple[TowerName, ...]] = get_args(TowerName)
 Indices = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 """Block or level numbers; a TOML array of integers."""
 
-
 Sites = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(strict=False)]
-"""Block numbers that stages act after; -1: before the first block."""
+"""Block numbers that a stage acts after, -1 for before the first block; a TOML array of integers."""
 
 
 def _one_place(text: str) -> str:

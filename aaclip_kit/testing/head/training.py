@@ -94,9 +94,8 @@ def parameters_are_all_that_is_learnt(subject: Subject) -> None:
     with torch.no_grad():
         expected = other.everything(other.tokens(), other.text())
         for name, value in trained.everything(trained.tokens(), trained.text()).items():
-            must_agree(
-                value, expected[name], f"a head built under another seed, with the same parameters, has other {name}"
-            )
+            said = f"the {name} of a head built under another seed, with the same parameters, differ"
+            must_agree(value, expected[name], said)
 
 
 def backbone_stays_as_it_is(subject: Subject) -> None:

@@ -25,7 +25,7 @@ HEAD_FORWARD: Final[Promises] = {
         "level_probabilities are not negative and sum to 1 over (normal, abnormal) at every pixel.",
         "end with a softmax over dimension 1, such as that of softmax_maps",
     ),
-    "H9-changes-nothing-in-place": (
+    "H7-changes-nothing-in-place": (
         "Tokens, features and text belong to the engine, which keeps some of them, and are not written to.",
         "make new tensors: no method whose name ends in '_' and no assignment to an index of an argument",
     ),
@@ -39,7 +39,7 @@ HEAD_SCORES: Final[Promises] = {
         "compute in float32 outside autocast, leave the blur out without `smooth`, and where maps are no probabilities "
         "override map_probability",
     ),
-    "H10-evaluation-draws-nothing": (
+    "H8-evaluation-draws-nothing": (
         "In evaluation predictions and scores depend on no random number.",
         "use nn.Dropout modules, or draw where self.training is true only",
     ),
@@ -51,11 +51,11 @@ HEAD_SCORES: Final[Promises] = {
 }
 
 HEAD_INDEPENDENCE: Final[Promises] = {
-    "H7-items-are-independent": (
+    "H9-items-are-independent": (
         "An image's predictions and scores depend on its own tokens and its own text feature only.",
         "do not mix along the first dimension, and normalise over channels or within an image",
     ),
-    "H8-text-acts-where-it-is-needed": (
+    "H10-text-acts-where-it-is-needed": (
         "A head with needs_text depends on the text features; one without is given None and works.",
         "compare with text, or set needs_text = False",
     ),
@@ -67,19 +67,19 @@ HEAD_TRAINING: Final[Promises] = {
         "them, from the first step on, so that stages and prompts learn.",
         "use no argmax, comparison, detach or no_grad between them and the predictions",
     ),
-    "H12-every-parameter-learns": (
+    "H13-every-parameter-learns": (
         "A finite gradient reaches every parameter within the first few optimiser steps.",
         "use every parameter on the way to what the head makes, or do not make it",
     ),
-    "H13-seed-decides": (
+    "H14-seed-decides": (
         "The same seed gives the same weights.",
         'draw first weights with torch alone, `with setting.drawn("name"):` for a stream of their own',
     ),
-    "H14-parameters-are-all-that-is-learnt": (
+    "H15-parameters-are-all-that-is-learnt": (
         "What training or chance sets is in parameters, which are all that a checkpoint holds.",
         "make it an nn.Parameter, hold modules in ModuleList or ModuleDict, and keep no running statistic",
     ),
-    "H15-backbone-stays-as-it-is": (
+    "H12-backbone-stays-as-it-is": (
         "The backbone is no part of the head, and its weights stay as they are and take no gradient.",
         "take what is needed of setting.backbone in __init__ and do not keep it as an attribute",
     ),

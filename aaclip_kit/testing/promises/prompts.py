@@ -19,11 +19,11 @@ PROMPTS_FORWARD: Final[Promises] = {
         "Tokens and features belong to the engine and are not written to.",
         "make new tensors: torch.cat or torch.where, no method whose name ends in '_' and no assignment to an index",
     ),
-    "P8-tokens-may-be-cut": (
+    "P9-tokens-may-be-cut": (
         "What stands after the last end-of-text token of a batch has no effect: the engine cuts it off.",
         "change tokens at places that every prompt has, or before its end-of-text token, counted from the start",
     ),
-    "P9-evaluation-draws-nothing": (
+    "P5-evaluation-draws-nothing": (
         "In evaluation features depend on no random number.",
         "use nn.Dropout modules, or draw where self.training is true only",
     ),
@@ -34,15 +34,15 @@ PROMPTS_FORWARD: Final[Promises] = {
 }
 
 PROMPTS_INDEPENDENCE: Final[Promises] = {
-    "P5-classes-are-independent": (
+    "P6-classes-are-independent": (
         "The text feature of a class does not depend on the other classes.",
         "average over the prompts of a class only: dimension 1 of combine's features",
     ),
-    "P6-images-are-independent": (
+    "P7-images-are-independent": (
         "Prompts that go by the image give each image the text feature that it has alone.",
         "row i of `image` belongs to row i of the tokens: do not mix along the first dimension",
     ),
-    "P7-image-acts-where-it-says": (
+    "P8-image-acts-where-it-says": (
         "Where conditioned_from is set it is a block of the text tower, the features of two images differ, and without "
         "an image (None) before_block still gives finite tokens.",
         "use `image` in before_block from block conditioned_from on, and return the tokens as they are for None",
@@ -50,19 +50,19 @@ PROMPTS_INDEPENDENCE: Final[Promises] = {
 }
 
 PROMPTS_TRAINING: Final[Promises] = {
-    "P10-every-parameter-learns": (
+    "P11-every-parameter-learns": (
         "A finite gradient reaches every parameter within the first few optimiser steps.",
         "use every parameter on the way to the text feature, or do not make it",
     ),
-    "P11-seed-decides": (
+    "P12-seed-decides": (
         "The same seed gives the same weights.",
         'draw first weights with torch alone, `with setting.drawn("name"):` for a stream of their own',
     ),
-    "P12-parameters-are-all-that-is-learnt": (
+    "P13-parameters-are-all-that-is-learnt": (
         "What training or chance sets is in parameters, which are all that a checkpoint holds.",
         "make it an nn.Parameter, hold modules in ModuleList or ModuleDict, and keep no running statistic",
     ),
-    "P13-backbone-stays-as-it-is": (
+    "P10-backbone-stays-as-it-is": (
         "The backbone is no part of the prompts, and its weights stay as they are and take no gradient.",
         "take what is needed of setting.backbone in __init__ and do not keep it as an attribute; methods are given it",
     ),

@@ -7,13 +7,13 @@ from .form import Promises
 STAGE_FORWARD: Final[Promises] = {
     "S2-builds-at-any-width": (
         "The factory makes an AttentionStage for whatever widths its StageSetting tells it, with a context_kind of "
-        "'none', 'image' or 'text' ('text' in the vision tower only).",
+        "'none', 'image', 'text' or 'class' (in the text tower 'none' or 'image', and nothing inserted).",
         "take every width from the setting (width, text_width, image_context_width) and write none down; give "
         "the check options that fit widths of 32 times 1 to 5, such as heads = 4",
     ),
     "S3-keeps-the-shape": (
-        "forward(tokens, context) returns finite tokens in the shape that it got, for any number of items, tokens and "
-        "context tokens, with and without a mask.",
+        "forward(tokens, context) returns finite tokens in the shape that it got, and behind them as many as `inserts` "
+        "says, for any number of items, tokens and context tokens, with and without a mask.",
         "read sizes from the arguments; where items share context rows use context.expanded(len(tokens)), and allow "
         "for a mask of None",
     ),
@@ -79,6 +79,11 @@ STAGE_TRAINING: Final[Promises] = {
     "S13-parameters-are-all-that-is-learnt": (
         "What training or chance sets is in parameters, which are all that a checkpoint holds.",
         "make it an nn.Parameter, hold modules in ModuleList or ModuleDict, and keep no running statistic",
+    ),
+    "S20-loss-terms-are-scalars": (
+        "loss_terms gives a dict, empty where the stage offers none, of finite scalar tensors by name, made by the "
+        "last forward, that have gradients.",
+        "keep a term as an attribute in forward, without detach, and return {'name': term} from loss_terms",
     ),
     "S18-trains-in-a-run": (
         "In a run its parameters change and stay finite, and the checkpoint that the run writes gives the same results "

@@ -9,12 +9,12 @@ from . import CLASSES, Built, stirred
 
 @torch.no_grad()
 def classes_are_independent(subject: Subject) -> None:
-    """Each class beside the others, and alone."""
+    """Each class beside the others, and beside itself; images stay where they are."""
     built = stirred(subject)
     together, embedding = built.features(), built.embedding()
     for place, name in enumerate(CLASSES):
-        alone = built.features((name,), embedding[place : place + 1])
-        must_agree(alone[0], together[place], f"the text feature of '{name}' beside other classes and alone differ")
+        alone = built.features((name,) * len(CLASSES), embedding)
+        must_agree(alone[place], together[place], f"the text feature of '{name}' beside other classes and alone differ")
 
 
 @torch.no_grad()
