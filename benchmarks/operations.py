@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aaclip_kit import Backbone
 from aaclip_kit.contracts.options import TowerName
 from aaclip_kit.model.anomaly_model import AnomalyModel
+from aaclip_kit.model.prompts import PromptBook
 from aaclip_kit.model.text_tower import TEXT_CONTEXT_BLOCK
 
 
@@ -70,19 +71,24 @@ class Operations:
     @property
     def prompts(self) -> int:
         """Prompts of a class."""
-        return self.model.text.prompts.tokens.shape[1]
+        return self._book.tokens.shape[1]
 
     @property
     def text_length(self) -> int:
         """Tokens of a prompt that are walked."""
-        rows = [self.model.text.prompts.rows[name] for name in self.names]
-        return int(self.model.text.prompts.ends[rows].max()) + 1
+        rows = [self._book.rows[name] for name in self.names]
+        return int(self._book.ends[rows].max()) + 1
 
     @property
     def context_length(self) -> int:
         """Tokens of a prompt in the text context: all of them where padding is attended to."""
         attended = self.model.switches.text_context_padding == "attended"
         return self.model.backbone.context_length if attended else self.text_length
+
+    @property
+    def _book(self) -> PromptBook:
+        assert self.model.text is not None
+        return self.model.text.book
 
     @property
     def _backbone(self) -> Backbone:

@@ -1,4 +1,4 @@
-"""The loop schedulers `feedback`, `base`, `v2` (method: section 7) and `single`. Plain data; none needs torch."""
+"""The loop schedulers `feedback`, `base`, `v2` (method: section 7), `single`, `none`: plain data without torch."""
 
 import math
 from dataclasses import dataclass, replace
@@ -188,10 +188,26 @@ class SingleScheduler:
         return LoopPlan((PhasePlan(own.train, own.epochs, own.batch, optimizer, features=own.features),))
 
 
+class NoneOptions(Options):
+    """No loop: nothing is trained, and the model is scored as it is."""
+
+
+@dataclass(frozen=True)
+class NoneScheduler:
+    """No loop at all."""
+
+    options: NoneOptions
+
+    def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
+        """None."""
+        return None
+
+
 @hookimpl
 def register_schedulers(register: Register) -> None:
-    """Offer the four schedulers."""
+    """Offer the five schedulers."""
     register("feedback", FeedbackScheduler, FeedbackOptions)
     register("base", BaseScheduler, BaseOptions)
     register("v2", V2Scheduler, V2Options)
     register("single", SingleScheduler, SingleOptions)
+    register("none", NoneScheduler, NoneOptions)

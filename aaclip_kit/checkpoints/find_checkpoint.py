@@ -9,6 +9,7 @@ from typing import Any
 
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
+from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..experiment.toml_file import parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json
@@ -99,8 +100,8 @@ def _quoted(folder: Path) -> Path:
         loop = read_json(folder / METRICS).get("quoted", {}).get("loop")
     except (UserError, AttributeError):
         raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
-    if not loop:
-        problem = "the run quotes no loop: it is not finished, or has trained none"
+    if loop is None:
+        problem = "the run quotes no loop: it is not finished"
         raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
     place = (_scored_again(folder) or folder) / CHECKPOINTS
     checkpoint = checkpoint_of(place, loop)
@@ -136,12 +137,13 @@ def _scored_again(folder: Path) -> Path | None:
 
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:
     """The experiment's tables, and what to call their source in messages."""
-    if experiment is None and (path / EXPERIMENT).is_file():
-        experiment = path / EXPERIMENT
     if experiment is not None:
         return anchored(read_toml(experiment), experiment.parent), str(experiment)
+    if (path / EXPERIMENT).is_file():
+        return with_moved_keys(anchored(read_toml(path / EXPERIMENT), path)), str(path / EXPERIMENT)
     if metadata.experiment is None:
         problem = "does not say which experiment it belongs to"
         raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")
     source = f"{checkpoint} (its experiment)"
-    return parse_toml(metadata.experiment, source, "name the experiment file with --experiment"), source
+    tables = parse_toml(metadata.experiment, source, "name the experiment file with --experiment")
+    return with_moved_keys(tables), source

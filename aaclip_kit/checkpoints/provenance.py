@@ -32,7 +32,8 @@ class Provenance:
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
 
     experiment: str = ""
-    loop: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    loop: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    """0 where nothing was trained."""
     imported_from: tuple[str, ...] = ()
     attending: tuple[TowerName, ...] | None = None
     """Towers whose stages with a context acted when the tower last trained; None where that is not known."""
@@ -62,7 +63,7 @@ class Metadata:
     @property
     def says_all(self) -> bool:
         """Whether these are all the images that the weights were trained on, as far as it knows."""
-        return bool(self.training_images) and not self.about.unknown_start
+        return self.about.loop == 0 or (bool(self.training_images) and not self.about.unknown_start)
 
     @property
     def seed(self) -> int | None:

@@ -10,6 +10,7 @@ from ..contracts.data import Domain
 from ..evaluation.calibration import Calibration, What, absurd_rates
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
+from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place
 from .find_checkpoint import Trained
 from .provenance import Metadata
@@ -80,7 +81,7 @@ def changed_keys(own: str, experiment: Experiment) -> list[str]:
     A file or folder of the backbone may lie elsewhere, under its old name. The levels are left out: the checkpoint
     fits no others.
     """
-    before, now = (_scoring(tomllib.loads(text)) for text in (own, resolved_toml(experiment)))
+    before, now = (_scoring(with_moved_keys(tomllib.loads(text))) for text in (own, resolved_toml(experiment)))
     return [
         f"{key} is {now.get(key, 'unset')}, and was {before.get(key, 'unset')}"
         for key in dict.fromkeys([*now, *before])

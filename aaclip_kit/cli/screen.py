@@ -16,6 +16,7 @@ from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..record.run_folder import CALIBRATION
 from ..report.results_section import red_lines, set_line
+from ..report.run_files import named
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
@@ -71,8 +72,11 @@ class Screen:
             self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
-        for number, plan in enumerate(plan_ahead(run.scheduler), 1):
+        plans = plan_ahead(run.scheduler)
+        for number, plan in enumerate(plans, 1):
             self.message(f"loop {number}     {_describe(plan)}")
+        if not plans:
+            self.message("loops      none: nothing is trained, and the model is quoted as it is")
         for line in run.memory.lines if run.memory and target is None else ():
             self.message(f"memory     {line}")
         if target:
@@ -99,7 +103,7 @@ class Screen:
     def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
         """Print one line as soon as it is known."""
         values = ", ".join(f"{heading(key)} {three_decimals(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
-        self.message(f"{f'loop {loop}' if loop else 'before training'}: {values}, mean over the test classes")
+        self.message(f"{named(loop)}: {values}, mean over the test classes")
 
     def message(self, text: str) -> None:
         """Print one plain line."""
@@ -120,13 +124,12 @@ class Screen:
         rows: dict[str, dict[str, float | None]] = {
             "rule: " + name.replace("_", " "): result["mean"] for name, result in metrics["rules"].items()
         }
-        rows["before training"] = metrics["before"]["mean"]
-        rows.update({f"loop {result['loop']}": result["mean"] for result in metrics["loops"]})
+        models = [metrics["before"], *metrics["loops"]]
+        rows.update({named(loop): result["mean"] for loop, result in enumerate(models)})
         self.console.print(metrics_table("mean over test classes", rows))
-        if quoted:
-            result = metrics["loops"][quoted - 1]
-            self.console.print(metrics_table(f"test class, after loop {quoted}", class_rows(result)))
-            self.undefined(result)
+        when = f"after {named(quoted)}" if quoted else named(quoted)
+        self.console.print(metrics_table(f"test class, {when}", class_rows(models[quoted])))
+        self.undefined(models[quoted])
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
 
     def red_lines(self, metrics: dict[str, Any], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Options models: how a plugin states what may stand in its table of the experiment file."""
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -33,6 +33,9 @@ class Options(BaseModel):
 
     Give each field a `description`.
     """
+
+    published_keys: ClassVar[tuple[str, ...]] = ()
+    """Patterns, with * for any text, of keys by which a published checkpoint of the component is known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 

@@ -99,4 +99,4 @@ class LoopScheduler(Protocol):
     """Decides loop after loop. Test data never reaches it."""
 
     def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
-        """The plan of loop `len(history) + 1`, or None when the run is done."""
+        """The plan of loop `len(history) + 1`, or None when the run is done: at once where nothing is to be trained."""

@@ -12,7 +12,7 @@ from .options import TowerName
 
 ContextKind = Literal["none", "image", "text", "class"]
 """What a stage attends to: an image's patches, the words of its class, or the image's one class embedding, each by the
-untouched backbone, so far as the text's own adapters leave it that."""
+untouched backbone, so far as the text's own adapters leave it that. Text stages have "none" or "image"."""
 
 
 @renamed_argument("StageSetting.text_context_width", lambda width: {})
@@ -87,6 +87,9 @@ class AttentionStage(nn.Module, ABC):
         """Return scalar terms of the stage's own, made by its last `forward`, that its phase's objective gets too."""
         return {}
 
+    published_unused: tuple[str, ...] = ()
+    """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for."""
+
     def published_names(self) -> dict[str, str]:
         """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.
 
@@ -104,7 +107,8 @@ class ShowsAttention(Protocol):
     ) -> Float[Tensor, "items heads L M"]:
         """Return the weight that each token gives each token of its context row, in each head.
 
-        Called with what `forward` gets, without dropout. The weights of a query are not negative and sum to 1 over
-        M; they are 0 where the context's mask is false. Rows of the context are not copied for the caller.
+        Called with what `forward` gets, `site` too of a stage that is one for all of them, without dropout. The weights
+        of a query are not negative and sum to 1 over M; they are 0 where the context's mask is false. Rows of the
+        context are not copied for the caller.
         """
         ...

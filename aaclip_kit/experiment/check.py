@@ -21,7 +21,7 @@ SINGLE: Final[tuple[Kind, ...]] = ("backbone", "prompts", "head", "scheduler")
 """Kinds of which an experiment has one, in a table of that name."""
 
 DEFAULT_TABLES: Final = {kind: ExperimentFile.model_fields[kind].default for kind in ("prompts", "head")}
-"""What stands for those of them that the file leaves out."""
+"""What stands in the tables of those of them that the file leaves out, or gives without `use`."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     checker = _Checker(registry, source, published=tables.get("profile") == "published")
     file = _engine_tables(tables, checker)
     backbone, prompts, head, scheduler = (
-        checker.group(kind, {kind: tables.get(kind, DEFAULT_TABLES.get(kind))}).get(kind) for kind in SINGLE
+        checker.group(kind, {kind: _single_table(tables, kind)}).get(kind) for kind in SINGLE
     )
     stages = checker.group("attention-stage", tables.get("stages"), "stages.")
     phases = tables.get("losses")
@@ -163,6 +163,12 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     if checker.faults or file is None or not (backbone and prompts and head and scheduler):
         raise UserErrors(checker.faults)
     return Experiment(file, backbone, prompts, head, stages, losses, scheduler, data)
+
+
+def _single_table(tables: dict[str, Any], kind: Kind) -> Any:
+    default = DEFAULT_TABLES.get(kind)
+    table = tables.get(kind, default)
+    return {**default, **table} if default and isinstance(table, dict) else table
 
 
 def _with_new_names(tables: dict[str, Any]) -> dict[str, Any]:

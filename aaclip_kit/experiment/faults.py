@@ -6,6 +6,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from ..contracts.errors import UserError, nearest_hint, shortened
+from .moved_keys import moved_hint
 
 _MOST: Final = 100
 """Faults of one table that are explained: a file can have a hundred thousand unknown keys."""
@@ -38,7 +39,9 @@ def _explain_one(finding: Any, model: type[BaseModel], file: str, table: str, al
     if finding["type"] == "extra_forbidden":
         inner = _descend(model, keys[:-1])
         known = sorted([*(inner.model_fields if inner else ()), *(also if len(keys) == 1 else ())])
-        hint = nearest_hint(keys[-1], known) or "remove it; "
+        hint = (
+            moved_hint(".".join([*([table] if table else []), *keys])) or nearest_hint(keys[-1], known) or "remove it; "
+        )
         return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
     if finding["type"] == "missing":
         return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))

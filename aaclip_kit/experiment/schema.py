@@ -318,7 +318,9 @@ class ExperimentFile(Options):
     stages: NamedTables = key(
         TRAINING + SCORING, {}, "tables [stages.NAME] with `use` and its options; NAME is the file's own"
     )
-    losses: LossTables = Field(description="tables [losses.text.NAME], [losses.vision.NAME] and [losses.both.NAME]")
+    losses: LossTables = Field(
+        LossTables(), description="tables [losses.text.NAME], [losses.vision.NAME] and [losses.both.NAME]"
+    )
     scheduler: ComponentTable = key(TRAINING, ..., "the plan of the loops: a table with `use` and its options")
     data: DataTable = Field(
         description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]; "

@@ -85,7 +85,7 @@ class TrainedModel:
         self.model = model.to(self.compute_device.device).requires_grad_(False)
         slots = self.model.slots
         slots.fused = slots.fused and why_not_fused(self.compute_device.device) is None
-        self.attending = _attending(trained)
+        self.attending, self.is_trained = _attending(trained), trained.metadata.about.loop != 0
         _load(self.model, trained, self.attending)
         check_conditioning(trained.experiment, self.model.slots)
         backbone = self.model.backbone
@@ -94,7 +94,7 @@ class TrainedModel:
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
-        return self.evaluator_for(data).metrics(data, self.attending, trained=True)
+        return self.evaluator_for(data).metrics(data, self.attending, self.is_trained)
 
     def evaluator_for(self, data: DataSet) -> Evaluator:
         """Return the evaluator with prompts for these classes."""
@@ -156,7 +156,7 @@ class TrainedModel:
         evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
-            for batch in evaluator.scored_batches(data, name, self.attending, trained=True):
+            for batch in evaluator.scored_batches(data, name, self.attending, self.is_trained):
                 scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
                 for sample, score, peak, values in scored:
                     yield Prediction(

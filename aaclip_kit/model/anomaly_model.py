@@ -76,6 +76,16 @@ class AnomalyModel(nn.Module):
 
     def published_names(self) -> dict[str, str]:
         """The key in published checkpoints of each trained tensor that has one, by its name here."""
+        named = self._named_components().items()
+        return {f"{where}.{own}": key for where, one in named for own, key in one.published_names().items()}
+
+    @property
+    def published_unused(self) -> tuple[str, ...]:
+        """Patterns of keys in published checkpoints that no parameter stands for."""
+        return tuple(pattern for one in self._named_components().values() for pattern in one.published_unused)
+
+    def _named_components(self) -> dict[str, Prompts | Head | AttentionStage]:
+        """Prompts, head and stages by what their parameters' names begin with."""
         modules: dict[str, Prompts | Head | AttentionStage] = {"head": self.head}
         if self.prompts is not None:
             modules["prompts"] = self.prompts
@@ -83,7 +93,7 @@ class AnomalyModel(nn.Module):
             for block, name, stage in self.slots.of(tower):
                 where = name if stage.one_for_all_sites else f"{name}.{block}"
                 modules[f"sites.stages.{where}"] = stage
-        return {f"{where}.{own}": key for where, one in modules.items() for own, key in one.published_names().items()}
+        return modules
 
     @contextmanager
     def training_tower(self, trains: Trains) -> Iterator[dict[str, nn.Parameter]]:
@@ -121,7 +131,7 @@ class AnomalyModel(nn.Module):
         return {"text": Context(rows.tokens, rows.mask, row_of)}
 
     def image_contexts(
-        self, images: Float[Tensor, "B 3 S S"], attention: bool, untouched: Untouched | None = None
+        self, images: Float[Tensor, "B C S S"], attention: bool, untouched: Untouched | None = None
     ) -> Contexts:
         """Each image's own context by the untouched backbone, for vision stages that attend to it; none without
         `attention`.
@@ -152,7 +162,7 @@ class AnomalyModel(nn.Module):
         if embedding is not None or (image_context is not None and self.switches.image_context == "own"):
             return text.own_features(classes, image_context, book, embedding)
         if image_context is None:
-            unique, rows = distinct(classes, self.device)
+            unique, rows = distinct((book or text.book).alike(classes), self.device)
             return text.class_features(unique, book).index_select(0, rows)
         return text.batch_context_features(classes, image_context, book)
 
@@ -184,8 +194,12 @@ class AnomalyModel(nn.Module):
         return features, features.levels[first] if attends else None
 
     def _for_text(self, images: Tensor, contexts: Contexts, untouched: Untouched) -> ImageFeatures:
-        trained = self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
-        return self.head.for_text(trained, untouched.embedding)
+        return self.head.for_text(self._trained(images, contexts, untouched), untouched.embedding)
+
+    def _trained(self, images: Tensor, contexts: Contexts, untouched: Untouched) -> ImageFeatures:
+        if self.vision_is_fixed:
+            return self.head.features(untouched.tokens(self.head.reads))
+        return self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
 
     def _one_block_more(self, images: Tensor, untouched: Untouched) -> Float[Tensor, "B N E"]:
         """As published: the context of the first level, one block later, without the stages that have a context."""
@@ -214,14 +228,11 @@ class AnomalyModel(nn.Module):
     ) -> ImageFeatures:
         """Features of images by the trained vision side."""
         untouched = untouched or Untouched(self.image, images)
-        if self.vision_is_fixed:
-            return self.head.features(untouched.tokens(self.head.reads))
-        contexts = self.vision_contexts(images, classes, attention, book, untouched)
-        return self.head.features(self.image.read(images, self.head.reads, self.levels, contexts))
+        return self._trained(images, self.vision_contexts(images, classes, attention, book, untouched), untouched)
 
     def vision_contexts(
         self,
-        images: Float[Tensor, "B 3 S S"],
+        images: Float[Tensor, "B C S S"],
         classes: tuple[str, ...],
         attention: bool,
         book: PromptBook | None = None,

@@ -15,6 +15,7 @@ from ..experiment import ComponentConfig, Experiment
 from .anomaly_model import AnomalyModel
 from .prompts import PromptBook
 from .stage_slots import StageSlots
+from .windows import window_patches
 
 
 def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> AnomalyModel:
@@ -30,9 +31,10 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     for name, stage in experiment.stages.items():
         _place(slots, name, stage, backbone, seed)
     setting = HeadSetting(backbone=backbone, levels=levels, drawn=partial(drawn_for, seed, "head"))
-    head: Head = experiment.head.component.build(experiment.head.options, setting)
+    with drawn_for(seed, "head"):
+        head: Head = experiment.head.component.build(experiment.head.options, setting)
     prompts = _prompts(experiment, backbone) if head.needs_text else None
-    _check_together(slots, head, prompts)
+    _check_together(slots, head, prompts, backbone.grid)
     return AnomalyModel(
         backbone, slots, head, levels, experiment.switches,
         prompts=prompts, book=None if prompts is None else PromptBook.of(backbone, prompts, real_names),
@@ -41,13 +43,17 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
 
 
 def _prompts(experiment: Experiment, backbone: Backbone) -> Prompts:
-    setting = PromptSetting(backbone=backbone, drawn=partial(drawn_for, experiment.file.seed, "prompts"))
-    built: Prompts = experiment.prompts.component.build(experiment.prompts.options, setting)
+    seed = experiment.file.seed
+    setting = PromptSetting(backbone=backbone, drawn=partial(drawn_for, seed, "prompts"))
+    with drawn_for(seed, "prompts"):
+        built: Prompts = experiment.prompts.component.build(experiment.prompts.options, setting)
     return built
 
 
-def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None) -> None:
+def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None, grid: int) -> None:
     """Raise `UserError` for parts that cannot act together."""
+    for side in head.reads.windows:
+        window_patches(grid, side)
     stages = {name: (tower, stage) for tower in TOWERS for _, name, stage in slots.of(tower)}
     inserting = [name for name, (_, stage) in stages.items() if stage.inserts]
     for name in inserting:
@@ -98,10 +104,9 @@ def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Back
             with drawn_for(seed, "stage", name, block):
                 stage = chosen.component.build(options, stage_setting(backbone, options.tower, block))
             assert stage is not None
-        if options.tower == "text" and stage.context_kind == "text":
-            problem = (
-                "a stage of the text tower cannot attend to the text context, which is made of that tower's tokens"
-            )
+        if options.tower == "text" and stage.context_kind in ("text", "class"):
+            made = "which is made of that tower's tokens" if stage.context_kind == "text" else "which prompts go by"
+            problem = f"a stage of the text tower cannot attend to the {stage.context_kind} context, {made}"
             raise UserError(problem, where=f"stages.{name}", fix="put it into the vision tower")
         slots.place(name, options.tower, block, stage, str(chosen.component.plugin))
 

@@ -76,26 +76,27 @@ class _Walk:
         start = backbone.vision.depth if reads.surgery == "none" else start
         last = max(self.levels, default=0)
         end = backbone.vision.depth if wants_class else last
+        # The plain pass and the surgery pass share the blocks before the surgery.
         raw, tokens = self._blocks(tokens, 0, min(start, end))
-        if start < end:
-            # The plain pass and the surgery pass share the blocks before the surgery.
-            operated = self._beside if reads.surgery == "beside" else self._values
-            raw |= operated(tokens, start, last)
+        if start < end and reads.surgery == "beside":
+            operated, tokens = self._beside(tokens, start, end)
+            raw |= operated
+        elif start < end:
+            raw |= self._blocks(tokens, start, last, self.side.surgery)[0]
             tokens = self._blocks(tokens, start, end)[1] if wants_class else tokens
         at_levels = {level: self.side.patches(raw[level][:, : self.kept], reads) for level in self.levels}
         return at_levels, self.side.class_embedding(tokens, reads) if wants_class else None
 
-    def _values(self, tokens: Tensor, start: int, stop: int) -> dict[int, Tensor]:
-        return self._blocks(tokens, start, stop, self.side.surgery)[0]
-
-    def _beside(self, tokens: Tensor, start: int, stop: int) -> dict[int, Tensor]:
-        at_levels, plain, second = {}, tokens, tokens
+    def _beside(self, tokens: Tensor, start: int, stop: int) -> tuple[dict[int, Tensor], Tensor]:
+        """The second stream at each level, and the plain one after block `stop - 1`."""
+        at_levels, plain, second, last = {}, tokens, tokens, max(self.levels, default=0)
         for block in range(start, stop):
-            update = self.side.backbone.value_attention(block, plain)
-            second, plain = second + update, self._block(block, plain, "none")
+            if block < last:
+                second = second + self.side.backbone.value_attention(block, plain)
+            plain = self._block(block, plain, "none")
             if block + 1 in self.levels:
                 at_levels[block + 1] = second
-        return at_levels
+        return at_levels, plain
 
     def _blocks(
         self, tokens: Tensor, start: int, stop: int, surgery: Surgery = "none"

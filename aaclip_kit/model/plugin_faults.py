@@ -38,7 +38,8 @@ def run_stage(
     if not isinstance(changed, Tensor) or changed.shape != (items, length + inserts, *width):
         problem = f"its forward returned {_form(changed)} for tokens of shape {tuple(tokens.shape)}"
         problem += f" with {inserts} to insert" if inserts else ""
-        raise PluginFault(problem, where=where, fix="a stage returns the tokens in the shape that it got")
+        fix = "return the tokens in the shape that came, and what `inserts` counts behind them"
+        raise PluginFault(problem, where=where, fix=fix)
     if changed.device != tokens.device or not changed.is_floating_point():
         given = f"tokens of {changed.dtype} on {changed.device} for {tokens.dtype} on {tokens.device}"
         fix = "make tensors with the tokens' device and dtype; register those that are kept, as parameters or buffers"

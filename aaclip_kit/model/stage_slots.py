@@ -1,6 +1,6 @@
 """Which stage acts after which block."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 
 from jaxtyping import Float
@@ -52,16 +52,21 @@ class StageSlots(nn.Module):
 
     def apply_after(
         self, tower: TowerName, block: int, tokens: Float[Tensor, "items L D"], contexts: Contexts
-    ) -> Float[Tensor, "items L D"]:
-        """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
+    ) -> Float[Tensor, "items _ D"]:
+        """Run the stages of one site, which may insert tokens. One whose context `contexts` lacks is switched off."""
         for at, name, stage in self._order[tower]:
             if at == block and stage.context_kind in ("none", *contexts):
                 tokens = self._run(name, block, stage, tokens, contexts.get(stage.context_kind))
         return tokens
 
-    def loss_terms(self, towers: Sequence[TowerName]) -> dict[str, Tensor]:
-        """Loss terms that the stages of these towers offer, named stages.NAME.BLOCK/TERM."""
-        placed = {stage: f"stages.{name}.{at}" for tower in towers for at, name, stage in self._order[tower]}
+    def loss_terms(self, towers: Sequence[TowerName], attending: Set[TowerName]) -> dict[str, Tensor]:
+        """Loss terms of the stages of these towers, named stages.NAME.BLOCK/TERM; of those alone that act."""
+        placed = {
+            stage: f"stages.{name}" if stage.one_for_all_sites else f"stages.{name}.{at}"
+            for tower in towers
+            for at, name, stage in self._order[tower]
+            if stage.context_kind == "none" or tower in attending
+        }
         return {
             f"{where}/{term}": value for stage, where in placed.items() for term, value in stage.loss_terms().items()
         }

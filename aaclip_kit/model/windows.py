@@ -9,8 +9,9 @@ from torch import Tensor
 from ..contracts.backbone import Backbone
 from ..contracts.errors import UserError
 
-_TOKENS: Final = 8192
-"""Tokens that go through the blocks at once: large matrix products, and a bound on the memory."""
+_TOKENS: Final = {"cpu": 2048, "cuda": 32768}
+"""Tokens that go through the blocks at once, about: matrix products with many rows, and a bound on the memory. On a CPU
+what is between two products stays in its caches."""
 
 
 def window_patches(grid: int, side: int) -> Int[Tensor, "W n"]:
@@ -25,17 +26,19 @@ def window_patches(grid: int, side: int) -> Int[Tensor, "W n"]:
 def window_embeddings(backbone: Backbone, embedded: Float[Tensor, "B V Dv"], side: int) -> Float[Tensor, "B W E"]:
     """Return the class embedding of every window, from the input of vision block 0.
 
-    Tokens are gathered, so that all windows have the same number, and many windows of all images share a batch.
+    Tokens are gathered, so that all windows have the same number, and many windows share a batch: the same ones of
+    every image, so that an image's numbers do not depend on the others to the last bit.
     """
     patches = window_patches(backbone.grid, side).to(embedded.device)
     chosen = torch.cat([patches.new_zeros(len(patches), 1), patches + 1], dim=1)
-    images, count = embedded.shape[0], len(chosen)
-    at_once = max(1, _TOKENS // chosen.shape[1])
-    made = []
-    for first in range(0, images * count, at_once):
-        places = torch.arange(first, min(first + at_once, images * count), device=embedded.device)
-        tokens = embedded[(places // count)[:, None], chosen[places % count]]
-        for block in range(backbone.vision.depth):
-            tokens = backbone.vision_block(block, tokens)
-        made.append(backbone.project_image(backbone.finish_vision(tokens[:, :1])[:, 0]))
-    return torch.cat(made).unflatten(0, (images, count))
+    at_once = _TOKENS.get(embedded.device.type, _TOKENS["cpu"])
+    parts = min(len(chosen), -(-len(embedded) * chosen.numel() // at_once))
+    return torch.cat([_embedded(backbone, embedded[:, part]) for part in chosen.tensor_split(parts)], dim=1)
+
+
+def _embedded(backbone: Backbone, windows: Float[Tensor, "B w n Dv"]) -> Float[Tensor, "B w E"]:
+    tokens = windows.flatten(0, 1)
+    for block in range(backbone.vision.depth):
+        tokens = backbone.vision_block(block, tokens)
+    finished = backbone.finish_vision(tokens[:, :1])[:, 0]
+    return backbone.project_image(finished).unflatten(0, windows.shape[:2])

@@ -36,7 +36,10 @@ def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | Non
     return (words + [None] * length)[:length]
 
 
-Calls = dict[AttentionStage, list[tuple[Tensor, Context]]]
+Place = tuple[AttentionStage, int | None]
+"""A stage, and its site where one module acts at several."""
+
+Calls = dict[Place, list[tuple[Tensor, Context]]]
 Groups = dict[str, Float[Tensor, " M"]]
 """What a group of queries looks at: the weight of each context token, 1 being an even share."""
 
@@ -64,7 +67,7 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
           "reason": _reason(stage, tower, attending)}, stage)
         for tower in TOWERS for block, name, stage in model.slots.of(tower) if stage.context_kind != "none"
     ]  # fmt: skip
-    for picture in shown:
+    for picture in shown if any(entry["reason"] is None for entry, _ in entries) else ():
         calls = _calls(model, picture, attending)
         for entry, stage in entries:
             if entry["reason"] is None:
@@ -75,17 +78,20 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
 def _reason(stage: AttentionStage, tower: TowerName, attending: Set[TowerName]) -> str | None:
     if tower not in attending:
         return f"the attention of the {tower} tower was off when it last trained"
+    if stage.context_kind == "class":
+        return "its context is one token, the class embedding of the image"
     return None if isinstance(stage, ShowsAttention) else "it does not say where it looks (no attention_weights)"
 
 
 def _add(entry: dict[str, Any], model: AnomalyModel, picture: Shown, *, stage: AttentionStage, calls: Calls) -> None:
     assert isinstance(stage, ShowsAttention)
-    if not calls[stage]:
+    place = (stage, entry["block"] if stage.one_for_all_sites else None)
+    if place not in calls:
         entry["reason"] = "it was never called, as no stage behind the last level is"
         return
     try:
         groups_of = _text_groups if entry["tower"] == "text" else _vision_groups
-        groups = groups_of(model, picture, stage, calls[stage])
+        groups = groups_of(model, picture, place, calls[place])
         describe = _grid if stage.context_kind == "image" else _words
         looks = {name: describe(model, picture, weights) for name, weights in groups.items()}
     # A picture is not worth a run: whatever a plugin's method does wrong stands in the report instead.
@@ -111,32 +117,33 @@ def _calls(model: AnomalyModel, picture: Shown, attending: Set[TowerName]) -> Ca
 
 @contextmanager
 def _watched(model: AnomalyModel, tower: TowerName) -> Iterator[Calls]:
-    calls: Calls = {stage: [] for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"}
+    calls: Calls = {}
+
+    def keep(stage: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        calls.setdefault((stage, named.get("site")), []).append(inputs)
+
     with ExitStack() as hooks:
-        for stage in calls:
-            hooks.enter_context(stage.register_forward_pre_hook(lambda called, inputs: calls[called].append(inputs)))
+        for stage in {stage for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"}:
+            hooks.enter_context(stage.register_forward_pre_hook(keep, with_kwargs=True))
         yield calls
 
 
-def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+def _text_groups(model: AnomalyModel, picture: Shown, place: Place, calls: list[tuple[Tensor, Context]]) -> Groups:
     """End-of-text tokens of the normal prompts, and of the abnormal ones."""
-    weights = torch.cat([_relative(stage, *call) for call in calls])
+    weights = torch.cat([_relative(place, *call) for call in calls])
     assert model.text is not None
-    ends, normal = (
-        model.text.book.select((picture.class_name,), weights.device)[1][0],
-        model.text.prompts.normal_prompts,
-    )
-    looks = weights[torch.arange(len(ends), device=ends.device), ends]
+    ends, normal = model.text.book.ends[model.text.book.rows[picture.class_name]], model.text.prompts.normal_prompts
+    looks = weights[torch.arange(len(ends)), ends]
     return {
         "normal prompts": looks[:normal].mean(dim=0),
         "abnormal prompts": looks[normal:].mean(dim=0),
     }
 
 
-def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+def _vision_groups(model: AnomalyModel, picture: Shown, place: Place, calls: list[tuple[Tensor, Context]]) -> Groups:
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
-    weights = _relative(stage, tokens, context)[0, 1 : 1 + model.backbone.grid**2]
+    weights = _relative(place, tokens, context)[0, 1 : 1 + model.backbone.grid**2]
     pixels = torch.from_numpy(picture.mask).float()[None, None]
     inside = torch.nn.functional.adaptive_max_pool2d(pixels, model.backbone.grid).flatten().to(weights.device) > 0
     if inside.all() or not inside.any():
@@ -144,9 +151,10 @@ def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[
     return {"anomalous patches": weights[inside].mean(dim=0), "other patches": weights[~inside].mean(dim=0)}
 
 
-def _relative(stage: ShowsAttention, tokens: Tensor, context: Context) -> Float[Tensor, "items L M"]:
+def _relative(place: Place, tokens: Tensor, context: Context) -> Float[Tensor, "items L M"]:
     """Mean over the heads, as a multiple of an even share of what may be attended to."""
-    weights = stage.attention_weights(tokens, context)
+    stage: Any = place[0]
+    weights = stage.attention_weights(tokens, context, **({} if place[1] is None else {"site": place[1]}))
     expected = (len(tokens), weights.shape[1], tokens.shape[1], context.tokens.shape[1])
     if weights.shape != expected:
         raise ValueError(f"shape {list(weights.shape)} in place of [items, heads, L, M] = {list(expected)}")

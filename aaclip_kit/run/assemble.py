@@ -82,6 +82,11 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     losses = {phase: _build_losses(group, file.seed, phase) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
     planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
+    if start is not None and not planned:
+        fix = "leave it out; aakit evaluate scores a checkpoint"
+        raise UserError(
+            "the scheduler plans no loop, and untrained weights are scored", where="init.checkpoint", fix=fix
+        )
     for trains in dict.fromkeys(phase.train for phase in planned):
         _check_phase(model, losses[trains], trains)
     return Run(experiment, compute_device, data, model, losses, scheduler, fresh, start, calibration, ranks)

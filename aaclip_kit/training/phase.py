@@ -72,9 +72,10 @@ class Phase:
     def holds(self) -> Callable[[Sample, View], bool] | None:
         """Tells of a view whether its image need not be decoded; None where every image must be."""
         model, plan = self.model, self.plan
-        frozen = model.vision_is_fixed or (plan.train == "text" and plan.features == "frozen")
-        reads = model.untrained_reads if plan.train == "text" and plan.features == "frozen" else model.head.reads
-        return partial(self.cached.holds, reads) if self.cached is not None and frozen else None
+        untrained = plan.train == "text" and plan.features == "frozen"
+        reads = model.untrained_reads if untrained else model.head.reads
+        fixed = untrained or (model.vision_is_fixed and model.switches.trained_context == "as_trained")
+        return partial(self.cached.holds, reads) if self.cached is not None and fixed else None
 
     @contextmanager
     def open(self) -> Iterator[dict[str, nn.Parameter]]:
@@ -126,7 +127,7 @@ class Phase:
         shard = self.shard(batch)
         with self.compute_device.autocast():
             terms = self.losses(self._named(batch, fixed), shard)
-            own = self.model.slots.loss_terms(towers_of(self.plan.train))
+            own = self.model.slots.loss_terms(towers_of(self.plan.train), self.attending)
         return terms | {name: shard.weight * term for name, term in own.items()}
 
     def shard(self, batch: Batch) -> BatchShard:
@@ -160,7 +161,8 @@ class Phase:
         """Predictions and targets by the names that losses ask for, and no others."""
         named: dict[str, Tensor | dict[int, Tensor]] = {"masks": batch.masks, "labels": batch.labels}
         head, needs, size = self.model.head, self.losses.needs, batch.masks.shape[-1]
-        text, image = self._live_text(batch, fixed), self._live_image(batch, fixed)
+        # The text last: making the image's context walks its stages too, and their loss terms are of the last pass.
+        image, text = self._live_image(batch, fixed), self._live_text(batch, fixed)
         if text is not None:
             named["text_features"] = text
         if "detection_logits" in needs:

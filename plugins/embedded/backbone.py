@@ -47,6 +47,8 @@ class EmbeddedBackbone(ClipBackbone):
 
 
 def _load(clip: Any) -> None:
+    if next(clip.parameters()).is_meta:  # built for its names and shapes alone
+        return
     try:
         if not WEIGHTS.is_file():
             raise UserError("does not exist", where=str(WEIGHTS))

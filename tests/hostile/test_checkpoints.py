@@ -28,7 +28,7 @@ from ..build import build, values_of
 from ..helpers import Code
 from .given import NO_FILES, entry, safetensors_bytes, within
 
-HEAD = "heads.text.linear.weight"
+HEAD = "prompts.projection.weight"
 
 
 @pytest.fixture
