@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from ..contracts.errors import UserError
 from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
 from ..experiment.resolved import by_key, is_place, resolved_toml
-from ..experiment.toml_file import parse_toml, refuse_plugin_files
-from ..files.plain_file import read_json
+from ..experiment.toml_file import MOST_BYTES, parse_toml, refuse_plugin_files
+from ..files.plain_file import read_json, read_text
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
@@ -60,9 +59,14 @@ def _in_its_run(path: Path, metadata: Metadata) -> bool:
     """Whether the experiment is that of the run's folder around it, where the user can read it."""
     if (path / EXPERIMENT).is_file():
         return True
-    with suppress(OSError, ValueError):
-        return any(file.is_file() and file.read_text(encoding="utf-8") == metadata.experiment for file in _near(path))
-    return False
+    return any(_holds(file, metadata.experiment) for file in _near(path))
+
+
+def _holds(file: Path, text: str | None) -> bool:
+    try:
+        return read_text(file, most=MOST_BYTES) == text
+    except UserError:
+        return False
 
 
 def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:

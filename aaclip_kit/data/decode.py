@@ -1,6 +1,7 @@
 """Decoding images and masks. Every fault of a file is one `UserError` that names it."""
 
 import hashlib
+import os
 import warnings
 from collections import OrderedDict
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from torch.utils.data import get_worker_info
 
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
+from ..files.plain_file import read_plain
 from .tiff_tags import MOST_PAGES, grey_bits, is_white_zero, other_meaning, page_places
 
 MOST_PIXELS = 100_000_000
@@ -186,7 +188,7 @@ def orientation(content: bytes) -> int:
 def page_of(path: Path) -> tuple[Path, int | None]:
     """The file of a page that is named as in `scan.tif#2`, and its number; other paths are files, and have none."""
     name, _, number = path.name.rpartition("#")
-    if not (name and number.isdecimal() and number[0] != "0") or path.exists():
+    if not (name and number.isdecimal() and number[0] != "0") or os.path.exists(path):
         return path, None
     return path.with_name(name), int(number)
 
@@ -255,20 +257,7 @@ def _upright(path: Path, content: bytes | None) -> tuple[Image.Image, int]:
 
 def read_content(path: Path) -> bytes:
     """What an image's file holds. Raises `UserError` for one that is missing, too large, or no plain file."""
-    try:
-        path, _ = page_of(path)
-        # A pipe would be waited for, and a device has no end.
-        if path.exists() and not path.is_file():
-            raise UserError("is no plain file", where=str(path), fix="replace it or remove it")
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"has more than {MOST_BYTES:,} bytes", where=str(path), fix="replace it or remove it")
-        return path.read_bytes()
-    except FileNotFoundError:
-        fix = "restore it or take it out of the data set"
-        raise UserError("there is no such file", where=str(path), fix=fix) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot be read ({reason})", where=str(path), fix="make it readable") from None
+    return read_plain(page_of(path)[0], most=MOST_BYTES, fix="restore it or take it out of the data set")
 
 
 def check_mask_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -> None:

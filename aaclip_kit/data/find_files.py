@@ -193,11 +193,9 @@ def read_list(
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[ListRow | UserError]:
     is_csv = file.suffix.lower() == ".csv"
     try:
-        check_plain(file, fix="name a list that can be read")
+        check_plain(file, most=_MOST_BYTES, fix="name a list that can be read, in several parts if it is so large")
         # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
         with file.open(encoding=_encoding(file), newline="" if is_csv else "\n") as text:
-            if file.stat().st_size > _MOST_BYTES:
-                raise UserError(f"has more than {_MOST_BYTES:,} bytes", where=str(file), fix="make several of it")
             yield from _csv_rows(file, text, columns) if is_csv else _json_rows(file, text)
     except UnicodeError:
         fix = "save it as text in UTF-8; a spreadsheet calls that 'CSV UTF-8'"

@@ -316,5 +316,5 @@ def test_content_that_has_been_read_stands_in_for_the_file(tmp_path: Path, colou
 def test_a_missing_file_and_a_folder_are_messages(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         open_picture(tmp_path / "none.png")
-    with pytest.raises(UserError, match="is no plain file"):
+    with pytest.raises(UserError, match="is a folder, and no file"):
         open_mask(tmp_path, (1, 1))
