@@ -188,7 +188,7 @@ def orientation(content: bytes) -> int:
 def page_of(path: Path) -> tuple[Path, int | None]:
     """The file of a page that is named as in `scan.tif#2`, and its number; other paths are files, and have none."""
     name, _, number = path.name.rpartition("#")
-    if not (name and number.isdecimal() and number[0] != "0") or os.path.exists(path):
+    if not (name and number.isdecimal() and number[0] != "0") or os.path.exists(path):  # noqa: PTH110 - no where it may not look
         return path, None
     return path.with_name(name), int(number)
 

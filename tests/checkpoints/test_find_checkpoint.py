@@ -33,5 +33,5 @@ def test_an_experiment_beside_a_checkpoint_that_is_not_its_own_makes_no_run_of_i
         beside.write_text('name = "other"\n')
     if kind == "endless":
         os.truncate(beside, 2**40)
-    with within(20), pytest.raises(UserError, match="names files or folders of a machine: backbone.model"):
+    with within(20), pytest.raises(UserError, match="names files or folders of a machine: backbone"):
         find_trained(checkpoint, discover())

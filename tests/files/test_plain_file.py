@@ -29,7 +29,9 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> 
 
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
-    with pytest.raises(UserError, match=r"no plain file|no file|more than 100 bytes|no such file|cannot be read") as refused:
+    with pytest.raises(
+        UserError, match=r"no plain file|no file|more than 100 bytes|no such file|cannot be read"
+    ) as refused:
         read_plain(path, most=100, fix="name a run")
     assert refused.value.where == str(path) and refused.value.fix == "name a run"
 
@@ -39,7 +41,9 @@ def test_a_file_that_the_system_makes_while_it_is_read_is_bounded_too() -> None:
         read_plain(Path("/proc/self/maps"), most=10)
 
 
-def test_a_file_that_grows_while_it_is_read_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     monkeypatch.setattr("aaclip_kit.files.plain_file.check_plain", lambda *_, **__: 4)
