@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, in_short
 from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..experiment.toml_file import MOST_BYTES, parse_toml, refuse_plugin_files
@@ -77,8 +77,8 @@ def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
     if named:
-        problem = f"names files or folders of a machine: {', '.join(f'{key} = {value}' for key, value in named)}"
-        keys = " ".join(f"--set {key}=..." for key, _ in named)
+        problem = f"names files or folders of a machine: {in_short(f'{key} = {value}' for key, value in named)}"
+        keys = in_short((f"--set {key}=..." for key, _ in named), between=" ")
         fix = f"if they are yours, name them yourself: {keys}; or the whole experiment: --experiment FILE"
         raise UserError(problem, where=str(checkpoint), fix=fix)
 

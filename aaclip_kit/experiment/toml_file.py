@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from ..contracts.errors import UserError, plain
+from ..contracts.errors import UserError, in_short, plain
 from ..files.plain_file import read_text
 
 
@@ -127,7 +127,7 @@ def plugin_files(tables: dict[str, Any]) -> list[Path]:
 def refuse_plugin_files(tables: dict[str, Any], where: Path, own: Path | str) -> None:
     """Raise `UserError` where an experiment that the user has not named itself, as `own`, names plugin files."""
     if files := plugin_files(tables):
-        problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
+        problem = f"its experiment uses plugin files, which are programs: {in_short(files)}"
         fix = f"if you trust them, name that experiment yourself: --experiment {quote(str(own))}"
         raise UserError(problem, where=str(where), fix=fix)
 

@@ -94,9 +94,11 @@ def _kind(head: bytes, members: Sequence[str], named_safetensors: bool) -> tuple
             return "is a program (TorchScript), refused, since loading it could run its code", fix
         if "data.pkl" not in ends:
             return "is a zip archive", _UNPACK
-    if named_safetensors and (members or head[:1] == b"\x80"):
-        return "is a pickle of torch, and named .safetensors", "rename it, so that it ends in .pth"
-    return None
+    is_pickle = head.startswith((b"PK", b"\x80"))
+    if named_safetensors:
+        named = "is a pickle of torch, and named .safetensors", "rename it, so that it ends in .pth"
+        return named if is_pickle else None
+    return None if is_pickle else ("is no file of weights", "give safetensors, or a pickle that torch.save wrote")
 
 
 def read_weights(path: Path) -> Any:

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from aaclip_kit import Sample, UserError
-from aaclip_kit.data.decode import MOST_PIXELS, check_mask_size, open_mask, open_picture, read_mask, resized
+from aaclip_kit.data.decode import check_mask_size, open_mask, open_picture, resized
+from aaclip_kit.data.decoded import read_mask
+from aaclip_kit.data.image_file import MOST_PIXELS
 
 ORIENTATION = 0x0112
 WIDTH, HEIGHT = 30, 20

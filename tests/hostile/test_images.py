@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
-from aaclip_kit.data.decode import MOST_BYTES, open_mask, open_picture
+from aaclip_kit.data.decode import open_mask, open_picture
+from aaclip_kit.data.image_file import MOST_BYTES
 from aaclip_kit.data.manifests import list_images
 from aaclip_kit.data.scan import scan_dataset
 
