@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, writing
+from ..contracts.errors import UserError, in_short, writing
 from ..contracts.options import TOWERS
 from ..experiment import Experiment, check, checked, load, read_toml
 from ..plugin_host.discovery import discover
@@ -54,9 +54,9 @@ def import_checkpoint(
         count = sum(name.startswith(f"{part}.") for name in published.tensors)
         say(f"{part}: {count} tensors from {source}")
     if published.ignored:
-        say(f"passed over: {', '.join(dict.fromkeys(published.ignored))}")
+        say(f"passed over: {in_short(dict.fromkeys(published.ignored))}")
     if fresh:
-        say(f"not in it, so a run starts these stages fresh: {', '.join(fresh)}")
+        say(f"not in it, so a run starts these stages fresh: {in_short(fresh)}")
     say(f"wrote {target}")
 
 

@@ -158,7 +158,7 @@ def test_overlapping_data_is_said_in_red_before_anything_else(run: RunFolder) ->
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"experiment\.toml.*cannot be read"):
+    with pytest.raises(UserError, match=r"experiment\.toml.*there is no such file"):
         write_report(tmp_path)
 
 

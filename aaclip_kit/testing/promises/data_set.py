@@ -11,8 +11,8 @@ DATA_SET: Final[Promises] = {
         "return DataSet(samples=tuple(...), real_names={...}); raise UserError where there is nothing to read",
     ),
     "D3-labels-are-0-or-1": (
-        "A label is 0 for a normal image, which has no mask, or 1 for an anomalous one.",
-        "give Sample a label of 0 or 1, an int, and a mask with label 1 only",
+        "A label is 0 for a normal image, or 1 for an anomalous one.",
+        "give Sample a label of 0 or 1, an int",
     ),
     "D4-classes-are-plain": (
         "A class name is printable text without '/' or '\\', and without blanks at its ends.",
