@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .contracts.prompts import Prompts, PromptSetting
     from .contracts.stage import AttentionStage, Context, StageSetting
     from .data.decode import open_picture
+    from .evaluation.patch_distance import patch_distances
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
     from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
@@ -36,6 +37,7 @@ _WITH_TORCH = {
     "contracts.prompts": ("PromptSetting", "Prompts"),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
     "data.decode": ("open_picture",),
+    "evaluation.patch_distance": ("patch_distances",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
     "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
@@ -93,6 +95,7 @@ __all__ = [
     "norm_matched_residual",
     "open_picture",
     "passed_over",
+    "patch_distances",
     "read_list",
     "read_weights",
     "search_folder",
