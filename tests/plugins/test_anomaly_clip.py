@@ -70,7 +70,7 @@ def file(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
     return path
 
 
-def build(file: Path, *overrides: str, large: bool = True) -> Run:
+def build(file: Path, *overrides: str, large: bool = True) -> Any:
     """The file's run, with learnt tokens so `large` that each has a share in the features."""
     run = assemble(load(file, discover(), overrides))
     for parameter in run.model.prompts.parameters():
@@ -78,7 +78,7 @@ def build(file: Path, *overrides: str, large: bool = True) -> Run:
     return run
 
 
-def naive_feature(run: Run, prompt: str, learnt: Tensor) -> Tensor:
+def naive_feature(run: Any, prompt: str, learnt: Tensor) -> Tensor:
     """One prompt over all 77 places, token by token, with open_clip's own modules."""
     clip, prompts = run.model.backbone.clip, run.model.prompts
     numbers = run.model.backbone.tokenize([prompt])[0]
@@ -95,7 +95,7 @@ def naive_feature(run: Run, prompt: str, learnt: Tensor) -> Tensor:
     return functional.normalize(clip.ln_final(x[end]) @ clip.text_projection, dim=0)
 
 
-def naive_text(run: Run, name: str = "object") -> Tensor:
+def naive_text(run: Any, name: str = "object") -> Tensor:
     """`[E, 2]`."""
     prompts, options = run.model.prompts, run.model.prompts.options
     marks = "X " * options.tokens
@@ -168,7 +168,7 @@ def test_half_rounds_deep_tokens_and_the_gradient_of_each_prompts_copy(file: Pat
     assert_close(gradient_of(exact.deep[0]), torch.full((4, 16), 4e-8), atol=0)
 
 
-def naive_streams(run: Run, images: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+def naive_streams(run: Any, images: Tensor) -> tuple[dict[int, Tensor], Tensor]:
     """The V-V stream of each level with its class token, and the plain tokens, one head after the other."""
     visual, start = run.model.backbone.clip.visual, run.model.backbone.surgery_start
     plain, levels = run.model.backbone.embed_image(images), {}
@@ -205,7 +205,7 @@ def test_patches_go_beside_the_blocks_and_the_class_token_through_them(file: Pat
     assert_close(found.detection, functional.normalize(last @ visual.proj, dim=-1))
 
 
-def features_of(run: Run) -> tuple[ImageFeatures, Tensor]:
+def features_of(run: Any) -> tuple[ImageFeatures, Tensor]:
     """Features of two images, and their text features."""
     classes = ("red_cloth", "green_wood")
     image = run.model.image_features(images_for(run, 2), classes, attention=False)
