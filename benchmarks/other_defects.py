@@ -8,6 +8,7 @@ embedded model is pretrained on the defects of the toolkit's own generators; wha
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -138,14 +139,14 @@ def filled(picture: np.ndarray, mask: Mask, fill: str, random: Random) -> np.nda
         places = [place + move for place, move in zip(np.mgrid[:side, :side], moves, strict=True)]
         channels = [ndimage.map_coordinates(picture[..., one], places, order=1, mode="reflect") for one in range(3)]
         return np.stack(channels, axis=-1)
-    other = {
+    others: dict[str, Callable[[], np.ndarray]] = {
         "shade": lambda: picture + (random.choice([0.0, 255.0], p=[0.6, 0.4]) - picture) * random.uniform(0.25, 0.7),
         "tint": lambda: picture + 1.5 * contrast * random.normal(size=3),
         "noise": lambda: picture.mean(axis=(0, 1)) + 1.2 * contrast * clouds(side, 16, random)[..., None],
         "smooth": lambda: ndimage.gaussian_filter(picture, (0.04 * side, 0.04 * side, 0)),
         "turned": lambda: np.rot90(picture, int(random.integers(1, 4))),
-    }[fill]()
-    return picture * (1 - soft) + other * soft
+    }
+    return picture * (1 - soft) + others[fill]() * soft
 
 
 def _wider(mask: Mask, times: int) -> Mask:
