@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -170,9 +171,13 @@ def measure(name: str, clock: Clock) -> Epochs:
             found.later.extend(laps.seconds[1:])
             (batch,) = phase.batches.epoch(1)
             with phase.open():
-                found.naive.append(clock.seconds(lambda batch=batch: naive.loss(batch).backward()))
-            found.forward.append(clock.seconds(lambda batch=batch: naive.forward(batch.images)))
+                found.naive.append(clock.seconds(partial(_naive_step, naive, batch)))
+            found.forward.append(clock.seconds(partial(naive.forward, batch.images)))
     return found
+
+
+def _naive_step(naive: Any, batch: Batch) -> None:
+    naive.loss(batch).backward()
 
 
 def report(name: str, found: Epochs) -> int:

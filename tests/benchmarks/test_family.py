@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from aaclip_kit.training.losses import total
 
@@ -42,7 +43,12 @@ def test_later_epochs_take_their_features_from_the_store(script: Any, tiny_clip:
     with family.assembled("anomaly_clip", f"backbone.model={tiny_clip}", *TINY, size=32) as run:
         seen: list[int] = []
         inner = run.model.backbone.embed_image
-        monkeypatch.setattr(run.model.backbone, "embed_image", lambda images: (seen.append(1), inner(images))[1])
+
+        def counted(images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return inner(images)
+
+        monkeypatch.setattr(run.model.backbone, "embed_image", counted)
         laps = family.Laps(family.Clock(run.compute_device.device))
         family.train_phase(family.phase_of(run, 4), laps)
     assert len(laps.seconds) == 4 and len(seen) == 2, "eight images go through the tower once, four at a time"

@@ -18,7 +18,7 @@ from torch.nn import functional
 from aaclip_kit import ImageFeatures, UserError
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.run.assemble import Run, assemble, build_phase, open_feature_store
+from aaclip_kit.run.assemble import assemble, build_phase, open_feature_store
 from aaclip_kit.training.loop_plans import plan_ahead
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
@@ -72,7 +72,7 @@ def file(tmp_path: Path, tiny_clip: Path, defects: Path) -> Path:
 
 def build(file: Path, *overrides: str, large: bool = True) -> Any:
     """The file's run, with learnt tokens so `large` that each has a share in the features."""
-    run = assemble(load(file, discover(), overrides))
+    run: Any = assemble(load(file, discover(), overrides))
     for parameter in run.model.prompts.parameters():
         parameter.data.mul_(30.0 if large else 1.0)
     return run
@@ -125,7 +125,12 @@ def test_all_classes_share_one_pair_of_prompts_or_each_has_its_name_in_its_own(f
     for kind, names, pairs in (("object", ("object",) * 2, 1), ("class", ("green wood", "red cloth"), 2)):
         run = build(file, f"prompts.name={kind}")
         inner = run.model.backbone.embed_text
-        run.model.backbone.embed_text = lambda tokens, inner=inner: (walked.append(len(tokens)), inner(tokens))[1]
+
+        def counted(tokens: Tensor, inner: Any = inner) -> Tensor:
+            walked.append(len(tokens))
+            return inner(tokens)
+
+        run.model.backbone.embed_text = counted
         found = run.model.text_features(("green_wood", "red_cloth", "green_wood"), None)
         assert walked.pop() == 2 * pairs
         assert_close(found, torch.stack([naive_text(run, name) for name in (*names, names[0])]))
@@ -241,7 +246,12 @@ def test_a_text_phase_learns_and_decodes_nothing_after_its_first_epoch(
     run = build(file, "model.levels=[8]", large=False)
     seen: list[int] = []
     inner = run.model.backbone.embed_image
-    monkeypatch.setattr(run.model.backbone, "embed_image", lambda images: (seen.append(len(images)), inner(images))[1])
+
+    def counted(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return inner(images)
+
+    monkeypatch.setattr(run.model.backbone, "embed_image", counted)
     before = {name: one.clone() for name, one in run.model.trained_parameters("text").items()}
     (phase_plan,) = plan_ahead(run.scheduler)[0].phases
     phase, steps, decoded = build_phase(run, phase_plan, 1, 0, frozenset(), open_feature_store(run)), [], []

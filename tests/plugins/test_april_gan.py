@@ -64,9 +64,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def naive_level(run: Run, level: int, raw: np.ndarray, text: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def naive_level(run: Any, level: int, raw: np.ndarray, text: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Probability of "abnormal" of one image's level, on the grid of patches and at every pixel."""
-    layer = run.model.head.layers[str(level)]  # type: ignore[index,union-attr,operator]
+    layer = run.model.head.layers[str(level)]
     projected = raw @ layer.weight.double().numpy().T + layer.bias.double().numpy()
     logits = 100 * (projected / np.linalg.norm(projected, axis=1, keepdims=True)) @ text
     side = round(len(raw) ** 0.5)
@@ -157,8 +157,8 @@ def test_training_moves_every_layer_and_nothing_else(method: Path) -> None:
 
 
 def test_layers_are_drawn_as_pytorch_draws_them_by_the_seed_and_each_alone(method: Path) -> None:
-    first, again, other = (assembled(method, *more).model for more in ((), ("model.levels=[2, 8]",), ("seed=4",)))
-    layers, same, changed = (model.head.layers for model in (first, again, other))  # type: ignore[union-attr]
+    models: list[Any] = [assembled(method, *more).model for more in ((), ("model.levels=[2, 8]",), ("seed=4",))]
+    first, (layers, same, changed) = models[0], (model.head.layers for model in models)
     assert list(layers) == ["2", "4", "6", "8"] and list(same) == ["2", "8"]
     for level in same:
         assert torch.equal(layers[level].weight, same[level].weight)

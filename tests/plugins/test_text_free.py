@@ -126,12 +126,13 @@ def test_left_to_itself_it_compares_normed_patches_and_the_class_token_at_20_smo
 def test_losses_see_each_levels_softmax_at_every_pixel_and_the_images_logits(method: Path, image: str) -> None:
     run = frozen(method, f"head.image={image}")
     images = images_for(run, 2)
-    size, features, head = images.shape[-1], features_of(run, images), run.model.head
+    head: Any = run.model.head
+    size, features = images.shape[-1], features_of(run, images)
     levels = head.level_probabilities(features, None, size)
     assert list(levels) == list(run.model.levels)
-    tokens, vectors = naive_tokens(run, images, "normed")[0], head.levels  # type: ignore[union-attr]
+    tokens, vectors = naive_tokens(run, images, "normed")[0], head.levels
     for level, found in levels.items():
-        pair = vectors[str(level)].detach().double().numpy()  # type: ignore[index,operator,union-attr]
+        pair = vectors[str(level)].detach().double().numpy()
         logits = np.array([[20 * cosine(patch, one) for one in pair] for patch in tokens[level][1]])
         side = round(len(logits) ** 0.5)
         normal, abnormal = (bilinear(plane.reshape(side, side), size) for plane in logits.T)
@@ -170,11 +171,12 @@ def test_no_text_is_walked_or_asked_for(method: Path, monkeypatch: pytest.Monkey
 
 
 def test_vectors_depend_on_the_seed_and_their_level_alone(method: Path) -> None:
-    first, again, other = (assembled(method, *more).model.head for more in ((), ("model.levels=[2, 8]",), ("seed=4",)))
+    heads: list[Any] = [assembled(method, *one).model.head for one in ((), ("model.levels=[2, 8]",), ("seed=4",))]
+    first, again, other = heads
     for level in ("2", "8"):
-        assert torch.equal(first.levels[level], again.levels[level])  # type: ignore[index,union-attr]
-        assert not torch.equal(first.levels[level], other.levels[level])  # type: ignore[index,union-attr]
-    assert not torch.equal(first.levels["2"], first.levels["8"])  # type: ignore[index,union-attr]
+        assert torch.equal(first.levels[level], again.levels[level])
+        assert not torch.equal(first.levels[level], other.levels[level])
+    assert not torch.equal(first.levels["2"], first.levels["8"])
 
 
 def test_a_loss_of_text_features_is_refused(method: Path) -> None:

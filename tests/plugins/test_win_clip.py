@@ -148,7 +148,7 @@ def test_prompts_train_through_it(small_experiment: Path) -> None:
 @pytest.mark.parametrize("scales", [[], [0], [3, 2], [2, 2], [2.5]])
 def test_scales_are_ascending_sides(scales: list[int]) -> None:
     with pytest.raises(ValidationError, match="scales"):
-        WinClipOptions(scales=scales)  # type: ignore[arg-type]
+        WinClipOptions(scales=scales)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])

@@ -90,7 +90,12 @@ def test_text(rebuilt: Rebuilt, profile: str, monkeypatch: pytest.MonkeyPatch) -
     text = model.text
     assert text is not None
     combine = text.prompts.combine
-    monkeypatch.setattr(text.prompts, "combine", lambda features: combine(prompts.append(features) or features))
+
+    def noted(features: Tensor) -> Tensor:
+        prompts.append(features)
+        return combine(features)
+
+    monkeypatch.setattr(text.prompts, "combine", noted)
     for name in rebuilt.peer.info["classes"]:
         own = text.class_features((name,))[0].T
         # The published mean of unit prompts is not divided by its own norm; for cosines that is all the same.
@@ -122,7 +127,8 @@ def zero_shot(model: AnomalyModel, tokens: ImageTokens, name: str) -> dict[str, 
     head, features = head_of(model), model.head.features(tokens)
     assert model.text is not None and features.detection is not None
     text = model.text.class_features((name,)).expand(len(features.detection), -1, -1)
-    scores, windows = head.score(features, text, model.backbone.image_size, "industrial", True), {}
+    windows: dict[str, Tensor] = {}
+    scores = head.score(features, text, model.backbone.image_size, "industrial", True)
     for side, one in head.window_scores(features, text).items():
         windows |= {f"window_scores/scale{side}": one, f"map/scale{side}": window_map(one, head.grid, side)}
     return {"image_score": scores.detection, "multi_scale_map": scores.grid, "pixel_map": scores.maps, **windows}
