@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from aaclip_kit_plugins.prompts import EnsembleOptions, WordOptions
-from aaclip_kit_plugins.prompts.ensemble import FixedWords
+from aaclip_kit_plugins.prompts import EnsembleOptions
+from aaclip_kit_plugins.prompts.ensemble import Ensemble
 from aaclip_kit_plugins.prompts.published import ENSEMBLES
 from pydantic import ValidationError
 from torch.nn import functional
@@ -25,8 +26,9 @@ def fresh(path: Path, *overrides: str) -> AnomalyModel:
     return assemble(load(path, discover(), overrides)).model
 
 
-def words(**options: object) -> FixedWords:
-    return FixedWords(WordOptions.model_validate(options))
+def words(**options: object) -> Ensemble:
+    unused: Any = None  # without a projection the setting is not looked at
+    return Ensemble(EnsembleOptions.model_validate({"projection": "frozen", **options}), unused)
 
 
 def text_tokens(model: AnomalyModel) -> torch.Tensor:
@@ -56,7 +58,7 @@ def test_own_words_stand_in_place_of_the_ensembles() -> None:
     assert own.prompts("nut") == ["a good nut!", "good nut?", "a bad nut!", "bad nut?", "a worn nut!", "worn nut?"]
     assert own.normal_prompts == 2
     some = words(abnormal=["bad {}"])
-    assert some.normal == ENSEMBLES["aa_clip"].normal and some.templates == ENSEMBLES["aa_clip"].templates
+    assert some.states == (*ENSEMBLES["aa_clip"].normal, "bad {}") and some.templates == ENSEMBLES["aa_clip"].templates
 
 
 def test_a_name_with_braces_is_a_name() -> None:
