@@ -99,7 +99,7 @@ def test_show_prints_types_defaults_bounds_and_meaning(aakit: Command) -> None:
     assert options["heads"].startswith("int >= 1 8 attention heads")
     assert options["scale"].startswith("float >= 0, <= 10 0.1 strength")
     assert options["dropout"].startswith("float >= 0, < 1 0.1 ")
-    assert options["after"].startswith("list of int >= 0, not empty [0] block numbers")
+    assert options["after"].startswith("list of int >= -1, not empty [0] block numbers")
     assert options["norm_matched"].startswith("bool true ")
     assert options["tower"].startswith('"text" "text" ')
 

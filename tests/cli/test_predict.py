@@ -391,7 +391,7 @@ def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
 
 
 def test_what_is_no_model_is_refused(aakit: Command, place: Path, images: Path) -> None:
-    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "does not say which experiment"}
+    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "it is no file of weights"}
     for path, message in messages.items():
         ran = aakit("predict", path, images, "--out", place / "out")
         assert_plain(ran)

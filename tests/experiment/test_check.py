@@ -161,7 +161,7 @@ def test_a_wrong_type_or_range_is_refused(faults: Faults, override: str, where: 
     assert len(fault.problem) > 10
 
 
-@pytest.mark.parametrize("table", ["backbone", "losses", "scheduler", "data"])
+@pytest.mark.parametrize("table", ["backbone", "scheduler", "data"])
 def test_a_missing_table_is_named_once(file: Path, registry: Registry, table: str) -> None:
     tables = read(file)
     del tables[table]
@@ -177,14 +177,14 @@ def test_an_empty_file_names_everything_that_is_missing(registry: Registry) -> N
     with pytest.raises(UserError) as caught:
         check({}, registry, "f.toml")
     assert [fault.where for fault in caught.value.faults] == [
-        f"f.toml: {key}" for key in ("name", "backbone", "losses", "scheduler", "data")
+        f"f.toml: {key}" for key in ("name", "backbone", "scheduler", "data")
     ]
 
 
 def test_a_component_table_without_use_lists_what_there_is(faults: Faults, edit: Edit) -> None:
     edit('use = "feedback"\n', "")
     (fault,) = faults()
-    assert (fault.problem, fault.fix) == ("is missing", "name the scheduler; known: base, feedback, v2")
+    assert (fault.problem, fault.fix) == ("is missing", "name the scheduler; known: base, feedback, none, single, v2")
     (fault,) = faults("scheduler.use=3")
     assert fault.problem == "there is no scheduler called '3'"
 
