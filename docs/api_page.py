@@ -31,6 +31,7 @@ _SOURCES = [
             "data/find_files.py",
             "inference/load_model.py",
             "files/weights_file.py",
+            "evaluation/patch_distance.py",
             "kernels/maps.py",
             "kernels/norm_matched.py",
             "model/fixed_words.py",
