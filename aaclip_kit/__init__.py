@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
-from .contracts.options import Indices, Options, StageOptions, TowerName
+from .contracts.options import Indices, Options, Phrases, Sites, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from .contracts.prompts import Prompts, PromptSetting
     from .contracts.stage import AttentionStage, Context, StageSetting
     from .data.decode import open_picture
+    from .evaluation.patch_distance import patch_distances
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
-    from .kernels.maps import gaussian_blur, softmax_maps, unit, upsampled
+    from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
     from .kernels.norm_matched import norm_matched_residual
+    from .model.fixed_words import FixedWords
 
 _WITH_TORCH = {
     "contracts.backbone": ("Backbone", "Surgery", "Tower"),
@@ -35,10 +37,12 @@ _WITH_TORCH = {
     "contracts.prompts": ("PromptSetting", "Prompts"),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
     "data.decode": ("open_picture",),
+    "evaluation.patch_distance": ("patch_distances",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
-    "kernels.maps": ("gaussian_blur", "softmax_maps", "unit", "upsampled"),
+    "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
     "kernels.norm_matched": ("norm_matched_residual",),
+    "model.fixed_words": ("FixedWords",),
 }
 
 __all__ = [
@@ -48,6 +52,7 @@ __all__ = [
     "Context",
     "DataSet",
     "Domain",
+    "FixedWords",
     "Head",
     "HeadSetting",
     "ImageFeatures",
@@ -61,6 +66,7 @@ __all__ = [
     "OptimizerPlan",
     "Options",
     "PhasePlan",
+    "Phrases",
     "Prediction",
     "PromptSetting",
     "Prompts",
@@ -70,6 +76,7 @@ __all__ = [
     "Sample",
     "Scores",
     "Search",
+    "Sites",
     "StageOptions",
     "StageSetting",
     "Surgery",
@@ -80,6 +87,7 @@ __all__ = [
     "UserErrors",
     "__version__",
     "gaussian_blur",
+    "gaussian_filter",
     "hookimpl",
     "is_image_file",
     "load_model",
@@ -87,6 +95,7 @@ __all__ = [
     "norm_matched_residual",
     "open_picture",
     "passed_over",
+    "patch_distances",
     "read_list",
     "read_weights",
     "search_folder",

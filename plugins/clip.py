@@ -69,7 +69,11 @@ class ClipBackbone(Backbone):
 
     def embed_text(self, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
         """Input of text block 0, positions added."""
-        return self.clip.token_embedding(tokens) + self.clip.positional_embedding[: tokens.shape[1]]
+        return self.clip.token_embedding(tokens) + self.text_positions(tokens.shape[1])
+
+    def text_positions(self, length: int) -> Float[Tensor, "L Dt"]:
+        """CLIP's own."""
+        return self.clip.positional_embedding[:length]
 
     def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
         """Causal text block `index`."""

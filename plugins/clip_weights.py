@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
+from jaxtyping import Float
 from open_clip.model import resize_pos_embed
 from torch import Tensor, nn
 
@@ -21,6 +23,9 @@ _WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
 
 _POSITIONS = "visual.positional_embedding"
 _SHOWN = 4
+
+Resize = Literal["antialiased", "bicubic", "bilinear"]
+"""How positions are brought to another grid: bicubic with antialiasing, as open_clip does, or without, or bilinear."""
 
 
 def clip_weights(file: Path) -> dict[str, Tensor]:
@@ -47,7 +52,7 @@ def clip_weights(file: Path) -> dict[str, Tensor]:
     return weights
 
 
-def load_weights(model: nn.Module, file: Path) -> None:
+def load_weights(model: nn.Module, file: Path, resize: Resize = "antialiased") -> None:
     """Copy a weights file into an open_clip model, image positions resized to its grid.
 
     Raises `UserError` where names or shapes differ, and then copies nothing.
@@ -55,11 +60,9 @@ def load_weights(model: nn.Module, file: Path) -> None:
     weights = clip_weights(file)
     misfits: list[str] = []
     if _POSITIONS in weights:
-        weights[_POSITIONS] = weights[_POSITIONS].float()
         # A grid that is not square, or no grid at all.
         try:
-            with quiet():
-                resize_pos_embed(weights, model)
+            weights[_POSITIONS] = resized_positions(weights[_POSITIONS], model, resize)
         except (RuntimeError, ValueError, TypeError):
             misfits = [f"{_POSITIONS} {list(weights[_POSITIONS].shape)} is no square grid"]
     if misfits := misfits or _misfits(model, weights):
@@ -68,6 +71,14 @@ def load_weights(model: nn.Module, file: Path) -> None:
         fix = "set backbone.model to the model that the file was made for, or give another file"
         raise UserError(problem, where=str(file), fix=fix)
     model.load_state_dict(weights, strict=False)
+
+
+def resized_positions(positions: Float[Tensor, "old Dv"], model: nn.Module, resize: Resize) -> Float[Tensor, "new Dv"]:
+    """Positions of the class token and of a square grid, at the grid of an open_clip model, in float32."""
+    weights, filtered = {_POSITIONS: positions.float()}, resize == "antialiased"
+    with quiet():
+        resize_pos_embed(weights, model, "bilinear" if resize == "bilinear" else "bicubic", filtered)
+    return weights[_POSITIONS]
 
 
 def _misfits(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:

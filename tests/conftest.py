@@ -18,6 +18,7 @@ TENSOR_ROOMS = (
 )
 TENSOR_PLUGINS = (
     *("clip", "embedded", "open_clip", "attention", "adapter", "prompts", "projections", "losses"),
+    *("anomaly_clip.head", "anomaly_clip.prompts", "april_gan", "text_free"),
     "win_clip.head",
 )
 install_import_hook(

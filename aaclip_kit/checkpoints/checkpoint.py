@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..contracts.errors import UserError, writing
+from ..contracts.errors import UserError, in_short, writing
 from ..files.weights_file import pickled, read_weights
 from ..files.whole_file import write_whole, write_whole_together
 from ..model.anomaly_model import AnomalyModel
@@ -100,8 +100,7 @@ def check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where
         if tensors[name].shape != wanted[name].shape
     ]
     if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=where, fix=fix)
+        raise UserError(f"does not fit: {in_short(faults, 3, '; ')}", where=where, fix=fix)
 
 
 def check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:

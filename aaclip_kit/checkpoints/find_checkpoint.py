@@ -2,17 +2,16 @@
 
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, in_short
 from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
 from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place, resolved_toml
-from ..experiment.toml_file import parse_toml, refuse_plugin_files
-from ..files.plain_file import read_json
+from ..experiment.toml_file import MOST_BYTES, parse_toml, refuse_plugin_files
+from ..files.plain_file import read_json, read_text
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
@@ -61,9 +60,14 @@ def _in_its_run(path: Path, metadata: Metadata) -> bool:
     """Whether the experiment is that of the run's folder around it, where the user can read it."""
     if (path / EXPERIMENT).is_file():
         return True
-    with suppress(OSError, ValueError):
-        return any(file.is_file() and file.read_text(encoding="utf-8") == metadata.experiment for file in _near(path))
-    return False
+    return any(_holds(file, metadata.experiment) for file in _near(path))
+
+
+def _holds(file: Path, text: str | None) -> bool:
+    try:
+        return read_text(file, most=MOST_BYTES) == text
+    except UserError:
+        return False
 
 
 def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
@@ -74,8 +78,8 @@ def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
     if named:
-        problem = f"names files or folders of a machine: {', '.join(f'{key} = {value}' for key, value in named)}"
-        keys = " ".join(f"--set {key}=..." for key, _ in named)
+        problem = f"names files or folders of a machine: {in_short(f'{key} = {value}' for key, value in named)}"
+        keys = in_short((f"--set {key}=..." for key, _ in named), between=" ")
         fix = f"if they are yours, name them yourself: {keys}; or the whole experiment: --experiment FILE"
         raise UserError(problem, where=str(checkpoint), fix=fix)
 

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import safe_open
 
 from ..contracts.data import Domain
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, shortened
 from ..contracts.options import TowerName
 from ..evaluation.calibration import Calibration
 from ..files.plain_file import read_json
@@ -105,7 +105,7 @@ class Metadata:
         """
         strings = TypeAdapter(dict[str, str]).validate_python(strings, strict=True)
         if (form := strings.get("format", FORMAT)) != FORMAT:
-            raise ValueError(f"its format is {form!r}, and this version reads {FORMAT!r}")
+            raise ValueError(f"its format is {shortened(form, 80)!r}, and this version reads {FORMAT!r}")
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
             about["trained_on"] = [name]

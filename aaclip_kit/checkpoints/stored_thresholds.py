@@ -7,6 +7,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from ..contracts.data import Domain
+from ..contracts.errors import in_short, shortened
 from ..evaluation.calibration import Calibration, What, absurd_rates
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
@@ -37,7 +38,7 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresho
     if metadata.experiment is None:
         return _none("it does not say which experiment its thresholds were chosen with")
     if changed := changed_keys(metadata.experiment, trained.experiment):
-        return _none(f"not chosen for scores made in this way: {'; '.join(changed)}")
+        return _none(f"not chosen for scores made in this way: {in_short(changed, between='; ')}")
     reasons = {key.removesuffix("_threshold"): reason for key, reason in calibration.reasons.items()}
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
@@ -53,7 +54,7 @@ def origin(calibration: Calibration | None, what: What) -> str:
     counts, fpr = calibration.counts, (calibration.achieved.get(what) or {}).get("fpr")
     images = f"{counts.get('normal', 0)} normal and {counts.get('anomalous', 0)} anomalous images"
     alarms = "false alarms there not known" if fpr is None else f"false alarms there {fpr:.1%}"
-    return f"chosen by rule {calibration.rule} on {images} of {calibration.source}; {alarms}"
+    return f"chosen by rule {calibration.rule} on {images} of {shortened(calibration.source, 200)}; {alarms}"
 
 
 def objections(metadata: Metadata, real_names: Mapping[str, str], used: Sequence[What]) -> list[str]:
@@ -64,14 +65,16 @@ def objections(metadata: Metadata, real_names: Mapping[str, str], used: Sequence
     calibration, known = metadata.calibration, metadata.about.real_names
     if calibration is None or not used:
         return []
-    lines = absurd_rates({what: calibration.achieved.get(what, {}) for what in used}, calibration.source)
+    lines = absurd_rates(
+        {what: calibration.achieved.get(what, {}) for what in used}, shortened(calibration.source, 200)
+    )
     if calibration.classes is None:
         return ["the thresholds were chosen on objects that the checkpoint does not name", *lines]
     own = {*calibration.classes, *(known.get(name, name) for name in calibration.classes)}
     others = [real for name, real in real_names.items() if name not in own and real not in own]
     if not others:
         return lines
-    words = f"({', '.join(calibration.classes)}), not on {', '.join(dict.fromkeys(others))}"
+    words = f"({in_short(calibration.classes)}), not on {in_short(dict.fromkeys(others))}"
     return [f"the thresholds were chosen on other objects {words}: their false alarms here are not known", *lines]
 
 

@@ -15,7 +15,7 @@ from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..record.run_folder import CALIBRATION
-from ..report.results_section import red_lines, set_line
+from ..report.results_section import red_lines, set_line, with_sets_below
 from ..report.run_files import named
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
@@ -121,11 +121,11 @@ class Screen:
         """Print the loop table, and the classes of the quoted loop."""
         quoted = metrics["quoted"]["loop"]
         self.red_lines(metrics, folder)
-        rows: dict[str, dict[str, float | None]] = {
-            "rule: " + name.replace("_", " "): result["mean"] for name, result in metrics["rules"].items()
-        }
         models = [metrics["before"], *metrics["loops"]]
-        rows.update({named(loop): result["mean"] for loop, result in enumerate(models)})
+        results = {"rule: " + name.replace("_", " "): result for name, result in metrics["rules"].items()}
+        results |= {named(loop): result for loop, result in enumerate(models)}
+        parts = [with_sets_below(name, result) for name, result in results.items()]
+        rows = {name: part["mean"] for each in parts for name, part in each.items()}
         self.console.print(metrics_table("mean over test classes", rows))
         when = f"after {named(quoted)}" if quoted else named(quoted)
         self.console.print(metrics_table(f"test class, {when}", class_rows(models[quoted])))

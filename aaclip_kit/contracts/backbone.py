@@ -66,6 +66,13 @@ class Backbone(nn.Module, ABC):
     def embed_text(self, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
         """Input of text block 0, positions added."""
 
+    def text_positions(self, length: int) -> Float[Tensor, "L Dt"]:
+        """What `embed_text` adds to the embeddings of the first `length` tokens, for prompts with tokens of their own.
+
+        A backbone that does not offer it raises `UserError`, as here.
+        """
+        raise UserError("this backbone offers no positions for learnt tokens", where="backbone", fix="use open_clip")
+
     @abstractmethod
     def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
         """Causal text block `index`."""

@@ -29,6 +29,13 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
+def in_short(items: Iterable[object], most: int = 8, between: str = ", ") -> str:
+    """The first of a list's items, none of them longer than 200 characters, and how many more there are."""
+    texts = [shortened(str(item), 200) for item in items]
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more
+
+
 def plain_lines(text: str) -> str:
     """The same for text of several lines, which stay lines."""
     return "\n".join(map(plain, text.split("\n")))

@@ -52,11 +52,12 @@ class ImageTokens:
 class ImageFeatures:
     """What a head makes of an image alone: patch features by level, and one feature of the whole image or of windows.
 
-    The first level's patches are what text stages attend to, of width E for them.
+    The first level's patches are what text stages attend to, of width E for them. The image's feature may have another
+    width than patches.
     """
 
     levels: dict[int, Float[Tensor, "B N F"]]
-    detection: Float[Tensor, "B F"] | None = None
+    detection: Float[Tensor, "B Fi"] | None = None
     windows: dict[int, Float[Tensor, "B W E"]] | None = None
 
 
@@ -139,6 +140,9 @@ class Head(nn.Module, ABC):
     def map_probability(self, values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Return values of the map as probabilities of "abnormal": its scale made absolute. By default as they are."""
         return values
+
+    published_unused: tuple[str, ...] = ()
+    """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for."""
 
     def published_names(self) -> dict[str, str]:
         """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.

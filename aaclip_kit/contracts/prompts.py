@@ -44,6 +44,10 @@ class Prompts(nn.Module, ABC):
     normal_prompts: int
     """How many of a class's prompts, the first ones, are of the normal state; the others are of the abnormal one."""
 
+    published_unused: tuple[str, ...] = ()
+    """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for: whoever reads one
+    passes over them."""
+
     conditioned_from: int | None = None
     """First block before which `before_block` goes by the image; None where text features are a class's alone."""
 
@@ -51,8 +55,12 @@ class Prompts(nn.Module, ABC):
     def prompts(self, real_name: str) -> Sequence[str]:
         """Return the prompts of a class. Raises `UserError` for a name that they cannot use."""
 
-    def embed(self, backbone: Backbone, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
-        """Return the input of text block 0; by default the backbone's own embedding, positions added."""
+    def embed(self, backbone: Backbone, tokens: Int[Tensor, "items L"]) -> Float[Tensor, "items L Dt"]:
+        """Return the input of text block 0; by default the backbone's own embedding, positions added.
+
+        The items are those of whole classes, the P prompts of one after those of the other. Tokens of the prompts' own
+        need `backbone.text_positions`.
+        """
         return backbone.embed_text(tokens)
 
     def before_block(

@@ -87,6 +87,9 @@ class AttentionStage(nn.Module, ABC):
         """Return scalar terms of the stage's own, made by its last `forward`, that its phase's objective gets too."""
         return {}
 
+    published_unused: tuple[str, ...] = ()
+    """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for."""
+
     def published_names(self) -> dict[str, str]:
         """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.
 

@@ -229,20 +229,20 @@ class Evaluator:
 
     def _features(self, batch: Batch, known: _OfClass) -> tuple[ImageFeatures, Tensor | None]:
         """What is known of a batch's images, and their text features."""
-        model = self.model
+        model, untouched = self.model, Untouched(self.model.image, batch.images)
         if not known.trained:
             tokens = model.image.untouched(batch.images, model.untrained_reads, model.levels)
             image = model.head.untrained_features(tokens)
         else:
-            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention)}
+            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention, untouched)}
             image = model.head.features(model.image.read(batch.images, model.head.reads, model.levels, contexts))
         if known.text is not None:
             return image, known.text.expand(len(batch.classes), -1, -1)
-        return image, None if model.text is None else self._own_text(batch, known)
+        return image, None if model.text is None else self._own_text(batch, known, untouched)
 
-    def _own_text(self, batch: Batch, known: _OfClass) -> Tensor:
+    def _own_text(self, batch: Batch, known: _OfClass, untouched: Untouched) -> Tensor:
         """Text features that go by each image."""
-        model, untouched = self.model, Untouched(self.model.image, batch.images)
+        model = self.model
         assert model.text is not None
         embedding = untouched.embedding() if model.text.goes_by_image else None
         if not known.trained:

@@ -1,4 +1,4 @@
-"""Formulas that heads share: unit length, maps at the image size, softmax of two channels there, Gaussian blur."""
+"""Formulas that heads share: unit length, maps at the image size, softmax of two channels there, Gaussian blurs."""
 
 import torch
 from jaxtyping import Float
@@ -38,3 +38,16 @@ def gaussian_blur(grid: Float[Tensor, "B C G G"], side: int, sigma: float) -> Fl
     padded = functional.pad(grid, (reach,) * 4, mode="reflect" if grid.shape[-1] > reach else "replicate")
     rows = functional.conv2d(padded, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return functional.conv2d(rows, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+
+def gaussian_filter(maps: Float[Tensor, "B S S"], sigma: float) -> Float[Tensor, "B S S"]:
+    """Gaussian of `sigma` pixels, cut at 4 sigma, over a border that is mirrored with its edge, as scipy's is."""
+    size, reach = maps.shape[-1], int(4 * sigma + 0.5)
+    offsets = torch.arange(-reach, reach + 1, device=maps.device)
+    weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    places = (torch.arange(size, device=maps.device)[:, None] + offsets) % (2 * size)
+    places = places.minimum(2 * size - 1 - places)
+    # As two matrix products: a border that is longer than the map needs no case of its own.
+    rows = weights.new_zeros(size, size).scatter_add(1, places, (weights / weights.sum()).expand(size, -1))
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows.to(maps.dtype) @ maps @ rows.to(maps.dtype).T

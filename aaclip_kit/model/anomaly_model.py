@@ -76,6 +76,16 @@ class AnomalyModel(nn.Module):
 
     def published_names(self) -> dict[str, str]:
         """The key in published checkpoints of each trained tensor that has one, by its name here."""
+        named = self._named_components().items()
+        return {f"{where}.{own}": key for where, one in named for own, key in one.published_names().items()}
+
+    @property
+    def published_unused(self) -> tuple[str, ...]:
+        """Patterns of keys in published checkpoints that no parameter stands for."""
+        return tuple(pattern for one in self._named_components().values() for pattern in one.published_unused)
+
+    def _named_components(self) -> dict[str, Prompts | Head | AttentionStage]:
+        """Prompts, head and stages by what their parameters' names begin with."""
         modules: dict[str, Prompts | Head | AttentionStage] = {"head": self.head}
         if self.prompts is not None:
             modules["prompts"] = self.prompts
@@ -83,7 +93,7 @@ class AnomalyModel(nn.Module):
             for block, name, stage in self.slots.of(tower):
                 where = name if stage.one_for_all_sites else f"{name}.{block}"
                 modules[f"sites.stages.{where}"] = stage
-        return {f"{where}.{own}": key for where, one in modules.items() for own, key in one.published_names().items()}
+        return modules
 
     @contextmanager
     def training_tower(self, trains: Trains) -> Iterator[dict[str, nn.Parameter]]:
@@ -152,7 +162,7 @@ class AnomalyModel(nn.Module):
         if embedding is not None or (image_context is not None and self.switches.image_context == "own"):
             return text.own_features(classes, image_context, book, embedding)
         if image_context is None:
-            unique, rows = distinct(classes, self.device)
+            unique, rows = distinct((book or text.book).alike(classes), self.device)
             return text.class_features(unique, book).index_select(0, rows)
         return text.batch_context_features(classes, image_context, book)
 
@@ -202,6 +212,11 @@ class AnomalyModel(nn.Module):
     def vision_is_fixed(self) -> bool:
         """Whether no stage acts in the vision tower, so that training changes nothing of what is read of it."""
         return not any(True for _ in self.slots.of("vision"))
+
+    @property
+    def goes_by_embedding(self) -> bool:
+        """Whether prompts or vision stages go by each image's class embedding of the untouched backbone."""
+        return (self.text is not None and self.text.goes_by_image) or self._attends("vision", "class")
 
     def image_features(
         self,

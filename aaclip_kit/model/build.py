@@ -31,7 +31,8 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     for name, stage in experiment.stages.items():
         _place(slots, name, stage, backbone, seed)
     setting = HeadSetting(backbone=backbone, levels=levels, drawn=partial(drawn_for, seed, "head"))
-    head: Head = experiment.head.component.build(experiment.head.options, setting)
+    with drawn_for(seed, "head"):
+        head: Head = experiment.head.component.build(experiment.head.options, setting)
     prompts = _prompts(experiment, backbone) if head.needs_text else None
     _check_together(slots, head, prompts, backbone.grid)
     return AnomalyModel(
@@ -42,8 +43,10 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
 
 
 def _prompts(experiment: Experiment, backbone: Backbone) -> Prompts:
-    setting = PromptSetting(backbone=backbone, drawn=partial(drawn_for, experiment.file.seed, "prompts"))
-    built: Prompts = experiment.prompts.component.build(experiment.prompts.options, setting)
+    seed = experiment.file.seed
+    setting = PromptSetting(backbone=backbone, drawn=partial(drawn_for, seed, "prompts"))
+    with drawn_for(seed, "prompts"):
+        built: Prompts = experiment.prompts.component.build(experiment.prompts.options, setting)
     return built
 
 

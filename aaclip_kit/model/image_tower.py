@@ -1,6 +1,7 @@
 """The image side: the vision tower walked as a head reads it, with stages or untouched (method: sections 3 to 5)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -75,26 +76,27 @@ class _Walk:
         start = backbone.vision.depth if reads.surgery == "none" else start
         last = max(self.levels, default=0)
         end = backbone.vision.depth if wants_class else last
+        # The plain pass and the surgery pass share the blocks before the surgery.
         raw, tokens = self._blocks(tokens, 0, min(start, end))
-        if start < end:
-            # The plain pass and the surgery pass share the blocks before the surgery.
-            operated = self._beside if reads.surgery == "beside" else self._values
-            raw |= operated(tokens, start, last)
+        if start < end and reads.surgery == "beside":
+            operated, tokens = self._beside(tokens, start, end)
+            raw |= operated
+        elif start < end:
+            raw |= self._blocks(tokens, start, last, self.side.surgery)[0]
             tokens = self._blocks(tokens, start, end)[1] if wants_class else tokens
         at_levels = {level: self.side.patches(raw[level][:, : self.kept], reads) for level in self.levels}
         return at_levels, self.side.class_embedding(tokens, reads) if wants_class else None
 
-    def _values(self, tokens: Tensor, start: int, stop: int) -> dict[int, Tensor]:
-        return self._blocks(tokens, start, stop, self.side.surgery)[0]
-
-    def _beside(self, tokens: Tensor, start: int, stop: int) -> dict[int, Tensor]:
-        at_levels, plain, second = {}, tokens, tokens
+    def _beside(self, tokens: Tensor, start: int, stop: int) -> tuple[dict[int, Tensor], Tensor]:
+        """The second stream at each level, and the plain one after block `stop - 1`."""
+        at_levels, plain, second, last = {}, tokens, tokens, max(self.levels, default=0)
         for block in range(start, stop):
-            update = self.side.backbone.value_attention(block, plain)
-            second, plain = second + update, self._block(block, plain, "none")
+            if block < last:
+                second = second + self.side.backbone.value_attention(block, plain)
+            plain = self._block(block, plain, "none")
             if block + 1 in self.levels:
                 at_levels[block + 1] = second
-        return at_levels
+        return at_levels, plain
 
     def _blocks(
         self, tokens: Tensor, start: int, stop: int, surgery: Surgery = "none"
@@ -117,7 +119,7 @@ class _Walk:
 
 
 FIXED_BATCH: Final = 4
-"""Images that go through the untouched backbone at once in training, however many a batch has."""
+"""Images that go through the untouched backbone at once, fewer only where a phase's batches have fewer."""
 
 Parts = dict[str, Float[Tensor, "B *rest"]]
 """What was read of images, part by part: "levels" in one tensor, "class", and "window2" and the like."""
@@ -138,23 +140,26 @@ def tokens_of(parts: Parts, levels: tuple[int, ...]) -> ImageTokens:
     return ImageTokens(at_levels, parts.get("class"), windows or None)
 
 
-def untouched_parts(side: ImageSide, images: Float[Tensor, "B 3 S S"], reads: Reads, levels: bool = True) -> Parts:
+def untouched_parts(
+    side: ImageSide, images: Float[Tensor, "B 3 S S"], reads: Reads, levels: bool = True, *, fixed: int = FIXED_BATCH
+) -> Parts:
     """Read the untouched backbone, its levels or none, each image's part a function of it alone, to the last bit.
 
     The last bits of a matrix product depend on how many rows it has, and which images of a batch a store lacks depends
-    on what was computed before. V-V attention over the batch mixes its images, which are then taken as they are.
+    on what was computed before; so always `fixed` images go through the backbone at once. V-V attention over the batch
+    mixes its images, which are then taken as they are.
     """
     at = side.levels if levels else ()
     if side.surgery == "batch" and reads.surgery == "values":
         return parts_of(side.untouched(images, reads, at))
-    read = [parts_of(side.untouched(part, reads, at)) for part in _fixed_batches(images)]
+    read = [parts_of(side.untouched(part, reads, at)) for part in _fixed_batches(images, fixed)]
     return {name: torch.cat([one[name] for one in read])[: len(images)] for name in read[0]}
 
 
-def _fixed_batches(images: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "fixed 3 S S"]]:
+def _fixed_batches(images: Float[Tensor, "B 3 S S"], fixed: int) -> list[Float[Tensor, "fixed 3 S S"]]:
     """Cut a batch into parts of one size; the last is filled up with its first image."""
-    *whole, last = images.split(FIXED_BATCH)
-    return [*whole, torch.cat([last, last[:1].expand(FIXED_BATCH - len(last), -1, -1, -1)])]
+    *whole, last = images.split(fixed)
+    return [*whole, torch.cat([last, last[:1].expand(fixed - len(last), -1, -1, -1)])]
 
 
 CLASS_ALONE: Final = Reads(class_token="normed")
@@ -166,11 +171,20 @@ class Untouched:
 
     side: ImageSide
     images: Float[Tensor, "B C S S"]
+    fixed: int = field(default=FIXED_BATCH, kw_only=True)
+    """Images that go through it at once."""
 
     def tokens(self, reads: Reads) -> ImageTokens:
         """Tokens of every level, and whatever else is read."""
-        return tokens_of(untouched_parts(self.side, self.images, reads), self.side.levels)
+        return tokens_of(self._parts(reads, True), self.side.levels)
 
     def embedding(self) -> Float[Tensor, "B E"]:
-        """Class embeddings after the tower's last norm, not of unit length."""
-        return untouched_parts(self.side, self.images, CLASS_ALONE, False)["class"]
+        """Class embeddings after the tower's last norm, not of unit length; computed once."""
+        return self._embedding
+
+    @cached_property
+    def _embedding(self) -> Float[Tensor, "B E"]:
+        return self._parts(CLASS_ALONE, False)["class"]
+
+    def _parts(self, reads: Reads, levels: bool) -> Parts:
+        return untouched_parts(self.side, self.images, reads, levels, fixed=self.fixed)

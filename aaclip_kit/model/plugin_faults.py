@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -53,11 +53,28 @@ def run_stage(
 def run_loss(loss: Loss, named: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     """A loss's terms. Raises `PluginFault` for an exception, and for what are no named scalars."""
     terms = _forward(loss, where, **named)
-    good = isinstance(terms, dict) and all(isinstance(one, Tensor) and one.numel() == 1 for one in terms.values())
-    if not (good and terms):
+    if terms == {}:
+        raise PluginFault("its forward returned {}", where=where, fix=_SCALARS)
+    return _scalars(terms, "forward", where)
+
+
+_SCALARS: Final = 'return scalar tensors by name, such as {"focal": value}'
+
+
+def stage_terms(stage: AttentionStage, where: str) -> dict[str, Tensor]:
+    """A stage's own loss terms. Raises `PluginFault` for an exception, and for what are no named scalars."""
+    try:
+        return _scalars(stage.loss_terms(), "loss_terms", where)
+    except UserError:
+        raise
+    except Exception as error:
+        raise PluginFault(f"its loss_terms raised {type(error).__name__}: {error}", where=where, fix=MEND) from error
+
+
+def _scalars(terms: Any, method: str, where: str) -> dict[str, Tensor]:
+    if not (isinstance(terms, dict) and all(isinstance(one, Tensor) and one.numel() == 1 for one in terms.values())):
         given = {name: _form(one) for name, one in terms.items()} if isinstance(terms, dict) else _form(terms)
-        fix = 'a loss returns scalar tensors by name, such as {"focal": value}'
-        raise PluginFault(f"its forward returned {given}", where=where, fix=fix)
+        raise PluginFault(f"its {method} returned {given}", where=where, fix=_SCALARS)
     return {name: term.reshape(()) for name, term in terms.items()}
 
 

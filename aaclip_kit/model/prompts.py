@@ -43,6 +43,13 @@ class PromptBook:
         lengths = tuple(stacked.shape[-1] if part.is_meta else int(part.max()) + 1 for part in ends)
         return cls({name: row for row, name in enumerate(real_names)}, tuple(texts), stacked, ends, lengths)
 
+    def alike(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """For each class the first of all that has the same prompts: such classes are walked once."""
+        first: dict[tuple[str, ...], str] = {}
+        for name, row in self.rows.items():
+            first.setdefault(self.texts[row], name)
+        return tuple(first[self.texts[self.rows[name]]] for name in classes)
+
     def select(self, classes: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor]:
         """Tokens `[K, P, L]`, cut after the last end-of-text (exact: text attention is causal), and ends `[K, P]`."""
         rows = [self.rows[name] for name in classes]

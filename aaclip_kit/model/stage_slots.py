@@ -11,7 +11,7 @@ from ..contracts.options import TowerName
 from ..contracts.stage import AttentionStage, Context, ContextKind
 from ..distributed.random_streams import own_draws
 from ..kernels.norm_matched import fused_residual
-from .plugin_faults import component_of, run_stage
+from .plugin_faults import component_of, run_stage, stage_terms
 
 Contexts = Mapping[ContextKind, Context]
 NO_CONTEXT: Contexts = {}
@@ -67,9 +67,11 @@ class StageSlots(nn.Module):
             for at, name, stage in self._order[tower]
             if stage.context_kind == "none" or tower in attending
         }
-        return {
-            f"{where}/{term}": value for stage, where in placed.items() for term, value in stage.loss_terms().items()
-        }
+        terms = {}
+        for stage, place in placed.items():
+            owner = component_of(stage, self.owner(place.split(".")[1]))
+            terms.update({f"{place}/{term}": value for term, value in stage_terms(stage, f"{place} {owner}").items()})
+        return terms
 
     @contextmanager
     def looking_at_numbers(self) -> Iterator[None]:

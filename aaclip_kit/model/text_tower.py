@@ -57,8 +57,9 @@ class TextSide:
         embedding: Float[Tensor, "B E"] | None = None,
     ) -> Float[Tensor, "B E 2"]:
         """Compute the text feature of each image's class, conditioned on that image: by stages, prompts, or both."""
-        unique, rows = distinct(classes, self.device)
-        tokens, ends = (book or self.book).select(unique, self.device)
+        book = book or self.book
+        unique, rows = distinct(book.alike(classes), self.device)
+        tokens, ends = book.select(unique, self.device)
         count = tokens.shape[1]
         gather = (rows[:, None] * count + torch.arange(count, device=rows.device)).flatten()
         contexts: Contexts = NO_CONTEXT if context is None else {"image": Context(context)}
@@ -69,8 +70,9 @@ class TextSide:
         self, classes: tuple[str, ...], context: Float[Tensor, "batch N E"], book: PromptBook | None = None
     ) -> Float[Tensor, "B E 2"]:
         """Compute them as published: of the whole batch's mean context; as many as prompts are paired one by one."""
-        unique, rows = distinct(classes, context.device)
-        tokens, ends = (book or self.book).select(unique, self.device)
+        book = book or self.book
+        unique, rows = distinct(book.alike(classes), context.device)
+        tokens, ends = book.select(unique, self.device)
         normal = self.prompts.normal_prompts
         if len(context) in (normal, tokens.shape[1] - normal):
             paired = [self._paired(row, end, context) for row, end in zip(tokens, ends, strict=True)]
@@ -81,11 +83,12 @@ class TextSide:
 
     def _paired(self, tokens: Tensor, ends: Tensor, context: Float[Tensor, "B N E"]) -> Float[Tensor, "1 E 2"]:
         """The feature of one class: a state with as many prompts as contexts has one for each, the other their mean."""
-        walked = []
-        for state in (slice(self.prompts.normal_prompts), slice(self.prompts.normal_prompts, None)):
-            seen = context if len(context) == len(tokens[state]) else context.mean(dim=0, keepdim=True)
-            walked.append(self._walk(tokens[state], ends[state], None, {"image": Context(seen)}))
-        return self._combined(torch.cat(walked), torch.Size((1, len(tokens))))
+        normal, mean = self.prompts.normal_prompts, context.mean(dim=0, keepdim=True)
+        seen = [
+            context if len(context) == count else mean.expand(count, -1, -1) for count in (normal, len(tokens) - normal)
+        ]
+        walked = self._walk(tokens, ends, None, {"image": Context(torch.cat(seen))})
+        return self._combined(walked, torch.Size((1, len(tokens))))
 
     def text_context(self, classes: tuple[str, ...], padding: bool, book: PromptBook | None = None) -> Context:
         """Compute the text tokens after the first site's adapters, unit or raw, one row a class: `[K, P * L, Dt]`.

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Shaped
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.options import TowerName
-from ..data.decode import read_picture_and_mask
+from ..data.decoded import read_picture_and_mask
 from ..data.loader import Pixels, test_batches
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.checks import ALLOWED, NEAR, NOT_ZERO_SHOT, ONE_SIDED
+from ..data.checks import ONE_SIDED
+from ..data.roles import ALLOWED, NEAR, NOT_ZERO_SHOT
 from ..files.whole_file import write_whole
 from ..record.run_folder import REPORT, as_written
 from . import attention_section, examples_section, results_section, training_section

@@ -139,6 +139,11 @@ def set_line(label: str) -> str:
     return f"mean of {label}"
 
 
+def with_sets_below(name: str, result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A result by the name of its line; below it, where it is of several data sets, the part of each."""
+    return {name: result, **{f"{name}, {label}": _of_set(result, label) for label in result.get("sets") or {}}}
+
+
 def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
     return {**result, "mean": result["sets"][label]}
 
@@ -146,10 +151,16 @@ def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
 def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
     metrics = run.metrics
     for rule, result in (metrics.get("rules") or {}).items():
-        yield mean_line(f"rule: {rule.replace('_', ' ')}", "rule", result)
+        yield from _mean_lines(f"rule: {rule.replace('_', ' ')}", "rule", result)
     before = [{"loop": 0, **metrics["before"]}] if metrics.get("before") else []
     for loop in [*before, *metrics.get("loops", [])]:
-        yield mean_line(named(loop["loop"]), "quoted" if loop["loop"] == run.reported_loop else "loop", loop)
+        kind = "quoted" if loop["loop"] == run.reported_loop else "loop"
+        yield from _mean_lines(named(loop["loop"]), kind, loop)
+
+
+def _mean_lines(name: str, kind: str, result: Mapping[str, Any]) -> Iterable[MetricLine]:
+    for line, part in with_sets_below(name, result).items():
+        yield mean_line(line, kind if line == name else "set", part)
 
 
 def _class_lines(run: RunFiles) -> Iterable[MetricLine]:

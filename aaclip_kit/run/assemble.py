@@ -25,6 +25,7 @@ from ..experiment import ComponentConfig, Experiment
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
+from ..model.image_tower import FIXED_BATCH
 from ..training.feature_cache import CachedFeatures
 from ..training.loop_plans import build_scheduler, plan_ahead
 from ..training.losses import WeightedLosses, made_by, trained_by
@@ -142,22 +143,24 @@ def build_phase(
 ) -> Phase:
     """A phase of a loop, on the training images; towers `attending` use their stages with a context.
 
-    `number` is what `stream_number` gives. A phase that sees the untouched backbone keeps its features in the `store`,
-    unless nothing could ever be taken from it again.
+    `number` is what `stream_number` gives. A phase keeps what it sees of the untouched backbone in the `store`, unless
+    nothing could ever be taken from it again.
     """
-    file = run.experiment.file
+    file, model = run.experiment.file, run.model
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, file.augmentation,
         augment="geometry" if plan.train == "text" or not file.augmentation.color else "geometry_and_color",
         batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
     )  # fmt: skip
     cached = None
-    fixed = plan.train == "text" or (run.model.vision_is_fixed and batches.augment == "geometry")
-    if store is not None and fixed and (batches.views_come_again or file.cache.features == "disk"):
-        contents = run.data.fingerprints["train"].images
-        cached = CachedFeatures(run.model.image, store, contents, file.augmentation, batches.image)
+    seen = plan.train == "text" or model.vision_is_fixed or model.goes_by_embedding
+    # A store's keys say nothing of colours that are changed.
+    seen = seen and batches.augment == "geometry"
+    if store is not None and seen and (batches.views_come_again or file.cache.features == "disk"):
+        contents, at_once = run.data.fingerprints["train"].images, min(FIXED_BATCH, plan.batch_size)
+        cached = CachedFeatures(model.image, store, contents, file.augmentation, batches.image, at_once)
     return Phase(
-        model=run.model, losses=run.losses[plan.train], plan=plan, batches=batches,
+        model=model, losses=run.losses[plan.train], plan=plan, batches=batches,
         compute_device=run.compute_device, loop=loop, attending=attending, cached=cached,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ MAPS = "level_probabilities"
 
 
 def build_loss(subject: Subject) -> Loss:
-    """Build the loss, and see that its `needs` name what a phase makes."""
+    """Build the loss, and see that its `needs` name what there is."""
     torch.manual_seed(0)
     loss: Loss = subject.make(Loss)
     needs = getattr(loss, "needs", None)
@@ -226,7 +226,7 @@ def trains_in_a_run(subject: Subject) -> None:
     own = phases(build_loss(subject))
     losses = {tower: {"checked": subject.chosen if tower in own else {"use": "segmentation"}} for tower in TOWERS}
     with run_tiny(subject, losses=losses) as trial:
-        heads = {name: change for name, change in trial.changes.items() if name.startswith("heads.")}
         for tower in own:
-            if not any(change for name, change in heads.items() if name.startswith("heads.text.") == (tower == "text")):
+            prefix = "prompts." if tower == "text" else "head."
+            if not any(change for name, change in trial.changes.items() if name.startswith(prefix)):
                 raise Breach(f"two steps of the {tower} phase changed none of its weights")

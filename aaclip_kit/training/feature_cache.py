@@ -11,10 +11,10 @@ from torch import Tensor
 from ..cache.feature_store import FeatureStore
 from ..cache.keys import view_key
 from ..contracts.data import Sample
-from ..contracts.head import ImageTokens, Reads
+from ..contracts.head import Reads
 from ..data.loader import Batch, View
 from ..experiment.schema import AugmentationTable
-from ..model.image_tower import CLASS_ALONE, ImageSide, Parts, Untouched, tokens_of, untouched_parts
+from ..model.image_tower import FIXED_BATCH, ImageSide, Parts, Untouched, untouched_parts
 
 
 def kept_as(reads: Reads, levels: bool = True) -> dict[str, str]:
@@ -40,9 +40,12 @@ class CachedFeatures:
     table: AugmentationTable
     image_of: Callable[[Sample, View], Float[Tensor, "3 S S"]]
     """Decodes an image that a batch lacks."""
+    fixed: int = FIXED_BATCH
+    """Images that go through the backbone at once, on which the last bits depend."""
 
     def key(self, sample: Sample, view: View, what: str) -> str:
         """The store's key of a view."""
+        what += f", {self.fixed} at once" if self.fixed < FIXED_BATCH else ""
         strength = (self.table.geometry, self.table.rotation, self.table.translation) if view else ()
         return view_key(self.contents[sample.image], (what, *strength, *view))
 
@@ -52,7 +55,7 @@ class CachedFeatures:
 
     def of(self, batch: Batch) -> "CachedBatch":
         """The features of a batch, on the device of its images."""
-        return CachedBatch(self.side, batch.images, self, batch)
+        return CachedBatch(self.side, batch.images, self, batch, fixed=self.fixed)
 
 
 @dataclass(frozen=True)
@@ -62,21 +65,13 @@ class CachedBatch(Untouched):
     cache: CachedFeatures
     batch: Batch
 
-    def tokens(self, reads: Reads) -> ImageTokens:
-        """See `Untouched`."""
-        return tokens_of(self._parts(reads, True), self.side.levels)
-
-    def embedding(self) -> Float[Tensor, "B E"]:
-        """See `Untouched`."""
-        return self._parts(CLASS_ALONE, False)["class"]
-
     def _parts(self, reads: Reads, levels: bool) -> Parts:
         """Each part of all images, on the CPU first where the store holds it."""
         kept, places = kept_as(reads, levels), range(len(self.batch.samples))
         held = {part: [self.cache.store.get(self._key(what, place)) for place in places] for part, what in kept.items()}
         lacking = [place for place in places if any(rows[place] is None for rows in held.values())]
         if lacking:
-            made = untouched_parts(self.side, self._images(lacking), reads, levels)
+            made = untouched_parts(self.side, self._images(lacking), reads, levels, fixed=self.fixed)
             for part, rows in held.items():
                 self._store(kept[part], lacking, made[part])
                 for place, one in zip(lacking, made[part], strict=True):

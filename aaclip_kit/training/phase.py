@@ -22,7 +22,7 @@ from ..distributed.collectives import BatchShard
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.random_streams import random_state, step_draws
 from ..model.anomaly_model import AnomalyModel
-from ..model.image_tower import Untouched
+from ..model.image_tower import FIXED_BATCH, Untouched
 from ..model.plugin_faults import PluginFault, naming_batch
 from .feature_cache import CachedFeatures
 from .gradient_norms import trained_groups
@@ -92,8 +92,7 @@ class Phase:
 
     def fixed_inputs(self, batch: Batch) -> FixedInputs:
         """Compute what the phase sees of this batch and does not train; no gradient flows into it."""
-        side = self.model.image
-        untouched = Untouched(side, batch.images) if self.cached is None else self.cached.of(batch)
+        untouched = self._untouched(batch) if self.cached is None else self.cached.of(batch)
         with self.compute_device.autocast():
             if self.plan.train == "vision":
                 return FixedInputs(untouched=untouched, text=self._fixed_text(batch, untouched))
@@ -101,6 +100,9 @@ class Phase:
         if context is not None and self.model.switches.image_context == "batch_mean":
             context = self.shard(batch).gathered(context)
         return FixedInputs(untouched=untouched, image=image, image_context=context)
+
+    def _untouched(self, batch: Batch) -> Untouched:
+        return Untouched(self.model.image, batch.images, fixed=min(FIXED_BATCH, self.plan.batch_size))
 
     def _fixed_text(self, batch: Batch, untouched: Untouched) -> Tensor | None:
         if self._text:

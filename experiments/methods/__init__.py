@@ -1,1 +1,1 @@
-"""Experiment files of methods that people compare with."""
+"""Experiment files of published methods, and of the head without text."""

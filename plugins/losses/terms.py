@@ -29,6 +29,9 @@ ChannelMaps = Float[Tensor, "B 2 S S"]
 
 Masks = Float[Tensor, "B 1 S S"]
 Plane = Float[Tensor, "B S S"]
+Items = Float[Tensor, "items H W"]
+"""Images of one channel, or the pixel rows of one image."""
+
 Scalar = Float[Tensor, ""]
 
 _EDGE = 1e-5
@@ -43,8 +46,8 @@ def focal_loss(probabilities: ChannelMaps, masks: Masks, gamma: float) -> Scalar
     return _focal(_right(probabilities, _both(masks)), gamma)
 
 
-def dice_loss(channel: Plane, target: Plane, smooth: float) -> Scalar:
-    """`1 - mean over images of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
+def dice_loss(channel: Items, target: Items, smooth: float) -> Scalar:
+    """`1 - mean over items of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
     upper, lower = _dice_sums(channel, target, smooth)
     return 1 - (upper / lower).mean()
 
@@ -63,7 +66,7 @@ def _focal(right: Tensor, gamma: float) -> Scalar:
     return -((1 - right).clamp(min=_LEAST_WRONG) ** gamma * right.log()).mean()
 
 
-def _dice_sums(maps: Float[Tensor, "*C S S"], targets: Float[Tensor, "*C S S"], smooth: float) -> tuple[Tensor, Tensor]:
+def _dice_sums(maps: Float[Tensor, "*C H W"], targets: Float[Tensor, "*C H W"], smooth: float) -> tuple[Tensor, Tensor]:
     """Numerator and denominator, of each map."""
     overlap = (maps * targets).sum(dim=(-2, -1))
     total = maps.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1))

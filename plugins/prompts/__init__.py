@@ -1,34 +1,23 @@
 """Prompts of fixed words: states of a class in templates; those of published methods by name (method: section 2)."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from aaclip_kit import Options, Register, hookimpl
+from aaclip_kit import Options, Phrases, Register, hookimpl
 
 Ensemble = Literal["aa_clip", "april_gan", "win_clip", "win_clip_published", "ada_clip"]
-Words = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class WordOptions(Options):
     """States and templates of fixed prompts."""
 
     ensemble: Ensemble = Field("aa_clip", description="states and templates of a published method, by its name")
-    normal: Words | None = Field(
-        None, min_length=1, description="states of a sound thing in place of the ensemble's, such as 'a flawless {}'"
+    normal: Phrases | None = Field(
+        None, description="states of a sound thing in place of the ensemble's, such as 'a flawless {}'"
     )
-    abnormal: Words | None = Field(None, min_length=1, description="states of a defective thing in their place")
-    templates: Words | None = Field(
-        None, min_length=1, description="templates in their place, such as 'a photo of {}.'"
-    )
-
-    @field_validator("normal", "abnormal", "templates")
-    @classmethod
-    def _one_place(cls, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for text in words or ():
-            if text.count("{}") != 1 or text.count("{") + text.count("}") != 2:
-                raise ValueError(f"'{text}' needs {{}} once, where the name stands, and no other braces")
-        return words
+    abnormal: Phrases | None = Field(None, description="states of a defective thing in their place")
+    templates: Phrases | None = Field(None, description="templates in their place, such as 'a photo of {}.'")
 
 
 class EnsembleOptions(WordOptions):

@@ -1,50 +1,26 @@
 """The fixed ensemble: states in templates, each prompt's feature, and their average (method: section 2)."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aaclip_kit import Backbone, Prompts, PromptSetting, unit
+from aaclip_kit import Backbone, FixedWords, PromptSetting
 
-from . import EnsembleOptions, WordOptions
+from . import EnsembleOptions
 from .published import ENSEMBLES
 
 SLOPE = 0.01
 
 
-class FixedWords(Prompts):
-    """Prompts of fixed words: states outside, templates inside; the backbone's own features of them, averaged."""
-
-    def __init__(self, options: WordOptions) -> None:
-        super().__init__()
-        words = ENSEMBLES[options.ensemble]
-        self.normal, self.abnormal = options.normal or words.normal, options.abnormal or words.abnormal
-        self.templates = options.templates or words.templates
-        self.normal_prompts = len(self.normal) * len(self.templates)
-
-    def prompts(self, real_name: str) -> Sequence[str]:
-        """Every state in every template."""
-        states = (state.replace("{}", real_name) for state in (*self.normal, *self.abnormal))
-        return [template.replace("{}", state) for state in states for template in self.templates]
-
-    def combine(self, features: Float[Tensor, "K P E"]) -> Float[Tensor, "K E 2"]:
-        """Unit prompts, averaged within each state, and unit again."""
-        return unit(self.averaged(unit(features))).transpose(1, 2)
-
-    def averaged(self, features: Float[Tensor, "K P E"]) -> Float[Tensor, "K 2 E"]:
-        """The mean of each state's prompts."""
-        normal, abnormal = features[:, : self.normal_prompts], features[:, self.normal_prompts :]
-        return torch.stack([normal.mean(dim=1), abnormal.mean(dim=1)], dim=1)
-
-
 class Ensemble(FixedWords):
-    """The same with a projection that trains, or not, and the choice of how prompts are averaged."""
+    """Fixed words with a projection that trains, or not, and the choice of how prompts are averaged."""
 
     def __init__(self, options: EnsembleOptions, setting: PromptSetting) -> None:
-        super().__init__(options)
+        words = ENSEMBLES[options.ensemble]
+        super().__init__(
+            options.normal or words.normal, options.abnormal or words.abnormal, options.templates or words.templates
+        )
         self.raw, self.active = options.average == "raw", options.projection == "random"
         self.projection = None if options.projection == "frozen" else self._projection(options, setting)
 

@@ -142,7 +142,7 @@ def wrong_shape(state: State, path: Path) -> str:
 
 def many_faults(state: State, path: Path) -> str:
     save_file({name + ".old": value for name, value in state.items()}, path)
-    return r"does not fit: .*; .*; .* \(and \d+ more\)"
+    return r"does not fit: .*; .*; .* and \d+ more\n"
 
 
 def truncated(state: State, path: Path) -> str:

@@ -93,7 +93,7 @@ def test_many_skipped_images_are_cut_short_in_the_note_alone(loaded: Loaded, dat
     damage(data, 7)
     found = loaded("data.train.on_bad_image=skip", "data.train.classes=[red_cloth, blue, sound]")
     assert "14 bad images" in found.notes[0]
-    assert "; and 4 more" in found.notes[0]
+    assert " and 4 more" in found.notes[0]
     assert len(found.records["train"]["skipped"]) == 14
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from aaclip_kit import Prediction, TrainedModel, UserError, UserErrors, load_model
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
-from aaclip_kit.data import decode, scan
+from aaclip_kit.data import decoded, scan
+from aaclip_kit.data.decode import open_picture
 from aaclip_kit.inference.load_model import stretched
 from aaclip_kit.plugin_host.discovery import discover
 
@@ -158,13 +159,12 @@ def test_a_path_without_a_model(tmp_path: Path) -> None:
 
 def test_each_image_is_decoded_once(trained: Path, defects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, opened = load_model(trained), list[Path]()
-    true = decode.open_picture
 
-    def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
+    def counted(path: Path, content: bytes | None = None) -> Image.Image:
         opened.append(path)
-        return true(path, content)
+        return open_picture(path, content)
 
-    monkeypatch.setattr(decode, "open_picture", open_picture)
-    monkeypatch.setattr(scan, "open_picture", open_picture)
+    monkeypatch.setattr(decoded, "open_picture", counted)
+    monkeypatch.setattr(scan, "open_picture", counted)
     images = sorted((defects / "green_wood" / "test" / "good").iterdir())
     assert len(list(model.predict_all(images))) == len(images) == len(opened)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,10 @@ def test_an_unknown_model_tag_or_folder(tmp_path: Path) -> None:
 
 
 def test_a_broken_configuration(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").touch()
+    os.truncate(tmp_path / "open_clip_config.json", 2**40)
+    with pytest.raises(UserError, match=r"no open_clip configuration \(it has more than 1,048,576 bytes\)"):
+        build(tmp_path)
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(UserError, match="no open_clip configuration"):
         build(tmp_path)

@@ -74,14 +74,21 @@ def test_a_pickle_of_weights_only_is_read(
     assert torch.equal(loaded[POSITIONS], weights[POSITIONS])
 
 
-def test_positions_are_resized_to_the_image(tiny_clip: Path, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("form", "mode", "antialias"),
+    [("antialiased", "bicubic", True), ("bicubic", "bicubic", False), ("bilinear", "bilinear", False)],
+)
+def test_positions_are_resized_to_the_image(
+    form: str, mode: str, antialias: bool, tiny_clip: Path, tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
     save_file({key: value.half() for key, value in weights.items()}, tmp_path / "weights.safetensors")
-    loaded = build(tiny_clip, tmp_path / "weights.safetensors", image_size=56).clip.state_dict()[POSITIONS]
+    backbone = build(tiny_clip, tmp_path / "weights.safetensors", image_size=24, position_resize=form)
+    loaded = backbone.clip.state_dict()[POSITIONS]
     given = weights[POSITIONS].half().float()
     grid = given[1:].reshape(1, 4, 4, 32).permute(0, 3, 1, 2)
-    resized = interpolate(grid, size=(7, 7), mode="bicubic", antialias=True, align_corners=False)
+    resized = interpolate(grid, size=(3, 3), mode=mode, antialias=antialias, align_corners=False)
     assert torch.equal(loaded[0], given[0])
-    assert_close(loaded[1:], resized.permute(0, 2, 3, 1).reshape(49, 32))
+    assert_close(loaded[1:], resized.permute(0, 2, 3, 1).reshape(9, 32))
 
 
 def test_a_file_that_does_not_fit_names_what_differs(

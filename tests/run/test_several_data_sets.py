@@ -111,7 +111,7 @@ def test_an_image_of_any_training_table_is_known_among_the_test_images(
     new = ["data.test.use=folder", f"data.test.root={tmp_path / 'new'}", "data.test.classes=[bolt]"]
     sets = [part for override in new for part in ("--set", override)]
     ran = aakit("run", several, "--out", tmp_path / "leaky", *sets)
-    assert ran.code == 2 and "data.train / data.test: share 1 " in ran.err
+    assert ran.code == 2 and "data.train and data.test share 1 images by content" in ran.err
     assert not (tmp_path / "leaky").exists()
     run_file(several, tmp_path / "run", "device=cpu")
     ran = aakit("evaluate", tmp_path / "run", *sets)

@@ -54,6 +54,25 @@ def test_embedded_backbone(check: Check) -> None:
     check()
 
 
+@conformance("prompts", "ensemble", options={"projection": "backbone"})
+def test_ensemble_prompts(check: Check) -> None:
+    check()
+
+
+@conformance("head", "projections", options={"activation": True})
+def test_projections_head(check: Check) -> None:
+    check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"projection": "frozen"}, {"ensemble": "april_gan", "average": "raw"}, {"ensemble": "win_clip"}],
+)
+def test_other_ensembles(options: dict[str, Any]) -> None:
+    run_all("prompts", "ensemble", options)
+
+
 @pytest.mark.parametrize("name", daily(LOSSES, "segmentation"))
 def test_losses(name: str) -> None:
     run_all("loss", name, {})
@@ -82,6 +101,7 @@ def test_each_built_in_component_is_here() -> None:
         key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
     }
     tested: set[tuple[Kind, str]] = {("backbone", "embedded"), ("backbone", "open_clip")}
+    tested |= {("prompts", "ensemble"), ("head", "projections")}
     tested |= {("attention-stage", name) for name in STAGES} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
     assert built_in - public <= tested <= built_in
@@ -96,7 +116,7 @@ def run_all(kind: Kind, name: str, options: dict[str, Any]) -> None:
             ran += 1
         except NotApplicable:
             continue
-    assert ran >= len(checks_of(kind)) - 1
+    assert ran >= len(checks_of(kind)) - 2
 
 
 def written(name: str, folder: Path) -> dict[str, Any]:

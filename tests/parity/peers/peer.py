@@ -102,8 +102,11 @@ class Peer:
         ]
         return load(METHODS / file, discover(), [*fixed, "switches.dropout=false", *overrides])
 
-    def model(self, file: str, prefix: str, *overrides: str) -> AnomalyModel:
-        """The file's model with the recipe's weights; `prefix` stands before published keys in the recipe's names."""
+    def model(self, file: str, prefix: str, *overrides: str, table: str = "") -> AnomalyModel:
+        """The file's model with the recipe's weights.
+
+        In the recipe's names `prefix` stands before published keys, and the `table` of a checkpoint's file does not.
+        """
         experiment = self.experiment(file, *overrides)
         key = repr(experiment.backbone.options)
         if key not in self._backbones:
@@ -117,8 +120,12 @@ class Peer:
         names = model.published_names()
         trained = model.all_trained_parameters()
         assert trained.keys() == names.keys(), "something is trained that has no published name"
-        self.fill(trained, lambda own: prefix + names[own])
+        self.fill(trained, lambda own: prefix + names[own].removeprefix(table))
         return model.requires_grad_(False)
+
+    def forget(self) -> None:
+        """Let the backbones go: each of full size takes 1.7 GB."""
+        self._backbones.clear()
 
     def hold(self, computed: Mapping[str, Any], tolerance: float = 1e-4) -> None:
         """Hold computed arrays to the goldens of these keys, and to their digests; all faults are shown at once."""
