@@ -56,6 +56,13 @@ def block(length: int, width: int, values_only: bool = False) -> Work:
     return linear(length, width, parts * width) + attention(length, length, width)
 
 
+def all_windows(backbone: Backbone, side: int) -> Work:
+    """Embeddings of all windows of an image: each the class token and `side` x `side` patches, through every block."""
+    count, tower = (backbone.grid - side + 1) ** 2, backbone.vision
+    walked = block(1 + side * side, tower.width) * tower.depth + linear(1, tower.width, backbone.embedding_width)
+    return walked * count
+
+
 @dataclass(frozen=True)
 class Operations:
     """Counts of one detector, whose batches have images of `classes`."""

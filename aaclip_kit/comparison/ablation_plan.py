@@ -152,12 +152,8 @@ class Study:
 def _epochs(experiment: Experiment) -> str:
     """Epochs of each tower, and of both together, over all loops, as far as they are planned beforehand."""
     phases = [phase for plan in plan_ahead(build_scheduler(experiment)) for phase in plan.phases]
-    epochs = {
-        trains: sum(one.epochs for one in phases if one.train == trains)
-        for trains in TRAINS
-        if any(phase.train == trains for phase in phases)
-    }
-    return ", ".join(f"{trains} {number}" for trains, number in epochs.items()) or "none"
+    epochs = {trains: sum(one.epochs for one in phases if one.train == trains) for trains in TRAINS}
+    return ", ".join(f"{trains} {number}" for trains, number in epochs.items() if number) or "none"
 
 
 def place_of(data: str, variant: str, seed: int) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from aaclip_kit import ImageFeatures, PhasePlan
-from aaclip_kit.experiment import load
-from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run
 
-from ..build import build, images_for, plan_for, run_file, train
+from ..build import build, images_for, plan_for, train
 from ..helpers import assert_close
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "methods"
 OWN = (
     *("head.use=win_clip", "prompts.use=ensemble", "prompts.ensemble=win_clip", "prompts.projection=frozen"),
     *(
@@ -155,23 +151,3 @@ def test_scales_are_ascending_sides(scales: list[int]) -> None:
 def test_temperatures_are_above_nought_and_at_most_one(temperature: float) -> None:
     with pytest.raises(ValidationError, match="temperature"):
         WinClipOptions(temperature=temperature)
-
-
-@pytest.mark.parametrize("name", ["win_clip", "vitb_win_clip"])
-def test_its_experiments_are_valid(name: str) -> None:
-    experiment = load(EXPERIMENTS / f"{name}.toml", discover())
-    assert experiment.file.name == name and experiment.head.component.name == "win_clip"
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
-def test_the_small_experiment_runs_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AAKIT_CACHE", str(tmp_path / "cache"))
-    parts = [f"data.{role}.{number}" for role in ("train", "validation", "test") for number in (0, 1)]
-    few = [f"{part}.images_per_class=2" for part in parts]
-    few += [f"data.test.0.classes={json.dumps(['wood'])}", f"data.test.1.classes={json.dumps(['gravel'])}"]
-    few += [f"data.validation.0.classes={json.dumps(['suede'])}", f"data.validation.1.classes={json.dumps(['slate'])}"]
-    metrics, watcher = run_file(EXPERIMENTS / "win_clip.toml", tmp_path / "run", *few)
-    assert metrics["quoted"]["loop"] == 0 and not watcher.steps
-    assert sorted(metrics["before"]["classes"]) == ["gravel", "wood"]
-    assert all(0 <= value <= 1 for value in metrics["before"]["mean"].values())

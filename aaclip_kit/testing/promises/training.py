@@ -52,7 +52,7 @@ LOSS: Final[Promises] = {
 
 SCHEDULER: Final[Promises] = {
     "C2-gives-plans": (
-        "next_loop(history) returns a LoopPlan of at least one phase, or None; the first answer is a plan.",
+        "next_loop(history) returns a LoopPlan of at least one phase, or None, at once where nothing is trained.",
         "return LoopPlan((PhasePlan(...), ...)), and None only once the last loop is in the history",
     ),
     "C3-comes-to-an-end": (
