@@ -31,6 +31,7 @@ _SOURCES = [
             "data/find_files.py",
             "inference/load_model.py",
             "files/weights_file.py",
+            "kernels/maps.py",
             "kernels/norm_matched.py",
             "plugin_host/hookspecs.py",
             "plugin_host/api_version.py",

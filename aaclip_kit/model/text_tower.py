@@ -81,11 +81,11 @@ class TextSide:
 
     def _paired(self, tokens: Tensor, ends: Tensor, context: Float[Tensor, "B N E"]) -> Float[Tensor, "1 E 2"]:
         """The feature of one class: a state with as many prompts as contexts has one for each, the other their mean."""
-        walked = []
-        for state in (slice(self.prompts.normal_prompts), slice(self.prompts.normal_prompts, None)):
-            seen = context if len(context) == len(tokens[state]) else context.mean(dim=0, keepdim=True)
-            walked.append(self._walk(tokens[state], ends[state], None, {"image": Context(seen)}))
-        return self._combined(torch.cat(walked), torch.Size((1, len(tokens))))
+        normal, mean = self.prompts.normal_prompts, context.mean(dim=0, keepdim=True)
+        counts = (normal, len(tokens) - normal)
+        seen = [context if len(context) == count else mean.expand(count, -1, -1) for count in counts]
+        walked = self._walk(tokens, ends, None, {"image": Context(torch.cat(seen))})
+        return self._combined(walked, torch.Size((1, len(tokens))))
 
     def text_context(self, classes: tuple[str, ...], padding: bool, book: PromptBook | None = None) -> Context:
         """Compute the text tokens after the first site's adapters, unit or raw, one row a class: `[K, P * L, Dt]`.
