@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, DataSet, Loss, Sample, TowerName
 from aaclip_kit.contracts.loss import LossInput
+from aaclip_kit.contracts.schedule import Trains
 from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
 from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.evaluation.evaluator import Evaluator
@@ -36,13 +37,16 @@ PAGE = ROOT / "docs" / "plugins" / "token.md"
 PICTURE = ROOT / "docs" / "images" / "token.svg"
 CLASSES = {"canvas": "canvas", "carpet": "carpet", "ceramic_tile": "ceramic tile", "leather": "leather"}
 BOTH: set[TowerName] = {"text", "vision"}
-KINDS = [("text", "none"), ("text", "image"), ("vision", "none"), ("vision", "image"), ("vision", "text")]
+KINDS = [
+    *(("text", "none"), ("text", "image")),
+    *(("vision", "none"), ("vision", "image"), ("vision", "class"), ("vision", "text")),
+]
 
 
 class Watch(Loss):
     """Asks for everything that a phase makes, and keeps it."""
 
-    def __init__(self, tower: TowerName) -> None:
+    def __init__(self, tower: Trains) -> None:
         super().__init__()
         logits: tuple[LossInput, ...] = () if tower == "text" else ("detection_logits",)
         self.needs = (*logits, "labels", "level_probabilities", "masks", "text_features")  # type: ignore[misc]
@@ -66,12 +70,19 @@ class Looks(AttentionStage):
         return tokens
 
 
+class LooksAtTheWhole(Looks):
+    """The same with the class embedding of the image."""
+
+    context_kind = "class"  # type: ignore[assignment]
+
+
 @pytest.fixture(scope="module")
 def model() -> AnomalyModel:
     experiment = load(ROOT / "experiments" / "feedback.toml", discover())
     torch.manual_seed(0)
     found = build_model(experiment, CLASSES)
     found.slots.place("looks", "vision", 1, Looks())
+    found.slots.place("whole", "vision", 1, LooksAtTheWhole())
     return found.eval()
 
 
@@ -95,7 +106,7 @@ def pixels_of(model: AnomalyModel) -> Pixels:
     return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
 
 
-def step(model: AnomalyModel, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
+def step(model: AnomalyModel, batch: Batch, tower: Trains, features: str = "frozen", learn: bool = False) -> Watch:
     """One step of a phase, the attention of both towers on; with `learn` its gradients are left in the parameters."""
     loss, table = Watch(tower), AugmentationTable()
     batches = TrainBatches(
@@ -235,6 +246,7 @@ def test_the_stages_that_act_are_those_of_the_page(model: AnomalyModel, few: Bat
         "text phase, frozen features": lambda: step(model, few, "text"),
         "text phase, trained features": lambda: step(model, few, "text", "trained"),
         "vision phase": lambda: step(model, few, "vision"),
+        "phase of both": lambda: step(model, few, "both"),
         "scoring": lambda: scored(evaluator),
         "scoring, text conditioned on the image": lambda: scored(conditioned),
         "scoring before training": lambda: scored(evaluator, trained=False),

@@ -38,7 +38,7 @@ class Prompts(nn.Module, ABC):
 
     The engine walks the tower: `embed`, then before each block `before_block`, the block, and the stages after it; then
     `project` and `combine`. Its parameters train in text phases. P prompts a class, normal ones first, as many for
-    every class; T, L, Dt and E as in the shape legend.
+    every class; item i is prompt i % P of its class. T, L, Dt and E as in the shape legend.
     """
 
     normal_prompts: int

@@ -84,9 +84,8 @@ class TextSide:
     def _paired(self, tokens: Tensor, ends: Tensor, context: Float[Tensor, "B N E"]) -> Float[Tensor, "1 E 2"]:
         """The feature of one class: a state with as many prompts as contexts has one for each, the other their mean."""
         normal, mean = self.prompts.normal_prompts, context.mean(dim=0, keepdim=True)
-        seen = [
-            context if len(context) == count else mean.expand(count, -1, -1) for count in (normal, len(tokens) - normal)
-        ]
+        counts = (normal, len(tokens) - normal)
+        seen = [context if len(context) == count else mean.expand(count, -1, -1) for count in counts]
         walked = self._walk(tokens, ends, None, {"image": Context(torch.cat(seen))})
         return self._combined(walked, torch.Size((1, len(tokens))))
 
