@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from aaclip_kit_plugins.prompts.published import ENSEMBLES
 from pydantic import ValidationError
 from torch.nn import functional
 
+from aaclip_kit import PromptSetting
 from aaclip_kit.experiment import load
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.plugin_host.discovery import discover
@@ -27,7 +27,7 @@ def fresh(path: Path, *overrides: str) -> AnomalyModel:
 
 
 def words(**options: object) -> Ensemble:
-    unused: Any = None  # without a projection the setting is not looked at
+    unused = object.__new__(PromptSetting)  # without a projection the setting is not looked at
     return Ensemble(EnsembleOptions.model_validate({"projection": "frozen", **options}), unused)
 
 
