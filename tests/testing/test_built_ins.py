@@ -29,6 +29,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "base": {},
     "feedback": {},
     "v2": {"attention_from_loop": 2},
+    "none": {},
 }
 DATA_SETS = ("folder", "manifest", "synthetic", "blended", "mvtec", "colon_kvasir")
 """Of the public ones, whose reader is one and the same, two: with normal images, and without."""
@@ -73,6 +74,11 @@ def test_other_ensembles(options: dict[str, Any]) -> None:
     run_all("prompts", "ensemble", options)
 
 
+@pytest.mark.slow
+def test_a_head_that_reads_windows() -> None:
+    run_all("head", "win_clip", {})
+
+
 @pytest.mark.parametrize("name", daily(LOSSES, "segmentation"))
 def test_losses(name: str) -> None:
     run_all("loss", name, {})
@@ -101,7 +107,7 @@ def test_each_built_in_component_is_here() -> None:
         key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
     }
     tested: set[tuple[Kind, str]] = {("backbone", "embedded"), ("backbone", "open_clip")}
-    tested |= {("prompts", "ensemble"), ("head", "projections")}
+    tested |= {("prompts", "ensemble"), ("head", "projections"), ("head", "win_clip")}
     tested |= {("attention-stage", name) for name in STAGES} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
     assert built_in - public <= tested <= built_in
