@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from torch import Tensor
 
 from aaclip_kit import Scores
 from aaclip_kit.contracts.errors import UserErrors
-from aaclip_kit.run.assemble import Run
+from aaclip_kit.data.decode import Decoded
+from aaclip_kit.run.assemble import Run, build_phase, open_feature_store
+from aaclip_kit.training.phase import train_phase
 
 from ..build import images_for, train, values_of
 from ..helpers import assert_close, bilinear
@@ -154,6 +158,29 @@ def test_training_moves_every_layer_and_nothing_else(method: Path) -> None:
         *(f"focal/level_{level}_focal" for level in run.model.levels),
         *(f"dice/level_{level}_dice_abnormal" for level in run.model.levels),
     }
+
+
+def test_epochs_after_the_first_decode_no_image_and_walk_no_block(
+    method: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = assembled(method), Counter[str]()
+    backbone, images = run.model.backbone, len(run.data.sets["train"].samples)
+    embed, read = backbone.embed_image, Decoded.read
+
+    def embedding(batch: Tensor) -> Tensor:
+        seen["embedded"] += len(batch)
+        return embed(batch)
+
+    def reading(*given: Any) -> Any:
+        seen["decoded"] += 1
+        return read(*given)
+
+    monkeypatch.setattr(backbone, "embed_image", embedding)
+    monkeypatch.setattr(Decoded, "read", reading)
+    (plan,) = run.scheduler.next_loop(()).phases  # type: ignore[union-attr]
+    phase = build_phase(run, replace(plan, epochs=3), 1, 0, frozenset(), open_feature_store(run))
+    train_phase(phase)
+    assert seen == {"embedded": images, "decoded": images}
 
 
 def test_layers_are_drawn_as_pytorch_draws_them_by_the_seed_and_each_alone(method: Path) -> None:
