@@ -1,6 +1,6 @@
 """AdaCLIP (Cao et al., ECCV 2024): prompts, stage and head of that name (docs/guide/methods.md)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,16 +14,17 @@ Rounding = Annotated[
 _WRONG = ("flaw", "defect", "damage")
 _NORMAL = ("{}", "flawless {}", "perfect {}", "unblemished {}", *(f"{{}} without {wrong}" for wrong in _WRONG))
 _ABNORMAL = ("damaged {}", "broken {}", *(f"{{}} with {wrong}" for wrong in _WRONG))
-_LOOKS = ("a bad photo of a", "a low resolution photo of the", "a bad photo of the", "a cropped photo of the")
-_TEMPLATES = tuple(f"{look} {{}}." for look in _LOOKS)
+_PHOTOS = ("bad photo of a", "low resolution photo of the", "bad photo of the", "cropped photo of the")
 
 
 class PromptOptions(Options):
     """Fixed words, of which learnt tokens, made of the image too, take the place from text block 1 on."""
 
+    published_keys: ClassVar[tuple[str, ...]] = ("clip_model.text_prompter.static_prompts.*",)
+
     normal: Phrases = Field(_NORMAL, description="states of a sound thing")
     abnormal: Phrases = Field(_ABNORMAL, description="states of a defective thing")
-    templates: Phrases = Field(_TEMPLATES, description="templates that each state stands in")
+    templates: Phrases = Field(tuple(f"a {of} {{}}." for of in _PHOTOS), description="templates of each state")
     length: int = Field(5, ge=1, description="prompt tokens, for which as many of a prompt's first words give way")
     depth: int = Field(4, ge=2, description="text blocks up to which prompt tokens are replaced; block 0 has none")
     rounding: Rounding = "none"

@@ -85,7 +85,8 @@ def _spread(points: Float[Tensor, "K D"], count: int, random: np.random.RandomSt
     other's nearest leave sums that differ by rounding alone.
     """
     exact, each = points.double().cpu().numpy(), np.ones((len(points), 1), np.float32)
-    chosen, left = [], np.full(len(exact), np.inf, np.float32)
+    chosen: list[int] = []
+    left = np.full(len(exact), np.inf, np.float32)
     for place in range(count):
         if place:
             drawn = np.searchsorted(left.cumsum(), random.uniform(size=2 + int(np.log(count))) * (left @ each))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, Backbone, Context, FixedWords, PromptSetting, StageSetting, UserError
 
-from . import PromptOptions, Rounding, VisionOptions
+from . import PromptOptions, VisionOptions
 
 STD: Final = 0.02
 PUBLISHED: Final = "clip_model."
@@ -21,9 +21,9 @@ class PromptTokens(nn.Module):
     The dynamic ones are the same at every place.
     """
 
-    def __init__(self, places: int, length: int, embedding_width: int, width: int, rounding: Rounding) -> None:
+    def __init__(self, options: PromptOptions | VisionOptions, places: int, embedding_width: int, width: int) -> None:
         super().__init__()
-        self.rounded = rounding == "half"
+        self.rounded, length = options.rounding == "half", options.length
         self.static = nn.ParameterList(nn.Parameter(STD * torch.randn(length, width)) for _ in range(places))
         self.dynamic = nn.ModuleList(nn.Linear(embedding_width, width) for _ in range(length))
 
@@ -51,13 +51,12 @@ class AdaClipPrompts(FixedWords):
     def __init__(self, options: PromptOptions, setting: PromptSetting) -> None:
         super().__init__(options.normal, options.abnormal, options.templates)
         self.depth, self.length, backbone = options.depth, options.length, setting.backbone
-        if self.depth > backbone.text.depth:
-            problem = f"{self.depth} blocks of prompt tokens in a text tower of {backbone.text.depth}"
-            raise UserError(problem, where="prompts.depth", fix=f"choose 2 to {backbone.text.depth}")
+        if self.depth > (most := backbone.text.depth):
+            problem = f"{self.depth} blocks of prompt tokens in a text tower of {most}"
+            raise UserError(problem, where="prompts.depth", fix=f"choose 2 to {most}")
         self._check_length(backbone)
         with setting.drawn("tokens"):
-            widths = (backbone.embedding_width, backbone.text.width)
-            self.tokens = PromptTokens(self.depth, self.length, *widths, options.rounding)
+            self.tokens = PromptTokens(options, self.depth, backbone.embedding_width, backbone.text.width)
 
     def _check_length(self, backbone: Backbone) -> None:
         """No name is shorter than one of one letter."""
@@ -94,8 +93,7 @@ class AdaClipStage(AttentionStage):
     def __init__(self, options: VisionOptions, setting: StageSetting) -> None:
         super().__init__()
         self.sites, self.inserts = sorted(options.after), options.length
-        widths = (setting.image_context_width, setting.width)
-        self.tokens = PromptTokens(len(self.sites), options.length, *widths, options.rounding)
+        self.tokens = PromptTokens(options, len(self.sites), setting.image_context_width, setting.width)
 
     def forward(
         self, tokens: Float[Tensor, "items L D"], context: Context | None, *, site: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from aaclip_kit_plugins.ada_clip import PromptOptions
 from aaclip_kit_plugins.ada_clip.fusion import fuse, k_means
 from scipy.ndimage import gaussian_filter
 from sklearn.cluster import KMeans
@@ -17,10 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from aaclip_kit import UserError, unit
-from aaclip_kit.distributed.random_streams import step_draws
+from aaclip_kit.checkpoints.component_layout import component_state
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.run.assemble import Run, assemble, build_phase, open_feature_store
+from aaclip_kit.training.loop_plans import plan_ahead
 from aaclip_kit.training.losses import total
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
@@ -74,7 +77,7 @@ real_names = {{ green_wood = "green-stained wood" }}
 """
 
 CLASSES = ("red_cloth", "green_wood", "red_cloth")
-Build = Callable[..., Run]
+Build = Callable[..., Any]
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def build(file: Path) -> Build:
     return built
 
 
-def embedding_of(run: Run, images: Tensor) -> Tensor:
+def embedding_of(run: Any, images: Tensor) -> Tensor:
     """The class embedding of the untouched backbone, block by block."""
     backbone = run.model.backbone
     x = backbone.embed_image(images)
@@ -110,7 +113,7 @@ def made(tokens: Any, place: int, z: Tensor) -> Tensor:
     return torch.stack([layer(z) for layer in tokens.dynamic]) + tokens.static[place]
 
 
-def naive_text(run: Run, name: str, z: Tensor) -> Tensor:
+def naive_text(run: Any, name: str, z: Tensor) -> Tensor:
     """The text feature of one image, at the full context length."""
     backbone, prompts = run.model.backbone, run.model.prompts
     words = backbone.tokenize(prompts.prompts(run.data.real_names[name]))
@@ -124,7 +127,7 @@ def naive_text(run: Run, name: str, z: Tensor) -> Tensor:
     return unit(torch.stack([features[:28].mean(dim=0), features[28:].mean(dim=0)])).T
 
 
-def naive_vision(run: Run, image: Tensor, z: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+def naive_vision(run: Any, image: Tensor, z: Tensor) -> tuple[dict[int, Tensor], Tensor]:
     """Raw patches of each level, and the class embedding, of one image."""
     backbone, tokens = run.model.backbone, run.model.slots.stages["prompts"].tokens
     x, levels = backbone.embed_image(image[None]), {}
@@ -137,7 +140,7 @@ def naive_vision(run: Run, image: Tensor, z: Tensor) -> tuple[dict[int, Tensor],
     return levels, backbone.project_image(backbone.finish_vision(x)[:, 0])[0]
 
 
-def naive_features(run: Run, image: Tensor, z: Tensor) -> tuple[list[Tensor], Tensor]:
+def naive_features(run: Any, image: Tensor, z: Tensor) -> tuple[list[Tensor], Tensor]:
     """Unit patches of each level, and the unit image feature, of one image."""
     head, (levels, embedding) = run.model.head, naive_vision(run, image, z)
     return [unit(layer(levels[int(level)])) for level, layer in head.patches.items()], unit(head.image(embedding))
@@ -155,7 +158,7 @@ def naive_fused(levels: list[Tensor], text: Tensor, patches: int, start: Any) ->
 
 
 @torch.no_grad()
-def predictions(run: Run, images: Tensor, classes: tuple[str, ...] = CLASSES) -> tuple[Any, Tensor, Any]:
+def predictions(run: Any, images: Tensor, classes: tuple[str, ...] = CLASSES) -> tuple[Any, Tensor, Any]:
     """Features, text features and scores of a batch, by the model."""
     model = run.model
     embedding = embedding_of(run, images)
@@ -192,8 +195,8 @@ def test_every_image_of_a_batch_gets_its_own_text_and_tokens(build: Build) -> No
             assert_close(found[number], patches, atol=1e-5)
         joined = unit(0.2 * naive_fused(levels, expected, 9, None) + 0.8 * whole)
         assert_close(scores.detection[number], (20 * joined @ expected).softmax(dim=0)[1], rtol=1e-4)
-        logits = torch.stack([20 * of @ expected for of in levels]).T.reshape(2, 16, -1).mean(dim=-1)
-        large = functional.interpolate(logits.reshape(1, 2, 4, 4), size=32, mode="bilinear", align_corners=True)
+        logits = torch.stack([20 * of @ expected for of in levels]).mean(dim=0)
+        large = functional.interpolate(logits.T.reshape(1, 2, 4, 4), size=32, mode="bilinear", align_corners=True)
         assert_close(scores.maps[number], gaussian_filter(large.softmax(dim=1)[0, 1].numpy(), 4.0), rtol=1e-4)
     assert not torch.allclose(text[0], text[2]), "two images of one class have texts of their own"
 
@@ -312,10 +315,10 @@ def test_the_most_abnormal_patches_are_fused_and_each_cluster_counts_the_same() 
 
 def test_a_step_reaches_everything_but_the_text_tokens_of_block_0(build: Build) -> None:
     run = build("scheduler.batch=3")
-    phase = build_phase(run, run.scheduler.next_loop(()).phases[0], 1, 0, frozenset({"text", "vision"}))
+    phase = build_phase(run, plan_ahead(run.scheduler)[0].phases[0], 1, 0, frozenset({"text", "vision"}))
     with phase.open() as parameters:
         batch = next(iter(phase.batches.epoch(1)))
-        with step_draws(0):
+        with phase.at(batch, 1):
             total(phase.terms(batch, phase.fixed_inputs(batch))).backward()
         untouched = [name for name, parameter in parameters.items() if parameter.grad is None]
         assert untouched == ["prompts.tokens.static.0"]
@@ -338,13 +341,21 @@ def test_published_names_are_the_keys_of_published_checkpoints(build: Build) -> 
     assert found == expected
 
 
+def test_a_published_checkpoint_is_known_and_comes_in_whole(build: Build) -> None:
+    model = build().model
+    parameters, names = model.all_trained_parameters(), model.published_names()
+    tensors = {key: torch.randn_like(parameters[own]) for own, key in names.items()}
+    state, unused = component_state(tensors, model, "epoch_5.pth")
+    assert not unused
+    assert all(torch.equal(state[own], tensors[key]) for own, key in names.items())
+    (pattern,) = PromptOptions.published_keys
+    assert sum(fnmatchcase(key, pattern) for key in tensors) == 3
+
+
 def test_the_untouched_class_embedding_is_made_once_an_image(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = build()
-    count, inner = [0], run.model.backbone.embed_image
-    monkeypatch.setattr(
-        run.model.backbone, "embed_image", lambda images: count.append(count.pop() + len(images)) or inner(images)
-    )
-    plan = run.scheduler.next_loop(()).phases[0]
+    run, count = build(), [0]
+    monkeypatch.setattr(run.model.backbone, "embed_image", counted(run.model.backbone.embed_image, count))
+    plan = plan_ahead(run.scheduler)[0].phases[0]
     phase = build_phase(run, plan, 1, 0, frozenset({"text", "vision"}), open_feature_store(run))
     seen: list[tuple[Step, int]] = []
     train_phase(phase, StepCallback(lambda step: seen.append((step, count[0]))))
@@ -352,19 +363,19 @@ def test_the_untouched_class_embedding_is_made_once_an_image(build: Build, monke
     assert [step.epoch for step, _ in seen] == [1] * images + [2] * images
     assert seen[images - 1][1] == 2 * images, "once untouched, and once with prompts"
     assert seen[-1][1] == 3 * images, "and with prompts alone in later epochs"
-    run = build()
-    monkeypatch.setattr(run.model.backbone, "embed_image", monkeypatch_free(count, run.model.backbone.embed_image))
     count[0] = 0
     list(evaluator_of(run).scored_batches(run.data.sets["test"], "green_wood", frozenset({"text", "vision"}), True))
     assert count[0] == 2 * 8
 
 
-def monkeypatch_free(count: list[int], inner: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def counted(images: Tensor) -> Tensor:
-        count[0] += len(images)
-        return inner(images)
+def counted(embed: Callable[[Tensor], Tensor], count: list[int]) -> Callable[[Tensor], Tensor]:
+    """The same, with its images counted."""
 
-    return counted
+    def embedded(images: Tensor) -> Tensor:
+        count[0] += len(images)
+        return embed(images)
+
+    return embedded
 
 
 @pytest.mark.parametrize(
