@@ -139,25 +139,20 @@ class Execution:
         return self.state.metrics
 
     def _before(self) -> None:
-        """Score the test images with the frozen model, which is all there is where no loop is planned, and with the
-        three rules.
-        """
+        """Score the test images with the frozen model, which stands for a run without a loop, and with the rules."""
         self.progress.message("scoring the test images before training, and with the three rules")
-        data, metrics = self.assembled.data, self.state.metrics
-        metrics.update(before={}, loops=[], rules={})
+        before, data = self._test(0, kept=not self.trains), self.assembled.data
+        test, sets = data.sets["test"], data.classes("test")
+        rules = {name: with_sets(of_rule, sets) for name, of_rule in self._rules(test).items()}
+        self.state.metrics = {"before": before, "loops": [], "rules": rules}
+        self._record_evaluation(0, before)
         if not self.trains:
             self._validate(0)
             self._save_checkpoint(0)
-        metrics["before"] = self._test(0, kept=not self.trains)
-        sets = data.classes("test")
-        metrics["rules"] = {name: with_sets(found, sets) for name, found in self._rules(data.sets["test"]).items()}
-        self._record_evaluation(0, metrics["before"])
         self._save_state()
 
     def _test(self, loop: int, kept: bool = True) -> Metrics:
-        """Metrics of the test images after a loop, 0 being before training; of a result that may be `kept` as the
-        run's own also maps and curves.
-        """
+        """Metrics of the test images after a loop, 0 being before training; maps and curves are `kept` on the way."""
         data, state = self.assembled.data, self.state
         keeper = state.examples.keeper(loop, self.evaluator.shares(data.sets["test"])) if kept else None
         classes = self._evaluate("test", loop, keeper)
