@@ -15,7 +15,7 @@ from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..record.run_folder import CALIBRATION
-from ..report.results_section import red_lines, set_line
+from ..report.results_section import red_lines, set_line, with_sets_below
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
@@ -117,11 +117,11 @@ class Screen:
         """Print the loop table, and the classes of the quoted loop."""
         quoted = metrics["quoted"]["loop"]
         self.red_lines(metrics, folder)
-        rows: dict[str, dict[str, float | None]] = {
-            "rule: " + name.replace("_", " "): result["mean"] for name, result in metrics["rules"].items()
-        }
-        rows["before training"] = metrics["before"]["mean"]
-        rows.update({f"loop {result['loop']}": result["mean"] for result in metrics["loops"]})
+        results = {"rule: " + name.replace("_", " "): result for name, result in metrics["rules"].items()}
+        results["before training"] = metrics["before"]
+        results |= {f"loop {result['loop']}": result for result in metrics["loops"]}
+        parts = [with_sets_below(name, result) for name, result in results.items()]
+        rows = {name: part["mean"] for each in parts for name, part in each.items()}
         self.console.print(metrics_table("mean over test classes", rows))
         if quoted:
             result = metrics["loops"][quoted - 1]

@@ -137,6 +137,11 @@ def set_line(label: str) -> str:
     return f"mean of {label}"
 
 
+def with_sets_below(name: str, result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A result by the name of its line; below it, where it is of several data sets, the part of each."""
+    return {name: result, **{f"{name}, {label}": _of_set(result, label) for label in result.get("sets") or {}}}
+
+
 def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
     return {**result, "mean": result["sets"][label]}
 
@@ -144,11 +149,16 @@ def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
 def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
     metrics = run.metrics
     for rule, result in (metrics.get("rules") or {}).items():
-        yield mean_line(f"rule: {rule.replace('_', ' ')}", "rule", result)
+        yield from _mean_lines(f"rule: {rule.replace('_', ' ')}", "rule", result)
     if metrics.get("before"):
-        yield mean_line("before training", "loop", metrics["before"])
+        yield from _mean_lines("before training", "loop", metrics["before"])
     for loop in metrics.get("loops", []):
-        yield mean_line(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.reported_loop else "loop", loop)
+        yield from _mean_lines(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.reported_loop else "loop", loop)
+
+
+def _mean_lines(name: str, kind: str, result: Mapping[str, Any]) -> Iterable[MetricLine]:
+    for line, part in with_sets_below(name, result).items():
+        yield mean_line(line, kind if line == name else "set", part)
 
 
 def _class_lines(run: RunFiles) -> Iterable[MetricLine]:

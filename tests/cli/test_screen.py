@@ -50,6 +50,18 @@ def test_each_of_several_data_sets_has_a_line_below_the_classes() -> None:
     assert sum(name.startswith("mean of ") for name in names) == 2
 
 
+def test_each_of_several_data_sets_has_a_line_below_every_rule_and_loop() -> None:
+    sets = {"drawn": ("tile",), "photographs": ("wood",)}
+    found, other = with_sets(result({}), sets), with_sets(result({"wood": {"pixel_auroc": "no masks"}}), sets)
+    metrics = {"before": found, "rules": {"darkness": found}, "loops": [{"loop": 1, **other}], "quoted": {"loop": 1}}
+    lines = [line.split() for line in shown(metrics, 100)]
+    rows = {" ".join(line[:-7]): line[-7:] for line in lines if len(line) > 7}
+    assert [name for name in rows if name.endswith((", drawn", ", photographs"))] == [
+        f"{name}, {label}" for name in ("rule: darkness", "before training", "loop 1") for label in sets
+    ]
+    assert (rows["loop 1, drawn"][0], rows["loop 1, photographs"][0], rows["loop 1"][0]) == ("0.250", "–", "0.250")
+
+
 def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) -> None:
     good, poor = result({}), result({})
     good["mean"] |= {"image_auroc": 0.698, "pixel_auroc": 0.9}
