@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .contracts.loss import Loss
     from .contracts.stage import AttentionStage, Context, StageSetting
     from .data.decode import open_picture
+    from .evaluation.patch_distance import patch_distances
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
     from .kernels.norm_matched import norm_matched_residual
@@ -30,6 +31,7 @@ _WITH_TORCH = {
     "contracts.loss": ("Loss",),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
     "data.decode": ("open_picture",),
+    "evaluation.patch_distance": ("patch_distances",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
     "kernels.norm_matched": ("norm_matched_residual",),
@@ -72,6 +74,7 @@ __all__ = [
     "norm_matched_residual",
     "open_picture",
     "passed_over",
+    "patch_distances",
     "read_list",
     "read_weights",
     "search_folder",
