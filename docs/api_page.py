@@ -29,6 +29,7 @@ _SOURCES = [
         for name in (
             "data/decode.py",
             "data/find_files.py",
+            "evaluation/patch_distance.py",
             "inference/load_model.py",
             "files/weights_file.py",
             "kernels/norm_matched.py",

@@ -80,10 +80,10 @@ class PatchDistance:
 
 
 def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
-    """Mean of 1 - cosine similarity from each patch to the nearest 30 % of the other patches of its image.
+    """Measure how unlike the others of its image each patch is: 1 - the mean cosine of the most alike 30 % of them.
 
     Their number is rounded, and at least 1. An image of one patch has the distance 0. All in float32, under autocast
-    too.
+    too (docs/reference/metrics.md, rules that know nothing).
     """
     with torch.autocast(features.device.type, enabled=False):
         units = functional.normalize(features.float(), dim=-1)
