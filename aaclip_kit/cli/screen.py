@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +16,7 @@ from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..record.run_folder import CALIBRATION
-from ..report.results_section import red_lines, set_line, with_sets_below
+from ..report.results_section import red_lines, set_line
 from ..report.run_files import named
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
@@ -124,11 +125,10 @@ class Screen:
         models = [metrics["before"], *metrics["loops"]]
         results = {"rule: " + name.replace("_", " "): result for name, result in metrics["rules"].items()}
         results |= {named(loop): result for loop, result in enumerate(models)}
-        parts = [with_sets_below(name, result) for name, result in results.items()]
-        rows = {name: part["mean"] for each in parts for name, part in each.items()}
+        rows = [row for name, result in results.items() for row in mean_rows(name, result)]
         self.console.print(metrics_table("mean over test classes", rows))
         when = f"after {named(quoted)}" if quoted else named(quoted)
-        self.console.print(metrics_table(f"test class, {when}", class_rows(models[quoted])))
+        self.console.print(metrics_table(f"test class, {when}", class_rows(models[quoted]).items()))
         self.undefined(models[quoted])
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
 
@@ -177,7 +177,12 @@ def class_rows(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     return {**result["classes"], **{set_line(label): mean for label, mean in result.get("sets", {}).items()}}
 
 
-def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
+def mean_rows(name: str, result: dict[str, Any]) -> list[tuple[str, dict[str, float | None]]]:
+    """Return the line of a mean and, below it, that of each data set where it is of several."""
+    return [(name, result["mean"]), *((f"  {label}", mean) for label, mean in result.get("sets", {}).items())]
+
+
+def metrics_table(title: str, rows: Iterable[tuple[str, dict[str, float | None]]]) -> Table:
     """Return metrics in columns, one row a name; an en dash where a metric is undefined."""
-    cells = ((name, *(three_decimals(values[key]) for key in METRICS)) for name, values in rows.items())
+    cells = ((name, *(three_decimals(values[key]) for key in METRICS)) for name, values in rows)
     return plain_table(Column(title, no_wrap=True), *numeric(map(heading, METRICS)), rows=cells)

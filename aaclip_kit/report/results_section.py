@@ -139,11 +139,6 @@ def set_line(label: str) -> str:
     return f"mean of {label}"
 
 
-def with_sets_below(name: str, result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A result by the name of its line; below it, where it is of several data sets, the part of each."""
-    return {name: result, **{f"{name}, {label}": _of_set(result, label) for label in result.get("sets") or {}}}
-
-
 def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
     return {**result, "mean": result["sets"][label]}
 
@@ -159,8 +154,9 @@ def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
 
 
 def _mean_lines(name: str, kind: str, result: Mapping[str, Any]) -> Iterable[MetricLine]:
-    for line, part in with_sets_below(name, result).items():
-        yield mean_line(line, kind if line == name else "set", part)
+    yield mean_line(name, kind, result)
+    for label in result.get("sets") or {}:
+        yield mean_line(f"{name}, {label}", "set", _of_set(result, label))
 
 
 def _class_lines(run: RunFiles) -> Iterable[MetricLine]:

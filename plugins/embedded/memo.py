@@ -76,8 +76,7 @@ def may_keep(images: Tensor) -> bool:
 
     On a GPU the look at their bytes would cost more than it saves; tensors without values have no bytes.
     """
-    plain = type(images) is Tensor and images.device.type == "cpu"
-    return plain and not torch.is_grad_enabled()
+    return type(images) is Tensor and images.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def _key(image: Tensor) -> bytes:
