@@ -61,17 +61,16 @@ def predict(
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
     with in_processes() as ranks, _ended_by_signals() as stop:
+        from ..checkpoints.find_checkpoint import find_trained
+        from ..data.decoded import Decoded
+        from ..data.manifests import list_images
+        from ..inference.load_model import TrainedModel
         from ..inference.predictions import as_data, claimed_results, write_predictions
 
+        listed, faults, notes = list_images(paths, root)
         with claimed_results(out, ranks) as target:
-            from ..checkpoints.find_checkpoint import find_trained
-            from ..data.decoded import Decoded
-            from ..data.manifests import list_images
-            from ..inference.load_model import TrainedModel
-
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
             thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
-            listed, faults, notes = list_images(paths, root)
             for note in notes if ranks.is_first else ():
                 say(note)
             built, decoded, ask = TrainedModel(trained, ranks), Decoded(once=True), stop.raise_if_asked

@@ -93,6 +93,14 @@ def test_a_second_call_leaves_out_what_the_first_wrote_among_the_images_and_says
     assert "8 in results of predict (such as " in second.out
 
 
+def test_the_folder_to_write_may_lie_among_the_images(
+    aakit: Command, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    ran = aakit("predict", trained, ".", "--out", "found")
+    assert ran.code == 0 and "passed over: 1 .txt (such as notes.txt), 1 hidden (such as .hidden.png)\n" in ran.out
+
+
 def test_paths_of_a_list_start_from_a_root_that_is_given(
     aakit: Command, predicted: Callable[..., list[dict[str, Any]]], place: Path, trained: Path, images: Path
 ) -> None:
@@ -391,7 +399,7 @@ def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
 
 
 def test_what_is_no_model_is_refused(aakit: Command, place: Path, images: Path) -> None:
-    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "does not say which experiment"}
+    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "it is no file of weights"}
     for path, message in messages.items():
         ran = aakit("predict", path, images, "--out", place / "out")
         assert_plain(ran)
