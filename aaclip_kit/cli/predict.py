@@ -60,6 +60,8 @@ def predict(
     check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
+    _check_shown(class_name, "--class")
+    _check_shown(real_name, "--real-name")
     with in_processes() as ranks, _ended_by_signals() as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.decoded import Decoded
@@ -109,6 +111,12 @@ def _ended_by_signals() -> Iterator[StopRequest]:
 def _check_finite(threshold: float | None, option: str) -> None:
     if threshold is not None and not isfinite(threshold):
         raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
+
+
+def _check_shown(name: str | None, option: str) -> None:
+    if name is not None and not name.isprintable():
+        fix = "give letters, digits, blanks and signs that can be shown"
+        raise UserError("holds what cannot be shown", where=option, fix=fix)
 
 
 def _thresholds(

@@ -358,6 +358,8 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: is no text in UTF-8"),
     "nothing left": (_all_bad, "dot.png: is 1 x 1 pixels"),
     "a name without words": (lambda images: [images, "--real-name", "?!"], "which no prompt can use"),
+    "a class that cannot be shown": (lambda images: [images, "--class", "a\u202eb"], "--class: holds what cannot be"),
+    "a name of two lines": (lambda images: [images, "--real-name", "a\nb"], "--real-name: holds what cannot be shown"),
     "a name without end": (lambda images: [images, "--real-name", "word " * 100], "real_names.object"),
 }
 
