@@ -60,18 +60,19 @@ def predict(
     check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
+    _check_shown(class_name, "--class")
+    _check_shown(real_name, "--real-name")
     with in_processes() as ranks, _ended_by_signals() as stop:
+        from ..checkpoints.find_checkpoint import find_trained
+        from ..data.decoded import Decoded
+        from ..data.manifests import list_images
+        from ..inference.load_model import TrainedModel
         from ..inference.predictions import as_data, claimed_results, write_predictions
 
+        listed, faults, notes = list_images(paths, root)
         with claimed_results(out, ranks) as target:
-            from ..checkpoints.find_checkpoint import find_trained
-            from ..data.decoded import Decoded
-            from ..data.manifests import list_images
-            from ..inference.load_model import TrainedModel
-
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
             thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
-            listed, faults, notes = list_images(paths, root)
             for note in notes if ranks.is_first else ():
                 say(note)
             built, decoded, ask = TrainedModel(trained, ranks), Decoded(once=True), stop.raise_if_asked
@@ -110,6 +111,12 @@ def _ended_by_signals() -> Iterator[StopRequest]:
 def _check_finite(threshold: float | None, option: str) -> None:
     if threshold is not None and not isfinite(threshold):
         raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
+
+
+def _check_shown(name: str | None, option: str) -> None:
+    if name is not None and not name.isprintable():
+        fix = "give letters, digits, blanks and signs that can be shown"
+        raise UserError("holds what cannot be shown", where=option, fix=fix)
 
 
 def _thresholds(

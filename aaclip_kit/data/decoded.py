@@ -1,6 +1,5 @@
 """Images and masks of samples at the model's size, checked to be those that were looked through, and kept."""
 
-import hashlib
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
@@ -13,7 +12,7 @@ from torch.utils.data import get_worker_info
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
 from .decode import Mask, Picture, open_mask, open_picture, resized
-from .image_file import read_content
+from .image_file import checksum, read_content
 
 Pair = tuple[Picture, Mask]
 """An image before normalisation, and its mask: all 0 without a file. They are shared, and not to be changed."""
@@ -40,11 +39,11 @@ def _checked_mask(sample: Sample) -> tuple[bytes, str]:
     return (b"", "") if sample.mask is None else _checked(sample.mask, sample.checksums[1:])
 
 
-def _checked(path: Path, checksum: tuple[str, ...]) -> tuple[bytes, str]:
+def _checked(path: Path, known: tuple[str, ...]) -> tuple[bytes, str]:
     """What a file holds, and its checksum. Raises `UserError` where that is not the one it had."""
     content = read_content(path)
-    found = hashlib.sha256(content).hexdigest()
-    if checksum and checksum != (found,):
+    found = checksum(path, content)
+    if known and known != (found,):
         fix = "begin again, and leave the files as they are until the end"
         raise UserError("has been changed since the data were looked through", where=str(path), fix=fix)
     return content, found

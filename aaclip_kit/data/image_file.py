@@ -1,5 +1,6 @@
 """An image's file: its bytes, the formats that are read, and the pictures in it."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -63,6 +64,12 @@ DECODING: Final = _Decoding()
 def read_content(path: Path) -> bytes:
     """What an image's file holds. Raises `UserError` for one that is missing, too large, or no plain file."""
     return read_plain(page_of(path)[0], most=MOST_BYTES, fix="restore it or take it out of the data set")
+
+
+def checksum(path: Path, content: bytes) -> str:
+    """SHA-256 of an image's file, and of the page's number where the path names one."""
+    page = page_of(path)[1]
+    return hashlib.sha256(content + (b"" if page is None else b"#%d" % page)).hexdigest()
 
 
 def orientation(content: bytes) -> int:

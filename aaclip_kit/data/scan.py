@@ -16,7 +16,7 @@ from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from .copies import Look, pixels_and_look
 from .decode import Values, open_mask, open_picture
-from .image_file import orientation, pages_of, passed_over_in, read_content
+from .image_file import checksum, orientation, pages_of, passed_over_in, read_content
 
 _WORKERS = 4
 """Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
@@ -147,7 +147,7 @@ def _facts_of(sample: Sample, content: bytes, on_picture: OnPicture | None) -> F
         if on_picture is not None:
             on_picture(sample.image, picture)
         pixels, look = pixels_and_look(picture)
-        facts = FileFacts(size, hashlib.sha256(content).hexdigest(), pixels, look, passed_over_in(content))
+        facts = FileFacts(size, checksum(sample.image, content), pixels, look, passed_over_in(content))
         return facts if sample.mask is None else _with_mask(facts, sample, sample.mask, content)
     except UserError as fault:
         return fault
@@ -171,7 +171,7 @@ def _with_mask(facts: FileFacts, sample: Sample, file: Path, image: bytes) -> Fi
         return facts
     return replace(
         facts,
-        mask=hashlib.sha256(content).hexdigest(),
+        mask=checksum(file, content),
         marked=float((mask.marks > 0).mean()),
         values=mask.values,
         is_lossy=mask.is_lossy,

@@ -93,6 +93,14 @@ def test_a_second_call_leaves_out_what_the_first_wrote_among_the_images_and_says
     assert "8 in results of predict (such as " in second.out
 
 
+def test_the_folder_to_write_may_lie_among_the_images(
+    aakit: Command, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    ran = aakit("predict", trained, ".", "--out", "found")
+    assert ran.code == 0 and "passed over: 1 .txt (such as notes.txt), 1 hidden (such as .hidden.png)\n" in ran.out
+
+
 def test_paths_of_a_list_start_from_a_root_that_is_given(
     aakit: Command, predicted: Callable[..., list[dict[str, Any]]], place: Path, trained: Path, images: Path
 ) -> None:
@@ -350,6 +358,8 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: is no text in UTF-8"),
     "nothing left": (_all_bad, "dot.png: is 1 x 1 pixels"),
     "a name without words": (lambda images: [images, "--real-name", "?!"], "which no prompt can use"),
+    "a class that cannot be shown": (lambda images: [images, "--class", "a\u202eb"], "--class: holds what cannot be"),
+    "a name of two lines": (lambda images: [images, "--real-name", "a\nb"], "--real-name: holds what cannot be shown"),
     "a name without end": (lambda images: [images, "--real-name", "word " * 100], "real_names.object"),
 }
 

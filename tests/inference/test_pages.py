@@ -15,6 +15,7 @@ from PIL import Image
 from aaclip_kit import DataSet, Sample, TrainedModel, UserError, UserErrors, load_model
 from aaclip_kit.data import image_file
 from aaclip_kit.data.checks import previews, remarks
+from aaclip_kit.data.decoded import Decoded
 from aaclip_kit.data.loader import test_batches as scored_batches
 from aaclip_kit.data.scan import scan_dataset
 from aaclip_kit.files.plain_file import read_plain
@@ -130,6 +131,15 @@ def test_the_command_reads_each_file_once_and_tells_of_previews(
     assert ran.code == 0, ran
     assert sorted(read) == sorted(files)
     assert "note        1 images have previews, or maps of gain or depth, in their files" in ran.out
+
+
+def test_pages_are_known_apart(tmp_path: Path) -> None:
+    scan = save(tmp_path / "scan.tif", [noise(1), noise(2)])
+    read = scan_dataset(DataSet((Sample(scan, "a", 0),), {"a": "a"}), each_page=True)
+    assert len(set(read.fingerprint().images.values())) == 2, "kept features go by them"
+    kept = Decoded()
+    first, second = (kept.read(sample, 20)[0] for sample in read.data.samples)
+    assert not np.array_equal(first, second)
 
 
 def test_in_a_data_set_several_pictures_are_a_fault_with_their_count(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ DATA_SET: Final[Promises] = {
         "list each file once; a mask is a file of its own",
     ),
     "D8-images-decode": (
-        "Every image and mask is a file that decodes, the mask in its image's size.",
+        "Every image and mask is a file that decodes, the mask in its image's size, and black for a normal image.",
         "leave out what cannot be read, with a UserError in `faults`, and give masks their image's size",
     ),
     "D9-masks-are-whole": (
