@@ -54,8 +54,8 @@ def test_a_small_file_runs_to_the_end(name: str, tmp_path: Path, monkeypatch: py
     few = [f"{where}.images_per_class=2" for where, _ in parts]
     few += [f"{where}.classes={json.dumps(classes)}" for where, classes in parts]
     metrics, watcher = run_file(FOLDER / f"{name}.toml", tmp_path / "run", *few, *SHORT.get(name, ()))
-    before, *after = metrics["before"], *metrics["loops"]
-    assert all(sorted(one["classes"]) == sorted(FEW["test", 0] + FEW["test", 1]) for one in (before, *after))
+    before, after = metrics["before"], metrics["loops"]
+    assert all(sorted(one["classes"]) == sorted(FEW["test", 0] + FEW["test", 1]) for one in [before, *after])
     assert all(before["mean"]["pixel_auroc"] != one["mean"]["pixel_auroc"] for one in after)
     assert bool(watcher.steps) == bool(after) == (name not in UNTRAINED)
     assert all(math.isfinite(step.loss) for step in watcher.steps)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aaclip_kit import Scores
 from aaclip_kit.contracts.errors import UserErrors
-from aaclip_kit.data.decode import Decoded
+from aaclip_kit.data.decoded import Decoded
 from aaclip_kit.run.assemble import Run, build_phase, open_feature_store
 from aaclip_kit.training.phase import train_phase
 

@@ -60,8 +60,8 @@ SCHEDULER: Final[Promises] = {
         "count the loops that are done with len(history), and return None once they are enough",
     ),
     "C4-plans-are-valid": (
-        "Every plan is plain data: train 'text', 'vision' or 'both', epochs and batch at least 1, rates finite and above "
-        "0, and the choices that the plan's types name.",
+        "Every plan is plain data: train 'text', 'vision' or 'both', epochs and batch at least 1, rates finite and "
+        "above 0, and the choices that the plan's types name.",
         "see aaclip_kit/contracts/schedule.py for what each field may be; round epochs to whole numbers of at least 1",
     ),
     "C5-same-history-same-plan": (

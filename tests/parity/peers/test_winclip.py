@@ -50,8 +50,13 @@ class Rebuilt:
         combine = model.text.prompts.combine
         if (profile, name) not in self._prompts:
             kept: list[Tensor] = []
+
+            def keep(features: Tensor) -> Tensor:
+                kept.append(features)
+                return combine(features)
+
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(model.text.prompts, "combine", lambda of: combine(kept.append(of) or of))
+                patch.setattr(model.text.prompts, "combine", keep)
                 model.text.class_features((name,))
             (self._prompts[profile, name],) = kept
         return self._prompts[profile, name], combine(self._prompts[profile, name])
@@ -62,7 +67,8 @@ class Rebuilt:
         assert isinstance(head, WinClip)
         features = head.features(replace(self.images, levels={}))
         text = self.text(profile, model, name)[1].expand(self.peer.info["batch"], -1, -1)
-        scores, windows = head.score(features, text, model.backbone.image_size, "industrial", True), {}
+        scores = head.score(features, text, model.backbone.image_size, "industrial", True)
+        windows: dict[str, Tensor] = {}
         for side, one in head.window_scores(features, text).items():
             windows |= {f"window_scores/scale{side}": one, f"map/scale{side}": window_map(one, head.grid, side)}
         return {"image_score": scores.detection, "multi_scale_map": scores.grid, "pixel_map": scores.maps, **windows}
@@ -86,8 +92,8 @@ def rebuilt(peer: Peer) -> Rebuilt:
     reads, levels = replace(model.head.reads, projected=False), (model.backbone.vision.depth,)
     prefix = info["reference_tag"].removeprefix(info["tag"])
     references = peer.images(prefix, batch=info["references"])
-    read = [model.image.untouched(images, reads, levels) for images in (peer.images(), references)]
-    return Rebuilt(peer, *read)
+    images, normal = (model.image.untouched(images, reads, levels) for images in (peer.images(), references))
+    return Rebuilt(peer, images, normal)
 
 
 def test_windows_and_embeddings(rebuilt: Rebuilt) -> None:
