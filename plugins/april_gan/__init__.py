@@ -6,7 +6,7 @@ from aaclip_kit import Options, Register, hookimpl
 
 
 class AprilGanOptions(Options):
-    """One trained linear layer a level, compared with the text feature; maps are added (APRIL-GAN)."""
+    """A trained linear layer a level, whose maps are added (APRIL-GAN)."""
 
     temperature: float = Field(
         100.0, gt=0, le=1000, description="factor on the cosines before the softmax of (normal, abnormal)"
