@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
-from .contracts.options import Indices, Options, StageOptions, TowerName
+from .contracts.options import BackboneOptions, Indices, Options, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
@@ -39,6 +39,7 @@ __all__ = [
     "API_VERSION",
     "AttentionStage",
     "Backbone",
+    "BackboneOptions",
     "Context",
     "DataSet",
     "Domain",

@@ -16,7 +16,7 @@ TENSOR_ROOMS = (
     *("contracts", "data", "model", "evaluation", "training", "checkpoints"),
     *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
 )
-TENSOR_PLUGINS = ("clip", "embedded", "open_clip", "attention", "adapter", "losses")
+TENSOR_PLUGINS = ("clip", "embedded", "open_clip", "timm_vit", "attention", "adapter", "losses")
 install_import_hook(
     [f"aaclip_kit.{room}" for room in TENSOR_ROOMS] + [f"aaclip_kit_plugins.{plugin}" for plugin in TENSOR_PLUGINS],
     "beartype.beartype",

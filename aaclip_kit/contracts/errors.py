@@ -96,6 +96,12 @@ def unknown(name: str, kind: str, known: Sequence[str], where: str | None = None
     return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
 
 
+def no_text_tower(where: str = "backbone") -> UserError:
+    """What to tell the user who asks a backbone without a text tower for text."""
+    fix = "use a backbone with a text tower such as open_clip, or a head and stages that need no text"
+    return UserError("this backbone has no text tower", where=where, fix=fix)
+
+
 def nearest_hint(name: str, known: Sequence[str]) -> str:
     """The words "did you mean 'x'? " with the nearest of the known names; empty where none is near."""
     near = get_close_matches(name, known, n=1, cutoff=0.5)

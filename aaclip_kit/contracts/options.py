@@ -1,6 +1,6 @@
 """Options models: how a plugin states what may stand in its table of the experiment file."""
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,13 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class BackboneOptions(Options):
+    """Options of a backbone; needed where it has no text tower, which is then known before anything is built."""
+
+    has_text: ClassVar[bool] = True
+    """False for a backbone whose `text` is None."""
 
 
 class StageOptions(Options):

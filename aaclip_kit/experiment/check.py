@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from ..contracts.data import Selection
 from ..contracts.deprecation import DEPRECATED, warn_deprecated
-from ..contracts.errors import UserError, UserErrors
-from ..contracts.options import TOWERS, Options, StageOptions
+from ..contracts.errors import UserError, UserErrors, no_text_tower
+from ..contracts.options import TOWERS, BackboneOptions, Options, StageOptions
 from ..plugin_host.registry import Component, Kind, Registry
 from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
@@ -104,6 +104,12 @@ class _Checker:
             self.faults.append(UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it"))
         return ComponentConfig(component, options, weight, selection)
 
+    def check_text(self, backbone: ComponentConfig) -> None:
+        """Every model that the engine makes reads prompts: without a text tower nothing can run."""
+        options = backbone.options
+        if isinstance(options, BackboneOptions) and not options.has_text:
+            self.faults.append(no_text_tower(f"{self.source}: backbone"))
+
     def _weight(self, keys: dict[str, Any], where: str) -> float:
         weight = keys.pop("weight", 1.0)
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
@@ -145,6 +151,8 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
         phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
     }
     data = checker.data_sets(tables.get("data"))
+    if backbone is not None:
+        checker.check_text(backbone)
     for name, chosen in stages.items():
         if not isinstance(chosen.options, StageOptions):
             problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"

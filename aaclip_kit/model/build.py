@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-from ..contracts.backbone import Backbone
+from ..contracts.backbone import Backbone, text_tower
 from ..contracts.errors import UserError
 from ..contracts.options import StageOptions, TowerName
 from ..contracts.stage import AttentionStage, StageSetting
@@ -20,6 +20,7 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     chosen, seed = experiment.backbone, experiment.file.seed
     with drawn_for(seed, "backbone"):
         backbone: Backbone = chosen.component.build(chosen.options)
+    check_text(backbone)
     table = experiment.file.model
     levels = table.levels or default_levels(backbone.vision.depth)
     _check_levels(levels, backbone.vision.depth, experiment.switches.trained_context == "one_block_more")
@@ -32,6 +33,11 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     return AnomalyModel(backbone, slots, heads, levels, prompts, experiment.switches, table.text_context)
 
 
+def check_text(backbone: Backbone) -> None:
+    """Prompts and heads of every model need text. Raises `UserError` for a backbone that has no text tower."""
+    text_tower(backbone)
+
+
 def default_levels(depth: int) -> tuple[int, ...]:
     """The four quarters of the depth: 6, 12, 18, 24 of 24 blocks."""
     return tuple(sorted({round(depth * quarter / 4) for quarter in (1, 2, 3, 4)} - {0}))
@@ -39,7 +45,7 @@ def default_levels(depth: int) -> tuple[int, ...]:
 
 def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSetting:
     """What the factory of a stage after `block` is told."""
-    text, vision = backbone.text.width, backbone.vision.width
+    text, vision = text_tower(backbone).width, backbone.vision.width
     width = text if tower == "text" else vision
     return StageSetting(
         tower=tower, after=block, width=width, text_width=text, vision_width=vision,
@@ -52,7 +58,7 @@ def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Back
     if len(set(options.after)) < len(options.after):
         problem = f"{list(options.after)} names a block twice"
         raise UserError(problem, where=f"stages.{name}.after", fix="name each block once; a second stage can share it")
-    tower = backbone.text if options.tower == "text" else backbone.vision
+    tower = text_tower(backbone) if options.tower == "text" else backbone.vision
     for block in options.after:
         if block >= tower.depth:
             problem = f"there is no block {block}: the {options.tower} tower has blocks 0 to {tower.depth - 1}"

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..contracts.backbone import Backbone
+from ..contracts.backbone import Backbone, text_tower
 from ..distributed.random_streams import drawn_for
 
 SLOPE = 0.01
@@ -39,7 +39,7 @@ class Heads(nn.Module):
         self, backbone: Backbone, levels: tuple[int, ...], activation: bool, seed: int, as_backbone: bool = False
     ) -> None:
         super().__init__()
-        text, vision, width = backbone.text.width, backbone.vision.width, backbone.embedding_width
+        text, vision, width = text_tower(backbone).width, backbone.vision.width, backbone.embedding_width
         self.text = Projection(text, width, not as_backbone, seed, "head", "text")
         self.segmentation = nn.ModuleDict(
             {str(level): Projection(vision, width, activation, seed, "head", level) for level in levels}

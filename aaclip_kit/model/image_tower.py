@@ -81,7 +81,7 @@ class ImageSide:
         return unit(self.backbone.project_image(self.backbone.finish_vision(tokens[:, :1])[:, 0]))
 
     def _patches(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B N Dv"]:
-        return self.backbone.finish_vision(tokens)[:, 1:]
+        return self.backbone.finish_vision(tokens)[:, self.backbone.prefix_tokens :]
 
     def _trained_patches(
         self, images: Float[Tensor, "B 3 S S"], levels: tuple[int, ...], contexts: Contexts

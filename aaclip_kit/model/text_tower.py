@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..contracts.backbone import Backbone
+from ..contracts.backbone import Backbone, text_tower
 from ..contracts.stage import Context
 from ..experiment.schema import TextContextForm
 from .heads import Heads, unit
@@ -33,7 +33,7 @@ class TextSide:
         """Compute the same with the untouched backbone: no stage, its own projection."""
         tokens, ends = (prompts or self.prompts).select(classes, self._device)
         x = self.backbone.embed_text(tokens.flatten(0, 1))
-        for block in range(self.backbone.text.depth):
+        for block in range(text_tower(self.backbone).depth):
             x = self.backbone.text_block(block, x)
         features = self.backbone.project_text(self.backbone.finish_text(x, ends.flatten()))
         return _average(features.unflatten(0, ends.shape))
@@ -95,7 +95,7 @@ class TextSide:
         """End-of-text features. Rows are copied for each image (`gather`) only where its context first acts."""
         split = self.slots.first_conditioned("text", contexts)
         x = self.backbone.embed_text(tokens)
-        for block in range(self.backbone.text.depth):
+        for block in range(text_tower(self.backbone).depth):
             x = self.backbone.text_block(block, x)
             if block == split and gather is not None:
                 # Not x[gather]: with several threads its gradient adds up in any order.

@@ -130,7 +130,7 @@ def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tu
 def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
-    weights = _relative(stage, tokens, context)[0, 1:]
+    weights = _relative(stage, tokens, context)[0, model.backbone.prefix_tokens :]
     pixels = torch.from_numpy(picture.mask).float()[None, None]
     inside = torch.nn.functional.adaptive_max_pool2d(pixels, model.backbone.grid).flatten().to(weights.device) > 0
     if inside.all() or not inside.any():

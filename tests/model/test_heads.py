@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.experiment import load
 from aaclip_kit.model.heads import SLOPE
 from aaclip_kit.plugin_host.discovery import discover
@@ -28,7 +29,7 @@ def test_the_backbones_own_projections_are_where_training_starts(small_experimen
     for level in model.levels:
         assert_close(model.heads.patches(level, tokens), own, atol=1e-5)
     assert_close(model.heads.detect(tokens), own.mean(1), atol=1e-5)
-    text = torch.randn(3, model.backbone.text.width)
+    text = torch.randn(3, text_tower(model.backbone).width)
     assert_close(model.heads.text(text), model.backbone.project_text(text), atol=1e-5)
 
 
@@ -52,6 +53,6 @@ def test_as_published_they_are_drawn_and_the_texts_has_an_activation(
     model = fresh(small_experiment, *overrides).model
     other = fresh(small_experiment, "seed=4").model
     assert not torch.equal(model.heads.text.linear.weight, other.heads.text.linear.weight)
-    text = torch.randn(3, model.backbone.text.width)
+    text = torch.randn(3, text_tower(model.backbone).width)
     expected = functional.leaky_relu(model.heads.text.linear(text), SLOPE)
     assert_close(model.heads.text(text), expected)

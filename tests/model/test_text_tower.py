@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from aaclip_kit import Context
+from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.model.prompts import class_prompts
 from aaclip_kit.run.assemble import Run
 
@@ -46,7 +47,7 @@ def naive_state(run: Run, prompts: list[str], contexts: list[Tensor | None]) -> 
     backbone, head = run.model.backbone, run.model.heads.text
     features = []
     for prompt, context in zip(prompts, contexts, strict=True):
-        x, end = walked_alone(run, prompt, context, backbone.text.depth)
+        x, end = walked_alone(run, prompt, context, text_tower(backbone).depth)
         normed = backbone.finish_text(x[None], torch.tensor([end]))[0]
         feature = functional.leaky_relu(head.linear.weight @ normed, 0.01)
         features.append(feature / feature.norm())
