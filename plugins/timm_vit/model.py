@@ -33,12 +33,12 @@ def build(options: TimmOptions) -> Any:
     be.
     """
     check_name(options.model)
-    file = find_weights(options)
     vit = _built(options.model)
     side = options.image_size or vit.patch_embed.img_size[0]
     _check_choices(options, vit)
     check_side(side, vit.patch_embed.patch_size[0])
-    if file is not None:
+    # Last, since weights may have to be fetched.
+    if (file := find_weights(options)) is not None:
         load_weights(vit, file)
     resize_positions(vit, side, published=options.position_resize == "dinov2")
     return vit
@@ -72,13 +72,14 @@ def _unlike(vit: nn.Module) -> str | None:
         "it has no norm after its last block": isinstance(vit.norm, nn.Identity),
         "each of its blocks turns positions in its own way": bool(getattr(vit, "rope_mixed", False)),
         "its blocks are of another kind": any(type(block) is not kind for block in blocks),
-        "its attention is of another kind": any(_is_odd(block.attn, attentions) for block in blocks),
+        "its attention is of another kind": any(_is_odd(block, attentions) for block in blocks),
     }
     return next((said for said, found in oddities.items() if found), None)
 
 
-def _is_odd(attention: nn.Module, kinds: tuple[type, ...]) -> bool:
-    """Whether it is of no known kind, gated, or has fewer keys than queries."""
+def _is_odd(block: nn.Module, kinds: tuple[type, ...]) -> bool:
+    """Whether its attention is of no known kind, gated, or has fewer keys than queries."""
+    attention = getattr(block, "attn", None)
     gated = getattr(attention, "gate", None) is not None
     return type(attention) not in kinds or gated or getattr(attention, "num_kv_groups", 1) != 1
 

@@ -70,10 +70,8 @@ def _published(model: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, names[0]))
     except Exception as error:
         problem = f"the weights of {model} are neither on this machine nor could they be fetched ({error})"
-        fix = (
-            f"on a machine with a network fetch {names[0]} of {repository}, put the file anywhere on this machine and "
-        )
-        fix += 'set backbone.pretrained to its path; or set it to "none" for random weights'
+        fix = f"on a machine with a network fetch {names[0]} of {repository}, put the file anywhere on this machine "
+        fix += 'and set backbone.pretrained to its path; or set it to "none" for random weights'
         raise UserError(problem, where="backbone.pretrained", fix=fix) from error
 
 

@@ -53,7 +53,7 @@ def _in_timms_layout(vit: Any, weights: dict[str, Tensor], file: Path) -> dict[s
     convert = (eva if isinstance(vit, eva.Eva) else vision_transformer).checkpoint_filter_fn
     try:
         with quiet(), redirect_stdout(StringIO()):
-            converted: dict[str, Tensor] = convert(weights, vit)
+            converted: dict[str, Tensor] = convert(dict(weights), vit)
     except (LookupError, RuntimeError, ValueError, TypeError, AttributeError):
         raise misfit(file, differences(vit, weights)) from None
     return {key: value for key, value in converted.items() if not key.startswith(_UNUSED)}

@@ -184,6 +184,7 @@ def test_an_unknown_model_is_told_with_the_nearest_names() -> None:
     [
         ("test_resnet", "it is a ResNet, where VisionTransformer"),
         ("test_vit2", "it has no class token"),
+        ("tiny_parallel", "its blocks are of another kind"),
         ("eva02_tiny_patch14_224", "it has no norm after its last block"),
         ("vit_small_patch16_rope_mixed_224", "each of its blocks turns positions in its own way"),
         ("vit_tiny_r_s16_p8_224", "its patches come from a network of their own"),

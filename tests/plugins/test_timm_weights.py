@@ -186,8 +186,15 @@ def test_weights_out_of_reach_say_which_file_to_put_where(hub: Path, monkeypatch
 
 
 def test_a_model_without_published_weights(hub: Path) -> None:
-    with pytest.raises(UserError, match="timm publishes no weights of vit_base_patch16_plus_240"):
-        build("vit_base_patch16_plus_240", "timm")
+    with pytest.raises(UserError, match="timm publishes no weights of tiny_dinov3"):
+        build("tiny_dinov3", "timm")
+
+
+def test_nothing_is_fetched_for_what_cannot_be_built(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ({"image_size": 71}, {"surgery_blocks": 5}):
+        with pytest.raises(UserError, match=r"71 pixels|5 blocks"):
+            build("tiny_dinov2", "timm", **options)
+    assert capsys.readouterr().err == ""
 
 
 def test_weights_in_the_hubs_cache_are_at_hand(hub: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from timm.models import generate_default_cfgs, register_model
 from timm.models.eva import Eva, _create_eva
-from timm.models.vision_transformer import VisionTransformer, _create_vision_transformer
+from timm.models.vision_transformer import ParallelThingsBlock, VisionTransformer, _create_vision_transformer
 from torch import Tensor, nn
 
 SIDES = {"tiny_dinov2": 70, "tiny_dinov2_reg": 70, "tiny_dinov3": 40, "tiny_dinov3_bias": 40}
@@ -22,11 +22,12 @@ _SIZES: dict[str, Any] = {"embed_dim": 48, "depth": 4, "num_heads": 3, "init_val
 default_cfgs = generate_default_cfgs(
     {
         f"{name}.drawn": {
-            **{"input_size": (3, side, side), "fixed_input_size": True, "num_classes": 0, "hf_hub_id": "timm/"},
+            **{"input_size": (3, side, side), "fixed_input_size": True, "num_classes": 0},
+            **{"hf_hub_id": "timm/" if name == "tiny_dinov2" else None},
             **{"first_conv": "patch_embed.proj", "classifier": "head"},
             **{"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)},
         }
-        for name, side in SIDES.items()
+        for name, side in {**SIDES, "tiny_parallel": 70}.items()
     }
 )
 
@@ -40,6 +41,12 @@ def tiny_dinov2(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
 def tiny_dinov2_reg(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     more: dict[str, Any] = {"reg_tokens": 4, "no_embed_class": True}
     return _create_vision_transformer("tiny_dinov2_reg", pretrained, patch_size=14, **_SIZES, **more, **kwargs)
+
+
+@register_model
+def tiny_parallel(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    more: dict[str, Any] = {"patch_size": 14, "block_fn": ParallelThingsBlock}
+    return _create_vision_transformer("tiny_parallel", pretrained, **_SIZES, **more, **kwargs)
 
 
 @register_model
