@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
-from .contracts.options import BackboneOptions, Indices, Options, StageOptions, TowerName
+from .contracts.options import BackboneOptions, Indices, Options, Phrases, Sites, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
@@ -17,22 +17,32 @@ from .plugin_host.hookspecs import Register, hookimpl
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .contracts.backbone import Backbone, Surgery, Tower
+    from .contracts.backbone import Backbone, Surgery, Tower, text_tower
+    from .contracts.head import Head, HeadSetting, ImageFeatures, ImageTokens, Reads, Scores
     from .contracts.loss import Loss
+    from .contracts.prompts import Prompts, PromptSetting
     from .contracts.stage import AttentionStage, Context, StageSetting
     from .data.decode import open_picture
+    from .evaluation.patch_distance import patch_distances
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
+    from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
     from .kernels.norm_matched import norm_matched_residual
+    from .model.fixed_words import FixedWords
 
 _WITH_TORCH = {
-    "contracts.backbone": ("Backbone", "Surgery", "Tower"),
+    "contracts.backbone": ("Backbone", "Surgery", "Tower", "text_tower"),
+    "contracts.head": ("Head", "HeadSetting", "ImageFeatures", "ImageTokens", "Reads", "Scores"),
     "contracts.loss": ("Loss",),
+    "contracts.prompts": ("PromptSetting", "Prompts"),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
     "data.decode": ("open_picture",),
+    "evaluation.patch_distance": ("patch_distances",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
+    "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
     "kernels.norm_matched": ("norm_matched_residual",),
+    "model.fixed_words": ("FixedWords",),
 }
 
 __all__ = [
@@ -43,6 +53,11 @@ __all__ = [
     "Context",
     "DataSet",
     "Domain",
+    "FixedWords",
+    "Head",
+    "HeadSetting",
+    "ImageFeatures",
+    "ImageTokens",
     "Indices",
     "ListRow",
     "LoopPlan",
@@ -52,11 +67,17 @@ __all__ = [
     "OptimizerPlan",
     "Options",
     "PhasePlan",
+    "Phrases",
     "Prediction",
+    "PromptSetting",
+    "Prompts",
     "RatePlan",
+    "Reads",
     "Register",
     "Sample",
+    "Scores",
     "Search",
+    "Sites",
     "StageOptions",
     "StageSetting",
     "Surgery",
@@ -66,6 +87,8 @@ __all__ = [
     "UserError",
     "UserErrors",
     "__version__",
+    "gaussian_blur",
+    "gaussian_filter",
     "hookimpl",
     "is_image_file",
     "load_model",
@@ -73,9 +96,14 @@ __all__ = [
     "norm_matched_residual",
     "open_picture",
     "passed_over",
+    "patch_distances",
     "read_list",
     "read_weights",
     "search_folder",
+    "softmax_maps",
+    "text_tower",
+    "unit",
+    "upsampled",
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 LOOPS, RULES = 3, 3
 FLOORS = {"pixel_auroc": 0.94, "image_auroc": 0.85}
-"""Of the mean over the test classes; seed 111 reaches 0.971 and 0.923."""
+"""Of the mean over the test classes; seed 111 reaches 0.964 and 0.919."""
 
 
 def main() -> None:

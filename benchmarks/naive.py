@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from aaclip_kit import ImageFeatures, Scores
 from aaclip_kit.data.loader import Batch
-from aaclip_kit.model.anomaly_map import Scores, score
-from aaclip_kit.model.prompts import NORMAL_PROMPTS
+from aaclip_kit.model.text_tower import TextSide
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.training.losses import WeightedLosses
 
@@ -41,6 +41,17 @@ class Naive:
     def clip(self) -> Any:
         """The open_clip model."""
         return self.run.model.backbone.clip
+
+    @property
+    def text(self) -> TextSide:
+        """The text side, which every published method has."""
+        assert self.run.model.text is not None
+        return self.run.model.text
+
+    @property
+    def head(self) -> Any:
+        """The head `projections`."""
+        return self.run.model.head
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -104,7 +115,8 @@ class Naive:
     def scores(self, images: Tensor, text: Tensor) -> Scores:
         """Raw scores of images of one class whose text feature is `text` `[E, 2]`; no stage with a context acts."""
         levels, detection = self.trained(images, None)
-        return score(levels, detection, text.expand(len(images), -1, -1), images.shape[-1], "industrial")
+        features, each = ImageFeatures(levels, detection), text.expand(len(images), -1, -1)
+        return self.run.model.head.score(features, each, images.shape[-1], "industrial", True)
 
     def frozen(self, images: Tensor, levels: Sequence[int]) -> dict[int, Tensor]:
         """Frozen features of `levels`, by a surgery pass and a plain pass through the whole tower."""
@@ -115,11 +127,10 @@ class Naive:
 
     def trained(self, images: Tensor, context: Tensor | None) -> tuple[dict[int, Tensor], Tensor]:
         """Patch features by level and the detection feature of the trained vision side."""
-        model, heads = self.run.model, self.run.model.heads
-        outputs = self.image_pass(images, context=context, stages=True)
-        tokens = {level: self._normed(outputs[level - 1][:, 1:]) for level in model.levels}
-        patches = {level: _unit(heads.segmentation[str(level)](found)) for level, found in tokens.items()}
-        return patches, _unit(heads.detection(tokens[model.levels[-1]])).mean(dim=1)
+        levels, outputs = self.run.model.levels, self.image_pass(images, context=context, stages=True)
+        tokens = {level: self._normed(outputs[level - 1][:, 1:]) for level in levels}
+        patches = {level: _unit(self.head.segmentation[str(level)](found)) for level, found in tokens.items()}
+        return patches, _unit(self.head.detection(tokens[levels[-1]])).mean(dim=1)
 
     def image_pass(
         self, images: Tensor, surgery: bool = False, context: Tensor | None = None, stages: bool = False
@@ -140,20 +151,21 @@ class Naive:
 
     def text_feature(self, name: str, context: Tensor | None) -> Tensor:
         """`[E, 2]`: the class's normal prompts and then its abnormal ones, each encoded over the whole length."""
-        model, prompts = self.run.model, self.run.model.text.prompts
-        row, states = prompts.rows[name], []
-        for part in (slice(None, NORMAL_PROMPTS), slice(NORMAL_PROMPTS, None)):
-            ends, x = prompts.ends[row, part], self._text_input(prompts.tokens[row, part])
+        prompts, book = self.text.prompts, self.text.book
+        row, states = book.rows[name], []
+        for part in (slice(None, prompts.normal_prompts), slice(prompts.normal_prompts, None)):
+            ends, x = book.ends[row, part], self._text_input(book.tokens[row, part])
             for index, block in enumerate(self.clip.transformer.resblocks):
                 x = self._stages_after("text", index, _block(block, x, causal=True), context)
-            features = model.heads.text(self.clip.ln_final(x[torch.arange(len(ends)), ends]))
+            last = self.clip.ln_final(x[torch.arange(len(ends)), ends])
+            features = prompts.project(self.run.model.backbone, last)
             states.append(_unit(_unit(features).mean(dim=0)))
         return torch.stack(states, dim=-1)
 
     def text_context(self, name: str) -> Tensor:
         """`[1, P * T, Dt]`: unit tokens of the class's prompts after the first block and its adapter, padding too."""
-        prompts = self.run.model.text.prompts
-        x = self._text_input(prompts.tokens[prompts.rows[name]])
+        book = self.text.book
+        x = self._text_input(book.tokens[book.rows[name]])
         x = self._stages_after("text", 0, _block(self.clip.transformer.resblocks[0], x, causal=True), None)
         return _unit(x).flatten(0, 1)[None]
 

@@ -13,6 +13,7 @@ from aaclip_kit import Backbone
 from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.contracts.options import TowerName
 from aaclip_kit.model.anomaly_model import AnomalyModel
+from aaclip_kit.model.prompts import PromptBook
 from aaclip_kit.model.text_tower import TEXT_CONTEXT_BLOCK
 
 
@@ -56,6 +57,13 @@ def block(length: int, width: int, values_only: bool = False) -> Work:
     return linear(length, width, parts * width) + attention(length, length, width)
 
 
+def all_windows(backbone: Backbone, side: int) -> Work:
+    """Embeddings of all windows of an image: each the class token and `side` x `side` patches, through every block."""
+    count, tower = (backbone.grid - side + 1) ** 2, backbone.vision
+    walked = block(1 + side * side, tower.width) * tower.depth + linear(1, tower.width, backbone.embedding_width)
+    return walked * count
+
+
 @dataclass(frozen=True)
 class Operations:
     """Counts of one detector, whose batches have images of `classes`."""
@@ -71,19 +79,24 @@ class Operations:
     @property
     def prompts(self) -> int:
         """Prompts of a class."""
-        return self.model.text.prompts.tokens.shape[1]
+        return self._book.tokens.shape[1]
 
     @property
     def text_length(self) -> int:
         """Tokens of a prompt that are walked."""
-        rows = [self.model.text.prompts.rows[name] for name in self.names]
-        return int(self.model.text.prompts.ends[rows].max()) + 1
+        rows = [self._book.rows[name] for name in self.names]
+        return int(self._book.ends[rows].max()) + 1
 
     @property
     def context_length(self) -> int:
         """Tokens of a prompt in the text context: all of them where padding is attended to."""
         attended = self.model.switches.text_context_padding == "attended"
         return self.model.backbone.context_length if attended else self.text_length
+
+    @property
+    def _book(self) -> PromptBook:
+        assert self.model.text is not None
+        return self.model.text.book
 
     @property
     def _backbone(self) -> Backbone:

@@ -29,9 +29,13 @@ _SOURCES = [
         for name in (
             "data/decode.py",
             "data/find_files.py",
+            "evaluation/patch_distance.py",
             "inference/load_model.py",
             "files/weights_file.py",
+            "evaluation/patch_distance.py",
+            "kernels/maps.py",
             "kernels/norm_matched.py",
+            "model/fixed_words.py",
             "plugin_host/hookspecs.py",
             "plugin_host/api_version.py",
             "version.py",

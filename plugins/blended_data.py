@@ -40,24 +40,24 @@ def read_blended(options: BlendedOptions) -> DataSet:
     import numpy as np
 
     from .synthetic.blend import BLENDS, blend
-    from .synthetic.photographs import materials_of, photographs_of
+    from .synthetic.photographs import digest_of, materials_of, photographs_of
 
-    shipped = {name: photographs_of(name) for name in materials_of(options.split)}
+    shipped = materials_of(options.split)
     own, notes = _own(options.photographs.expanduser(), options.split) if options.photographs else ({}, ())
     classes = chosen_classes(options, sorted(own or shipped), "blended")
     if strange := unknown_classes(tuple(options.real_names), classes, "blended real_names"):
         raise UserErrors(strange)
-    surfaces = {name: (own or shipped)[name] for name in classes}
-    others = {name: [one for other, some in shipped.items() if other != name for one in some] for name in classes}
 
     def paint(name: str, index: int, defect: str | None) -> tuple[Any, Any]:
         rng = np.random.Generator(np.random.PCG64([options.seed, zlib.crc32(name.encode()), index]))
-        photograph = surfaces[name][int(rng.integers(len(surfaces[name])))]
-        return blend(photograph, others[name], rng, defect, options.image_size)
+        surfaces = own[name] if own else photographs_of(name)
+        others = [photograph for other in shipped if other != name for photograph in photographs_of(other)]
+        return blend(surfaces[int(rng.integers(len(surfaces)))], others, rng, defect, options.image_size)
 
-    used = hashlib.sha256(
-        b"".join(hashlib.sha256(one.tobytes()).digest() for some in surfaces.values() for one in some)
-    )
+    # Of the shipped ones the digest is of their files, so that nothing is decoded where all is made already.
+    used = hashlib.sha256(digest_of(options.split))
+    for of, photograph in ((name, one) for name in classes for one in own.get(name, ())):
+        used.update(f"{of} {photograph.shape}".encode() + hashlib.sha256(photograph.tobytes()).digest())
     kinds = dict.fromkeys(classes, tuple(BLENDS))
     data = read_generated(options, "blended", kinds, paint, used.digest(), options.real_names)
     return replace(data, notes=(*data.notes, *notes))

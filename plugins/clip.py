@@ -71,7 +71,11 @@ class ClipBackbone(Backbone):
 
     def embed_text(self, tokens: Int[Tensor, "P L"]) -> Float[Tensor, "P L Dt"]:
         """Input of text block 0, positions added."""
-        return self.clip.token_embedding(tokens) + self.clip.positional_embedding[: tokens.shape[1]]
+        return self.clip.token_embedding(tokens) + self.text_positions(tokens.shape[1])
+
+    def text_positions(self, length: int) -> Float[Tensor, "L Dt"]:
+        """CLIP's own."""
+        return self.clip.positional_embedding[:length]
 
     def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
         """Causal text block `index`."""
@@ -101,6 +105,11 @@ class ClipBackbone(Backbone):
     ) -> Float[Tensor, "B V Dv"]:
         """Vision block `index`, with its own attention or with V-V attention in its place."""
         return run_block(self.clip.visual.transformer.resblocks[index], tokens, surgery=surgery)
+
+    def value_attention(self, index: int, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """What the block's attention would add with V-V weights."""
+        block = self.clip.visual.transformer.resblocks[index]
+        return block.ls_1(attention(block.attn, block.ln_1(tokens), values_only=True))
 
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
         """CLIP's `ln_post`, on every token."""

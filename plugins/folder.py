@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os.path import normpath
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from unicodedata import normalize
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aaclip_kit import (
     DataSet,
@@ -111,18 +112,19 @@ def _read_class(name: str, folder: Path, layout: Layout) -> _Class:
     masked = (folder / layout.masks.partition("{defect}")[0]).is_dir()
     bare: list[tuple[Path, Path]] = []
     known: set[Path] = set()
-    for images, masks, defect in _image_folders(folder, layout):
+    for images, masks, label, defect in _image_folders(folder, layout):
         known |= {images, masks or images}
-        by_stem = {path.stem: path for path in _images_in(masks, read)} if masks else {}
+        files = _images_in(masks, read) if masks else []
+        by_stem = {path.stem: path for path in reversed(files)}
         for image in _images_in(images, read):
             stems = [stem.format(image.stem) for stem in layout.mask_stems]
             mask = next((by_stem[stem] for stem in stems if stem in by_stem), None)
-            if masks and masked and mask is None:
+            if label and masks and masked and mask is None:
                 bare.append((image, masks / f"{stems[0]}.png"))
             else:
-                read.samples.append(Sample(image, name, 1 if masks else 0, mask, defect))
+                read.samples.append(Sample(image, name, label, mask, defect))
         used = {sample.mask for sample in read.samples}
-        read.left_out += [("masks without an image", mask) for mask in by_stem.values() if mask not in used]
+        read.left_out += [("masks without an image of their own", mask) for mask in files if mask not in used]
     if layout.normal and not any(sample.label == 0 for sample in read.samples):
         above = Path(layout.normal).parent
         there = ", ".join(str(above / path.name) for path in listed(folder / above) if path.is_dir())
@@ -166,18 +168,18 @@ def _empty(read: _Class, layout: Layout) -> UserError:
     return UserError(problem, where=str(read.folder), fix=fix)
 
 
-def _image_folders(folder: Path, layout: Layout) -> Iterator[tuple[Path, Path | None, str | None]]:
-    """Folders of images, each with that of its masks (None for normal images) and its defect where that has a name."""
+def _image_folders(folder: Path, layout: Layout) -> Iterator[tuple[Path, Path | None, Literal[0, 1], str | None]]:
+    """Folders of images, each with that of its masks, if it may have one, its label, and its defect if named."""
     normal = folder / layout.normal if layout.normal else None
     above, by_defect, _ = layout.anomalous.partition("{defect}")
     if by_defect:
         for images in listed(folder / above):
             masks = folder / layout.masks.format(defect=images.name)
-            yield (images, None, None) if images == normal else (images, masks, images.name)
+            yield (images, masks, 0, None) if images == normal else (images, masks, 1, images.name)
         return
     if normal:
-        yield normal, None, None
-    yield folder / layout.anomalous, folder / layout.masks, None
+        yield normal, None, 0, None
+    yield folder / layout.anomalous, folder / layout.masks, 1, None
 
 
 Classes = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -190,6 +192,21 @@ class ClassOptions(Options):
     classes: Classes | None = Field(None, description="classes to read; by default all")
     real_names: dict[str, str] = Field(default_factory=dict, description="class to the name that the prompts use")
     domain: Domain = Field("industrial", description="sets the scoring blur")
+
+    @field_validator("classes")
+    @classmethod
+    def _composed_classes(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if names is None else tuple(map(composed, names))
+
+    @field_validator("real_names")
+    @classmethod
+    def _composed_keys(cls, names: dict[str, str]) -> dict[str, str]:
+        return {composed(name): real for name, real in names.items()}
+
+
+def composed(name: str) -> str:
+    """A class's name with its letters in one piece each: some systems take the accents off them, and others do not."""
+    return normalize("NFC", name)
 
 
 class FolderOptions(ClassOptions):
@@ -223,18 +240,21 @@ def _class_folders(root: Path) -> tuple[dict[str, Path], list[UserError], list[t
     Raises `UserError` where there is no class.
     """
     if not root.is_dir():
-        raise UserError("there is no such folder", where=str(root), fix="correct `root`, or put the data there")
+        problem = "is a file, and no folder" if root.is_file() else "there is no such folder"
+        raise UserError(problem, where=str(root), fix="correct `root`, or put the data there")
     if (root / "test").is_dir():
-        return {Path(normpath(root.absolute())).name: root}, [], []
+        return {composed(Path(normpath(root.absolute())).name): root}, [], []
     folders: dict[str, Path] = {}
     faults: list[UserError] = []
     left_out: list[tuple[str, Path]] = []
     for path in listed(root):
         try:
-            if (path / "test").is_dir():
-                folders[path.name] = path
-            elif path.is_dir() or is_image_file(path):
-                left_out.append(("folders without a folder test" if path.is_dir() else "beside the classes", path))
+            if not (path / "test").is_dir():
+                if path.is_dir() or is_image_file(path):
+                    left_out.append(("folders without a folder test" if path.is_dir() else "beside the classes", path))
+            elif (same := folders.setdefault(composed(path.name), path)) != path:
+                problem = f"has the same name as {same}, in letters that are put together in another way"
+                faults.append(UserError(problem, where=str(path), fix="rename one of the two"))
         except OSError as error:
             # A disk's own folder, which nobody but the system may read.
             if path.name == "lost+found":

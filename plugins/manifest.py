@@ -1,6 +1,7 @@
 """The data set `manifest`: own images listed in a file, one a row, as JSON lines or CSV, each row checked."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from os.path import normpath
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def read_rows(
     known: set[str] = set()
 
     def read(row: ListRow) -> tuple[ListRow, Sample] | None:
+        row.check_whole("image_path", root)
         fix = 'name the image\'s class, such as "candle"'
         if (class_name := row.text("class_name", fix)) is None:
             raise row.fault('"class_name" is missing', fix)
@@ -74,11 +76,12 @@ def _sample(row: ListRow, class_name: str, root: Path) -> Sample:
         raise row.fault('"label" is missing', fix)
     if isinstance(label, bool) or label not in (0, 1):
         raise row.wrong("label", "0 or 1", fix)
-    image = row.file("image_path", root)
-    if label == 0:
-        return Sample(image, class_name, 0)
-    masked = row.text("mask_path") is not None
-    return Sample(image, class_name, 1, row.file("mask_path", root) if masked else None, ignore=_ignored(row))
+    image, mask = row.file("image_path", root), None
+    if row.text("mask_path") is not None:
+        # A normal image needs none, and many lists name a file for it that is not there.
+        with suppress(*(UserError,) if label == 0 else ()):
+            mask = row.file("mask_path", root)
+    return Sample(image, class_name, 1 if label else 0, mask, ignore=_ignored(row))
 
 
 def _ignored(row: ListRow) -> int | None:

@@ -1,4 +1,4 @@
-"""The loop schedulers `feedback`, `base` and `v2` (method: section 7). Plain data; nothing here needs torch."""
+"""The loop schedulers `feedback`, `base`, `v2` (method: section 7), `single`, `none`: plain data without torch."""
 
 import math
 from dataclasses import dataclass, replace
@@ -156,9 +156,58 @@ class V2Scheduler:
         return PhasePlan(train, epochs, batch, adamw, course, features, loop + 1 >= options.attention_from_loop)
 
 
+class SingleOptions(Options):
+    """One loop of one phase at a constant learning rate."""
+
+    train: Literal["text", "vision", "both"] = Field(
+        description="what is trained: text stages and prompts, vision stages and the head, or both"
+    )
+    epochs: Epochs = Field(description="epochs of the phase")
+    batch: int = Field(8, ge=1, description="images in a batch")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="the optimizer")
+    rate: Rate = Field(1e-3, description="learning rate")
+    betas: Betas = Field((0.5, 0.999), description="the optimizer's betas")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="the optimizer's weight decay")
+    features: Literal["frozen", "trained"] = Field(
+        "frozen", description="features of images that a phase of text alone sees"
+    )
+
+
+@dataclass(frozen=True)
+class SingleScheduler:
+    """One loop of one phase."""
+
+    options: SingleOptions
+
+    def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
+        """The plan of the one loop, then None."""
+        if history:
+            return None
+        own = self.options
+        optimizer = OptimizerPlan(own.optimizer, own.rate, own.betas, own.weight_decay)
+        return LoopPlan((PhasePlan(own.train, own.epochs, own.batch, optimizer, features=own.features),))
+
+
+class NoneOptions(Options):
+    """No loop: nothing is trained, and the model is scored as it is."""
+
+
+@dataclass(frozen=True)
+class NoneScheduler:
+    """No loop at all."""
+
+    options: NoneOptions
+
+    def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
+        """None."""
+        return None
+
+
 @hookimpl
 def register_schedulers(register: Register) -> None:
-    """Offer the three schedulers."""
+    """Offer the five schedulers."""
     register("feedback", FeedbackScheduler, FeedbackOptions)
     register("base", BaseScheduler, BaseOptions)
     register("v2", V2Scheduler, V2Options)
+    register("single", SingleScheduler, SingleOptions)
+    register("none", NoneScheduler, NoneOptions)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from aaclip_kit_plugins.projections.head import Projections
+from aaclip_kit_plugins.prompts.ensemble import Ensemble
+from torch import Tensor, nn
 
-from aaclip_kit import Loss, OptimizerPlan, PhasePlan, TowerName
+from aaclip_kit import ImageFeatures, Loss, OptimizerPlan, PhasePlan, TowerName
 from aaclip_kit.contracts.loss import LossInput
 from aaclip_kit.contracts.options import TOWERS
+from aaclip_kit.contracts.schedule import Trains
 from aaclip_kit.data.loader import TrainBatches
 from aaclip_kit.evaluation.evaluator import Evaluator
-from aaclip_kit.experiment import load
+from aaclip_kit.experiment import ComponentConfig, load
 from aaclip_kit.experiment.schema import AugmentationTable
 from aaclip_kit.model.anomaly_model import AnomalyModel
+from aaclip_kit.model.image_tower import CLASS_ALONE
+from aaclip_kit.model.text_tower import TextSide
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.run.assemble import Run, assemble
@@ -23,6 +30,8 @@ from aaclip_kit.run.loop import execute
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import Phase, train_phase
 from aaclip_kit.training.step import Step, StepCallback
+
+Factory = Callable[..., Any]
 
 STILL = AugmentationTable(geometry=0.0, color=0.0)
 """Augmentation that does nothing."""
@@ -35,6 +44,18 @@ def build(path: Path, *overrides: str) -> Run:
     run = assemble(load(path, discover(), [*STRONG, *overrides]))
     move_weights(run.model)
     return run
+
+
+def with_parts(path: Path, *overrides: str, stages: Mapping[str, Factory] | None = None, **kinds: Factory) -> Run:
+    """The file's run with other factories of its stages, by name, and of its head, prompts or scheduler."""
+    experiment = load(path, discover(), overrides)
+    placed = {name: _made_by(chosen, (stages or {}).get(name)) for name, chosen in experiment.stages.items()}
+    changed: dict[str, Any] = {kind: _made_by(getattr(experiment, kind), factory) for kind, factory in kinds.items()}
+    return assemble(replace(experiment, stages=placed, **changed))
+
+
+def _made_by(chosen: ComponentConfig, factory: Factory | None) -> ComponentConfig:
+    return chosen if factory is None else replace(chosen, component=replace(chosen.component, factory=factory))
 
 
 def move_weights(model: AnomalyModel, seed: int = 5) -> None:
@@ -52,6 +73,37 @@ def images_for(run: Run, count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
+def text_of(model: AnomalyModel) -> TextSide:
+    """The text side of a model that has one."""
+    assert model.text is not None
+    return model.text
+
+
+def head_of(model: AnomalyModel) -> Projections:
+    """The built-in head."""
+    assert isinstance(model.head, Projections)
+    return model.head
+
+
+def text_projection_of(model: AnomalyModel) -> nn.Linear:
+    """The projection of the built-in prompts that trains."""
+    assert isinstance(model.prompts, Ensemble) and model.prompts.projection is not None
+    return model.prompts.projection
+
+
+def untouched_features(model: AnomalyModel, images: Tensor, levels: tuple[int, ...] | None = None) -> ImageFeatures:
+    """What the head makes of the untouched backbone before training, at some levels or all."""
+    tokens = model.image.untouched(images, model.untrained_reads, levels or model.levels)
+    return model.head.untrained_features(tokens)
+
+
+def class_embeddings(model: AnomalyModel, images: Tensor) -> Tensor:
+    """Class embeddings `[B, E]` of the untouched backbone, not of unit length."""
+    found = model.image.untouched(images, CLASS_ALONE, ()).class_embedding
+    assert found is not None
+    return found
+
+
 def contexts_for(run: Run, count: int, seed: int = 1) -> Tensor:
     """Image contexts `[B, N, E]` of noise."""
     backbone = run.model.backbone
@@ -59,7 +111,7 @@ def contexts_for(run: Run, count: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def plan_for(train: TowerName, **changes: object) -> PhasePlan:
+def plan_for(train: Trains, **changes: object) -> PhasePlan:
     """One epoch in batches of 4."""
     plan = {"epochs": 1, "batch_size": 4, "optimizer": OptimizerPlan(learning_rate=1e-3), **changes}
     return PhasePlan(train=train, **plan)  # type: ignore[arg-type]
@@ -67,7 +119,7 @@ def plan_for(train: TowerName, **changes: object) -> PhasePlan:
 
 def phase_for(run: Run, plan: PhasePlan, losses: WeightedLosses | None = None, loop: int = 1) -> Phase:
     """A phase on the training images, without augmentation."""
-    attending: set[TowerName] = {"text", "vision"} if plan.attention else set()
+    attending = frozenset(TOWERS) if plan.attention else frozenset[TowerName]()
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, STILL, augment="none", batch_size=plan.batch_size, key=(0, 0, 0)
     )

@@ -12,39 +12,45 @@ from typing import Any
 
 import pytest
 import torch
+from aaclip_kit_plugins.projections.head import similarity_grid
 from PIL import Image
 from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, DataSet, Loss, Sample, TowerName
 from aaclip_kit.contracts.backbone import text_tower
+from aaclip_kit.contracts.loss import LossInput
+from aaclip_kit.contracts.schedule import Trains
 from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
 from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import load
 from aaclip_kit.experiment.schema import AugmentationTable, EvaluationTable
-from aaclip_kit.model.anomaly_map import score, similarity_grid
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.model.build import build_model
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.training.losses import MADE, WeightedLosses, total
+from aaclip_kit.training.losses import WeightedLosses, total
 from aaclip_kit.training.phase import Phase
 
-from .build import names_in_modules, plan_for
+from .build import head_of, names_in_modules, plan_for, text_of, text_projection_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "plugins" / "token.md"
 PICTURE = ROOT / "docs" / "images" / "token.svg"
 CLASSES = {"canvas": "canvas", "carpet": "carpet", "ceramic_tile": "ceramic tile", "leather": "leather"}
 BOTH: set[TowerName] = {"text", "vision"}
-KINDS = [("text", "none"), ("text", "image"), ("vision", "none"), ("vision", "image"), ("vision", "text")]
+KINDS = [
+    *(("text", "none"), ("text", "image")),
+    *(("vision", "none"), ("vision", "image"), ("vision", "class"), ("vision", "text")),
+]
 
 
 class Watch(Loss):
     """Asks for everything that a phase makes, and keeps it."""
 
-    def __init__(self, tower: TowerName) -> None:
+    def __init__(self, tower: Trains) -> None:
         super().__init__()
-        self.needs = tuple(sorted(MADE[tower]))  # type: ignore[misc]
+        logits: tuple[LossInput, ...] = () if tower == "text" else ("detection_logits",)
+        self.needs = (*logits, "labels", "level_probabilities", "masks", "text_features")  # type: ignore[misc]
 
     def forward(self, **named: Any) -> dict[str, Tensor]:
         self.named = named
@@ -65,12 +71,19 @@ class Looks(AttentionStage):
         return tokens
 
 
+class LooksAtTheWhole(Looks):
+    """The same with the class embedding of the image."""
+
+    context_kind = "class"  # type: ignore[assignment]
+
+
 @pytest.fixture(scope="module")
 def model() -> AnomalyModel:
     experiment = load(ROOT / "experiments" / "feedback.toml", discover())
     torch.manual_seed(0)
     found = build_model(experiment, CLASSES)
     found.slots.place("looks", "vision", 1, Looks())
+    found.slots.place("whole", "vision", 1, LooksAtTheWhole())
     return found.eval()
 
 
@@ -94,7 +107,7 @@ def pixels_of(model: AnomalyModel) -> Pixels:
     return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
 
 
-def step(model: AnomalyModel, batch: Batch, tower: TowerName, features: str = "frozen", learn: bool = False) -> Watch:
+def step(model: AnomalyModel, batch: Batch, tower: Trains, features: str = "frozen", learn: bool = False) -> Watch:
     """One step of a phase, the attention of both towers on; with `learn` its gradients are left in the parameters."""
     loss, table = Watch(tower), AugmentationTable()
     batches = TrainBatches(
@@ -144,13 +157,13 @@ def hooked(modules: dict[nn.Module, Callable[..., None]]) -> Iterator[None]:
 
 def shapes_of_steps(model: AnomalyModel, batch: Batch) -> dict[str, Tensor]:
     """The tensors of the page's steps, by its names: a step of each phase, and scoring."""
-    backbone, heads, image, text = model.backbone, model.heads, model.image, model.text
+    backbone, head, book = model.backbone, head_of(model), text_of(model).book
     stages = {(name, block): stage for tower in BOTH for block, name, stage in model.slots.of(tower)}
-    tokens, _ = text.prompts.select(tuple(CLASSES), model.device)
+    tokens, _ = book.select(tuple(CLASSES), model.device)
     found = {
         "images": batch.images,
         "patch embedding": backbone.embed_image(batch.images),
-        "token numbers of all prompts": text.prompts.tokens,
+        "token numbers of all prompts": book.tokens,
         "token numbers that are walked": tokens,
         "text embedding": backbone.embed_text(tokens.flatten(0, 1)),
         "text context, images of `ceramic_tile` alone": model.text_contexts(("ceramic_tile",) * 8, True)["text"].tokens,
@@ -173,16 +186,17 @@ def shapes_of_steps(model: AnomalyModel, batch: Batch) -> dict[str, Tensor]:
     def read(_: nn.Module, given: tuple[Any, ...], __: Tensor) -> None:
         found["patch tokens of a level"] = given[0]
 
-    with hooked({stages["text_to_image", 0]: text_phase_inputs, heads.text: projected}):
+    with hooked({stages["text_to_image", 0]: text_phase_inputs, text_projection_of(model): projected}):
         found["text features"] = step(model, batch, "text").named["text_features"]
     with hooked({stages["image_to_text", 0]: seen_by_vision, stages["text_adapter", 0]: unconditioned}):
         made = step(model, batch, "vision").named
     found["level probabilities, training"] = made["level_probabilities"][2]
     found["detection logits, training"] = made["detection_logits"]
-    with hooked({heads.segmentation["2"]: read}):
-        features = image.features(batch.images, model.text_contexts(batch.classes, True))
+    with hooked({head.segmentation["2"]: read}):
+        features = model.image_features(batch.images, batch.classes, True)
     class_text = model.text_features(batch.classes, None)
-    scores = score(features.levels, features.detection, class_text, batch.images.shape[-1], "industrial")
+    scores = head.score(features, class_text, batch.images.shape[-1], "industrial", True)
+    assert features.detection is not None
     found["patch features of a level"], found["detection feature"] = features.levels[2], features.detection
     found["similarity of a level"] = similarity_grid(features.levels[2], class_text)
     found["sum of the levels on the grid, scoring"], found["anomaly map, scoring"] = scores.grid, scores.maps
@@ -190,12 +204,12 @@ def shapes_of_steps(model: AnomalyModel, batch: Batch) -> dict[str, Tensor]:
 
 
 def test_the_sizes_are_those_of_the_embedded_model(model: AnomalyModel, batch: Batch) -> None:
-    backbone, prompts = model.backbone, model.text.prompts
+    backbone, book = model.backbone, text_of(model).book
     assert sizes() == {
         "B": len(batch.samples), "K": len(CLASSES), "S": backbone.image_size, "G": backbone.grid,
         "N": backbone.grid**2, "V": backbone.prefix_tokens + backbone.grid**2,
         "Dv": backbone.vision.width, "Dt": text_tower(backbone).width, "E": backbone.embedding_width,
-        "T": backbone.context_length, "L": int(prompts.ends.max()) + 1, "P": prompts.tokens.shape[1],
+        "T": backbone.context_length, "L": int(book.ends.max()) + 1, "P": book.tokens.shape[1],
     }  # fmt: skip
     assert f"{', '.join(map(str, model.levels))} here" in PAGE.read_text()
     assert backbone.surgery_start == backbone.vision.depth
@@ -233,6 +247,7 @@ def test_the_stages_that_act_are_those_of_the_page(model: AnomalyModel, few: Bat
         "text phase, frozen features": lambda: step(model, few, "text"),
         "text phase, trained features": lambda: step(model, few, "text", "trained"),
         "vision phase": lambda: step(model, few, "vision"),
+        "phase of both": lambda: step(model, few, "both"),
         "scoring": lambda: scored(evaluator),
         "scoring, text conditioned on the image": lambda: scored(conditioned),
         "scoring before training": lambda: scored(evaluator, trained=False),

@@ -10,7 +10,7 @@ import torch
 
 from ..contracts.backbone import Backbone
 
-FORMAT = 2
+FORMAT = 3
 """Version of what is stored. Raise it with every change to how keys, files or the features themselves are made."""
 
 

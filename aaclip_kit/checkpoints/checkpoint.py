@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..contracts.errors import UserError, writing
+from ..contracts.errors import UserError, in_short, writing
 from ..files.weights_file import pickled, read_weights
 from ..files.whole_file import write_whole, write_whole_together
 from ..model.anomaly_model import AnomalyModel
@@ -55,7 +55,15 @@ def read(path: Path) -> dict[str, Tensor]:
     if not (named and all(isinstance(value, Tensor) for value in state.values())):
         fix = "give an aaclip_kit checkpoint; aakit import-checkpoint makes one of published files"
         raise UserError("holds no plain table of tensors", where=str(path), fix=fix)
-    return state
+    return {_present_name(name): value for name, value in state.items()}
+
+
+def _present_name(name: str) -> str:
+    """The name that a tensor has now: version 0.2 had the prompts' projection among the heads."""
+    for old, new in (("heads.text.linear.", "prompts.projection."), ("heads.", "head.")):
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def load_into(model: AnomalyModel, path: Path) -> list[str]:
@@ -92,8 +100,7 @@ def check_fit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where
         if tensors[name].shape != wanted[name].shape
     ]
     if faults:
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise UserError(f"does not fit: {'; '.join(faults[:3])}{more}", where=where, fix=fix)
+        raise UserError(f"does not fit: {in_short(faults, 3, '; ')}", where=where, fix=fix)
 
 
 def check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:

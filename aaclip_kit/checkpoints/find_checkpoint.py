@@ -2,16 +2,16 @@
 
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, in_short
 from ..experiment import Experiment, anchored, check_with_plugin_files, checked, read_toml
+from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place, resolved_toml
-from ..experiment.toml_file import parse_toml, refuse_plugin_files
-from ..files.plain_file import read_json
+from ..experiment.toml_file import MOST_BYTES, parse_toml, refuse_plugin_files
+from ..files.plain_file import read_json, read_text
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
@@ -60,21 +60,26 @@ def _in_its_run(path: Path, metadata: Metadata) -> bool:
     """Whether the experiment is that of the run's folder around it, where the user can read it."""
     if (path / EXPERIMENT).is_file():
         return True
-    with suppress(OSError, ValueError):
-        return any(file.is_file() and file.read_text(encoding="utf-8") == metadata.experiment for file in _near(path))
-    return False
+    return any(_holds(file, metadata.experiment) for file in _near(path))
+
+
+def _holds(file: Path, text: str | None) -> bool:
+    try:
+        return read_text(file, most=MOST_BYTES) == text
+    except UserError:
+        return False
 
 
 def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
     """Raise `UserError` for files and folders that the checkpoint names and not the user: it may be a stranger's."""
     tables, given = tomllib.loads(resolved_toml(chosen)), [override.partition("=")[0].strip() for override in overrides]
-    read = {name: tables[name] for name in ("backbone", "model", "stages", "scheduler")}
+    read = {name: tables[name] for name in ("backbone", "prompts", "head", "model", "stages", "scheduler")}
     read["data"] = {name: table for name, table in tables["data"].items() if name == role}
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
     if named:
-        problem = f"names files or folders of a machine: {', '.join(f'{key} = {value}' for key, value in named)}"
-        keys = " ".join(f"--set {key}=..." for key, _ in named)
+        problem = f"names files or folders of a machine: {in_short(f'{key} = {value}' for key, value in named)}"
+        keys = in_short((f"--set {key}=..." for key, _ in named), between=" ")
         fix = f"if they are yours, name them yourself: {keys}; or the whole experiment: --experiment FILE"
         raise UserError(problem, where=str(checkpoint), fix=fix)
 
@@ -99,8 +104,8 @@ def _quoted(folder: Path) -> Path:
         loop = read_json(folder / METRICS).get("quoted", {}).get("loop")
     except (UserError, AttributeError):
         raise UserError("is no metrics of a run", where=str(folder / METRICS), fix="name a checkpoint itself") from None
-    if not loop:
-        problem = "the run quotes no loop: it is not finished, or has trained none"
+    if loop is None:
+        problem = "the run quotes no loop: it is not finished"
         raise UserError(problem, where=str(folder), fix=f"wait for it, or name one of {folder / CHECKPOINTS} itself")
     place = (_scored_again(folder) or folder) / CHECKPOINTS
     checkpoint = checkpoint_of(place, loop)
@@ -136,12 +141,13 @@ def _scored_again(folder: Path) -> Path | None:
 
 def _tables(path: Path, checkpoint: Path, metadata: Metadata, experiment: Path | None) -> tuple[dict[str, Any], str]:
     """The experiment's tables, and what to call their source in messages."""
-    if experiment is None and (path / EXPERIMENT).is_file():
-        experiment = path / EXPERIMENT
     if experiment is not None:
         return anchored(read_toml(experiment), experiment.parent), str(experiment)
+    if (path / EXPERIMENT).is_file():
+        return with_moved_keys(anchored(read_toml(path / EXPERIMENT), path)), str(path / EXPERIMENT)
     if metadata.experiment is None:
         problem = "does not say which experiment it belongs to"
         raise UserError(problem, where=str(checkpoint), fix="name the experiment file with --experiment")
     source = f"{checkpoint} (its experiment)"
-    return parse_toml(metadata.experiment, source, "name the experiment file with --experiment"), source
+    tables = parse_toml(metadata.experiment, source, "name the experiment file with --experiment")
+    return with_moved_keys(tables), source

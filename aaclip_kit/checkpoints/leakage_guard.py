@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ..contracts.errors import UserError
-from ..data.checks import ALLOWED
+from ..contracts.errors import UserError, in_short
 from ..data.load_data import Data
+from ..data.roles import ALLOWED
 from .provenance import Metadata, short
 
 _FIX = "use images that it has not seen, or set data.allow_overlap = true"
@@ -47,4 +47,4 @@ def _seen(metadata: Metadata, data: Data, role: str, who: str) -> tuple[int, str
         return len(seen), f"{who} was trained on {len(seen)} of these images, by content; the first is {seen[0]}"
     names = [name for name in data.names(role) if name in metadata.about.trained_on]
     these = "this data set" if len(names) == 1 else "these data sets"
-    return 0, f"{who} was trained on {these}, {' and '.join(names)}" if names else None
+    return 0, f"{who} was trained on {these}, {in_short(names)}" if names else None

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import safe_open
 
 from ..contracts.data import Domain
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, shortened
 from ..contracts.options import TowerName
 from ..evaluation.calibration import Calibration
 from ..files.plain_file import read_json
@@ -32,7 +32,8 @@ class Provenance:
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
 
     experiment: str = ""
-    loop: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    loop: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    """0 where nothing was trained."""
     imported_from: tuple[str, ...] = ()
     attending: tuple[TowerName, ...] | None = None
     """Towers whose stages with a context acted when the tower last trained; None where that is not known."""
@@ -62,7 +63,7 @@ class Metadata:
     @property
     def says_all(self) -> bool:
         """Whether these are all the images that the weights were trained on, as far as it knows."""
-        return bool(self.training_images) and not self.about.unknown_start
+        return self.about.loop == 0 or (bool(self.training_images) and not self.about.unknown_start)
 
     @property
     def seed(self) -> int | None:
@@ -104,7 +105,7 @@ class Metadata:
         """
         strings = TypeAdapter(dict[str, str]).validate_python(strings, strict=True)
         if (form := strings.get("format", FORMAT)) != FORMAT:
-            raise ValueError(f"its format is {form!r}, and this version reads {FORMAT!r}")
+            raise ValueError(f"its format is {shortened(form, 80)!r}, and this version reads {FORMAT!r}")
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
             about["trained_on"] = [name]

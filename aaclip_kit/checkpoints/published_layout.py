@@ -66,13 +66,13 @@ def published_names(model: AnomalyModel, parts: Iterable[str] = PARTS) -> dict[s
             for block in range(blocks):
                 names[f"sites.stages.{stage}.{block}.linear.weight"] = f"{part}.{inside}{block}.fc.0.weight"
         if part == "text_adapter":
-            names["heads.text.linear.weight"] = f"{part}.{blocks}.fc.0.weight"
+            names["prompts.projection.weight"] = f"{part}.{blocks}.fc.0.weight"
         elif part == "image_adapter":
             # The published projection is a list of layers where it has an activation, and the layer itself where not.
-            key = "fc.0.weight" if model.heads.detection.activation else "fc.weight"
+            key = "fc.0.weight" if getattr(getattr(model.head, "detection", None), "activation", False) else "fc.weight"
             for number, level in enumerate(model.levels):
-                names[f"heads.segmentation.{level}.linear.weight"] = f"{part}.seg_proj.{number}.{key}"
-            names["heads.detection.linear.weight"] = f"{part}.det_proj.{key}"
+                names[f"head.segmentation.{level}.linear.weight"] = f"{part}.seg_proj.{number}.{key}"
+            names["head.detection.linear.weight"] = f"{part}.det_proj.{key}"
         elif blocks:
             names.update({f"sites.stages.{stage}.0.{key}": f"{part}.{key}" for key in sorted(_ATTENTION)})
     return names

@@ -7,9 +7,11 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from ..contracts.data import Domain
+from ..contracts.errors import in_short, shortened
 from ..evaluation.calibration import Calibration, What, absurd_rates
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
+from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place
 from .find_checkpoint import Trained
 from .provenance import Metadata
@@ -36,7 +38,7 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresho
     if metadata.experiment is None:
         return _none("it does not say which experiment its thresholds were chosen with")
     if changed := changed_keys(metadata.experiment, trained.experiment):
-        return _none(f"not chosen for scores made in this way: {'; '.join(changed)}")
+        return _none(f"not chosen for scores made in this way: {in_short(changed, between='; ')}")
     reasons = {key.removesuffix("_threshold"): reason for key, reason in calibration.reasons.items()}
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
@@ -52,7 +54,7 @@ def origin(calibration: Calibration | None, what: What) -> str:
     counts, fpr = calibration.counts, (calibration.achieved.get(what) or {}).get("fpr")
     images = f"{counts.get('normal', 0)} normal and {counts.get('anomalous', 0)} anomalous images"
     alarms = "false alarms there not known" if fpr is None else f"false alarms there {fpr:.1%}"
-    return f"chosen by rule {calibration.rule} on {images} of {calibration.source}; {alarms}"
+    return f"chosen by rule {calibration.rule} on {images} of {shortened(calibration.source, 200)}; {alarms}"
 
 
 def objections(metadata: Metadata, real_names: Mapping[str, str], used: Sequence[What]) -> list[str]:
@@ -63,14 +65,16 @@ def objections(metadata: Metadata, real_names: Mapping[str, str], used: Sequence
     calibration, known = metadata.calibration, metadata.about.real_names
     if calibration is None or not used:
         return []
-    lines = absurd_rates({what: calibration.achieved.get(what, {}) for what in used}, calibration.source)
+    lines = absurd_rates(
+        {what: calibration.achieved.get(what, {}) for what in used}, shortened(calibration.source, 200)
+    )
     if calibration.classes is None:
         return ["the thresholds were chosen on objects that the checkpoint does not name", *lines]
     own = {*calibration.classes, *(known.get(name, name) for name in calibration.classes)}
     others = [real for name, real in real_names.items() if name not in own and real not in own]
     if not others:
         return lines
-    words = f"({', '.join(calibration.classes)}), not on {', '.join(dict.fromkeys(others))}"
+    words = f"({in_short(calibration.classes)}), not on {in_short(dict.fromkeys(others))}"
     return [f"the thresholds were chosen on other objects {words}: their false alarms here are not known", *lines]
 
 
@@ -80,7 +84,7 @@ def changed_keys(own: str, experiment: Experiment) -> list[str]:
     A file or folder of the backbone may lie elsewhere, under its old name. The levels are left out: the checkpoint
     fits no others.
     """
-    before, now = (_scoring(tomllib.loads(text)) for text in (own, resolved_toml(experiment)))
+    before, now = (_scoring(with_moved_keys(tomllib.loads(text))) for text in (own, resolved_toml(experiment)))
     return [
         f"{key} is {now.get(key, 'unset')}, and was {before.get(key, 'unset')}"
         for key in dict.fromkeys([*now, *before])
@@ -93,7 +97,8 @@ def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
     chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
     own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
-    return by_key({"backbone": backbone, "model": model, "stages": tables["stages"], **own})
+    shared = {name: tables[name] for name in ("prompts", "head", "stages") if name in tables}
+    return by_key({"backbone": backbone, "model": model, **shared, **own})
 
 
 def _place_free(value: Any) -> Any:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, writing
+from ..contracts.errors import UserError, in_short, writing
+from ..contracts.options import TOWERS
 from ..experiment import Experiment, check, checked, load, read_toml
 from ..plugin_host.discovery import discover
-from ..plugin_host.registry import Registry
+from ..plugin_host.registry import Component, Registry
 from .run import SET_HELP
 from .terminal import say
 
@@ -27,14 +28,17 @@ def import_checkpoint(
     overrides: list[str] = Option([], "--set", help=SET_HELP),
 ) -> None:
     """Make a checkpoint from published files. Reads neither data nor CLIP's weights; overwrites nothing."""
-    target = _target(out)
+    target, registry = _target(out), discover()
     from ..checkpoints.checkpoint import made_for, wanted_by, write
+    from ..checkpoints.component_layout import known_component
     from ..checkpoints.provenance import Metadata, Provenance
     from ..checkpoints.published_layout import attending_towers, model_without_weights, read_published, to_ours
     from ..experiment import resolved_toml
 
+    if (known := known_component(files, registry)) is not None:
+        _import_component(files, known, experiment, target, registry, overrides)
+        return
     published = read_published(files)
-    registry = discover()
     chosen = load(experiment, registry, overrides) if experiment else _published(registry, published.sources, overrides)
     model = model_without_weights(chosen)
     state = to_ours(published.tensors, model, ", ".join(map(str, files)))
@@ -50,9 +54,42 @@ def import_checkpoint(
         count = sum(name.startswith(f"{part}.") for name in published.tensors)
         say(f"{part}: {count} tensors from {source}")
     if published.ignored:
-        say(f"passed over: {', '.join(dict.fromkeys(published.ignored))}")
+        say(f"passed over: {in_short(dict.fromkeys(published.ignored))}")
     if fresh:
-        say(f"not in it, so a run starts these stages fresh: {', '.join(fresh)}")
+        say(f"not in it, so a run starts these stages fresh: {in_short(fresh)}")
+    say(f"wrote {target}")
+
+
+def _import_component(
+    files: list[Path],
+    known: Component,
+    experiment: Path | None,
+    target: Path,
+    registry: Registry,
+    overrides: list[str],
+) -> None:
+    """The same for files of a component that says which of their tensors is which of its own."""
+    from ..checkpoints.checkpoint import made_for, write
+    from ..checkpoints.component_layout import component_state, read_tables, uses
+    from ..checkpoints.provenance import Metadata, Provenance
+    from ..checkpoints.published_layout import model_without_weights
+    from ..experiment import resolved_toml
+
+    where, named = ", ".join(map(str, files)), f"{known.kind} '{known.name}'"
+    if experiment is None:
+        fix = "name an experiment that has it with --experiment"
+        raise UserError(f"is a checkpoint of {named}", where=where, fix=fix)
+    chosen = load(experiment, registry, overrides)
+    model = model_without_weights(chosen)
+    state, unused = component_state(read_tables(files), model, where, None if uses(chosen, known) else named)
+    about = Provenance(chosen.file.name, imported_from=tuple(file.name for file in files), attending=TOWERS)
+    made_for(target)
+    with writing(target):
+        apart = {name: value.detach().clone().contiguous() for name, value in state.items()}
+        write(apart, target, Metadata(about, resolved_toml(chosen)))
+    say(f"{named}: {len(state)} tensors from {where}")
+    if unused:
+        say(f"passed over, as the published code does: {', '.join(unused)}")
     say(f"wrote {target}")
 
 

@@ -1,9 +1,10 @@
 """`aakit compare` and `aakit ablate`: runs against runs, those that are there or those of a study."""
 
+import sys
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from typer import Argument, Option
 
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
     from ..comparison.series import State
 
 
+FORMATS: Final = ("latex", "csv", "markdown")
+
+
 def compare(
     runs: list[Path] = Argument(
         help="Runs, folders of seeds, an ablation's folder, results of `aakit evaluate`; PATH:loop1 for a loop."
     ),
     baseline: str | None = Option(None, "--baseline", help="What the others are compared with; default the first."),
-    out: Path | None = Option(None, "--out", help="Folder for comparison.json, .md and .html."),
+    out: Path | None = Option(
+        None, "--out", help="Folder for comparison.json, .md and .html; with --format, for the table and its plots."
+    ),
     as_json: bool = Option(False, "--json", help="Print JSON."),
+    form: str | None = Option(None, "--format", help="Print one table for a paper: latex, csv or markdown."),
     metrics: list[str] = Option([], "--metric", help="Only this metric; may be repeated."),
     loop: int | None = Option(None, "--loop", min=0, help="Results after this loop (0: before training)."),
 ) -> None:
@@ -34,12 +41,28 @@ def compare(
     from ..comparison.finished_runs import gather
     from ..comparison.write import json_text, write_comparison
 
+    if form is not None and (as_json or form not in FORMATS):
+        problem = "cannot be had with --json" if as_json else f"there is no form '{form}'"
+        raise UserError(problem, where="--format", fix=f"give one of: {', '.join(FORMATS)}; or --json alone")
     comparison = compare_groups(gather(runs), baseline, loop, metrics)
+    if form is not None:
+        _show_table(comparison, form, out)
+        return
     written = write_comparison(comparison, out) if out else []
     if as_json:
         say(json_text(comparison), end="")
     else:
         _show_comparison(comparison, written)
+
+
+def _show_table(comparison: "Comparison", form: str, out: Path | None) -> None:
+    """Print a table for a paper; with a folder, write it there with its plots."""
+    from ..comparison.paper import Format, table, write_paper
+
+    say(table(comparison, cast(Format, form)), end="")
+    if out is not None:
+        written = write_paper(comparison, cast(Format, form), out)
+        say(f"written: {', '.join(map(str, written))}", file=sys.stderr)
 
 
 def ablate(

@@ -17,7 +17,7 @@ from ..plugin_host.discovery import discover
 from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
-    from ..data.checks import Role
+    from ..data.roles import Role
 
 data = Typer(
     help="Look at data sets, and list them.",

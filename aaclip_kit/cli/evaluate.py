@@ -86,6 +86,6 @@ def _show(record: dict[str, Any], target: Path | None) -> None:
     for note in record["notes"]:
         screen.message(f"warning    {note}")
     rows = {**class_rows(record), "mean": record["mean"]}
-    screen.console.print(metrics_table("test class", rows))
+    screen.console.print(metrics_table("test class", rows.items()))
     screen.undefined(record)
     screen.message(f"scored by {record['checkpoint']}" + (f"\nwrote {target}" if target else ""))

@@ -59,10 +59,11 @@ def _write(target: Path, text: str, beside: Mapping[Path, str]) -> None:
 def shipped() -> dict[str, str]:
     """Return the text of each shipped file by its name, without `.toml`. Raises `UserError` where none is installed."""
     try:
-        files = {path.name: path for path in packaged(EXPERIMENTS).iterdir()}
+        root = packaged(EXPERIMENTS)
     except ModuleNotFoundError:
         fix = "install the toolkit again, in a clone of it: python -m pip install ."
         raise UserError("no experiment files are installed", where=EXPERIMENTS, fix=fix) from None
+    files = {path.name: path for folder in (root, root / "methods") for path in folder.iterdir()}
     names = sorted(name for name in files if name.endswith(".toml"))
     return {name.removesuffix(".toml"): files[name].read_text("utf-8") for name in names}
 

@@ -1,6 +1,5 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,14 +7,14 @@ from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
-from signal import SIGTERM, signal
 from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, in_short, shortened
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
+from ..run.stop import Stopped, StopRequest
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
@@ -61,30 +60,36 @@ def predict(
     check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
-    with in_processes() as ranks, _leaving_nothing():
-        from ..inference.predictions import as_data, check_free, write_predictions
-
-        target = check_free(out)
+    _check_shown(class_name, "--class")
+    _check_shown(real_name, "--real-name")
+    with in_processes() as ranks, _ended_by_signals() as stop:
         from ..checkpoints.find_checkpoint import find_trained
-        from ..data.decode import Decoded
+        from ..data.decoded import Decoded
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
+        from ..inference.predictions import as_data, claimed_results, write_predictions
 
-        trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-        thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
         listed, faults, notes = list_images(paths, root)
-        for note in notes if ranks.is_first else ():
-            say(note)
-        built, decoded = TrainedModel(trained, ranks), Decoded(once=True)
-        data, sizes, bad = as_data(
-            built, listed, decoded, class_name=class_name, real_name=real_name, domain=built.domain(domain)
-        )
-        faults += bad
-        if faults and (on_bad_image is OnBadImage.error or not data.samples):
-            raise UserErrors(_first_faults(faults))
-        if ranks.is_first:
-            _show(built, data, thresholds, {"image": threshold, "map": map_threshold})
-        lines = write_predictions(built, data, sizes, thresholds, decoded=decoded, faults=faults, out=target)
+        with claimed_results(out, ranks) as target:
+            trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
+            thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
+            for note in notes if ranks.is_first else ():
+                say(note)
+            built, decoded, ask = TrainedModel(trained, ranks), Decoded(once=True), stop.raise_if_asked
+            data, sizes, bad, remarks = as_data(
+                built, listed, decoded,
+                class_name=class_name, real_name=real_name, domain=built.domain(domain), before_each=ask,
+            )  # fmt: skip
+            faults += bad
+            if faults and (on_bad_image is OnBadImage.error or not data.samples):
+                raise UserErrors(_first_faults(faults))
+            if ranks.is_first:
+                _show(built, data, thresholds, {"image": threshold, "map": map_threshold})
+                for remark in remarks:
+                    say(f"note        {remark}")
+            lines = write_predictions(
+                built, data, sizes, thresholds, decoded=decoded, faults=faults, out=target, before_each=ask
+            )
         if ranks.is_first:
             for fault in faults:
                 say(f"skipped     {fault.where}: {fault.problem}")
@@ -92,18 +97,26 @@ def predict(
 
 
 @contextmanager
-def _leaving_nothing() -> Iterator[None]:
-    """Let SIGTERM, which torchrun sends to ranks too, end the command with its half-written folder removed."""
-    before = signal(SIGTERM, lambda *_: sys.exit(128 + SIGTERM))
+def _ended_by_signals() -> Iterator[StopRequest]:
+    """Let a signal end the command before its next image, with nothing written; a second one ends it at once."""
+    stop = StopRequest()
     try:
-        yield
-    finally:
-        signal(SIGTERM, before)
+        with stop.listening():
+            yield stop
+    except Stopped as stopped:
+        say(f"stopped by {stopped}: nothing is written")
+        raise SystemExit(stopped.code) from None
 
 
 def _check_finite(threshold: float | None, option: str) -> None:
     if threshold is not None and not isfinite(threshold):
         raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
+
+
+def _check_shown(name: str | None, option: str) -> None:
+    if name is not None and not name.isprintable():
+        fix = "give letters, digits, blanks and signs that can be shown"
+        raise UserError("holds what cannot be shown", where=option, fix=fix)
 
 
 def _thresholds(
@@ -155,12 +168,12 @@ def _show(
     stored = [what for what, own in given.items() if own is None and values[what] is not None]
     for line in objections(metadata, data.real_names, stored):
         PlainConsole().print_line(f"warning     {line}", style="bold red")
-    names = ", ".join(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
+    names = in_short(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
     hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
     say(f"prompts     call the object {names}{hint}")
     if built.evaluator.switches.score_normalisation == "test_set":
         say("scores      are raw: the published normalisation by the whole test set is left out")
     for what, value in values.items():
-        reason = f" ({thresholds.reasons[what]})" if what in thresholds.reasons else ""
+        reason = f" ({shortened(thresholds.reasons[what], 400)})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
         say(f"threshold   {what}: {none if value is None else f'{value:.6g}, {origins[what]}'}")

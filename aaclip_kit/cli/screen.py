@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..record.run_folder import CALIBRATION
 from ..report.results_section import red_lines, set_line
+from ..report.run_files import named
 from ..run.assemble import Run
 from ..training.loop_plans import plan_ahead
 from ..training.step import Step
@@ -71,8 +73,11 @@ class Screen:
             self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
-        for number, plan in enumerate(plan_ahead(run.scheduler), 1):
+        plans = plan_ahead(run.scheduler)
+        for number, plan in enumerate(plans, 1):
             self.message(f"loop {number}     {_describe(plan)}")
+        if not plans:
+            self.message("loops      none: nothing is trained, and the model is quoted as it is")
         for line in run.memory.lines if run.memory and target is None else ():
             self.message(f"memory     {line}")
         if target:
@@ -99,7 +104,7 @@ class Screen:
     def evaluated(self, loop: int, mean: dict[str, float | None]) -> None:
         """Print one line as soon as it is known."""
         values = ", ".join(f"{heading(key)} {three_decimals(mean[key])}" for key in ("pixel_auroc", "image_auroc"))
-        self.message(f"{f'loop {loop}' if loop else 'before training'}: {values}, mean over the test classes")
+        self.message(f"{named(loop)}: {values}, mean over the test classes")
 
     def message(self, text: str) -> None:
         """Print one plain line."""
@@ -117,16 +122,14 @@ class Screen:
         """Print the loop table, and the classes of the quoted loop."""
         quoted = metrics["quoted"]["loop"]
         self.red_lines(metrics, folder)
-        rows: dict[str, dict[str, float | None]] = {
-            "rule: " + name.replace("_", " "): result["mean"] for name, result in metrics["rules"].items()
-        }
-        rows["before training"] = metrics["before"]["mean"]
-        rows.update({f"loop {result['loop']}": result["mean"] for result in metrics["loops"]})
+        models = [metrics["before"], *metrics["loops"]]
+        results = {"rule: " + name.replace("_", " "): result for name, result in metrics["rules"].items()}
+        results |= {named(loop): result for loop, result in enumerate(models)}
+        rows = [row for name, result in results.items() for row in mean_rows(name, result)]
         self.console.print(metrics_table("mean over test classes", rows))
-        if quoted:
-            result = metrics["loops"][quoted - 1]
-            self.console.print(metrics_table(f"test class, after loop {quoted}", class_rows(result)))
-            self.undefined(result)
+        when = f"after {named(quoted)}" if quoted else named(quoted)
+        self.console.print(metrics_table(f"test class, {when}", class_rows(models[quoted]).items()))
+        self.undefined(models[quoted])
         self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
 
     def red_lines(self, metrics: dict[str, Any], folder: Path) -> None:
@@ -174,7 +177,12 @@ def class_rows(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     return {**result["classes"], **{set_line(label): mean for label, mean in result.get("sets", {}).items()}}
 
 
-def metrics_table(title: str, rows: dict[str, dict[str, float | None]]) -> Table:
+def mean_rows(name: str, result: dict[str, Any]) -> list[tuple[str, dict[str, float | None]]]:
+    """Return the line of a mean and, below it, that of each data set where it is of several."""
+    return [(name, result["mean"]), *((f"  {label}", mean) for label, mean in result.get("sets", {}).items())]
+
+
+def metrics_table(title: str, rows: Iterable[tuple[str, dict[str, float | None]]]) -> Table:
     """Return metrics in columns, one row a name; an en dash where a metric is undefined."""
-    cells = ((name, *(three_decimals(values[key]) for key in METRICS)) for name, values in rows.items())
+    cells = ((name, *(three_decimals(values[key]) for key in METRICS)) for name, values in rows)
     return plain_table(Column(title, no_wrap=True), *numeric(map(heading, METRICS)), rows=cells)

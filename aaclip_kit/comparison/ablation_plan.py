@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field, ValidationError
 
 from ..contracts.errors import UserError, UserErrors, unknown
-from ..contracts.options import TOWERS, Options
+from ..contracts.options import Options
+from ..contracts.schedule import TRAINS
 from ..experiment import Experiment, load
 from ..experiment.faults import explain
 from ..experiment.toml_file import expanded, read_toml
@@ -149,10 +150,10 @@ class Study:
 
 
 def _epochs(experiment: Experiment) -> str:
-    """Epochs of each tower, over all loops, as far as they are planned beforehand."""
+    """Epochs of each tower, and of both together, over all loops, as far as they are planned beforehand."""
     phases = [phase for plan in plan_ahead(build_scheduler(experiment)) for phase in plan.phases]
-    trained = (tower for tower in TOWERS if any(phase.train == tower for phase in phases))
-    return ", ".join(f"{tower} {sum(one.epochs for one in phases if one.train == tower)}" for tower in trained)
+    epochs = {trains: sum(one.epochs for one in phases if one.train == trains) for trains in TRAINS}
+    return ", ".join(f"{trains} {number}" for trains, number in epochs.items() if number) or "none"
 
 
 def place_of(data: str, variant: str, seed: int) -> Path:

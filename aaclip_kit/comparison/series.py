@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, in_short
 from ..experiment import Experiment, load, read_toml, resolved_toml
 from ..experiment.effects import acts_on
 from ..experiment.resolved import by_key
@@ -76,8 +76,7 @@ def state_of(folder: Path, experiment: Experiment, registry: Registry) -> State:
         return "free"
     begun = has_begun(folder)
     if begun and (changed := differences_from_folder(folder / EXPERIMENT, experiment, registry)):
-        more = f" and {len(changed) - 3} more keys" if len(changed) > 3 else ""
-        problem = f"holds a run of another experiment: {', '.join(changed[:3])}{more}"
+        problem = f"holds a run of another experiment: {in_short(changed, 3)}"
         raise UserError(problem, where=str(folder), fix="name another folder with --out")
     return "finished" if begun and is_finished(folder) else "unfinished"
 

@@ -93,7 +93,16 @@ def _verdict_first(row: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
-    """Draw one row a run: the mean difference, the interval that decides, and each seed's difference as a dot."""
+    """Draw `intervals_plot` to stand within a page."""
+    text = intervals_plot(differences, baseline, "svg").decode("utf-8")
+    return text[text.index("<svg") :]
+
+
+def intervals_plot(differences: Mapping[str, Difference], baseline: str, form: str) -> bytes:
+    """Draw one row a run: the mean difference, the interval that decides, and each seed's difference as a dot.
+
+    Returns a file of the form "svg" or "pdf", the same bytes for the same comparison.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -114,10 +123,10 @@ def intervals_svg(differences: Mapping[str, Difference], baseline: str) -> str:
         axes.set_yticks(range(len(differences)), list(map(_label, differences)), parse_math=False)
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+        out = io.BytesIO()
+        dated = "Date" if form == "svg" else "CreationDate"
+        figure.savefig(out, format=form, metadata={dated: None}, transparent=True)
+    return out.getvalue()
 
 
 def _label(name: str) -> str:

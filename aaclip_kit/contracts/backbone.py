@@ -23,7 +23,7 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .errors import no_text_tower
+from .errors import UserError, no_text_tower
 
 Surgery = Literal["none", "tokens", "batch"]
 """Which attention a vision block runs: its own, V-V over one image's tokens, or V-V over the batch (as published)."""
@@ -72,6 +72,14 @@ class Backbone(nn.Module, ABC):
         """Input of text block 0, positions added."""
         raise _missing(self, "embed_text")
 
+    def text_positions(self, length: int) -> Float[Tensor, "L Dt"]:
+        """What `embed_text` adds to the embeddings of the first `length` tokens, for prompts with tokens of their own.
+
+        A backbone that does not offer it raises `UserError`, as here.
+        """
+        text_tower(self)
+        raise UserError("this backbone offers no positions for learnt tokens", where="backbone", fix="use open_clip")
+
     def text_block(self, index: int, tokens: Float[Tensor, "P L Dt"]) -> Float[Tensor, "P L Dt"]:
         """Causal text block `index`."""
         raise _missing(self, "text_block")
@@ -93,6 +101,15 @@ class Backbone(nn.Module, ABC):
         self, index: int, tokens: Float[Tensor, "B V Dv"], surgery: Surgery = "none"
     ) -> Float[Tensor, "B V Dv"]:
         """Vision block `index`, with its own attention or with V-V attention in its place."""
+
+    def value_attention(self, index: int, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """What the attention of vision block `index` would add to its tokens with V-V weights; no residual, no MLP.
+
+        A backbone that does not offer it raises `UserError`, as here.
+        """
+        raise UserError(
+            "this backbone offers no V-V attention beside its blocks", where="backbone", fix="use open_clip"
+        )
 
     @abstractmethod
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:

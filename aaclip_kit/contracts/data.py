@@ -29,10 +29,11 @@ MOST_LETTERS = 200
 
 @dataclass(frozen=True)
 class Sample:
-    """One image. `mask` is None for a normal image, or where there is none; `label` is 1 for an anomalous one.
+    """One image. `label` is 1 for an anomalous one; `mask` is None where there is none.
 
-    `ignore` is the value of the mask's pixels that metrics and losses leave out. `checksums` are the engine's: SHA-256
-    of the image's file, and of the mask's, as they were when the data were looked through.
+    A normal image needs no mask: one that it has must be all black, and is not used. `ignore` is the value of the
+    mask's pixels that metrics and losses leave out. `checksums` are the engine's: SHA-256 of the image's file, and of
+    the mask's, as they were when the data were looked through.
     """
 
     image: Path

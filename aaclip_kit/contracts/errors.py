@@ -29,6 +29,13 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
+def in_short(items: Iterable[object], most: int = 8, between: str = ", ") -> str:
+    """The first of a list's items, none of them longer than 200 characters, and how many more there are."""
+    texts = [shortened(str(item), 200) for item in items]
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more
+
+
 def plain_lines(text: str) -> str:
     """The same for text of several lines, which stay lines."""
     return "\n".join(map(plain, text.split("\n")))
@@ -96,10 +103,24 @@ def unknown(name: str, kind: str, known: Sequence[str], where: str | None = None
     return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
 
 
-def no_text_tower(where: str = "backbone") -> UserError:
-    """What to tell the user who asks a backbone without a text tower for text."""
-    fix = "use a backbone with a text tower such as open_clip, or a head and stages that need no text"
-    return UserError("this backbone has no text tower", where=where, fix=fix)
+def no_text_tower(
+    who: str | None = None, where: str = "backbone", instead: str = "a head and stages that need no text"
+) -> UserError:
+    """What to tell the user of who asks a backbone without a text tower for text, and what may stand there instead."""
+    problem = (
+        "this backbone has no text tower" if who is None else f"{who} needs text, and the backbone has no text tower"
+    )
+    return UserError(problem, where=where, fix=f"use a backbone with a text tower such as open_clip, or {instead}")
+
+
+def head_without_text(where: str = "head") -> UserError:
+    """What to tell the user of a head that needs text, which the backbone has not."""
+    return no_text_tower("the head", where, "a head that needs no text such as text_free")
+
+
+def stage_without_text(where: str) -> UserError:
+    """What to tell the user of a stage that needs text, which the backbone has not."""
+    return no_text_tower("the stage", where, "leave the stage out")
 
 
 def nearest_hint(name: str, known: Sequence[str]) -> str:

@@ -1,10 +1,20 @@
 """The loop-scheduler contract: what the next loop does, as plain data. No tensor and no torch here."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, get_args, runtime_checkable
 
 from .deprecation import renamed_argument, renamed_attribute
-from .options import TowerName
+from .options import TOWERS, TowerName
+
+Trains = Literal["text", "vision", "both"]
+"""What a phase trains: one tower's stages with the prompts (text) or the head (vision), or all of it at once."""
+
+TRAINS: Final[tuple[Trains, ...]] = get_args(Trains)
+
+
+def towers_of(trains: Trains) -> tuple[TowerName, ...]:
+    """The towers that such a phase trains."""
+    return TOWERS if trains == "both" else (trains,)
 
 
 @renamed_argument("OptimizerPlan.rate", lambda rate: {"learning_rate": rate})
@@ -53,14 +63,14 @@ class RatePlan:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One phase trains one tower's stages and heads.
+    """One phase trains a tower's stages, with the prompts (text) or the head (vision), or both towers.
 
     `features` says which image features a text phase sees: of the frozen backbone, or of the trained vision side.
-    `attention` switches the tower's stages that have a context on or off (adapters always act); those of the other
-    tower act as they did when it last trained.
+    `attention` switches what it trains of stages that have a context on or off (adapters always act); those of the
+    other tower act as they did when it last trained.
     """
 
-    train: TowerName
+    train: Trains
     epochs: int
     batch_size: int
     optimizer: OptimizerPlan
@@ -89,4 +99,4 @@ class LoopScheduler(Protocol):
     """Decides loop after loop. Test data never reaches it."""
 
     def next_loop(self, history: tuple[LoopRecord, ...]) -> LoopPlan | None:
-        """The plan of loop `len(history) + 1`, or None when the run is done."""
+        """The plan of loop `len(history) + 1`, or None when the run is done: at once where nothing is to be trained."""

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from .deprecation import renamed_argument, renamed_attribute
 from .options import TowerName
 
-ContextKind = Literal["none", "image", "text"]
+ContextKind = Literal["none", "image", "text", "class"]
+"""What a stage attends to: an image's patches, the words of its class, or the image's one class embedding, each by the
+untouched backbone, so far as the text's own adapters leave it that. Text stages have "none" or "image"."""
 
 
 @renamed_argument("StageSetting.text_context_width", lambda width: {})
@@ -18,7 +20,9 @@ ContextKind = Literal["none", "image", "text"]
 class StageSetting:
     """What a stage factory is told: its site, and every width that it may need.
 
-    `width` is the tower's own (`Dt` or `Dv`), `image_context_width` is E; a text context has `text_width` (`Dt`).
+    `width` is the tower's own (`Dt` or `Dv`), `image_context_width` is E, of an image or class context; a text context
+    has `text_width` (`Dt`; E where the backbone has no text). In the vision tower `prefix_tokens` stand before the
+    patches: the class token, and others such as registers. A stage that is one for all its sites is told the first.
     """
 
     tower: TowerName
@@ -27,6 +31,7 @@ class StageSetting:
     text_width: int
     vision_width: int
     image_context_width: int
+    prefix_tokens: int = 1
 
     text_context_width = renamed_attribute("StageSetting.text_context_width", "text_width")
 
@@ -67,10 +72,32 @@ class AttentionStage(nn.Module, ABC):
     context_kind: ClassVar[ContextKind] = "none"
     reads_row_of: ClassVar[bool] = False
     """Whether the stage goes by `Context.row_of`; the engine expands the context for a stage that does not."""
+    one_for_all_sites: ClassVar[bool] = False
+    """Whether one module acts at all sites of its table, and is told which by `forward(tokens, context, site=...)`."""
+    inserts: int = 0
+    """Tokens that a stage of the vision tower appends behind the others, at its first site. They go on through the
+    blocks, stand last at its later sites, and no head takes them for patches."""
 
     @abstractmethod
     def forward(self, tokens: Float[Tensor, "items L D"], context: Context | None) -> Float[Tensor, "items L D"]:
-        """Return the tokens after the stage, in the same shape. `context` is None exactly for kind "none"."""
+        """Return the tokens after the stage, in the same shape but for what it `inserts`.
+
+        `context` is None exactly for kind "none".
+        """
+
+    def loss_terms(self) -> dict[str, Tensor]:
+        """Return scalar terms of the stage's own, made by its last `forward`, that its phase's objective gets too."""
+        return {}
+
+    published_unused: tuple[str, ...] = ()
+    """Patterns, with * for any text, of keys in published checkpoints that no parameter stands for."""
+
+    def published_names(self) -> dict[str, str]:
+        """Return the key in published checkpoints of each parameter, by its name here; empty where there are none.
+
+        A key in a table of a file has the table's name before it: TABLE.KEY.
+        """
+        return {}
 
 
 @runtime_checkable
@@ -82,7 +109,8 @@ class ShowsAttention(Protocol):
     ) -> Float[Tensor, "items heads L M"]:
         """Return the weight that each token gives each token of its context row, in each head.
 
-        Called with what `forward` gets, without dropout. The weights of a query are not negative and sum to 1 over
-        M; they are 0 where the context's mask is false. Rows of the context are not copied for the caller.
+        Called with what `forward` gets, `site` too of a stage that is one for all of them, without dropout. The weights
+        of a query are not negative and sum to 1 over M; they are 0 where the context's mask is false. Rows of the
+        context are not copied for the caller.
         """
         ...

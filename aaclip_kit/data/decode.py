@@ -1,69 +1,21 @@
 """Decoding images and masks. Every fault of a file is one `UserError` that names it."""
 
-import hashlib
-import warnings
-from collections import OrderedDict
-from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
-from threading import Lock
 from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Int8, UInt8
-from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
-from torch.utils.data import get_worker_info
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..contracts.data import Sample
 from ..contracts.errors import UserError
-from .tiff_tags import MOST_PAGES, grey_bits, is_white_zero, other_meaning, page_places
-
-MOST_PIXELS = 100_000_000
-"""Pixels of the largest image that is decoded. The size in a file's header decides, before anything is unpacked."""
-
-MOST_BYTES: Final = 1 << 30
-"""Size of the largest file that is read: `MOST_PIXELS` without compression, in 16 bits and four channels, fit."""
-
-MOST_TEXT: Final = 16 << 20
-"""Bytes of a PNG's colour profile, and of each of its texts, unpacked."""
-
-FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-"""Formats that are decoded, whatever a file's name. Among Pillow's others is one that starts a program."""
+from .cut_short import check_not_cut
+from .image_file import DECODING, MOST_PIXELS, MOST_TEXT, opened, page_of, pages_in, read_content
+from .tiff_tags import grey_bits, is_white_zero, other_meaning
 
 Picture = UInt8[np.ndarray, "S S 3"]
 Mask = Int8[np.ndarray, "S S"]
 """1 where anomalous, 0 where normal, `IGNORED` where metrics and losses leave the pixel out."""
 IGNORED: Final = -1
-Pair = tuple[Picture, Mask]
-"""An image before normalisation, and its mask: all 0 without a file. They are shared, and not to be changed."""
-
-
-class _Decoding:
-    """Bounds the images of Pillow by `MOST_PIXELS` and silences it while a thread decodes, for all of them at once."""
-
-    def __init__(self) -> None:
-        self._lock, self._threads, self._before = Lock(), 0, ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._threads:
-                self._before.enter_context(warnings.catch_warnings())
-                # What Pillow warns of in a damaged file, it raises as well or can do without.
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-                self._before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-                self._before.callback(setattr, PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_CHUNK)
-                PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT
-            self._threads += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._threads -= 1
-            if not self._threads:
-                self._before.close()
-
-
-_DECODING: Final = _Decoding()
 
 
 def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
@@ -74,7 +26,7 @@ def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
     `MOST_PIXELS` pixels.
     """
     try:
-        with _DECODING:
+        with DECODING:
             upright, bits = _upright(path, content)
             if upright.mode.startswith("I;16") or (upright.mode == "I" and bits <= 16):
                 upright = Image.fromarray((np.asarray(upright) >> (bits - 8)).astype(np.uint8))
@@ -119,7 +71,7 @@ def open_mask(
     """
     try:
         content = read_content(path) if content is None else content
-        with _DECODING:
+        with DECODING:
             upright, _ = _upright(path, content)
             is_lossy = _is_lossy(upright, content)
             values = _from_black(upright)
@@ -177,57 +129,14 @@ def _kinds(upright: Image.Image, values: np.ndarray) -> np.ndarray:
     return np.where(grey, red, (red.astype(np.int64) << 16 | green.astype(np.int64) << 8 | blue) + FIRST_COLOUR)
 
 
-def orientation(content: bytes) -> int:
-    """The EXIF orientation of a file that can be read: 1 is upright, from 5 on width and height change places."""
-    with _DECODING, _opened(content) as picture:
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def page_of(path: Path) -> tuple[Path, int | None]:
-    """The file of a page that is named as in `scan.tif#2`, and its number; other paths are files, and have none."""
-    name, _, number = path.name.rpartition("#")
-    if not (name and number.isdecimal() and number[0] != "0") or path.exists():
-        return path, None
-    return path.with_name(name), int(number)
-
-
-def pages_of(path: Path) -> list[Path]:
-    """A path for each picture in a file: `scan.tif#1` and so on, or the file's own where it holds one or no picture."""
-    try:
-        content = read_content(path)
-        with _DECODING, _opened(content) as picture:
-            count = 1 if page_of(path)[1] else len(_pages(picture, content))
-    except Exception:  # reading it says what is the matter
-        return [path]
-    return [path.with_name(f"{path.name}#{number}") for number in range(1, count + 1)] if count > 1 else [path]
-
-
-def _opened(content: bytes) -> ImageFile.ImageFile:
-    if content[:2] in (b"II", b"MM"):
-        page_places(content)
-    return Image.open(BytesIO(content), formats=FORMATS)
-
-
-def _pages(picture: ImageFile.ImageFile, content: bytes) -> list[int]:
-    """Places of the pictures among a file's frames; thumbnails and other views of one picture do not count."""
-    # Pillow goes through a GIF frame by frame, each of which begins so; in packed pixels that is one of 65,536 pairs.
-    too_many = picture.format == "GIF" and content.count(b"\0,") > MOST_PAGES + len(content) // 1000
-    frames = (
-        page_places(content) if picture.format == "TIFF" else range(0 if too_many else getattr(picture, "n_frames", 1))
-    )
-    if too_many or len(frames) > MOST_PAGES:
-        raise ValueError(f"it holds more than {MOST_PAGES:,} pictures")
-    return list(frames) if picture.format in ("TIFF", "GIF", "WEBP", "PNG") else [0]
-
-
 def _upright(path: Path, content: bytes | None) -> tuple[Image.Image, int]:
     """A file's picture, or the page that the path names, and its bits of grey; 0 is black."""
     page = page_of(path)[1]
     content = read_content(path) if content is None else content
-    with _opened(content) as picture:
-        pages = _pages(picture, content)
+    with opened(content) as picture:
+        pages = pages_in(picture, content)
         if page is None and len(pages) > 1:
-            fix = "save each as a file of its own, or name one, as in FILE#2, for `aakit predict`"
+            fix = f"save each as a file of its own; predict takes them all, or one, as in {path.name}#2"
             raise UserError(f"holds {len(pages)} pictures where one is wanted", where=str(path), fix=fix)
         if page is not None and page > len(pages):
             raise ValueError(f"it holds {len(pages)} pictures")
@@ -245,30 +154,13 @@ def _upright(path: Path, content: bytes | None) -> tuple[Image.Image, int]:
             fix = "save it in 8 or 16 bits without a sign, from black to white, and without the tag"
             raise UserError(f"cannot be read as an image: {problem}", where=str(path), fix=fix)
         picture.load()
+        check_not_cut(picture, content)
         upright = ImageOps.exif_transpose(picture)
         # Converting would blend it in or warn of it, and alpha is dropped.
         upright.info.pop("transparency", None)
         if picture.mode == "I;16" and is_white_zero(tags):  # Pillow turns all others round
             upright = Image.fromarray(65535 - np.asarray(upright))
         return upright, grey_bits(tags)
-
-
-def read_content(path: Path) -> bytes:
-    """What an image's file holds. Raises `UserError` for one that is missing, too large, or no plain file."""
-    try:
-        path, _ = page_of(path)
-        # A pipe would be waited for, and a device has no end.
-        if path.exists() and not path.is_file():
-            raise UserError("is no plain file", where=str(path), fix="replace it or remove it")
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"has more than {MOST_BYTES:,} bytes", where=str(path), fix="replace it or remove it")
-        return path.read_bytes()
-    except FileNotFoundError:
-        fix = "restore it or take it out of the data set"
-        raise UserError("there is no such file", where=str(path), fix=fix) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot be read ({reason})", where=str(path), fix="make it readable") from None
 
 
 def check_mask_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -> None:
@@ -286,37 +178,6 @@ def resized(picture: Image.Image, size: int) -> Image.Image:
     return picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def read_picture(sample: Sample) -> Image.Image:
-    """A sample's image, as `open_picture` has it. Raises `UserError` too where it is no longer what was scanned."""
-    return open_picture(sample.image, _checked(sample.image, sample.checksums[:1])[0])
-
-
-def read_mask(sample: Sample, image_size: tuple[int, int] | None, size: int) -> Mask:
-    """A sample's mask resized with nearest neighbours; all 0 without a file, whose own size goes unseen without one."""
-    return _mask(sample, _checked_mask(sample)[0], image_size, size)
-
-
-def _mask(sample: Sample, content: bytes, image_size: tuple[int, int] | None, size: int) -> Mask:
-    if sample.mask is None:
-        return np.zeros((size, size), np.int8)
-    marks = Image.fromarray(open_mask(sample.mask, image_size, content, ignore=sample.ignore).marks.view(np.uint8))
-    return np.array(marks.resize((size, size), Image.Resampling.NEAREST)).view(np.int8)
-
-
-def _checked_mask(sample: Sample) -> tuple[bytes, str]:
-    return (b"", "") if sample.mask is None else _checked(sample.mask, sample.checksums[1:])
-
-
-def _checked(path: Path, checksum: tuple[str, ...]) -> tuple[bytes, str]:
-    """What a file holds, and its checksum. Raises `UserError` where that is not the one it had."""
-    content = read_content(path)
-    found = hashlib.sha256(content).hexdigest()
-    if checksum and checksum != (found,):
-        fix = "begin again, and leave the files as they are until the end"
-        raise UserError("has been changed since the data were looked through", where=str(path), fix=fix)
-    return content, found
-
-
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return error
@@ -327,73 +188,10 @@ def _unreadable(path: Path, error: Exception) -> UserError:
         problem = f"cannot be read as an image: a text or colour profile in it has more than {MOST_TEXT:,} bytes"
         return UserError(problem, where=str(path), fix="save it without its texts and colour profile")
     if isinstance(error, UnidentifiedImageError):  # Pillow's own words name the file again
-        problem = "what it holds is no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
-    elif isinstance(error, (OSError, ValueError, SyntaxError)):
+        problem = "cannot be read as an image: what it holds is no image in PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+        return UserError(problem, where=str(path), fix="save it in one of these, or remove it")
+    if isinstance(error, (OSError, ValueError, SyntaxError)):
         problem = str(error)
     else:
         problem = f"decoding it fails with {type(error).__name__}: {error}"
     return UserError(f"cannot be read as an image: {problem}", where=str(path), fix="replace it or remove it")
-
-
-MOST_KEPT: Final = 256 << 20
-"""Bytes. What does not fit is decoded again, as is everything in a process that decodes for another."""
-
-
-class Decoded:
-    """The pairs read last, as many as fit in `most` bytes; a copy in another process begins without any.
-
-    With `once` each image is read a single time: it keeps what `hold` was given until that is read, and nothing else.
-    """
-
-    def __init__(self, most: int = MOST_KEPT, once: bool = False) -> None:
-        self.most, self.once, self._bytes = most, once, 0
-        self._pairs: OrderedDict[tuple[object, ...], Pair] = OrderedDict()
-        self._lock = Lock()
-
-    def __reduce__(self) -> tuple[type["Decoded"], tuple[int, bool]]:
-        return Decoded, (self.most, self.once)
-
-    def hold(self, image: Path, picture: Image.Image, size: int) -> None:
-        """Keep an image without a mask that is decoded already, if there is room: the first ones are read first."""
-        pair = np.asarray(resized(picture, size)), np.zeros((size, size), np.int8)
-        with self._lock:
-            if self._bytes + _bytes(pair) <= self.most:
-                self._keep((image, size), pair)
-
-    def read(self, sample: Sample, size: int) -> Pair:
-        """Image and mask resized to `size` x `size`. Raises `UserError` as `read_picture` does.
-
-        Files are known by what they hold: one that is written again may have the size and time that it had.
-        """
-        if self.once and (pair := self._pairs.pop((sample.image, size), None)) is not None:
-            self._bytes -= _bytes(pair)
-            return pair
-        image, first = _checked(sample.image, sample.checksums[:1])
-        mask, second = _checked_mask(sample)
-        key = (sample.image, first, second, sample.ignore, size)
-        if (pair := self._pairs.get(key)) is not None:
-            self._pairs.move_to_end(key)
-            return pair
-        picture = open_picture(sample.image, image)
-        pair = np.asarray(resized(picture, size)), _mask(sample, mask, picture.size, size)
-        if get_worker_info() is None and not self.once:
-            self._keep(key, pair)
-        return pair
-
-    def _keep(self, key: tuple[object, ...], pair: Pair) -> None:
-        self._pairs[key] = pair
-        self._bytes += _bytes(pair)
-        while self._bytes > self.most:
-            self._bytes -= _bytes(self._pairs.popitem(last=False)[1])
-
-
-def _bytes(pair: Pair) -> int:
-    return pair[0].nbytes + pair[1].nbytes
-
-
-def read_picture_and_mask(sample: Sample, size: int) -> tuple[Picture, Mask | None]:
-    """Pixels `[S, S, 3]`, and the mask `[S, S]`: empty for a normal image, None where an anomalous one has none."""
-    picture = read_picture(sample)
-    unknown = sample.label == 1 and sample.mask is None
-    mask = None if unknown else read_mask(sample, picture.size, size)
-    return np.asarray(resized(picture, size)), mask

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
+from unicodedata import normalize
 
 from ..contracts.data import IMAGE_SUFFIXES
 from ..contracts.errors import UserError
@@ -24,7 +25,7 @@ _MOST_FAULTS: Final = 10_000
 _MOST_REASONS: Final = 8
 """Reasons that are told of what is passed over, the most frequent first."""
 
-_NOTHING: Final = ("", "nan", "none", "null")
+_NOTHING: Final = ("", "nan", "none", "null", "n/a", "<na>", "-")
 """What tables write, in either case, where a cell is empty."""
 
 _Made = TypeVar("_Made")
@@ -101,10 +102,11 @@ def passed_over(left_out: Iterable[tuple[str, Path]]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class ListRow:
-    """One row of a list by key or column, and its place, such as "list.csv, line 3"."""
+    """One row of a list by key or column, its place, such as "list.csv, line 3", and what separates its cells."""
 
     where: str
     entry: dict[str, Any]
+    separator: str = ""
 
     def fault(self, problem: str, fix: str) -> UserError:
         """What to tell the user of this row."""
@@ -134,9 +136,24 @@ class ListRow:
         if not isinstance(value, str):
             raise self.wrong(key, "a text", fix)
         text = value.strip()
-        if key == "class_name" and not text.isprintable():
-            raise self.fault(f'"{key}" holds a character that cannot be shown: {value!r}', fix)
+        if key == "class_name":
+            # Some systems take letters apart, and others do not.
+            text = normalize("NFC", text)
+            if not text.isprintable():
+                raise self.fault(f'"{key}" holds a character that cannot be shown: {value!r}', fix)
         return None if text.lower() in _NOTHING else text
+
+    def check_whole(self, key: str, root: Path) -> None:
+        """Raise `UserError` where a separator within a path that has no quotes has put its end into the next cells."""
+        cells = [str(cell or "") for cell in self.entry.values()]
+        start = list(self.entry).index(key) if self.separator and key in self.entry else len(cells)
+        if start >= len(cells) or _is_there(root / cells[start].strip()):
+            return
+        for end in range(start + 2, len(cells) + 1):
+            text = self.separator.join(cells[start:end]).strip()
+            if _is_there(root / text):
+                problem = f'"{key}" ends at the {self.separator!r} in {text}'
+                raise self.fault(problem, f'put quotes around the path: "{text}"')
 
     def file(self, key: str, root: Path) -> Path:
         """The file that a key names, by its path below `root`, in which a backslash may stand for a slash.
@@ -162,6 +179,12 @@ class ListRow:
             problem = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
             raise self.fault(f'"{key}": {problem}', fix)
         return path
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(OSError, RuntimeError, ValueError):  # no path at all, or one that may not be looked at
+        return path.is_file()
+    return False
 
 
 def read_list(
@@ -193,11 +216,9 @@ def read_list(
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[ListRow | UserError]:
     is_csv = file.suffix.lower() == ".csv"
     try:
-        check_plain(file, fix="name a list that can be read")
+        check_plain(file, most=_MOST_BYTES, fix="name a list that can be read, in several parts if it is so large")
         # A line separator within a text of JSON ends no line, and CSV needs its own ends of lines.
         with file.open(encoding=_encoding(file), newline="" if is_csv else "\n") as text:
-            if file.stat().st_size > _MOST_BYTES:
-                raise UserError(f"has more than {_MOST_BYTES:,} bytes", where=str(file), fix="make several of it")
             yield from _csv_rows(file, text, columns) if is_csv else _json_rows(file, text)
     except UnicodeError:
         fix = "save it as text in UTF-8; a spreadsheet calls that 'CSV UTF-8'"
@@ -258,9 +279,11 @@ def _csv_rows(file: Path, text: TextIO, columns: Sequence[str]) -> Iterator[List
             where = f"{file}, line {above + reader.line_num}"
             beyond = cells.pop(None, ())
             if any(cell.strip() for cell in beyond):
-                yield UserError("has more cells than the first line", where=where, fix="put quotes around a separator")
+                problem = f"has {len(cells) + len(beyond)} cells, and the first line {len(cells)}"
+                fix = f"put quotes around a path or a name with {reader.reader.dialect.delimiter!r} in it"
+                yield UserError(problem, where=where, fix=fix)
             elif any(cell and cell.strip() for cell in cells.values()):
-                yield ListRow(where, cells)
+                yield ListRow(where, cells, reader.reader.dialect.delimiter)
             elif (empty := empty + 1) > _MOST_FAULTS:  # spreadsheets leave some below a table
                 raise UserError(f"more than {_MOST_FAULTS:,} rows are empty", where=where, fix="delete them")
     except csv.Error as error:

@@ -7,7 +7,7 @@ from itertools import combinations
 from ..contracts.data import DataSet
 from ..contracts.errors import UserError
 from ..experiment import ComponentConfig
-from .checks import RoleTable
+from .roles import RoleTable
 from .scan import DatasetScan
 
 

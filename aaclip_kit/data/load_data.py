@@ -5,13 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..contracts.data import DataSet
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, in_short
 from ..experiment import ComponentConfig, Experiment
 from .checks import (
     MOST_SHOWN,
-    Role,
-    RoleTable,
-    compare,
     not_comparable,
     one_sided,
     remarks,
@@ -21,6 +18,7 @@ from .checks import (
     untrainable,
 )
 from .join import join, labels, unjoinable
+from .roles import Role, RoleTable, compare
 from .scan import DatasetScan, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
@@ -159,8 +157,7 @@ def _sort_out(table: RoleTable, scan: DatasetScan) -> None:
         table.faults += scan.faults
     elif scan.faults:
         bad = [f"{fault.where} ({fault.problem})" for fault in scan.faults]
-        more = f"; and {len(bad) - MOST_SHOWN} more" if len(bad) > MOST_SHOWN else ""
-        table.notes.append(f"{len(bad)} bad images are left out: {'; '.join(bad[:MOST_SHOWN])}{more}")
+        table.notes.append(f"{len(bad)} bad images are left out: {in_short(bad, MOST_SHOWN, '; ')}")
         table.record["skipped"] = [{"file": fault.where, "problem": fault.problem} for fault in scan.faults]
     if not scan.data.samples and not table.faults:
         fix = "point it at a folder that holds images"

@@ -17,7 +17,8 @@ from ..contracts.errors import UserError
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import AugmentationTable
 from .augmentation import jitter_color, move
-from .decode import IGNORED, Decoded, read_mask, read_picture, resized
+from .decode import IGNORED, resized
+from .decoded import Decoded, read_mask, read_picture
 
 _VIEWS = 2**31
 """Sets the streams of a finite set of views apart from those of an epoch: no loop has this number."""

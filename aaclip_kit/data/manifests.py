@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..contracts.data import IMAGE_SUFFIXES, DataSet
 from ..contracts.errors import UserError, writing
 from .find_files import ListRow, passed_over, read_list, search_folder
+from .image_file import page_of
 
 LIST_SUFFIXES = (".jsonl", ".csv")
 """Endings, in lower case, of the files that are read and written as lists of images."""
@@ -40,9 +41,10 @@ def list_images(
     """Every image once for each class, in the order of the paths; faults of rows and folders; notes for the user.
 
     Folders are searched to any depth, without hidden files, the masks below `ground_truth` and pictures that `predict`
-    wrote; the notes tell of what is left out. A list has the keys or columns "image_path", from `root` or the list's
-    own folder, which no path may leave, and, if wanted, "class_name"; others are ignored. Raises `UserError` for a path
-    that is not there, a folder without images, and a list that cannot be read.
+    wrote; the notes tell of what is left out. A path may name one page of a file. A list has the keys or columns
+    "image_path", from `root` or the list's own folder, which no path may leave, and, if wanted, "class_name"; others
+    are ignored. Raises `UserError` for a path that is not there, a folder without images, and a list that cannot be
+    read.
     """
     images: dict[tuple[str, str | None], Listed] = {}
     faults: list[UserError] = []
@@ -59,13 +61,14 @@ def list_images(
 def _listed(path: Path, root: Path | None, left_out: list[tuple[str, Path]]) -> tuple[list[Listed], list[UserError]]:
     if path.is_dir():
         return _in_folder(path, left_out)
-    if not path.is_file():
+    if not page_of(path)[0].is_file():
         problem = "is no plain file" if path.exists() else "there is no such file or folder"
         raise UserError(problem, where=str(path), fix="name images, a folder or a list")
     if path.suffix.lower() in LIST_SUFFIXES:
         start = path.parent if root is None else root
 
         def read(row: ListRow) -> Listed:
+            row.check_whole("image_path", start)
             return Listed(row.file("image_path", start), row.text("class_name"))
 
         return read_list(path, ("image_path",), read)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL.Image import Image
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from .copies import Look, pixels_and_look
-from .decode import Values, open_mask, open_picture, orientation, read_content
+from .decode import Values, open_mask, open_picture
+from .image_file import checksum, orientation, pages_of, passed_over_in, read_content
 
 _WORKERS = 4
 """Images decoded at once: one of `MOST_PIXELS` takes over half a gigabyte on its way, whatever the machine's cores."""
@@ -34,6 +36,8 @@ class FileFacts:
     image: str
     pixels: str
     look: Look = field(compare=False, repr=False)
+    passed_over: int = 0
+    """Previews, and maps of gain or depth, that the image's file has beside its picture."""
     mask: str | None = None
     marked: float = 0.0
     """Share of the mask's pixels that are anomalous."""
@@ -98,26 +102,43 @@ class DatasetScan:
         return Fingerprint({name: dict(count) for name, count in counts.items()}, whole.hexdigest(), images, pixels)
 
 
-def scan_dataset(data: DataSet, on_picture: Callable[[Path, Image], None] | None = None) -> DatasetScan:
+OnPicture = Callable[[Path, Image], None]
+
+
+def scan_dataset(data: DataSet, on_picture: OnPicture | None = None, *, each_page: bool = False) -> DatasetScan:
     """Read and decode every file once; `on_picture` is handed each sound image, from several threads.
 
-    The faults that the data set brings along come first.
+    The faults that the data set brings along come first. With `each_page` each picture of a file that has several is a
+    sample of its own, where it would be a fault otherwise.
     """
     with ThreadPoolExecutor(_WORKERS) as pool:
-        results = list(pool.map(partial(_facts_of, on_picture=on_picture), data.samples))
-    faults = tuple(fault for fault in results if isinstance(fault, UserError))
-    read = zip(data.samples, results, strict=True)
-    sound = [(_with_checksums(sample, facts), facts) for sample, facts in read if isinstance(facts, FileFacts)]
+        read = partial(_read, on_picture=on_picture, each_page=each_page)
+        results = list(chain.from_iterable(pool.map(read, data.samples)))
+    faults = tuple(fault for _, fault in results if isinstance(fault, UserError))
+    sound = [(_as_read(sample, facts), facts) for sample, facts in results if isinstance(facts, FileFacts)]
     return DatasetScan(data, (), (*data.faults, *faults)).only(sound)
 
 
-def _with_checksums(sample: Sample, facts: FileFacts) -> Sample:
-    return replace(sample, checksums=(facts.image, *([facts.mask] if facts.mask else [])))
+def _as_read(sample: Sample, facts: FileFacts) -> Sample:
+    """The sample with its checksums, and without the black mask of a normal image, which says nothing more."""
+    if facts.mask is None:
+        return replace(sample, mask=None, checksums=(facts.image,))
+    return replace(sample, checksums=(facts.image, facts.mask))
 
 
-def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) -> FileFacts | UserError:
+def _read(sample: Sample, on_picture: OnPicture | None, each_page: bool) -> list[tuple[Sample, FileFacts | UserError]]:
+    """The sample, or one for each page of its file, with what was found of it."""
     try:
         content = read_content(sample.image)
+    except UserError as fault:
+        return [(sample, fault)]
+    pages = pages_of(sample.image, content) if each_page else [sample.image]
+    samples = [replace(sample, image=page) for page in pages]
+    return [(one, _facts_of(one, content, on_picture)) for one in samples]
+
+
+def _facts_of(sample: Sample, content: bytes, on_picture: OnPicture | None) -> FileFacts | UserError:
+    try:
         picture = open_picture(sample.image, content)
         size = picture.size
         if min(size) < LEAST_SIDE:
@@ -125,17 +146,37 @@ def _facts_of(sample: Sample, on_picture: Callable[[Path, Image], None] | None) 
             raise UserError(problem, where=str(sample.image), fix="replace it or remove it")
         if on_picture is not None:
             on_picture(sample.image, picture)
-        image, (pixels, look) = hashlib.sha256(content).hexdigest(), pixels_and_look(picture)
-        if sample.mask is None:
-            return FileFacts(size, image, pixels, look)
-        marked = read_content(sample.mask)
-        mask = open_mask(sample.mask, size, marked, ignore=sample.ignore, with_values=True)
-        return FileFacts(
-            size, image, pixels, look, hashlib.sha256(marked).hexdigest(), float((mask.marks > 0).mean()),
-            mask.values, mask.is_lossy, _turned_alone(content, marked, size),
-        )  # fmt: skip
+        pixels, look = pixels_and_look(picture)
+        facts = FileFacts(size, checksum(sample.image, content), pixels, look, passed_over_in(content))
+        return facts if sample.mask is None else _with_mask(facts, sample, sample.mask, content)
     except UserError as fault:
         return fault
+
+
+def _with_mask(facts: FileFacts, sample: Sample, file: Path, image: bytes) -> FileFacts:
+    """The facts with those of the mask; a normal image's is all black, and none.
+
+    Raises `UserError` for a mask that cannot be used.
+    """
+    content = read_content(file)
+    if content == image:
+        fix = "name its mask, or none"
+        raise UserError("its mask is a copy of the image itself", where=str(sample.image), fix=fix)
+    mask = open_mask(file, facts.size, content, ignore=sample.ignore, with_values=True)
+    if sample.label == 0:
+        if marked := int((mask.marks > 0).sum()):
+            problem = f"is a normal image, and {marked:,} pixels of its mask {file} are anomalous"
+            fix = "label it as anomalous, or give it a mask that is black, or none"
+            raise UserError(problem, where=str(sample.image), fix=fix)
+        return facts
+    return replace(
+        facts,
+        mask=checksum(file, content),
+        marked=float((mask.marks > 0).mean()),
+        values=mask.values,
+        is_lossy=mask.is_lossy,
+        turned_alone=_turned_alone(image, content, facts.size),
+    )
 
 
 def _turned_alone(image: bytes, mask: bytes, size: tuple[int, int]) -> bool:

@@ -19,7 +19,7 @@ _NO_PAGE: Final = 1 | 4
 """Bits that tell a smaller copy, and a mask of transparency."""
 
 _BITS, _PHOTOMETRIC, _COLOURS = 258, 262, 320
-_WHITE_IS_ZERO, _PALETTE = 0, 3
+_WHITE_IS_ZERO, _PALETTE, _YCBCR = 0, 3, 6
 
 
 def page_places(content: bytes) -> list[int]:
@@ -56,20 +56,30 @@ def page_places(content: bytes) -> list[int]:
 
 _NO_FULL_SCALE: Final = r"(511|1023|2047|4095|8191|16383|32767)(\.0)?$"
 
+_FEWER_BITS: Final = r"([1-79]|1[0-5])\b"
+"""Other bits than 8 and 16."""
+
 _OTHER_MEANING: Final[dict[int, tuple[str, str]]] = {
     339: ("SampleFormat", r"(?![134]$)"),
     _PHOTOMETRIC: ("PhotometricInterpretation", r"(?![0123568]$)"),
-    270: ("ImageDescription", r'(?s)ImageJ=.*\nc[01]=|.*SignificantBits="([1-79]|1[0-5])"'),
+    270: ("ImageDescription", rf"(?s)ImageJ=.*\nc[01]=|.*SignificantBits\s*=\s*[\"']{_FEWER_BITS}"),
     281: ("MaxSampleValue", _NO_FULL_SCALE),
     341: ("SMaxSampleValue", _NO_FULL_SCALE),
     291: ("GrayResponseCurve", ""),
-    42112: ("GDAL_METADATA", r'(?s).*role="(offset|scale)"'),
+    301: ("TransferFunction", ""),
+    332: ("InkSet", "2$"),
+    42112: ("GDAL_METADATA", r"(?s).*role\s*=\s*[\"'](offset|scale)"),
     42113: ("GDAL_NODATA", ""),
+    51123: ("MicroManagerMetadata", rf'(?s).*"BitDepth"\s*:\s*"?{_FEWER_BITS}'),
     50712: ("LinearizationTable", ""),
     50714: ("BlackLevel", ""),
     50717: ("WhiteLevel", ""),
 }
 """Tags by which a grey value is something else than a share of white, where what they hold begins so."""
+
+
+_RANGES: Final = {532: "ReferenceBlackWhite", 336: "DotRange"}
+"""Tags that say which values are black and white, or no ink and all of it: pairs, mostly one for each channel."""
 
 
 def other_meaning(tags: Mapping[int, Any]) -> str | None:
@@ -83,6 +93,13 @@ def other_meaning(tags: Mapping[int, Any]) -> str | None:
             if re.match(begins, text := str(value)):
                 shown = f" {text}" if len(text) < 20 else ""
                 return f"its tag {name}{shown} gives grey values a meaning that is not read"
+    most = 2 ** grey_bits(tags) - 1
+    # Of differences of colours none is in the middle.
+    least = (0, (most + 1) // 2) if tags.get(_PHOTOMETRIC) == _YCBCR else (0,)
+    for tag, name in _RANGES.items():
+        ends = tuple(tags.get(tag, ()))
+        if any(value not in least for value in ends[::2]) or any(value != most for value in ends[1::2]):
+            return f"its tag {name} says that values have other ends than 0 and {most}, which is not read"
     if tags.get(_PHOTOMETRIC) == _PALETTE and 0 < max(tags.get(_COLOURS, (0,))) < 256:
         return "its tag ColorMap has colours of 8 bits, where a TIFF has 16"
     return None

@@ -78,10 +78,10 @@ class Calibrator:
             self.images.merge(images)
             self.pixels.merge(pixels)
 
-    def collect(self, evaluator: Evaluator, data: DataSet, attending: Set[TowerName]) -> None:
+    def collect(self, evaluator: Evaluator, data: DataSet, attending: Set[TowerName], trained: bool = True) -> None:
         """Score and count every image, of several ranks this one's share."""
         for name in data.classes:
-            for batch in evaluator.scored_batches(data, name, attending, trained=True):
+            for batch in evaluator.scored_batches(data, name, attending, trained):
                 self.on_batch(name, batch)
 
     def result(self, source: str, classes: Sequence[str] | None = None) -> Calibration:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int8
 from torch import Tensor
 
 from ..contracts.data import DataSet, Domain, Sample
+from ..contracts.head import Head, ImageFeatures, Scores
 from ..contracts.options import TowerName
 from ..data.decode import IGNORED
 from ..data.loader import Batch, Pixels, test_batches
@@ -19,9 +20,8 @@ from ..distributed.compute_device import ComputeDevice
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import EvaluationTable, ExperimentFile, Switches
-from ..model.anomaly_map import Scores, map_probability, score
 from ..model.anomaly_model import AnomalyModel
-from ..model.image_tower import Levels
+from ..model.image_tower import Untouched
 from ..model.plugin_faults import PluginFault, naming_batch
 from ..model.prompts import PromptBook
 from ..model.stage_slots import NO_CONTEXT, Contexts
@@ -69,11 +69,11 @@ def known_masks(samples: Sequence[Sample], masks: Iterable[Mask]) -> list[Mask |
     return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
 
 
-def image_score(choice: str, detection: Tensor, peaks: Tensor, levels: int) -> Tensor:
-    """One score an image, `[B]`, by a choice of `evaluation.image_score`; `levels` maps are summed in the peaks."""
+def image_score(choice: str, detection: Tensor, peaks: Tensor, head: Head) -> Tensor:
+    """One score an image, `[B]`, by a choice of `evaluation.image_score`; the head made maps with these peaks."""
     if choice == "detection":
         return detection
-    return peaks if choice == "map" else (detection + map_probability(peaks, levels)) / 2
+    return peaks if choice == "map" else (detection + head.map_probability(peaks)) / 2
 
 
 BatchCallback = Callable[[str, ScoredBatch], None]
@@ -185,7 +185,7 @@ class Evaluator:
 
     def image_scores(self, scores: Scores) -> Tensor:
         """One score an image, `[B]`, by the experiment's choice."""
-        return image_score(self.table.image_score, scores.detection, scores.map_peak, len(self.model.levels))
+        return image_score(self.table.image_score, scores.detection, scores.map_peak, self.model.head)
 
     @torch.no_grad()
     def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
@@ -194,8 +194,8 @@ class Evaluator:
         shortage = explaining_out_of_memory(f"scoring {len(batch.samples)} images at once", less)
         with naming_batch("scoring", batch.samples), shortage:
             with self.compute_device.autocast():
-                levels, detection, features = self._features(batch, known)
-            scores = score(levels, detection, features, batch.images.shape[-1], domain, self.table.blur)
+                features, text = self._features(batch, known)
+            scores = self.model.head.score(features, text, batch.images.shape[-1], domain, self.table.blur)
             on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
             arrays = [part.cpu().numpy() for part in on_device]
             if not all(np.isfinite(array).all() for array in arrays):
@@ -217,25 +217,43 @@ class Evaluator:
     def _of_class(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
         model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
         with self.compute_device.autocast():
+            by_image = model.text is not None and model.text.goes_by_image
             if not trained:
-                frozen = model.text.frozen_features((name,), self.prompts)
+                by_class = None if by_image else model.text
+                frozen = None if by_class is None else by_class.untrained_features((name,), self.prompts)
                 return _OfClass(attending, trained, text=frozen, contexts=NO_CONTEXT, attention=False)
-            alone = self.table.text_conditioning == "none"
+            alone = model.text is not None and not by_image and self.table.text_conditioning == "none"
             text = model.text_features((name,), None, self.prompts) if alone else None
             contexts = model.text_contexts((name,), attention, self.prompts)
             return _OfClass(attending, trained, text=text, contexts=contexts, attention=attention)
 
-    def _features(self, batch: Batch, known: _OfClass) -> tuple[Levels, Tensor, Tensor]:
-        model = self.model
+    def _features(self, batch: Batch, known: _OfClass) -> tuple[ImageFeatures, Tensor | None]:
+        """What is known of a batch's images, and their text features."""
+        model, untouched = self.model, Untouched(self.model.image, batch.images)
         if not known.trained:
-            image = model.image.frozen(batch.images, model.levels)
+            tokens = model.image.untouched(batch.images, model.untrained_reads, model.levels)
+            image = model.head.untrained_features(tokens)
         else:
-            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention)}
-            image = model.image.features(batch.images, contexts)
+            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention, untouched)}
+            image = model.head.features(model.image.read(batch.images, model.head.reads, model.levels, contexts))
         if known.text is not None:
-            return image.levels, image.detection, known.text.expand(len(batch.classes), -1, -1)
-        context = model.text_phase_inputs(batch.images, batch.classes, True, known.attending, prompts=self.prompts)[1]
-        return image.levels, image.detection, model.text_features(batch.classes, context, self.prompts)
+            return image, known.text.expand(len(batch.classes), -1, -1)
+        return image, None if model.text is None else self._own_text(batch, known, untouched)
+
+    def _own_text(self, batch: Batch, known: _OfClass, untouched: Untouched) -> Tensor:
+        """Text features that go by each image."""
+        model = self.model
+        assert model.text is not None
+        embedding = untouched.embedding() if model.text.goes_by_image else None
+        if not known.trained:
+            return model.text.untrained_features(batch.classes, self.prompts, embedding)
+        context = None
+        if self.table.text_conditioning == "image":
+            inputs = model.text_phase_inputs(
+                batch.images, batch.classes, True, known.attending, untouched, self.prompts
+            )
+            context = inputs[1]
+        return model.text_features(batch.classes, context, self.prompts, embedding)
 
 
 class MinMaxScores:

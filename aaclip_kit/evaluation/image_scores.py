@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import torch
 
+from ..contracts.head import Head
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
 from .auroc import auroc
@@ -18,15 +19,15 @@ _CHOICES = ("detection", "map", "mean")
 class ImageScoreComparison:
     """Counts, class by class, what each choice of `evaluation.image_score` would have given, on validation images."""
 
-    def __init__(self, levels: int) -> None:
-        self._levels = levels
+    def __init__(self, head: Head) -> None:
+        self._head = head
         self._scores: dict[str, dict[str, Histogram]] = defaultdict(lambda: defaultdict(Histogram))
 
     def on_batch(self, name: str, batch: ScoredBatch) -> None:
         """Count a batch of a class."""
         detection, peaks = torch.from_numpy(batch.detection), torch.from_numpy(batch.peaks)
         for choice in _CHOICES:
-            scores = image_score(choice, detection, peaks, self._levels).numpy()
+            scores = image_score(choice, detection, peaks, self._head).numpy()
             self._scores[name][choice].add(scores, batch.labels != 0)
 
     def result(self, ranks: Ranks) -> dict[str, float | None]:

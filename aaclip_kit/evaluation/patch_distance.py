@@ -18,7 +18,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.data import DataSet
 from ..data.loader import Pixels, test_batches
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
-from ..model.anomaly_map import upsampled
+from ..kernels.maps import upsampled
 from ..model.plugin_faults import PluginFault, naming_batch
 from .class_metrics import Mask
 from .evaluator import known_masks, masks_of
@@ -32,8 +32,8 @@ BLUR: Final = 1 / 28
 LARGEST: Final = 0.01
 """Part of the map, its largest values, whose mean is the image's score."""
 
-_ROWS: Final = 2048
-"""Patches that are compared at once: a bound on the memory for images of many thousand patches."""
+_COMPARED: Final = 2**22
+"""Pairs of patches that are compared at once: a bound on the memory for many images, or for many patches."""
 
 
 class RuleBatch(NamedTuple):
@@ -80,24 +80,28 @@ class PatchDistance:
 
 
 def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
-    """Mean of 1 - cosine similarity from each patch to the nearest 30 % of the other patches of its image.
+    """Measure how unlike the others of its image each patch is: 1 - the mean cosine of the most alike 30 % of them.
 
-    Their number is rounded, and at least 1. An image of one patch has the distance 0.
+    Their number is rounded, and at least 1. An image of one patch has the distance 0. All in float32, under autocast
+    too (docs/reference/metrics.md, rules that know nothing).
     """
-    units = functional.normalize(features.float(), dim=-1)
-    return torch.stack([_distances(unit) for unit in units])
+    with torch.autocast(features.device.type, enabled=False):
+        units = functional.normalize(features.float(), dim=-1)
+        images, count, _ = units.shape
+        if count == 1:
+            return units.new_zeros(images, 1)
+        nearest, rows = max(1, round(NEAREST * (count - 1))), max(1, _COMPARED // (images * count))
+        parts = [
+            _nearest(part @ units.transpose(1, 2), first, nearest)
+            for first, part in zip(range(0, count, rows), units.split(rows, dim=1), strict=True)
+        ]
+        return 1 - torch.cat(parts, dim=1)
 
 
-def _distances(unit: Float32[Tensor, "N C"]) -> Float32[Tensor, " N"]:
-    count = len(unit)
-    if count == 1:
-        return unit.new_zeros(1)
-    nearest, found = max(1, round(NEAREST * (count - 1))), []
-    for first, rows in zip(range(0, count, _ROWS), unit.split(_ROWS), strict=True):
-        similarity = rows @ unit.T
-        similarity.diagonal(first).fill_(-2.0)  # itself, below every cosine
-        found.append(1 - similarity.topk(nearest, dim=1, sorted=False).values.mean(dim=1))
-    return torch.cat(found)
+def _nearest(similarity: Float32[Tensor, "B n N"], first: int, nearest: int) -> Float32[Tensor, "B n"]:
+    """Mean of the largest similarities of patches to others; the patches' own numbers begin at `first`."""
+    similarity.diagonal(first, dim1=1, dim2=2).fill_(-2.0)  # itself, below every cosine
+    return similarity.topk(nearest, dim=2, sorted=False).values.mean(dim=2)
 
 
 def image_scores(maps: Float32[np.ndarray, "B S S"]) -> Float32[np.ndarray, " B"]:

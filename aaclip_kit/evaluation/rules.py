@@ -16,7 +16,7 @@ from jaxtyping import Float32, Shaped, UInt8
 from scipy.ndimage import gaussian_filter
 
 from ..contracts.data import DataSet
-from ..data.decode import read_picture_and_mask
+from ..data.decoded import read_picture_and_mask
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import ALONE, Ranks
 from .class_metrics import ClassMetrics, ClassResult, results

@@ -3,18 +3,25 @@
 import math
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from ..contracts.data import Selection
 from ..contracts.deprecation import DEPRECATED, warn_deprecated
-from ..contracts.errors import UserError, UserErrors, no_text_tower
-from ..contracts.options import TOWERS, BackboneOptions, Options, StageOptions
+from ..contracts.errors import UserError, UserErrors, head_without_text, no_text_tower, stage_without_text
+from ..contracts.options import BackboneOptions, Options, StageOptions
+from ..contracts.schedule import TRAINS
 from ..plugin_host.registry import Component, Kind, Registry
 from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
 from .toml_file import unusable_paths
+
+SINGLE: Final[tuple[Kind, ...]] = ("backbone", "prompts", "head", "scheduler")
+"""Kinds of which an experiment has one, in a table of that name."""
+
+DEFAULT_TABLES: Final = {kind: ExperimentFile.model_fields[kind].default for kind in ("prompts", "head")}
+"""What stands in the tables of those of them that the file leaves out, or gives without `use`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Experiment:
 
     file: ExperimentFile
     backbone: ComponentConfig
+    prompts: ComponentConfig
+    head: ComponentConfig
     stages: dict[str, ComponentConfig]
     losses: dict[str, dict[str, ComponentConfig]]
     scheduler: ComponentConfig
@@ -48,8 +57,11 @@ class Experiment:
     def plugins(self) -> dict[str, str]:
         """Distribution, or file, and version behind each component, by "KIND:NAME"."""
         groups = [group.values() for group in (self.stages, *self.losses.values())] + [*self.data.values()]
-        chosen = [self.backbone, self.scheduler, *(item for group in groups for item in group)]
+        chosen = [self.backbone, self.prompts, self.head, self.scheduler, *(item for group in groups for item in group)]
         return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
+
+
+Stages = dict[str, ComponentConfig]
 
 
 @dataclass
@@ -104,11 +116,17 @@ class _Checker:
             self.faults.append(UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it"))
         return ComponentConfig(component, options, weight, selection)
 
-    def check_text(self, backbone: ComponentConfig) -> None:
-        """Every model that the engine makes reads prompts: without a text tower nothing can run."""
-        options = backbone.options
-        if isinstance(options, BackboneOptions) and not options.has_text:
-            self.faults.append(no_text_tower(f"{self.source}: backbone"))
+    def check_text(self, head: ComponentConfig | None, prompts: ComponentConfig | None, stages: Stages) -> None:
+        """Refuse what needs text beside a backbone that has none, so far as it says so; building finds out the rest."""
+        if head is not None and head.component.stated("needs_text"):
+            self.faults.append(head_without_text(f"{self.source}: head"))
+        # A resolved copy spells the default out.
+        elif prompts is not None and prompts != self.component("prompts", DEFAULT_TABLES["prompts"], "prompts"):
+            self.faults.append(no_text_tower("what makes prompts", f"{self.source}: prompts", "leave the table out"))
+        for name, chosen in stages.items():
+            on_text = isinstance(chosen.options, StageOptions) and chosen.options.tower == "text"
+            if on_text or chosen.component.stated("context_kind") == "text":
+                self.faults.append(stage_without_text(f"{self.source}: stages.{name}"))
 
     def _weight(self, keys: dict[str, Any], where: str) -> float:
         weight = keys.pop("weight", 1.0)
@@ -142,25 +160,32 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     tables = _with_new_names(tables)
     checker = _Checker(registry, source, published=tables.get("profile") == "published")
     file = _engine_tables(tables, checker)
-    backbone = checker.group("backbone", {"backbone": tables.get("backbone")}).get("backbone")
-    scheduler = checker.group("scheduler", {"scheduler": tables.get("scheduler")}).get("scheduler")
+    backbone, prompts, head, scheduler = (
+        checker.group(kind, {kind: _single_table(tables, kind)}).get(kind) for kind in SINGLE
+    )
     stages = checker.group("attention-stage", tables.get("stages"), "stages.")
     phases = tables.get("losses")
     phases = phases if isinstance(phases, dict) else {}
     losses: dict[str, dict[str, ComponentConfig]] = {
-        phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TOWERS
+        phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TRAINS
     }
     data = checker.data_sets(tables.get("data"))
-    if backbone is not None:
-        checker.check_text(backbone)
+    if backbone is not None and isinstance(backbone.options, BackboneOptions) and not backbone.options.has_text:
+        checker.check_text(head, prompts, stages)
     for name, chosen in stages.items():
         if not isinstance(chosen.options, StageOptions):
             problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"
             fix = "its options model must subclass aaclip_kit.StageOptions"
             checker.faults.append(UserError(problem, where=f"{source}: stages.{name}", fix=fix))
-    if checker.faults or file is None or backbone is None or scheduler is None:
+    if checker.faults or file is None or not (backbone and prompts and head and scheduler):
         raise UserErrors(checker.faults)
-    return Experiment(file, backbone, stages, losses, scheduler, data)
+    return Experiment(file, backbone, prompts, head, stages, losses, scheduler, data)
+
+
+def _single_table(tables: dict[str, Any], kind: Kind) -> Any:
+    default = DEFAULT_TABLES.get(kind)
+    table = tables.get(kind, default)
+    return {**default, **table} if default and isinstance(table, dict) else table
 
 
 def _with_new_names(tables: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Turning pydantic's findings into plain messages that name file, table, key, expectation and nearest valid name."""
 
 from collections.abc import Iterable
+from datetime import date, time
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ..contracts.errors import UserError, nearest_hint, shortened
+from .moved_keys import moved_hint
 
 _MOST: Final = 100
 """Faults of one table that are explained: a file can have a hundred thousand unknown keys."""
@@ -38,20 +40,27 @@ def _explain_one(finding: Any, model: type[BaseModel], file: str, table: str, al
     if finding["type"] == "extra_forbidden":
         inner = _descend(model, keys[:-1])
         known = sorted([*(inner.model_fields if inner else ()), *(also if len(keys) == 1 else ())])
-        hint = nearest_hint(keys[-1], known) or "remove it; "
+        hint = (
+            moved_hint(".".join([*([table] if table else []), *keys])) or nearest_hint(keys[-1], known) or "remove it; "
+        )
         return UserError("unknown key", where=where, fix=f"{hint}known keys: {', '.join(known) or 'none'}")
     if finding["type"] == "missing":
         return UserError("is missing", where=where, fix=f"add it: {_describe(model, keys)}".rstrip(": "))
-    message = finding["msg"].removeprefix("Value error, ")
+    message = finding["msg"].removeprefix("Value error, ").partition(" for <class")[0]
     for python, toml in (("tuple", "an array"), ("list", "an array"), ("dictionary", "a table")):
         message = message.replace(f"a valid {python}", toml)
     if finding["type"] == "too_short":
         message = f"needs at least {finding['ctx']['min_length']} entries"
     given = f" (given: {_shown(finding['input'])})" if not isinstance(finding["input"], dict) else ""
-    return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=_describe(model, keys) or None)
+    quotes = finding["type"] in ("string_type", "path_type") and isinstance(finding["input"], (int, float, date, time))
+    fix = "; ".join(filter(None, ["put quotes around it" if quotes else "", _describe(model, keys)]))
+    return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=fix or None)
 
 
 def _shown(value: Any) -> str:
+    """A value as TOML writes it, or nearly so."""
+    if isinstance(value, bool | date | time):
+        return str(value).lower() if isinstance(value, bool) else value.isoformat()
     try:
         return shortened(repr(value), _LONGEST)
     except RecursionError:

@@ -44,11 +44,14 @@ def checked(tables: dict[str, Any], overrides: Sequence[str], check: Callable[[d
 
 
 def _quoted(override: str, wanted: Sequence[str]) -> str:
-    """The override with quotes around its text, or around each text of its list, where one of the places wants it."""
+    """The override with quotes around its text, or each of its list or table, where one of the places wants it."""
     key, text = ".".join(_parts(override)), override.partition("=")[2].strip()
-    matches = [found for where in wanted if (found := re.search(rf": {re.escape(key)}(\.\d+)?$", where))]
+    matches = [found for where in wanted if (found := re.search(rf": {re.escape(key)}(\.[^.]+)?$", where))]
     if not matches:
         return override
+    if text.startswith("{") and any(found[1] for found in matches):
+        entries = (f"{json.dumps(name)} = {json.dumps(value)}" for name, value in _entries(text).items())
+        return f"{key}={{{', '.join(entries)}}}"
     value = _words(text) if any(found[1] for found in matches) else text
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
@@ -117,14 +120,25 @@ def _parts(override: str) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    """A TOML value, or, where it is none, the text itself or [a, b] of texts, so that plain words need no quotes."""
+    """A TOML value, or, where it is none, the text itself, [a, b] or {c = d} of texts: plain words need no quotes."""
     try:
         tables = parse_toml(f"value = {text}", "--set", "")
         return tables["value"] if len(tables) == 1 else text
     except UserError:
-        return _words(text) or text
+        return _words(text) or _entries(text) or text
 
 
 def _words(text: str) -> list[str]:
     words = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else []
-    return [word.strip().strip("\"'") for word in words if word.strip()]
+    return [_bare(word) for word in words if word.strip()]
+
+
+def _entries(text: str) -> dict[str, str]:
+    inside = text.strip()[1:-1] if text.strip().startswith("{") and text.strip().endswith("}") else ""
+    found = re.findall(r"""([^,=]+)=\s*("[^"]*"|'[^']*'|[^,]*)""", inside)
+    return {_bare(name): _bare(value) for name, value in found}
+
+
+def _bare(word: str) -> str:
+    """A text without the blanks and the quotes around it."""
+    return word.strip().strip("\"'")

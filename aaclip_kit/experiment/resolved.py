@@ -6,21 +6,20 @@ from typing import Any
 
 import tomli_w
 
-from .check import ComponentConfig, Experiment
+from .check import SINGLE, ComponentConfig, Experiment
 from .toml_file import is_array_of_tables
 
 
 def resolved_toml(experiment: Experiment) -> str:
     """The experiment as TOML. Keys that are unset (None) have no TOML form and are left out."""
-    components = {"backbone", "stages", "losses", "scheduler", "data"}
+    components = {*SINGLE, "stages", "losses", "data"}
     tables: dict[str, Any] = experiment.file.model_dump(exclude=components, exclude_none=True)
-    tables["backbone"] = _table(experiment.backbone)
+    tables |= {kind: _table(getattr(experiment, kind)) for kind in SINGLE}
     tables["stages"] = {name: _table(chosen) for name, chosen in experiment.stages.items()}
     tables["losses"] = {
         phase: {name: {**_table(chosen), "weight": chosen.weight} for name, chosen in group.items()}
         for phase, group in experiment.losses.items()
     }
-    tables["scheduler"] = _table(experiment.scheduler)
     roles = {
         role: [{**_table(one), **one.selection.model_dump(exclude_none=True)} for one in chosen]
         for role, chosen in experiment.data.items()

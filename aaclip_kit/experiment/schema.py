@@ -119,19 +119,10 @@ PUBLISHED_BACKBONE: dict[str, Any] = {"activation": "gelu"}
 
 
 class ModelTable(Options):
-    """Levels and projections that every method on this backbone shares."""
+    """What every method on this backbone shares."""
 
     levels: Indices | None = key(
         TRAINING + SCORING, None, "levels read, in blocks; by default the four quarters of the depth", min_length=1
-    )
-    projections: Literal["random", "backbone"] = key(
-        TRAINING + SCORING,
-        "random",
-        "what training starts from: projections drawn by seed, as published, with LeakyReLU after the text's; or the "
-        "backbone's own, which have no activation",
-    )
-    projection_activation: bool = key(
-        TRAINING + SCORING, False, "LeakyReLU after the segmentation and detection projections"
     )
     text_context: TextContextForm = key(
         TRAINING + SCORING, "unit", "tokens of the text context of vision stages: each divided by its norm, or raw"
@@ -292,8 +283,9 @@ class DataTable(Options):
 class LossTables(Options):
     """Losses of each phase, by a name of the file's own."""
 
-    text: NamedTables = key(TRAINING, ..., "losses of the text phase: tables with `use`, options and `weight`")
-    vision: NamedTables = key(TRAINING, ..., "losses of the vision phase: tables with `use`, options and `weight`")
+    text: NamedTables = key(TRAINING, {}, "losses of text phases: tables with `use`, options and `weight`")
+    vision: NamedTables = key(TRAINING, {}, "losses of vision phases: tables with `use`, options and `weight`")
+    both: NamedTables = key(TRAINING, {}, "losses of phases that train both: tables with `use`, options and `weight`")
 
 
 class ExperimentFile(Options):
@@ -314,11 +306,21 @@ class ExperimentFile(Options):
     workers: int = key(EXECUTION, 0, "processes that decode images; 0 decodes in the main one", ge=0, le=64)
     switches: Switches = Field(Switches(), description="table of switches; see profile")
     backbone: ComponentTable = key(TRAINING + SCORING, ..., "the frozen model: a table with `use` and its options")
-    model: ModelTable = Field(ModelTable(), description="table of levels and projections")
+    model: ModelTable = Field(ModelTable(), description="table of the levels that are read")
+    prompts: ComponentTable = key(
+        TRAINING + SCORING,
+        {"use": "ensemble"},
+        "what makes text features of class names: a table with `use` and its options",
+    )
+    head: ComponentTable = key(
+        TRAINING + SCORING, {"use": "projections"}, "what makes maps and scores: a table with `use` and its options"
+    )
     stages: NamedTables = key(
         TRAINING + SCORING, {}, "tables [stages.NAME] with `use` and its options; NAME is the file's own"
     )
-    losses: LossTables = Field(description="tables [losses.text.NAME] and [losses.vision.NAME]")
+    losses: LossTables = Field(
+        LossTables(), description="tables [losses.text.NAME], [losses.vision.NAME] and [losses.both.NAME]"
+    )
     scheduler: ComponentTable = key(TRAINING, ..., "the plan of the loops: a table with `use` and its options")
     data: DataTable = Field(
         description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]; "

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from ..contracts.errors import UserError, plain
+from ..contracts.errors import UserError, in_short, plain
+from ..files.plain_file import read_text
 
 
 def expanded(path: Path) -> Path:
@@ -74,20 +75,8 @@ _TOO_DEEP: Final = re.compile(rf"(?<![\w-])(?:{_PART}){{{MOST_KEY_PARTS}}}")
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises `UserError` for a file that is missing, of no readable size or not TOML."""
-    fix = "give the path of an experiment file"
-    try:
-        # A pipe would be waited for, and a device has no end.
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise UserError("is no plain file", where=str(path), fix=fix)
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise UserError(f"has more than {MOST_BYTES:,} bytes", where=str(path), fix=fix)
-        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except FileNotFoundError:
-        raise UserError("there is no such file", where=str(path), fix=fix) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read: {error}", where=str(path), fix="give a readable text file in UTF-8") from None
+    text = read_text(path, most=MOST_BYTES, fix="give the path of an experiment file, a readable text in UTF-8")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return parse_toml(text, str(path), "mend that line; see toml.io for the form")
 
 
@@ -138,7 +127,7 @@ def plugin_files(tables: dict[str, Any]) -> list[Path]:
 def refuse_plugin_files(tables: dict[str, Any], where: Path, own: Path | str) -> None:
     """Raise `UserError` where an experiment that the user has not named itself, as `own`, names plugin files."""
     if files := plugin_files(tables):
-        problem = f"its experiment uses plugin files, which are programs: {', '.join(map(str, files))}"
+        problem = f"its experiment uses plugin files, which are programs: {in_short(files)}"
         fix = f"if you trust them, name that experiment yourself: --experiment {quote(str(own))}"
         raise UserError(problem, where=str(where), fix=fix)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from errno import EISDIR
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, Final
@@ -15,27 +14,32 @@ MOST_BYTES: Final = 256 << 20
 WHOLE: Final = "restore it, or name the folder of a whole run"
 
 
-def check_plain(path: Path, *, most: int | None = None, fix: str = "name another file") -> None:
-    """Raise `UserError` for what is missing, is no plain file (links are followed), or has more than `most` bytes."""
+def check_plain(path: Path, *, most: int | None = None, fix: str = "name another file") -> int:
+    """The size in bytes of a plain file; links are followed.
+
+    Raises `UserError` for what is missing, is no plain file, or has more than `most` bytes.
+    """
     try:
         facts = path.stat()
-        if S_ISDIR(facts.st_mode):
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error, fix) from None
     if not S_ISREG(facts.st_mode):
-        raise UserError("is no plain file", where=str(path), fix=fix)
+        problem = "is a folder, and no file" if S_ISDIR(facts.st_mode) else "is no plain file"
+        raise UserError(problem, where=str(path), fix=fix)
     if most is not None and facts.st_size > most:
         raise _too_large(path, most, fix)
+    return facts.st_size
 
 
 def read_plain(path: Path, *, most: int = MOST_BYTES, fix: str = "name another file") -> bytes:
     """What a plain file holds. Raises `UserError` as `check_plain` does, and for one that cannot be read."""
-    check_plain(path, most=most, fix=fix)
+    size = check_plain(path, most=most, fix=fix)
     try:
         # Of what the system makes while it is read, neither the size is known before nor whether it ever comes.
         with open(path, "rb", opener=_without_waiting) as file:
-            content = file.read(most + 1) or b""
+            content = file.read(size + 1) or b""
+            if len(content) > size:
+                content += file.read(most + 1 - len(content)) or b""
     except OSError as error:
         raise _unreadable(path, error, fix) from None
     if len(content) > most:
@@ -44,9 +48,9 @@ def read_plain(path: Path, *, most: int = MOST_BYTES, fix: str = "name another f
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES, fix: str = "name another file") -> str:
-    """The same of a text file. Raises `UserError` also for one that is not in UTF-8."""
+    """The same of a text file, without the mark of UTF-8. Raises `UserError` also for one that is not in UTF-8."""
     try:
-        return read_plain(path, most=most, fix=fix).decode("utf-8")
+        return read_plain(path, most=most, fix=fix).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _unreadable(path, error, fix) from None
 
@@ -67,6 +71,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _unreadable(path: Path, error: Exception, fix: str) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError("there is no such file", where=str(path), fix=fix)
     reason = getattr(error, "strerror", None) or error
     return UserError(f"cannot be read ({reason})", where=str(path), fix=fix)
 

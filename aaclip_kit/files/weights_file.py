@@ -14,6 +14,7 @@ from packaging.version import Version
 from safetensors import safe_open
 
 from ..contracts.errors import UserError
+from .plain_file import check_plain
 
 TRUST: Final = "AAKIT_TRUST_PICKLES"
 """The environment variable that, set to 1, says that the user trusts the makers of the pickles that are read."""
@@ -56,8 +57,9 @@ def without_wrappers(name: str) -> str:
 def check_kind(path: Path) -> None:
     """Raise `UserError` with what helps for a file that, by its first bytes, holds no weights or those of another name.
 
-    What is merely damaged passes: its reader says so.
+    So for what is missing or no plain file. What is merely damaged passes: its reader says so.
     """
+    check_plain(path, fix="give a file of weights")
     try:
         with path.open("rb") as file:
             head, members = file.read(512), list[str]()
@@ -92,9 +94,11 @@ def _kind(head: bytes, members: Sequence[str], named_safetensors: bool) -> tuple
             return "is a program (TorchScript), refused, since loading it could run its code", fix
         if "data.pkl" not in ends:
             return "is a zip archive", _UNPACK
-    if named_safetensors and (members or head[:1] == b"\x80"):
-        return "is a pickle of torch, and named .safetensors", "rename it, so that it ends in .pth"
-    return None
+    is_pickle = head.startswith((b"PK", b"\x80"))
+    if named_safetensors:
+        named = "is a pickle of torch, and named .safetensors", "rename it, so that it ends in .pth"
+        return named if is_pickle else None
+    return None if is_pickle else ("is no file of weights", "give safetensors, or a pickle that torch.save wrote")
 
 
 def read_weights(path: Path) -> Any:

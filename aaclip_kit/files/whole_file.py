@@ -20,12 +20,19 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{uuid4().hex}{path.suffix[:16]}.part")
 
 
+def is_leftover(path: Path) -> bool:
+    """Say whether a name is one of `beside`, whose process has died where nobody writes now."""
+    return bool(_BESIDE.fullmatch(path.name))
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete the files `beside` others that processes which died have left in a folder where nobody else writes."""
+    """Delete what lies `beside` others in a folder where nobody else writes: processes which died have left it."""
     with suppress(OSError):
-        for file in folder.iterdir():
-            if _BESIDE.fullmatch(file.name):
-                file.unlink()
+        for path in filter(is_leftover, folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def remove_whole(folder: Path) -> None:

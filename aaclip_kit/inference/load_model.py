@@ -1,6 +1,6 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
+from PIL.Image import Image
 from torch.nn import functional
 
 from ..checkpoints.checkpoint import load_into
@@ -16,9 +17,9 @@ from ..checkpoints.published_layout import number_of
 from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.deprecation import renamed_attribute
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, in_short
 from ..contracts.options import TOWERS, TowerName
-from ..data.decode import Decoded, pages_of
+from ..data.decoded import Decoded
 from ..data.loader import Pixels
 from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
@@ -85,7 +86,7 @@ class TrainedModel:
         self.model = model.to(self.compute_device.device).requires_grad_(False)
         slots = self.model.slots
         slots.fused = slots.fused and why_not_fused(self.compute_device.device) is None
-        self.attending = _attending(trained)
+        self.attending, self.is_trained = _attending(trained), trained.metadata.about.loop != 0
         _load(self.model, trained, self.attending)
         check_conditioning(trained.experiment, self.model.slots)
         backbone = self.model.backbone
@@ -94,11 +95,13 @@ class TrainedModel:
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
-        return self.evaluator_for(data).metrics(data, self.attending, trained=True)
+        return self.evaluator_for(data).metrics(data, self.attending, self.is_trained)
 
     def evaluator_for(self, data: DataSet) -> Evaluator:
         """Return the evaluator with prompts for these classes."""
-        return replace(self.evaluator, prompts=PromptBook.of(self.model.backbone, data.real_names))
+        prompts = self.model.prompts
+        book = None if prompts is None else PromptBook.of(self.model.backbone, prompts, data.real_names)
+        return replace(self.evaluator, prompts=book)
 
     def domain(self, given: str | None = None) -> Domain:
         """The domain that is given, else that of training. Raises `UserError` for one that is none."""
@@ -115,12 +118,9 @@ class TrainedModel:
     def predict(self, image: str | Path, name: str = UNNAMED, domain: str | None = None) -> Prediction:
         """Score one image file; `name` is what the prompts call the object, `domain` by default that of training.
 
-        Raises `UserError` for a bad image, or no domain.
+        Raises `UserError` for a bad image, one of several pages, or no domain.
         """
-        if len(pages := pages_of(Path(image))) > 1:
-            fix = f"use predict_all, or name one, as in {pages[1].name}"
-            raise UserError(f"holds {len(pages)} pictures", where=str(image), fix=fix)
-        (prediction,) = self.predict_all([image], name, domain)
+        (prediction,) = self._predicted([image], name, domain, each_page=False)
         return prediction
 
     def predict_all(
@@ -129,19 +129,30 @@ class TrainedModel:
         """Score image files one after another, each page of one that has several. Raises `UserErrors`, before any is
         scored, for bad ones.
         """
+        return self._predicted(images, name, domain, each_page=True)
+
+    def _predicted(
+        self, images: Sequence[str | Path], name: str, domain: str | None, each_page: bool
+    ) -> Iterator[Prediction]:
         chosen = self.domain(domain)
-        pages = (page for image in images for page in pages_of(Path(image)))
-        samples, decoded = tuple(Sample(page, name, 0) for page in pages), Decoded(once=True)
-        scan = self.scan(DataSet(samples, {name: name}, chosen), decoded)
+        samples, decoded = tuple(Sample(Path(image), name, 0) for image in images), Decoded(once=True)
+        scan = self.scan(DataSet(samples, {name: name}, chosen), decoded, each_page=each_page)
         if scan.faults:
             raise UserErrors(scan.faults)
         thresholds = stored_thresholds(self.trained, chosen)
         return self.predictions(scan.data, [facts.size for facts in scan.facts], thresholds, decoded)
 
-    def scan(self, data: DataSet, decoded: Decoded) -> DatasetScan:
-        """Read and decode each image, and hold it at the model's size until it is scored."""
+    def scan(
+        self, data: DataSet, decoded: Decoded, *, each_page: bool, before_each: Callable[[], None] = lambda: None
+    ) -> DatasetScan:
+        """Read and decode each image, or each page of each, and hold it at the model's size until it is scored."""
         size = self.evaluator.pixels.size
-        return scan_dataset(data, lambda image, picture: decoded.hold(image, picture, size))
+
+        def hold(image: Path, picture: Image) -> None:
+            before_each()
+            decoded.hold(image, picture, size)
+
+        return scan_dataset(data, hold, each_page=each_page)
 
     def predictions(
         self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds, decoded: Decoded
@@ -154,7 +165,7 @@ class TrainedModel:
         evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
-            for batch in evaluator.scored_batches(data, name, self.attending, trained=True):
+            for batch in evaluator.scored_batches(data, name, self.attending, self.is_trained):
                 scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
                 for sample, score, peak, values in scored:
                     yield Prediction(
@@ -202,6 +213,6 @@ def _load(model: AnomalyModel, trained: Trained, attending: frozenset[TowerName]
         if name in fresh and (stage.context_kind == "none" or tower in attending)
     ]
     if acting:
-        problem = f"lacks the weights of {', '.join(dict.fromkeys(acting))}, which the experiment has"
+        problem = f"lacks the weights of {in_short(dict.fromkeys(acting))}, which the experiment has"
         fix = "name the experiment that the checkpoint was trained with, with --experiment"
         raise UserError(problem, where=str(trained.checkpoint), fix=fix)

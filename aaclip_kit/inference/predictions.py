@@ -4,8 +4,9 @@ import json
 import os
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, count
 from os.path import commonpath
@@ -19,18 +20,19 @@ from PIL import Image
 from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, not_writable, writing
-from ..data.decode import Decoded, page_of, pages_of
+from ..data.checks import previews
+from ..data.decoded import Decoded
+from ..data.image_file import page_of
 from ..data.manifests import Listed
 from ..distributed.collectives import Lost, all_gather_object, barrier
-from ..files.whole_file import beside, remove_whole
+from ..distributed.ranks import Ranks
+from ..files.lock import LOCK, locked
+from ..files.whole_file import beside, is_leftover, remove_leftovers, remove_whole
 from ..record.heatmap import coloured
-from ..record.run_folder import check_elsewhere
+from ..record.run_folder import made_folder
 from .load_model import UNNAMED, Prediction, TrainedModel
 
 SCORES, SKIPPED, HEATMAPS, MASKS = "scores.jsonl", "skipped.jsonl", "heatmaps", "masks"
-
-REACH = 0.1
-"""Difference of cosines from the middle of the heatmaps' colour scale to either end."""
 
 _WRITERS: Final = 4
 """Pictures written at once; drawing and packing leave the interpreter to the scoring."""
@@ -47,26 +49,36 @@ Key = tuple[Path, str]
 """An image and the class that it is looked at as."""
 
 
-def check_free(out: Path) -> Path:
-    """The folder that `out` is, or leads to as a link.
+@contextmanager
+def claimed_results(out: Path, ranks: Ranks) -> Iterator[Path]:
+    """The folder that `out` is, or leads to as a link: made, and the first rank's own until the block ends.
 
-    Raises `UserError` unless it is new or empty, and not the one that the command is run in.
+    What a command that died has left in it is removed. Raises `UserError` unless it is new or empty, and where another
+    command works in it.
     """
-    fix = "name a new or an empty folder with --out"
-    with writing(out, fix):
+    with writing(out):
         whole = Path(os.path.realpath(out)) if out.is_symlink() else out
-        if whole.is_symlink() or (whole.exists() and not (whole.is_dir() and not any(whole.iterdir()))):
-            raise UserError("is not an empty folder", where=str(out), fix=fix)
-    check_elsewhere(whole)
-    return whole
+    if not ranks.is_first:
+        yield whole
+        return
+    _check_empty(whole)
+    with made_folder(whole, whole.name), locked(whole):
+        _check_empty(whole)  # another command may have ended meanwhile
+        remove_leftovers(whole)
+        yield whole
+        (whole / LOCK).unlink()
 
 
-def _check_replaceable(out: Path) -> None:
-    """Raise `UserError` where a folder cannot be put in the place of an empty one, such as that of a mounted disk."""
-    if out.exists():
-        with writing(out, f"name a folder that is not there yet with --out, such as {out / 'found'}"):
-            out.rename(aside := beside(out))
-            aside.rename(out)
+def _check_empty(folder: Path) -> None:
+    """Raise `UserError` for a file, and for a folder that holds more than the leftovers of a command that died."""
+    fix = "name a new or an empty folder with --out"
+    with writing(folder, fix):
+        if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and all(map(_is_left, folder.iterdir())))):
+            raise UserError("is not an empty folder", where=str(folder), fix=fix)
+
+
+def _is_left(path: Path) -> bool:
+    return is_leftover(path) or (path.name == LOCK and path.lstat().st_size == 0)
 
 
 def as_data(
@@ -77,21 +89,23 @@ def as_data(
     class_name: str | None,
     real_name: str | None,
     domain: Domain,
-) -> tuple[DataSet, Sizes, list[UserError]]:
-    """The sound ones of the images as a data set, their sizes (width, height), and a fault for each other one.
+    before_each: Callable[[], None],
+) -> tuple[DataSet, Sizes, list[UserError], list[str]]:
+    """The sound ones of the images as a data set, their sizes (width, height), a fault for each other one, and remarks.
 
     Their class is the one given, else the list's, else "object"; `decoded` holds them until they are scored. Of several
-    ranks, each reads its share.
+    ranks, each reads its share. `before_each` is called for each image, by several threads.
     """
     ranks = model.evaluator.ranks
     named = dict.fromkeys((item.image, class_name or item.class_name or UNNAMED) for item in listed)
-    samples = tuple(Sample(page, name, 0) for image, name in ranks.own(tuple(named)) for page in pages_of(image))
-    scan = model.scan(DataSet(samples, {}, domain), decoded)
+    samples = tuple(Sample(image, name, 0) for image, name in ranks.own(tuple(named)))
+    scan = model.scan(DataSet(samples, {}, domain), decoded, each_page=True, before_each=before_each)
     pairs, faults = zip(*all_gather_object(ranks, (scan.pairs, scan.faults)), strict=True)
     sound = [pair for part in pairs for pair in part]
     data = DataSet(tuple(sample for sample, _ in sound), {}, domain)
     names = {name: real_name or model.real_name(name) for name in data.classes}
-    return replace(data, real_names=names), [facts.size for _, facts in sound], [one for part in faults for one in part]
+    sizes = [facts.size for _, facts in sound]
+    return replace(data, real_names=names), sizes, [one for part in faults for one in part], previews(sound)
 
 
 def write_predictions(
@@ -103,21 +117,21 @@ def write_predictions(
     decoded: Decoded,
     faults: Sequence[UserError],
     out: Path,
+    before_each: Callable[[], None],
 ) -> list[Line]:
-    """Score the images and write a folder beside `out` that takes its place when it is whole.
+    """Score the images and write them into a folder in `out`, of which they come when they are whole.
 
-    Returns the lines of its `scores.jsonl`. Raises `UserError` where the folder cannot be written, as far as can be
-    known before anything is scored. Of several ranks, each draws the pictures of its share, and the first writes the
-    rest.
+    Returns the lines of `scores.jsonl`, which comes last. Raises `UserError` where the folder cannot be written, as far
+    as can be known before anything is scored. Of several ranks, each draws the pictures of its share, and the first
+    writes the rest. `before_each` is called before each image.
     """
     ranks = model.evaluator.ranks
-    part = all_gather_object(ranks, beside(out))[0]
+    part = all_gather_object(ranks, beside(out / "results"))[0]
     keys = [(sample.image, sample.class_name) for sample in data.samples]
     names = dict(zip(keys, file_names([image for image, _ in keys]), strict=True))
     try:
         if ranks.is_first:
-            part.mkdir(parents=True)
-            _check_replaceable(out)
+            part.mkdir()
             for place in (HEATMAPS,) if thresholds.map is None else (HEATMAPS, MASKS):
                 for name in names.values():
                     (part / place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +140,8 @@ def write_predictions(
         if not part.is_dir():
             fix = "give --out a folder that all processes share"
             raise UserError(f"process {ranks.rank} does not see it", where=str(part), fix=fix)
-        own = _draw(model.predictions(data, sizes, thresholds, decoded), names, len(model.model.levels), part)
+        predictions = model.predictions(data, sizes, thresholds, decoded)
+        own = _draw(predictions, names, model.model.head.shown, part, before_each)
         found = {key: line for share in all_gather_object(ranks, own) for key, line in share.items()}
         lines = [{"class": key[1], **found[key]} for key in keys]
         if ranks.is_first:
@@ -134,7 +149,10 @@ def write_predictions(
             if faults:
                 skipped = ({"path": fault.where, "problem": fault.problem} for fault in faults)
                 _write_lines(part / SKIPPED, skipped)
-            part.replace(out)
+            before_each()
+            for made in (HEATMAPS, MASKS, SKIPPED, SCORES):
+                if (part / made).exists():
+                    (part / made).rename(out / made)
         return lines
     except OSError as error:
         if not ranks.is_first and not part.exists():
@@ -176,25 +194,28 @@ def _picture(place: Path, end: str) -> Path:
 
 
 def heat_colours(
-    anomaly_map: Float32[np.ndarray, "H W"], threshold: float | None, levels: int
+    anomaly_map: Float32[np.ndarray, "H W"], threshold: float | None, shown: tuple[float, float]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A map as colours, the scale's middle at the threshold, or where normal and abnormal are alike without one.
-
-    The scale is the same for every image: it ends where the cosines to normal and abnormal differ by `REACH` more, or
-    less, than at the middle, in the mean over the levels.
-    """
-    middle, reach = levels / 2 if threshold is None else threshold, 50 * REACH * levels
-    return coloured(anomaly_map, (middle - reach, middle + reach))
+    """A map as colours, the same for every image: the head's scale, its middle at the threshold, if there is one."""
+    moved = 0.0 if threshold is None else threshold - sum(shown) / 2
+    return coloured(anomaly_map, (shown[0] + moved, shown[1] + moved))
 
 
-def _draw(predictions: Iterable[Prediction], names: dict[Key, Path], levels: int, folder: Path) -> dict[Key, Line]:
+def _draw(
+    predictions: Iterable[Prediction],
+    names: dict[Key, Path],
+    shown: tuple[float, float],
+    folder: Path,
+    before_each: Callable[[], None],
+) -> dict[Key, Line]:
     """Score, and write pictures beside it, so that neither waits for the other; the line of each image."""
     lines: dict[Key, Line] = {}
     waiting: deque[tuple[Key, Future[Line]]] = deque()
     with ThreadPoolExecutor(_WRITERS) as pool:
         for prediction in predictions:
+            before_each()
             key = prediction.path, prediction.class_name
-            waiting.append((key, pool.submit(_line, prediction, names[key], levels, folder)))
+            waiting.append((key, pool.submit(_line, prediction, names[key], shown, folder)))
             while len(waiting) > _MOST_WAITING:
                 first, line = waiting.popleft()
                 lines[first] = line.result()
@@ -202,9 +223,9 @@ def _draw(predictions: Iterable[Prediction], names: dict[Key, Path], levels: int
     return lines
 
 
-def _line(prediction: Prediction, name: Path, levels: int, folder: Path) -> Line:
+def _line(prediction: Prediction, name: Path, shown: tuple[float, float], folder: Path) -> Line:
     """Write an image's heatmap and, with a threshold, its mask; its line says where they are."""
-    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, levels))}
+    pictures = {"heatmap": (HEATMAPS, heat_colours(prediction.anomaly_map, prediction.map_threshold, shown))}
     mask = prediction.mask
     if mask is not None:
         pictures["mask"] = (MASKS, mask.astype(np.uint8) * 255)

@@ -1,6 +1,7 @@
-"""The image side: trained patch and detection features, frozen features, image context (method: sections 3 to 5)."""
+"""The image side: the vision tower walked as a head reads it, with stages or untouched (method: sections 3 to 5)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -9,151 +10,181 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..contracts.backbone import Backbone, Surgery
-from .heads import Heads, unit
-from .stage_slots import NO_CONTEXT, Contexts, StageSlots
+from ..contracts.head import ImageTokens, Reads
+from .stage_slots import Contexts, StageSlots
+from .windows import window_embeddings
 
-Levels = dict[int, Float[Tensor, "B N E"]]
-
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """Patch features by level, and the detection feature `[B, E]`."""
-
-    levels: Levels
-    detection: Float[Tensor, "B E"]
+Levels = dict[int, Float[Tensor, "B N D"]]
 
 
 class ImageSide:
     """Walks the vision tower. Holds references only; parameters belong to the model.
 
-    With `recompute`, a training step keeps the input of each block alone and runs the block again for its gradients.
+    `surgery` is over what V-V attention runs. With `recompute`, a training step keeps the input of each block alone and
+    runs the block again for its gradients.
     """
 
-    def __init__(
-        self, backbone: Backbone, slots: StageSlots, heads: Heads, levels: tuple[int, ...], surgery: Surgery
-    ) -> None:
-        self.backbone, self.slots, self.heads, self.levels, self.surgery = backbone, slots, heads, levels, surgery
+    def __init__(self, backbone: Backbone, slots: StageSlots, levels: tuple[int, ...], surgery: Surgery) -> None:
+        self.backbone, self.slots, self.levels, self.surgery = backbone, slots, levels, surgery
         self.recompute = False
 
-    def features(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts) -> ImageFeatures:
-        """Unit patch features of every level and the detection feature, all stages acting."""
-        tokens = self._trained_patches(images, self.levels, contexts)
-        patches = {level: self.heads.patches(level, tokens[level]) for level in self.levels}
-        return ImageFeatures(patches, self.heads.detect(tokens[max(self.levels)]))
-
-    @torch.no_grad()
-    def frozen(self, images: Float[Tensor, "B 3 S S"], levels: tuple[int, ...]) -> ImageFeatures:
-        """Frozen features of `levels` after surgery, class embedding added; "detection" is the unit class embedding.
-
-        The plain pass and the surgery pass share the blocks before the surgery.
-        """
-        backbone, start = self.backbone, self.backbone.surgery_start
-        before_surgery, x = self._blocks(backbone.embed_image(images), 0, start, levels)
-        operated, _ = self._blocks(x, start, max(levels), levels, surgery=self.surgery)
-        _, plain = self._blocks(x, start, backbone.vision.depth)
-        embedding = self._class_embedding(plain)
-        patches = {
-            level: unit(backbone.project_image(self._patches(tokens))) + embedding[:, None]
-            for level, tokens in {**before_surgery, **operated}.items()
-        }
-        return ImageFeatures(patches, embedding)
-
-    @torch.no_grad()
-    def trained(self, images: Float[Tensor, "B 3 S S"], contexts: Contexts, embedding: Float[Tensor, "B E"]) -> Levels:
-        """What the text phase sees from loop 2 on: trained patch features plus the frozen class embedding."""
-        tokens = self._trained_patches(images, self.levels, contexts)
-        return {level: self.heads.patches(level, tokens[level]) + embedding[:, None] for level in self.levels}
-
-    @torch.no_grad()
-    def trained_one_block_more(
-        self, images: Float[Tensor, "B 3 S S"], level: int, embedding: Float[Tensor, "B E"]
-    ) -> Float[Tensor, "B N E"]:
-        """As published: the context of `level` taken one block later, without the stages that have a context."""
-        tokens = self._trained_patches(images, (level + 1,), NO_CONTEXT)
-        return self.heads.patches(level, tokens[level + 1]) + embedding[:, None]
-
-    @torch.no_grad()
-    def class_embedding(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B E"]:
-        """Unit class embedding of the untouched backbone."""
-        return self._class_embedding(self._blocks(self.backbone.embed_image(images), 0, self.backbone.vision.depth)[1])
-
-    def _class_embedding(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B E"]:
-        return unit(self.backbone.project_image(self.backbone.finish_vision(tokens[:, :1])[:, 0]))
-
-    def _patches(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B N Dv"]:
-        return self.backbone.finish_vision(tokens)[:, self.backbone.prefix_tokens :]
-
-    def _trained_patches(
-        self, images: Float[Tensor, "B 3 S S"], levels: tuple[int, ...], contexts: Contexts
-    ) -> dict[int, Tensor]:
-        """Normed patch tokens of each level, all stages acting."""
-        levels_tokens, _ = self._blocks(self.backbone.embed_image(images), 0, max(levels), levels, contexts)
-        return {level: self._patches(tokens) for level, tokens in levels_tokens.items()}
-
-    def _blocks(
+    def read(
         self,
-        x: Float[Tensor, "B V Dv"],
-        start: int,
-        stop: int,
-        levels: tuple[int, ...] = (),
+        images: Float[Tensor, "B 3 S S"],
+        reads: Reads,
+        levels: tuple[int, ...],
         contexts: Contexts | None = None,
-        surgery: Surgery = "none",
-    ) -> tuple[dict[int, Tensor], Float[Tensor, "B V Dv"]]:
-        """Tokens of each level in blocks `start` to before `stop`, and the last; without `contexts` no stage acts."""
-        at_levels = {}
-        for block in range(start, stop):
-            if self.recompute and x.requires_grad:
-                x = checkpoint(self.backbone.vision_block, block, x, surgery, use_reentrant=False)
-            else:
-                x = self.backbone.vision_block(block, x, surgery)
-            if contexts is not None:
-                x = self.slots.apply_after("vision", block, x, contexts)
-            if block + 1 in levels:
-                at_levels[block + 1] = x
-        return at_levels, x
+    ) -> ImageTokens:
+        """Read the tower at these levels, with the stages that `contexts` switch on, or untouched without them."""
+        embedded = self.backbone.embed_image(images)
+        tokens = embedded if contexts is None else self.slots.apply_after("vision", -1, embedded, contexts)
+        walk = _Walk(self, levels, contexts, embedded.shape[1])
+        at_levels, last = walk.read(tokens, reads)
+        windows = {side: window_embeddings(self.backbone, embedded, side) for side in reads.windows}
+        return ImageTokens(at_levels, last, windows or None)
 
+    @torch.no_grad()
+    def untouched(self, images: Float[Tensor, "B 3 S S"], reads: Reads, levels: tuple[int, ...]) -> ImageTokens:
+        """Read the untouched backbone; no gradient flows."""
+        return self.read(images, reads, levels)
 
-FIXED_BATCH: Final = 4
-"""Images that go through the untouched backbone at once in training, however many a batch has."""
+    def patches(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B N D"]:
+        """Return the patch tokens of a level as a head reads them."""
+        tokens = (self.backbone.finish_vision(tokens) if reads.normed else tokens)[:, self.backbone.prefix_tokens :]
+        return self.backbone.project_image(tokens) if reads.projected else tokens
 
-
-def frozen_features(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> ImageFeatures:
-    """Return the frozen features of every level, each image's a function of that image alone, to the last bit.
-
-    The last bits of a matrix product depend on how many rows it has, and which images of a batch a store lacks depends
-    on what was computed before. V-V attention over the batch mixes its images, which are then taken as they are.
-    """
-    if image.surgery == "batch":
-        return image.frozen(images, image.levels)
-    parts = [image.frozen(part, image.levels) for part in _fixed_batches(images)]
-    levels = {level: torch.cat([part.levels[level] for part in parts])[: len(images)] for level in image.levels}
-    return ImageFeatures(levels, torch.cat([part.detection for part in parts])[: len(images)])
-
-
-def frozen_embedding(image: ImageSide, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B E"]:
-    """Return the unit class embeddings, with the bits that `frozen_features` gives them."""
-    if image.surgery == "batch":
-        return image.class_embedding(images)
-    return torch.cat([image.class_embedding(part) for part in _fixed_batches(images)])[: len(images)]
-
-
-def _fixed_batches(images: Float[Tensor, "B 3 S S"]) -> list[Float[Tensor, "fixed 3 S S"]]:
-    """Cut a batch into parts of one size; the last is filled up with its first image."""
-    *whole, last = images.split(FIXED_BATCH)
-    return [*whole, torch.cat([last, last[:1].expand(FIXED_BATCH - len(last), -1, -1, -1)])]
+    def class_embedding(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B E"]:
+        """Return the class embedding from the tokens after the last block."""
+        token = tokens[:, :1]
+        normed = token if reads.class_token == "raw" else self.backbone.finish_vision(token)
+        return self.backbone.project_image(normed[:, 0])
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """Frozen features of one batch of images, computed when they are asked for."""
+class _Walk:
+    """One pass through the blocks. `kept` tokens are the backbone's own: what stages insert stands behind them."""
 
-    image: ImageSide
+    side: ImageSide
+    levels: tuple[int, ...]
+    contexts: Contexts | None
+    kept: int
+
+    def read(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> tuple[Levels, Float[Tensor, "B E"] | None]:
+        """Patch tokens of each level, and the class embedding where it is wanted."""
+        backbone, wants_class = self.side.backbone, reads.class_token != "none"
+        start = backbone.surgery_start if reads.surgery_start is None else reads.surgery_start
+        start = backbone.vision.depth if reads.surgery == "none" else start
+        last = max(self.levels, default=0)
+        end = backbone.vision.depth if wants_class else last
+        # The plain pass and the surgery pass share the blocks before the surgery.
+        raw, tokens = self._blocks(tokens, 0, min(start, end))
+        if start < end and reads.surgery == "beside":
+            operated, tokens = self._beside(tokens, start, end)
+            raw |= operated
+        elif start < end:
+            raw |= self._blocks(tokens, start, last, self.side.surgery)[0]
+            tokens = self._blocks(tokens, start, end)[1] if wants_class else tokens
+        at_levels = {level: self.side.patches(raw[level][:, : self.kept], reads) for level in self.levels}
+        return at_levels, self.side.class_embedding(tokens, reads) if wants_class else None
+
+    def _beside(self, tokens: Tensor, start: int, stop: int) -> tuple[dict[int, Tensor], Tensor]:
+        """The second stream at each level, and the plain one after block `stop - 1`."""
+        at_levels, plain, second, last = {}, tokens, tokens, max(self.levels, default=0)
+        for block in range(start, stop):
+            if block < last:
+                second = second + self.side.backbone.value_attention(block, plain)
+            plain = self._block(block, plain, "none")
+            if block + 1 in self.levels:
+                at_levels[block + 1] = second
+        return at_levels, plain
+
+    def _blocks(
+        self, tokens: Tensor, start: int, stop: int, surgery: Surgery = "none"
+    ) -> tuple[dict[int, Tensor], Tensor]:
+        """Tokens of each level in blocks `start` to before `stop`, and the last."""
+        at_levels = {}
+        for block in range(start, stop):
+            tokens = self._block(block, tokens, surgery)
+            if block + 1 in self.levels:
+                at_levels[block + 1] = tokens
+        return at_levels, tokens
+
+    def _block(self, block: int, tokens: Tensor, surgery: Surgery) -> Tensor:
+        run = self.side.backbone.vision_block
+        if self.side.recompute and tokens.requires_grad:
+            tokens = checkpoint(run, block, tokens, surgery, use_reentrant=False)
+        else:
+            tokens = run(block, tokens, surgery)
+        return tokens if self.contexts is None else self.side.slots.apply_after("vision", block, tokens, self.contexts)
+
+
+FIXED_BATCH: Final = 4
+"""Images that go through the untouched backbone at once, fewer only where a phase's batches have fewer."""
+
+Parts = dict[str, Float[Tensor, "B *rest"]]
+"""What was read of images, part by part: "levels" in one tensor, "class", and "window2" and the like."""
+
+
+def parts_of(tokens: ImageTokens) -> Parts:
+    """Take tokens apart, so that each part of an image can be kept by itself."""
+    parts = {"levels": torch.stack([*tokens.levels.values()], dim=1)} if tokens.levels else {}
+    if tokens.class_embedding is not None:
+        parts["class"] = tokens.class_embedding
+    return parts | {f"window{side}": one for side, one in (tokens.windows or {}).items()}
+
+
+def tokens_of(parts: Parts, levels: tuple[int, ...]) -> ImageTokens:
+    """Put tokens together again."""
+    at_levels = dict(zip(levels, parts["levels"].unbind(dim=1), strict=True)) if "levels" in parts else {}
+    windows = {int(name.removeprefix("window")): one for name, one in parts.items() if name.startswith("window")}
+    return ImageTokens(at_levels, parts.get("class"), windows or None)
+
+
+def untouched_parts(
+    side: ImageSide, images: Float[Tensor, "B 3 S S"], reads: Reads, levels: bool = True, *, fixed: int = FIXED_BATCH
+) -> Parts:
+    """Read the untouched backbone, its levels or none, each image's part a function of it alone, to the last bit.
+
+    The last bits of a matrix product depend on how many rows it has, and which images of a batch a store lacks depends
+    on what was computed before; so always `fixed` images go through the backbone at once. V-V attention over the batch
+    mixes its images, which are then taken as they are.
+    """
+    at = side.levels if levels else ()
+    if side.surgery == "batch" and reads.surgery == "values":
+        return parts_of(side.untouched(images, reads, at))
+    read = [parts_of(side.untouched(part, reads, at)) for part in _fixed_batches(images, fixed)]
+    return {name: torch.cat([one[name] for one in read])[: len(images)] for name in read[0]}
+
+
+def _fixed_batches(images: Float[Tensor, "B 3 S S"], fixed: int) -> list[Float[Tensor, "fixed 3 S S"]]:
+    """Cut a batch into parts of one size; the last is filled up with its first image."""
+    *whole, last = images.split(fixed)
+    return [*whole, torch.cat([last, last[:1].expand(fixed - len(last), -1, -1, -1)])]
+
+
+CLASS_ALONE: Final = Reads(class_token="normed")
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """What the untouched backbone says of one batch of images, computed when it is asked for."""
+
+    side: ImageSide
     images: Float[Tensor, "B C S S"]
+    fixed: int = field(default=FIXED_BATCH, kw_only=True)
+    """Images that go through it at once."""
 
-    def levels(self) -> Levels:
-        """Patch features of every level, class embedding added."""
-        return frozen_features(self.image, self.images).levels
+    def tokens(self, reads: Reads) -> ImageTokens:
+        """Tokens of every level, and whatever else is read."""
+        return tokens_of(self._parts(reads, True), self.side.levels)
 
     def embedding(self) -> Float[Tensor, "B E"]:
-        """Unit class embedding."""
-        return frozen_embedding(self.image, self.images)
+        """Class embeddings after the tower's last norm, not of unit length; computed once."""
+        return self._embedding
+
+    @cached_property
+    def _embedding(self) -> Float[Tensor, "B E"]:
+        return self._parts(CLASS_ALONE, False)["class"]
+
+    def _parts(self, reads: Reads, levels: bool) -> Parts:
+        return untouched_parts(self.side, self.images, reads, levels, fixed=self.fixed)

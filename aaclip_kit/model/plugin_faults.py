@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,27 @@ class PluginFault(UserError):
     """What a plugin's component did wrong while a model ran; the batch is named where it is known."""
 
 
-def run_stage(stage: AttentionStage, tokens: Tensor, context: Context | None, where: str, numbers: bool) -> Tensor:
+def run_stage(
+    stage: AttentionStage,
+    tokens: Tensor,
+    context: Context | None,
+    where: str,
+    numbers: bool,
+    *,
+    site: int = 0,
+    inserts: int = 0,
+) -> Tensor:
     """The tokens after a stage. Raises `PluginFault` for an exception, and for tokens of another form or place.
 
-    `numbers` also looks whether they are finite, which waits for the device.
+    `numbers` also looks whether they are finite, which waits for the device. `inserts` tokens are appended here.
     """
-    changed = _forward(stage, where, tokens, context)
-    if not isinstance(changed, Tensor) or changed.shape != tokens.shape:
+    changed = _forward(stage, where, tokens, context, **({"site": site} if stage.one_for_all_sites else {}))
+    items, length, *width = tokens.shape
+    if not isinstance(changed, Tensor) or changed.shape != (items, length + inserts, *width):
         problem = f"its forward returned {_form(changed)} for tokens of shape {tuple(tokens.shape)}"
-        raise PluginFault(problem, where=where, fix="a stage returns the tokens in the shape that it got")
+        problem += f" with {inserts} to insert" if inserts else ""
+        fix = "return the tokens in the shape that came, and what `inserts` counts behind them"
+        raise PluginFault(problem, where=where, fix=fix)
     if changed.device != tokens.device or not changed.is_floating_point():
         given = f"tokens of {changed.dtype} on {changed.device} for {tokens.dtype} on {tokens.device}"
         fix = "make tensors with the tokens' device and dtype; register those that are kept, as parameters or buffers"
@@ -41,11 +53,28 @@ def run_stage(stage: AttentionStage, tokens: Tensor, context: Context | None, wh
 def run_loss(loss: Loss, named: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     """A loss's terms. Raises `PluginFault` for an exception, and for what are no named scalars."""
     terms = _forward(loss, where, **named)
-    good = isinstance(terms, dict) and all(isinstance(one, Tensor) and one.numel() == 1 for one in terms.values())
-    if not (good and terms):
+    if terms == {}:
+        raise PluginFault("its forward returned {}", where=where, fix=_SCALARS)
+    return _scalars(terms, "forward", where)
+
+
+_SCALARS: Final = 'return scalar tensors by name, such as {"focal": value}'
+
+
+def stage_terms(stage: AttentionStage, where: str) -> dict[str, Tensor]:
+    """A stage's own loss terms. Raises `PluginFault` for an exception, and for what are no named scalars."""
+    try:
+        return _scalars(stage.loss_terms(), "loss_terms", where)
+    except UserError:
+        raise
+    except Exception as error:
+        raise PluginFault(f"its loss_terms raised {type(error).__name__}: {error}", where=where, fix=MEND) from error
+
+
+def _scalars(terms: Any, method: str, where: str) -> dict[str, Tensor]:
+    if not (isinstance(terms, dict) and all(isinstance(one, Tensor) and one.numel() == 1 for one in terms.values())):
         given = {name: _form(one) for name, one in terms.items()} if isinstance(terms, dict) else _form(terms)
-        fix = 'a loss returns scalar tensors by name, such as {"focal": value}'
-        raise PluginFault(f"its forward returned {given}", where=where, fix=fix)
+        raise PluginFault(f"its {method} returned {given}", where=where, fix=_SCALARS)
     return {name: term.reshape(()) for name, term in terms.items()}
 
 

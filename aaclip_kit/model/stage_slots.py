@@ -1,6 +1,6 @@
 """Which stage acts after which block."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from ..contracts.options import TowerName
 from ..contracts.stage import AttentionStage, Context, ContextKind
 from ..distributed.random_streams import own_draws
 from ..kernels.norm_matched import fused_residual
-from .plugin_faults import component_of, run_stage
+from .plugin_faults import component_of, run_stage, stage_terms
 
 Contexts = Mapping[ContextKind, Context]
 NO_CONTEXT: Contexts = {}
@@ -20,7 +20,8 @@ NO_CONTEXT: Contexts = {}
 class StageSlots(nn.Module):
     """All stages of a run by name and block; at one site they act in the order of the experiment file.
 
-    Parameters are named `NAME.BLOCK...`, so a checkpoint says where each tensor belongs.
+    Parameters are named `NAME.BLOCK...`, or `NAME...` of a stage that is one for all its sites, so a checkpoint says
+    where each tensor belongs.
     """
 
     def __init__(self) -> None:
@@ -38,10 +39,10 @@ class StageSlots(nn.Module):
             if hasattr(self.stages, name):
                 problem = "a stage cannot have this name, which torch's modules use themselves"
                 raise UserError(problem, where=f"stages.{name}", fix=f"call it {name}_stage")
-            self.stages[name] = nn.ModuleDict()
+            self.stages[name] = stage if stage.one_for_all_sites else nn.ModuleDict()
         group = self.stages[name]
-        assert isinstance(group, nn.ModuleDict)
-        group[str(block)] = stage
+        if isinstance(group, nn.ModuleDict):
+            group[str(block)] = stage
         self._order[tower].append((block, name, stage))
         self._owners[name] = owner
 
@@ -51,12 +52,26 @@ class StageSlots(nn.Module):
 
     def apply_after(
         self, tower: TowerName, block: int, tokens: Float[Tensor, "items L D"], contexts: Contexts
-    ) -> Float[Tensor, "items L D"]:
-        """Run the stages of one site. A stage whose context is not among `contexts` is switched off."""
+    ) -> Float[Tensor, "items _ D"]:
+        """Run the stages of one site, which may insert tokens. One whose context `contexts` lacks is switched off."""
         for at, name, stage in self._order[tower]:
             if at == block and stage.context_kind in ("none", *contexts):
                 tokens = self._run(name, block, stage, tokens, contexts.get(stage.context_kind))
         return tokens
+
+    def loss_terms(self, towers: Sequence[TowerName], attending: Set[TowerName]) -> dict[str, Tensor]:
+        """Loss terms of the stages of these towers, named stages.NAME.BLOCK/TERM; of those alone that act."""
+        placed = {
+            stage: f"stages.{name}" if stage.one_for_all_sites else f"stages.{name}.{at}"
+            for tower in towers
+            for at, name, stage in self._order[tower]
+            if stage.context_kind == "none" or tower in attending
+        }
+        terms = {}
+        for stage, place in placed.items():
+            owner = component_of(stage, self.owner(place.split(".")[1]))
+            terms.update({f"{place}/{term}": value for term, value in stage_terms(stage, f"{place} {owner}").items()})
+        return terms
 
     @contextmanager
     def looking_at_numbers(self) -> Iterator[None]:
@@ -78,7 +93,17 @@ class StageSlots(nn.Module):
         draws = own_draws("stage", name, block) if stage.training else nullcontext()
         # Around each stage, so that it holds in whichever thread recomputes one.
         with fused_residual(self.fused), draws:
-            return run_stage(stage, tokens, context, where, self._numbers)
+            return run_stage(
+                stage, tokens, context, where, self._numbers, site=block, inserts=self._inserts(name, block)
+            )
+
+    def _inserts(self, name: str, block: int) -> int:
+        """Tokens that the stage of this name appends here."""
+        own = [(at, stage) for order in self._order.values() for at, of, stage in order if of == name]
+        first = min(at for at, _ in own)
+        return next(
+            (stage.inserts for at, stage in own if at == block and (at == first or not stage.one_for_all_sites)), 0
+        )
 
     @contextmanager
     def standing_in(self, tower: TowerName, others: Mapping[tuple[str, int], AttentionStage | None]) -> Iterator[None]:

@@ -26,8 +26,18 @@ def register_backbones(register: Register) -> None:
 
 
 @hookspec
+def register_prompts(register: Register) -> None:
+    """Offer prompts; a factory is called as `factory(options, setting)` and returns a `Prompts`."""
+
+
+@hookspec
 def register_attention_stages(register: Register) -> None:
     """Offer stages; a factory is called as `factory(options, setting)` and returns an `AttentionStage`."""
+
+
+@hookspec
+def register_heads(register: Register) -> None:
+    """Offer heads; a factory is called as `factory(options, setting)` and returns a `Head`."""
 
 
 @hookspec

@@ -14,7 +14,9 @@ from .registry import KINDS, Component, Kind, Plugin
 
 HOOKS: dict[str, Kind] = {
     "register_backbones": "backbone",
+    "register_prompts": "prompts",
     "register_attention_stages": "attention-stage",
+    "register_heads": "head",
     "register_losses": "loss",
     "register_schedulers": "scheduler",
     "register_data_sets": "data-set",

@@ -7,11 +7,13 @@ from typing import Any, Final, Literal, get_args
 from ..contracts.errors import UserError, unknown
 from ..contracts.options import Options
 
-Kind = Literal["backbone", "attention-stage", "loss", "scheduler", "data-set"]
+Kind = Literal["backbone", "prompts", "attention-stage", "head", "loss", "scheduler", "data-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CONTRACTS: dict[Kind, str] = {
     "backbone": "backbone:Backbone",
+    "prompts": "prompts:Prompts",
     "attention-stage": "stage:AttentionStage",
+    "head": "head:Head",
     "loss": "loss:Loss",
     "scheduler": "schedule:LoopScheduler",
     "data-set": "data:DataSet",
@@ -67,10 +69,22 @@ class Component:
         """First line of the options model's docstring."""
         return (self.options.__doc__ or "").strip().partition("\n")[0]
 
+    @property
+    def maker(self) -> Any:
+        """The factory itself, its module imported."""
+        return resolve_name(self.factory) if isinstance(self.factory, str) else self.factory
+
+    def stated(self, attribute: str) -> Any:
+        """What a factory that is a class states of all that it makes; None where it is none, or does not load."""
+        try:
+            return getattr(self.maker, attribute, None) if isinstance(self.maker, type) else None
+        except Exception:  # told when it is built
+            return None
+
     def build(self, *arguments: Any) -> Any:
         """Call the factory. An exception that is no `UserError`, or a thing of another kind, is the plugin's fault."""
         try:
-            built = (resolve_name(self.factory) if isinstance(self.factory, str) else self.factory)(*arguments)
+            built = self.maker(*arguments)
         except UserError:
             raise
         except Exception as error:

@@ -15,7 +15,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.options import TOWERS, TowerName
 from ..contracts.stage import AttentionStage, Context, ShowsAttention
 from ..model.anomaly_model import AnomalyModel
-from ..model.prompts import NORMAL_PROMPTS, class_prompts
+from ..model.image_tower import Untouched
 
 START, END, PADDING = "(start)", "(end)", "(padding)"
 
@@ -36,7 +36,10 @@ def prompt_words(backbone: Backbone, prompt: str, length: int) -> list[str | Non
     return (words + [None] * length)[:length]
 
 
-Calls = dict[AttentionStage, list[tuple[Tensor, Context]]]
+Place = tuple[AttentionStage, int | None]
+"""A stage, and its site where one module acts at several."""
+
+Calls = dict[Place, list[tuple[Tensor, Context]]]
 Groups = dict[str, Float[Tensor, " M"]]
 """What a group of queries looks at: the weight of each context token, 1 being an even share."""
 
@@ -64,7 +67,7 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
           "reason": _reason(stage, tower, attending)}, stage)
         for tower in TOWERS for block, name, stage in model.slots.of(tower) if stage.context_kind != "none"
     ]  # fmt: skip
-    for picture in shown:
+    for picture in shown if any(entry["reason"] is None for entry, _ in entries) else ():
         calls = _calls(model, picture, attending)
         for entry, stage in entries:
             if entry["reason"] is None:
@@ -75,17 +78,20 @@ def attention_record(model: AnomalyModel, shown: Iterable[Shown], attending: Set
 def _reason(stage: AttentionStage, tower: TowerName, attending: Set[TowerName]) -> str | None:
     if tower not in attending:
         return f"the attention of the {tower} tower was off when it last trained"
+    if stage.context_kind == "class":
+        return "its context is one token, the class embedding of the image"
     return None if isinstance(stage, ShowsAttention) else "it does not say where it looks (no attention_weights)"
 
 
 def _add(entry: dict[str, Any], model: AnomalyModel, picture: Shown, *, stage: AttentionStage, calls: Calls) -> None:
     assert isinstance(stage, ShowsAttention)
-    if not calls[stage]:
+    place = (stage, entry["block"] if stage.one_for_all_sites else None)
+    if place not in calls:
         entry["reason"] = "it was never called, as no stage behind the last level is"
         return
     try:
         groups_of = _text_groups if entry["tower"] == "text" else _vision_groups
-        groups = groups_of(model, picture, stage, calls[stage])
+        groups = groups_of(model, picture, place, calls[place])
         describe = _grid if stage.context_kind == "image" else _words
         looks = {name: describe(model, picture, weights) for name, weights in groups.items()}
     # A picture is not worth a run: whatever a plugin's method does wrong stands in the report instead.
@@ -103,34 +109,42 @@ def _calls(model: AnomalyModel, picture: Shown, attending: Set[TowerName]) -> Ca
         model.image_features(picture.image, classes, "vision" in attending)
     context = model.text_phase_inputs(picture.image, classes, True, attending)[1]
     with _watched(model, "text") as more:
-        model.text_features(classes, context)
+        if model.text is not None:
+            embedding = Untouched(model.image, picture.image).embedding() if model.text.goes_by_image else None
+            model.text_features(classes, context, embedding=embedding)
     return {**calls, **more}
 
 
 @contextmanager
 def _watched(model: AnomalyModel, tower: TowerName) -> Iterator[Calls]:
-    calls: Calls = {stage: [] for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"}
+    calls: Calls = {}
+
+    def keep(stage: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        calls.setdefault((stage, named.get("site")), []).append(inputs)
+
     with ExitStack() as hooks:
-        for stage in calls:
-            hooks.enter_context(stage.register_forward_pre_hook(lambda called, inputs: calls[called].append(inputs)))
+        for stage in {stage for _, _, stage in model.slots.of(tower) if stage.context_kind != "none"}:
+            hooks.enter_context(stage.register_forward_pre_hook(keep, with_kwargs=True))
         yield calls
 
 
-def _text_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+def _text_groups(model: AnomalyModel, picture: Shown, place: Place, calls: list[tuple[Tensor, Context]]) -> Groups:
     """End-of-text tokens of the normal prompts, and of the abnormal ones."""
-    weights = torch.cat([_relative(stage, *call) for call in calls])
-    ends = model.text.prompts.select((picture.class_name,), weights.device)[1][0]
-    looks = weights[torch.arange(len(ends), device=ends.device), ends]
+    weights = torch.cat([_relative(place, *call) for call in calls])
+    assert model.text is not None
+    ends, normal = model.text.book.ends[model.text.book.rows[picture.class_name]], model.text.prompts.normal_prompts
+    looks = weights[torch.arange(len(ends)), ends]
     return {
-        "normal prompts": looks[:NORMAL_PROMPTS].mean(dim=0),
-        "abnormal prompts": looks[NORMAL_PROMPTS:].mean(dim=0),
+        "normal prompts": looks[:normal].mean(dim=0),
+        "abnormal prompts": looks[normal:].mean(dim=0),
     }
 
 
-def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[tuple[Tensor, Context]]) -> Groups:
+def _vision_groups(model: AnomalyModel, picture: Shown, place: Place, calls: list[tuple[Tensor, Context]]) -> Groups:
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
-    weights = _relative(stage, tokens, context)[0, model.backbone.prefix_tokens :]
+    first = model.backbone.prefix_tokens
+    weights = _relative(place, tokens, context)[0, first : first + model.backbone.grid**2]
     pixels = torch.from_numpy(picture.mask).float()[None, None]
     inside = torch.nn.functional.adaptive_max_pool2d(pixels, model.backbone.grid).flatten().to(weights.device) > 0
     if inside.all() or not inside.any():
@@ -138,9 +152,10 @@ def _vision_groups(model: AnomalyModel, picture: Shown, stage: Any, calls: list[
     return {"anomalous patches": weights[inside].mean(dim=0), "other patches": weights[~inside].mean(dim=0)}
 
 
-def _relative(stage: ShowsAttention, tokens: Tensor, context: Context) -> Float[Tensor, "items L M"]:
+def _relative(place: Place, tokens: Tensor, context: Context) -> Float[Tensor, "items L M"]:
     """Mean over the heads, as a multiple of an even share of what may be attended to."""
-    weights = stage.attention_weights(tokens, context)
+    stage: Any = place[0]
+    weights = stage.attention_weights(tokens, context, **({} if place[1] is None else {"site": place[1]}))
     expected = (len(tokens), weights.shape[1], tokens.shape[1], context.tokens.shape[1])
     if weights.shape != expected:
         raise ValueError(f"shape {list(weights.shape)} in place of [items, heads, L, M] = {list(expected)}")
@@ -158,12 +173,14 @@ def _grid(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " N"]) -> 
 
 def _words(model: AnomalyModel, picture: Shown, weights: Float[Tensor, " M"]) -> dict[str, Any]:
     """The mean over the tokens of each word, whatever prompt they stand in, and over those of each state."""
-    prompts = class_prompts(picture.real_name)
+    text = model.text
+    assert text is not None
+    prompts, normal = text.book.texts[text.book.rows[picture.class_name]], text.prompts.normal_prompts
     rows = weights.reshape(len(prompts), -1).cpu()
     words: dict[str, list[float]] = {}
     states: Mapping[str, list[float]] = {"normal prompts": [], "abnormal prompts": []}
     for number, (prompt, row) in enumerate(zip(prompts, rows.tolist(), strict=True)):
-        state = states["normal prompts" if number < NORMAL_PROMPTS else "abnormal prompts"]
+        state = states["normal prompts" if number < normal else "abnormal prompts"]
         for word, weight in zip(prompt_words(model.backbone, prompt, len(row)), row, strict=True):
             # Padding that is masked has no weight, and is no word.
             if word is not None or weight > 0:

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Shaped
 
 from ..contracts.data import DataSet, Sample
 from ..contracts.options import TowerName
-from ..data.decode import read_picture_and_mask
+from ..data.decoded import read_picture_and_mask
 from ..data.loader import Pixels, test_batches
 from ..distributed.collectives import all_gather_object
 from ..distributed.ranks import Ranks
@@ -24,6 +24,7 @@ from ..record.examples_file import Example, ExamplesFile
 from ..record.heatmap import enlarged, save_heatmap
 from ..record.run_folder import RunFolder
 from .attention_maps import Shown, attention_record
+from .run_files import named
 
 MOST_OF_A_CLASS: Final = 2000
 MOST_OF_ALL: Final = 10_000
@@ -175,8 +176,8 @@ def save_pictures(
     real_names: Mapping[str, str],
     attending: Set[TowerName],
 ) -> None:
-    """Write heatmaps, examples and where the stages look; nothing where nothing was scored or is to be drawn."""
-    if not examples.loops or not examples.samples:
+    """Write heatmaps, examples and where the stages look; nothing where nothing is to be drawn."""
+    if not examples.samples:
         return
     # Each image that is shown, and why: the evenly spread ones first, then those that the ranking adds.
     places: dict[int, list[str]] = {place: ["even"] for place in examples.even()}
@@ -203,7 +204,7 @@ def _examples_file(
         examples=tuple(_example(examples, place, chosen) for place, chosen in places.items()),
         loops=tuple(outcome.loop for outcome in examples.loops),
         scale=scale,
-        rule=f"on loop {quoted}, {RULE}",
+        rule=f"{'on ' if quoted else ''}{named(quoted)}, {RULE}",
         pictures=np.stack(pictures),
         masks=np.stack([np.zeros((side, side), bool) if mask is None else mask > 0 for mask in masks]),
         grids=np.stack([[outcome.grids[place] for outcome in examples.loops] for place in places]),

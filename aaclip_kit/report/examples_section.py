@@ -11,7 +11,7 @@ from PIL import Image
 from ..record.examples_file import Example, ExamplesFile
 from ..record.heatmap import coloured, enlarged, outlined
 from .figures import Budget, Picture, embedded_pictures
-from .run_files import RunFiles
+from .run_files import RunFiles, named
 
 SIDE: Final = 192
 """Side of a panel in pixels."""
@@ -118,7 +118,7 @@ def _row(file: ExamplesFile, place: int, *, loops: list[int], budget: Budget, re
 
 
 def _map_panel(file: ExamplesFile, place: int, loop: int, budget: Budget) -> Panel:
-    example, name = file.examples[place], f"loop {file.loops[loop]}"
+    example, name = file.examples[place], named(file.loops[loop])
     quality = example.quality[loop]
     figures = f"score\u00a0{example.scores[loop]:.3f}" + (f", AP\u00a0{quality:.2f}" if quality is not None else "")
     pixels = coloured(enlarged(file.grids[place, loop], SIDE), file.scale)

@@ -17,7 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from ..contracts.errors import plain_lines
-from ..data.decode import open_picture, read_content
+from ..data.decode import open_picture
+from ..data.image_file import read_content
 
 Points = Sequence[Sequence[float]]
 """Pairs of x and y."""

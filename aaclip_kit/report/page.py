@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.checks import ALLOWED, NEAR, NOT_ZERO_SHOT, ONE_SIDED
+from ..data.checks import ONE_SIDED
+from ..data.roles import ALLOWED, NEAR, NOT_ZERO_SHOT
 from ..files.whole_file import write_whole
 from ..record.run_folder import REPORT, as_written
 from . import attention_section, examples_section, results_section, training_section
 from .figures import Budget, page_template
-from .run_files import RunFiles
+from .run_files import RunFiles, named
 
 
 def write_report(folder: Path) -> Path:
@@ -125,7 +126,7 @@ def _thresholds(calibration: Mapping[str, Any]) -> str:
     values = ((kind, calibration.get(f"{kind}_threshold")) for kind in ("image", "map"))
     texts = [f"{kind} {'not defined' if value is None else format(value, '.4g')}" for kind, value in values]
     rule, loop, source = (calibration.get(key) for key in ("rule", "loop", "source"))
-    return f"{', '.join(texts)}; rule {rule}, loop {loop}, on {source}"
+    return f"{', '.join(texts)}; rule {rule}, {named(loop or 0)}, on {source}"
 
 
 def _versions(table: Mapping[str, Any] | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..contracts.errors import MISSING
 from ..evaluation.calibration import absurd_rates
 from ..evaluation.class_metrics import METRICS, heading
-from .run_files import RunFiles
+from .run_files import RunFiles, named
 
 COLUMNS: Final = {metric: heading(metric).partition(" ")[::2] for metric in METRICS}
 """Each metric's place in the two lines of a table's head."""
@@ -96,10 +96,11 @@ def _worse(metrics: Mapping[str, Any], metric: str) -> Iterable[str]:
     best = max(known, key=lambda name: known[name])
     marks = {"worse than before training": before, f"below what knows nothing ({best})": known[best]}
     for words, mark in marks.items():
-        means = {loop["loop"]: loop["mean"].get(metric) for loop in metrics.get("loops") or ()}
+        loops = metrics.get("loops") or [{"loop": 0, "mean": {metric: before}}]
+        means = {loop["loop"]: loop["mean"].get(metric) for loop in loops}
         below = {n: value for n, value in means.items() if None not in (value, mark) and round(value - mark, 3) < 0}
         if below:
-            values = ", ".join(f"{value:.3f} after loop {loop}" for loop, value in below.items())
+            values = ", ".join(f"{value:.3f} {'after ' if loop else ''}{named(loop)}" for loop, value in below.items())
             yield f"{heading(metric)} is {words}: {values}, against {mark:.3f}"
 
 
@@ -107,6 +108,7 @@ def section(run: RunFiles) -> dict[str, Any]:
     """What `results.html` shows."""
     return {
         "quoted": run.metrics.get("quoted"),
+        "model": named(run.reported_loop or 0),
         "has_rules": bool(run.metrics.get("rules")),
         "loops": metric_table("model", _loop_lines(run)),
         "classes": metric_table("class", _class_lines(run)),
@@ -144,11 +146,17 @@ def _of_set(result: Mapping[str, Any], label: str) -> Mapping[str, Any]:
 def _loop_lines(run: RunFiles) -> Iterable[MetricLine]:
     metrics = run.metrics
     for rule, result in (metrics.get("rules") or {}).items():
-        yield mean_line(f"rule: {rule.replace('_', ' ')}", "rule", result)
-    if metrics.get("before"):
-        yield mean_line("before training", "loop", metrics["before"])
-    for loop in metrics.get("loops", []):
-        yield mean_line(f"loop {loop['loop']}", "quoted" if loop["loop"] == run.reported_loop else "loop", loop)
+        yield from _mean_lines(f"rule: {rule.replace('_', ' ')}", "rule", result)
+    before = [{"loop": 0, **metrics["before"]}] if metrics.get("before") else []
+    for loop in [*before, *metrics.get("loops", [])]:
+        kind = "quoted" if loop["loop"] == run.reported_loop else "loop"
+        yield from _mean_lines(named(loop["loop"]), kind, loop)
+
+
+def _mean_lines(name: str, kind: str, result: Mapping[str, Any]) -> Iterable[MetricLine]:
+    yield mean_line(name, kind, result)
+    for label in result.get("sets") or {}:
+        yield mean_line(f"{name}, {label}", "set", _of_set(result, label))
 
 
 def _class_lines(run: RunFiles) -> Iterable[MetricLine]:
@@ -214,7 +222,7 @@ def _published(
         if one.dataset == dataset
     ]
     if lines and result:
-        lines.insert(0, mean_line(f"this run, loop {run.reported_loop}", "quoted", result))
+        lines.insert(0, mean_line(f"this run, {named(run.reported_loop or 0)}", "quoted", result))
     return {
         "dataset": dataset,
         "classes": classes if result else 0,

@@ -22,6 +22,11 @@ from ..record.run_folder import (
 Table = dict[str, Any]
 
 
+def named(loop: int) -> str:
+    """What the model after a loop is called."""
+    return f"loop {loop}" if loop else "before training"
+
+
 class RunFiles:
     """The contents of a run folder; what a run has not written is empty or None.
 
@@ -48,14 +53,15 @@ class RunFiles:
 
     @property
     def reported_loop(self) -> int | None:
-        """The loop whose result stands for the run; None where none does."""
+        """The loop whose result stands for the run, 0 for a run without one; None where none does."""
         quoted = (self.metrics.get("quoted") or {}).get("loop")
-        return int(quoted) if quoted else None
+        return None if quoted is None else int(quoted)
 
     @property
     def quoted(self) -> Table | None:
         """The results of the quoted loop."""
-        return next((loop for loop in self.metrics.get("loops", []) if loop["loop"] == self.reported_loop), None)
+        results = {0: self.metrics.get("before"), **{loop["loop"]: loop for loop in self.metrics.get("loops", [])}}
+        return None if self.reported_loop is None else results.get(self.reported_loop)
 
     @property
     def heatmaps(self) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..evaluation.aupro import FPR_LIMIT
 from .figures import INK, Axes, Figure, Line, Points, line_figure, shades, styles, thinned
 from .results_section import mean_line, metric_table
-from .run_files import RunFiles
+from .run_files import RunFiles, named
 
 Series = dict[str, list[tuple[float, float]]]
 
@@ -17,7 +17,7 @@ Series = dict[str, list[tuple[float, float]]]
 def section(run: RunFiles) -> dict[str, Any]:
     """What `training.html` shows."""
     scored = (event for event in run.events if event.get("event") == "validation")
-    validation = metric_table("loop", (mean_line(f"loop {event['loop']}", "loop", event) for event in scored))
+    validation = metric_table("loop", (mean_line(named(event["loop"]), "loop", event) for event in scored))
     return {"losses": loss_figures(run.events), "norms": norm_figures(run.events), "validation": validation}
 
 
@@ -109,7 +109,11 @@ def curves_section(run: RunFiles) -> dict[str, Any]:
         _figure("PRO", classes, "pro", _axes("overlap per region", FPR_LIMIT)),
         _figure("Image ROC", classes, "image_roc", whole),
     ]
-    return {"loop": curves.get("loop"), "figures": [figure for figure in figures if figure], "measured": bool(classes)}
+    return {
+        "model": named(curves.get("loop") or 0),
+        "figures": [figure for figure in figures if figure],
+        "measured": bool(classes),
+    }
 
 
 def _axes(y: str, largest_fpr: float) -> Axes:

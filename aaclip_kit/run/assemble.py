@@ -13,9 +13,9 @@ from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import checkpoint_in
 from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import Metadata, read_metadata
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, no_text_tower
 from ..contracts.options import TowerName
-from ..contracts.schedule import LoopScheduler, PhasePlan
+from ..contracts.schedule import LoopScheduler, PhasePlan, Trains
 from ..data.load_data import Data, HeldOut, held_out, load_data
 from ..data.loader import Pixels, TrainBatches
 from ..distributed.compute_device import ComputeDevice
@@ -25,9 +25,10 @@ from ..experiment import ComponentConfig, Experiment
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
+from ..model.image_tower import FIXED_BATCH
 from ..training.feature_cache import CachedFeatures
 from ..training.loop_plans import build_scheduler, plan_ahead
-from ..training.losses import MADE, TRAINED, WeightedLosses
+from ..training.losses import WeightedLosses, made_by, trained_by
 from ..training.phase import Phase
 from .memory_plan import MemoryPlan
 
@@ -81,8 +82,13 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     losses = {phase: _build_losses(group, file.seed, phase) for phase, group in experiment.losses.items()}
     scheduler = build_scheduler(experiment)
     planned = [phase for plan in plan_ahead(scheduler) for phase in plan.phases]
-    for tower in dict.fromkeys(phase.train for phase in planned):
-        _check_losses(losses[tower], tower)
+    if start is not None and not planned:
+        fix = "leave it out; aakit evaluate scores a checkpoint"
+        raise UserError(
+            "the scheduler plans no loop, and untrained weights are scored", where="init.checkpoint", fix=fix
+        )
+    for trains in dict.fromkeys(phase.train for phase in planned):
+        _check_phase(model, losses[trains], trains)
     return Run(experiment, compute_device, data, model, losses, scheduler, fresh, start, calibration, ranks)
 
 
@@ -102,15 +108,22 @@ def _build_losses(group: dict[str, ComponentConfig], seed: int, tower: str) -> W
     return WeightedLosses(built, {name: str(chosen.component.plugin) for name, chosen in group.items()})
 
 
-def _check_losses(group: WeightedLosses, tower: TowerName) -> None:
-    where = f"losses.{tower}"
+def _check_phase(model: AnomalyModel, group: WeightedLosses, trains: Trains) -> None:
+    """Raise `UserError` where a phase that is planned could train nothing."""
+    if trains == "text" and model.backbone.text is None:
+        fix = 'choose one that trains vision alone, such as use = "single" with train = "vision"'
+        raise no_text_tower("a phase that it plans", "scheduler", fix)
+    if not model.trained_parameters(trains):
+        problem = f"plans a phase that trains {trains}, where neither stages nor prompts nor the head have weights"
+        raise UserError(problem, where="scheduler", fix="choose another scheduler, or add what is to be trained")
+    where, made, trained = f"losses.{trains}", made_by(model.head), trained_by(trains)
     for name, (loss, _) in group.losses.items():
-        if unmade := sorted(set(loss.needs) - MADE[tower]):
-            problem = f"needs {', '.join(unmade)}, which the {tower} phase does not make"
-            raise UserError(problem, where=f"{where}.{name}", fix=f"it makes {', '.join(sorted(MADE[tower]))}")
-    if not group.needs & TRAINED[tower]:
-        problem = f"no loss here depends on what the {tower} phase trains"
-        fix = f'add one that needs {" or ".join(sorted(TRAINED[tower]))}, such as use = "segmentation"'
+        if unmade := sorted(set(loss.needs) - made):
+            problem = f"needs {', '.join(unmade)}, which the head does not make"
+            raise UserError(problem, where=f"{where}.{name}", fix=f"it makes {', '.join(sorted(made))}")
+    if not group.needs & trained:
+        problem = f"no loss here depends on what the phase trains ({trains})"
+        fix = f'add one that needs {" or ".join(sorted(trained & made))}, such as use = "segmentation"'
         raise UserError(problem, where=where, fix=fix)
 
 
@@ -133,21 +146,24 @@ def build_phase(
 ) -> Phase:
     """A phase of a loop, on the training images; towers `attending` use their stages with a context.
 
-    `number` is what `stream_number` gives. A text phase keeps frozen features in the `store`, unless nothing could ever
-    be taken from it again.
+    `number` is what `stream_number` gives. A phase keeps what it sees of the untouched backbone in the `store`, unless
+    nothing could ever be taken from it again.
     """
-    file = run.experiment.file
+    file, model = run.experiment.file, run.model
     batches = TrainBatches(
         run.data.sets["train"].samples, run.pixels, file.augmentation,
-        augment="geometry" if plan.train == "text" else "geometry_and_color",
+        augment="geometry" if plan.train == "text" or not file.augmentation.color else "geometry_and_color",
         batch_size=plan.batch_size, key=(file.seed, loop, number), workers=file.workers, ranks=run.ranks,
     )  # fmt: skip
     cached = None
-    if store is not None and plan.train == "text" and (batches.views_come_again or file.cache.features == "disk"):
-        contents = run.data.fingerprints["train"].images
-        cached = CachedFeatures(run.model.image, store, contents, file.augmentation, batches.image)
+    seen = plan.train == "text" or model.vision_is_fixed or model.goes_by_embedding
+    # A store's keys say nothing of colours that are changed.
+    seen = seen and batches.augment == "geometry"
+    if store is not None and seen and (batches.views_come_again or file.cache.features == "disk"):
+        contents, at_once = run.data.fingerprints["train"].images, min(FIXED_BATCH, plan.batch_size)
+        cached = CachedFeatures(model.image, store, contents, file.augmentation, batches.image, at_once)
     return Phase(
-        model=run.model, losses=run.losses[plan.train], plan=plan, batches=batches,
+        model=model, losses=run.losses[plan.train], plan=plan, batches=batches,
         compute_device=run.compute_device, loop=loop, attending=attending, cached=cached,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
-from ..contracts.schedule import PhasePlan
+from ..contracts.schedule import PhasePlan, towers_of
 from ..data.loader import Batch
 from ..distributed.available_memory import available_memory
 from ..distributed.out_of_memory import SIDE
@@ -147,7 +147,7 @@ class _Kind:
     def need(self, show: bool, free: int) -> StepNeed:
         """What a step needs; with recompute too where it matters."""
         kept = self.bytes(self.images, False)
-        again = self.plan.train == "vision" and (show or kept > free)
+        again = self.plan.train != "text" and (show or kept > free)
         return StepNeed(self.plan.train, self.images, kept, self.bytes(self.images, True) if again else None)
 
     def bytes(self, images: int, recompute: bool) -> int:
@@ -162,7 +162,8 @@ def _kinds(run: Run) -> list[_Kind]:
     Every tower that ever attends does so here, since its stages can only add to what a step needs.
     """
     plans = [phase for loop in plan_ahead(run.scheduler) for phase in loop.phases]
-    attending, footprint = frozenset(plan.train for plan in plans if plan.attention), Footprint(run)
+    attending = frozenset(tower for plan in plans if plan.attention for tower in towers_of(plan.train))
+    footprint = Footprint(run)
     kinds = []
     for plan in {(plan.train, plan.batch_size): plan for plan in plans}.values():
         again = build_phase(run, plan, 1, 0, attending).batches.views_come_again
@@ -193,13 +194,15 @@ def _kept_features(run: Run, views_come_again: bool) -> int:
     if file.cache.features != "memory" or run.compute_device.device.type != "cpu" or not views_come_again:
         return 0
     views = len(run.data.sets["train"].samples) * max(1, file.augmentation.views)
-    floats = len(run.model.levels) * backbone.grid**2 * backbone.embedding_width
+    reads = run.model.untrained_reads
+    width = backbone.embedding_width if reads.projected else backbone.vision.width
+    floats = len(run.model.levels) * backbone.grid**2 * width
     return min(int(file.cache.memory_gb * GB), 4 * views * floats)
 
 
 def _too_little(kind: _Kind, need: StepNeed, free: int) -> UserError:
     most, over = 0, need.images
-    vision = need.tower == "vision"
+    vision = need.tower != "text"
     while over - most > 1:
         middle = (most + over) // 2
         most, over = (middle, over) if kind.bytes(middle, vision) <= free else (most, middle)

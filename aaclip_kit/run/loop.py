@@ -110,6 +110,7 @@ class Execution:
         self.evaluator = Evaluator.of(run.model, run.compute_device, run.pixels, file, run.ranks)
         watch = AdapterWatch(adapter_names(run.model), file.training.adapter_gradient_floor)
         self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
+        self.trains = run.scheduler.next_loop(()) is not None
         self.store = open_feature_store(run)
         self.saving = Saving(run, folder, self.state, self.stop, report=self._record_step, tell=progress.message)
 
@@ -138,16 +139,27 @@ class Execution:
         return self.state.metrics
 
     def _before(self) -> None:
-        """Score the test images with the frozen model, and with the three rules."""
+        """Score the test images with the frozen model, which stands for a run without a loop, and with the rules."""
         self.progress.message("scoring the test images before training, and with the three rules")
-        data = self.assembled.data
+        before, data = self._test(0, kept=not self.trains), self.assembled.data
         test, sets = data.sets["test"], data.classes("test")
-        found = results(self.evaluator.evaluate(test, frozenset(), trained=False, on_batch=self._between_batches))
-        before = with_sets(found, sets)
         rules = {name: with_sets(of_rule, sets) for name, of_rule in self._rules(test).items()}
         self.state.metrics = {"before": before, "loops": [], "rules": rules}
         self._record_evaluation(0, before)
+        if not self.trains:
+            self._validate(0)
+            self._save_checkpoint(0)
         self._save_state()
+
+    def _test(self, loop: int, kept: bool = True) -> Metrics:
+        """Metrics of the test images after a loop, 0 being before training; maps and curves are `kept` on the way."""
+        data, state = self.assembled.data, self.state
+        keeper = state.examples.keeper(loop, self.evaluator.shares(data.sets["test"])) if kept else None
+        classes = self._evaluate("test", loop, keeper)
+        if kept:
+            state.examples.merge(self.assembled.ranks)
+            state.curves[loop] = {name: result.curves for name, result in classes.items()}
+        return with_sets(results(classes), data.classes("test"))
 
     def _rules(self, data: DataSet) -> Metrics:
         run, file = self.assembled, self.assembled.experiment.file
@@ -159,10 +171,9 @@ class Execution:
 
     def _finish(self, choice: Metrics, started: datetime) -> None:
         folder, state = self.folder, self.state
-        if loop := choice["loop"]:
-            folder.write_curves({"loop": loop, "classes": state.curves[loop]})
-            folder.write_calibration({"loop": loop, **asdict(state.calibrations[loop])})
-        run = self.assembled
+        loop, run = choice["loop"], self.assembled
+        folder.write_curves({"loop": loop, "classes": state.curves[loop]})
+        folder.write_calibration({"loop": loop, **asdict(state.calibrations[loop])})
         save_pictures(
             state.examples, loop, folder,
             model=run.model, pixels=run.pixels, real_names=run.data.real_names, attending=state.attending,
@@ -191,13 +202,8 @@ class Execution:
                 state.stand(loop, number + 1, 0)
                 self._save_state()
         validation = self._validate(loop)
-        if self.assembled.ranks.is_first and self.stored is None:
-            self._save_checkpoint(loop)
-        test = self.assembled.data.sets["test"]
-        classes = self._evaluate("test", state.examples.keeper(loop, self.evaluator.shares(test)))
-        state.examples.merge(self.assembled.ranks)
-        metrics = with_sets(results(classes), self.assembled.data.classes("test"))
-        state.curves[loop] = {name: result.curves for name, result in classes.items()}
+        self._save_checkpoint(loop)
+        metrics = self._test(loop)
         state.metrics["loops"].append({"loop": loop, **metrics})
         state.validations.append(validation)
         self._record_evaluation(loop, metrics)
@@ -220,7 +226,7 @@ class Execution:
         phase = build_phase(run, plan, loop, number, self.state.attending, self.store)
         self.progress.phase(loop, plan, plan.epochs * phase.batches.steps - self.state.step)
         doing = f"in loop {loop}, {plan.train} phase, batch of {plan.batch_size}"
-        saves = plan.train == "vision" and not run.model.image.recompute
+        saves = plan.train != "text" and not run.model.image.recompute
         recompute = 'set compute.recompute = "on", ' if saves else ""
         less = f"{recompute}lower the {plan.train} phase's batch size in [scheduler], or use a smaller {SIDE}"
         with explaining_out_of_memory(doing, less):
@@ -233,24 +239,27 @@ class Execution:
             self.saving.save()
 
     def _save_checkpoint(self, loop: int) -> None:
+        """Write the weights after a loop; 0 stands for a model that has been trained on nothing."""
         run = self.assembled
+        if not run.ranks.is_first or self.stored is not None:
+            return
         file, data, train = run.experiment.file, run.data, run.data.sets["train"]
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
-        attending = tuple(sorted(self.state.attending))
-        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, data.names("train"))
-        seen = data.fingerprints["train"]
-        digests = (short_digests(digests.values()) for digests in (seen.images, seen.pixels))
+        attending, names = tuple(sorted(self.state.attending)), data.names("train") if loop else ()
+        about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
+        seen = (data.fingerprints["train"].images, data.fingerprints["train"].pixels) if loop else ()
+        digests = (short_digests(digests.values()) for digests in seen)
         metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests)
         save(run.model, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
-    def _evaluate(self, role: str, on_batch: BatchCallback | None = None) -> dict[str, ClassResult]:
+    def _evaluate(self, role: str, loop: int, on_batch: BatchCallback | None = None) -> dict[str, ClassResult]:
         def noted(name: str, batch: ScoredBatch) -> None:
             self._between_batches(name, batch)
             if on_batch:
                 on_batch(name, batch)
 
         data, attending = self.assembled.data.sets[role], self.state.attending
-        return self.evaluator.evaluate(data, attending, trained=True, on_batch=noted)
+        return self.evaluator.evaluate(data, attending, trained=loop > 0, on_batch=noted)
 
     def _between_batches(self, name: str, batch: ScoredBatch) -> None:
         # Of several ranks, none may leave the others waiting: they end together at the next step.
@@ -264,19 +273,19 @@ class Execution:
         evaluator, validation = one_by_one(self.evaluator), run.data.sets.get("validation")
         both = source.data is validation and evaluator is self.evaluator
         if validation is not None:
-            compared = ImageScoreComparison(len(run.model.levels))
+            compared = ImageScoreComparison(run.model.head)
 
             def on_batch(name: str, batch: ScoredBatch) -> None:
                 compared.on_batch(name, batch)
                 if both:
                     calibrator.on_batch(name, batch)
 
-            mean = results(self._evaluate("validation", on_batch))["mean"]
+            mean = results(self._evaluate("validation", loop, on_batch))["mean"]
             scores = compared.result(run.ranks)
             self.state.metrics["image_scores"] = {"used": run.experiment.file.evaluation.image_score, **scores}
             self._event({"event": "validation", "loop": loop, "mean": mean, "image_scores": scores})
         if not both:
-            calibrator.collect(evaluator, source.data, self.state.attending)
+            calibrator.collect(evaluator, source.data, self.state.attending, trained=loop > 0)
         calibrator.merge(run.ranks)
         self.state.calibrations[loop] = calibrator.result(source.source, source.data.classes)
         return mean
@@ -315,7 +324,7 @@ def reported(loops: list[Metrics], rule: str) -> Metrics:
     """Return which loop's result stands for the run, by the rule that the experiment fixed before it.
 
     The best loop is that of the largest pixel AUROC, or image AUROC where that is undefined (no masks). With neither,
-    the last loop is reported, and the record says so.
+    the last loop is reported, and the record says so. Without a loop it is 0, the model before training.
     """
     if rule == "best_on_test":
         for metric in ("pixel_auroc", "image_auroc"):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..contracts.options import TowerName
+from ..contracts.schedule import Trains
 
 GB = 1e9
 
@@ -21,7 +21,7 @@ class StepNeed:
     was not asked.
     """
 
-    tower: TowerName
+    tower: Trains
     images: int
     kept: int
     recomputed: int | None = None

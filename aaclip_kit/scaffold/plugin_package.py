@@ -31,6 +31,8 @@ _BRIGHTNESS = range(150, 190)
 _FIRST: dict[Kind, str] = {
     "attention-stage": "stage.py",
     "backbone": "towers.py",
+    "prompts": "prompts.py",
+    "head": "head.py",
     "loss": "loss.py",
     "scheduler": "schedule.py",
     "data-set": "read.py",

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from ..contracts.errors import UserError, writing
 from ..contracts.options import TowerName
-from ..contracts.schedule import PhasePlan
+from ..contracts.schedule import PhasePlan, towers_of
 from ..data.loader import Batch
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.random_streams import step_draws
@@ -208,7 +208,8 @@ def _norms(run: Run, phase: Phase, batch: Batch, fixed: FixedInputs, *, stream: 
     """Gradient norms of the tower's adapters; `stream` names the dropout, for each stage its own."""
     adapters = {
         f"{name}.{block}": list(stage.parameters())
-        for block, name, stage in run.model.slots.of(phase.plan.train)
+        for tower in towers_of(phase.plan.train)
+        for block, name, stage in run.model.slots.of(tower)
         if stage.context_kind == "none"
     }
     parameters = list(chain(*adapters.values()))

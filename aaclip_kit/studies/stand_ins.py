@@ -17,6 +17,7 @@ from ..experiment import ComponentConfig
 from ..experiment.faults import explain
 from ..experiment.schema import TextContextForm
 from ..model.build import stage_setting
+from ..model.text_tower import TextSide
 from ..run.assemble import Run
 
 Places = dict[tuple[str, int], AttentionStage | None]
@@ -92,13 +93,20 @@ def variant(run: Run, subject: Subject, setting: Setting) -> Places:
 @contextmanager
 def standing_in(run: Run, tower: TowerName, places: Places, form: TextContextForm | None) -> Iterator[None]:
     """Put, for a while, these stages in the tower, and the text context in this form (None: as the file has it)."""
-    text, own_form = run.model.text, run.model.text.context_form
-    text.context_form = form or own_form
+    with run.model.slots.standing_in(tower, places), _context_form(run.model.text, form):
+        yield
+
+
+@contextmanager
+def _context_form(text: TextSide | None, form: TextContextForm | None) -> Iterator[None]:
+    if text is None or form is None:
+        yield
+        return
+    own, text.context_form = text.context_form, form
     try:
-        with run.model.slots.standing_in(tower, places):
-            yield
+        yield
     finally:
-        text.context_form = own_form
+        text.context_form = own
 
 
 def _subject(

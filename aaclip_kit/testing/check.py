@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts.errors import UserError, nearest_hint
 from ..plugin_host.registry import KINDS, Kind
-from .contract import PROMISES
+from .promises import PROMISES
 from .subject import Breach, NotApplicable, Subject, find_subject
 
 if TYPE_CHECKING:

@@ -30,12 +30,10 @@ def gives_samples(subject: Subject) -> None:
 
 
 def labels_are_0_or_1(subject: Subject) -> None:
-    """Labels, and masks of normal images."""
+    """Labels."""
     for sample in subject.make(DataSet).samples:
         if type(sample.label) is not int or sample.label not in (0, 1):
             raise Breach(f"{sample.image.name} has the label {sample.label!r}")
-        if sample.label == 0 and sample.mask is not None:
-            raise Breach(f"{sample.image.name} is normal and has the mask {sample.mask.name}")
 
 
 def classes_are_plain(subject: Subject) -> None:

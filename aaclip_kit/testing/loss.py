@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 
 from ..contracts.loss import Loss, LossInput
 from ..contracts.options import TOWERS, TowerName
-from ..training.losses import MADE, TRAINED
+from ..training.losses import trained_by
 from .subject import Breach, Subject
 from .trial import run_tiny
 
@@ -22,7 +22,7 @@ MAPS = "level_probabilities"
 
 
 def build_loss(subject: Subject) -> Loss:
-    """Build the loss, and see that its `needs` name what a phase makes."""
+    """Build the loss, and see that its `needs` name what there is."""
     torch.manual_seed(0)
     loss: Loss = subject.make(Loss)
     needs = getattr(loss, "needs", None)
@@ -34,8 +34,8 @@ def build_loss(subject: Subject) -> Loss:
 
 
 def phases(loss: Loss) -> list[TowerName]:
-    """Phases that make all that the loss needs, and train some of it."""
-    return [tower for tower in TOWERS if set(loss.needs) <= MADE[tower] and set(loss.needs) & TRAINED[tower]]
+    """Phases that train some of what the loss needs."""
+    return [tower for tower in TOWERS if set(loss.needs) & trained_by(tower)]
 
 
 def batch(
@@ -67,7 +67,7 @@ def terms(loss: Loss, named: Named) -> dict[str, Tensor]:
 
 def differentiable(named: Named, loss: Loss) -> dict[str, Tensor]:
     """Set predictions that a phase trains to take gradients; returns them by name."""
-    trained = {name for tower in phases(loss) for name in TRAINED[tower]} & set(loss.needs)
+    trained = {name for tower in phases(loss) for name in trained_by(tower)} & set(loss.needs)
     parts = flat({name: named[name] for name in sorted(trained)})
     return {said: part.requires_grad_() for said, part in parts.items()}
 
@@ -226,7 +226,7 @@ def trains_in_a_run(subject: Subject) -> None:
     own = phases(build_loss(subject))
     losses = {tower: {"checked": subject.chosen if tower in own else {"use": "segmentation"}} for tower in TOWERS}
     with run_tiny(subject, losses=losses) as trial:
-        heads = {name: change for name, change in trial.changes.items() if name.startswith("heads.")}
         for tower in own:
-            if not any(change for name, change in heads.items() if name.startswith("heads.text.") == (tower == "text")):
+            prefix = "prompts." if tower == "text" else "head."
+            if not any(change for name, change in trial.changes.items() if name.startswith(prefix)):
                 raise Breach(f"two steps of the {tower} phase changed none of its weights")

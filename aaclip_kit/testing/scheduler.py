@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..contracts.options import TOWERS
-from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
+from ..contracts.schedule import TRAINS, LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from ..training.loop_plans import MOST_LOOPS
 from .subject import Breach, NotApplicable, Subject
 from .trial import run_tiny
@@ -22,6 +21,8 @@ FIGURES: tuple[dict[str, float | None], ...] = (
     {"pixel_auroc": 0.5, "image_auroc": None},
 )
 """What a loop's validation may have come to."""
+
+UNTRAINED = "it plans no loop, so that the model is scored as it is"
 
 
 def histories(scheduler: LoopScheduler, figures: dict[str, float | None] | None = None) -> list[tuple[LoopRecord, ...]]:
@@ -47,7 +48,7 @@ def gives_plans(subject: Subject) -> None:
     scheduler = subject.make(LoopScheduler)
     first = ask(scheduler, ())
     if first is None:
-        raise Breach("it has no plan for the first loop")
+        raise NotApplicable(UNTRAINED)
     second = ask(scheduler, (LoopRecord(first),))
     if empty := [number for number, plan in enumerate((first, second), 1) if plan and not plan.phases]:
         raise Breach(f"the plan of loop {empty[0]} has no phase")
@@ -95,7 +96,7 @@ def _phase(phase: PhasePlan) -> Iterator[tuple[str, bool]]:
     if not isinstance(phase, PhasePlan):
         yield f"there is a {type(phase).__name__} in place of a PhasePlan", False
         return
-    yield f"train is {phase.train!r}, which is no tower", phase.train in TOWERS
+    yield f"train is {phase.train!r}, which is no tower and not 'both'", phase.train in TRAINS
     yield f"epochs is {phase.epochs!r}", _whole(phase.epochs, 1)
     yield f"batch_size is {phase.batch_size!r}", _whole(phase.batch_size, 1)
     yield f"features is {phase.features!r}", phase.features in ("frozen", "trained")
@@ -162,6 +163,8 @@ LOOPS = 2
 
 def leads_a_run(subject: Subject) -> None:
     """Two loops at most, cut to an epoch a phase."""
+    if ask(subject.make(LoopScheduler), ()) is None:
+        raise NotApplicable(UNTRAINED)
     with run_tiny(subject, lead=_Shortened, scheduler=subject.chosen) as trial:
         if not any(trial.changes.values()):
             raise Breach("the run changed no weight at all")

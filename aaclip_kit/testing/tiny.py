@@ -25,14 +25,19 @@ def tiny_experiment(folder: Path, **tables: Any) -> Path:
     `plugins=["my_stage.py"]`; paths in them start from `folder`. The run is one loop, two steps in each phase.
     """
     model, data = folder / "tiny_model", folder / "tiny_data"
-    model.mkdir(parents=True, exist_ok=True)
-    config = {"model_cfg": MODEL, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
-    (model / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_model(model)
     for number, name in enumerate(CLASSES):
         draw_class(data / name, channel=number, seed=number)
     path = folder / "tiny.toml"
     path.write_text(tomli_w.dumps({**_tables(model, data), **tables}), encoding="utf-8")
     return path
+
+
+def write_model(folder: Path) -> None:
+    """Write the configuration of the random backbone, as `open_clip` reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_cfg": MODEL, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def _tables(model: Path, data: Path) -> dict[str, Any]:

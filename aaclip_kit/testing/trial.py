@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..checkpoints.checkpoint import load_into, trained_state
 from ..contracts.schedule import LoopScheduler
-from ..experiment import load
+from ..experiment import Experiment, load
 from ..model.anomaly_model import AnomalyModel
+from ..model.image_tower import Untouched
 from ..record.run_folder import RunFolder
 from ..run.assemble import Run, assemble
 from ..run.loop import execute
@@ -61,12 +62,11 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
     with TemporaryDirectory(prefix="aakit-") as name:
         folder = Path(name)
         file = tiny_experiment(folder, **{"calibration": {"held_out": 0.0}, "evaluation": {"heatmaps": 0}, **tables})
-        run = assemble(load(file, subject.registry))
-        run = run if lead is None else replace(run, scheduler=lead(run.scheduler))
+        run = assemble(_led(load(file, subject.registry), lead))
         before, backbone = deepcopy((trained_state(run.model), run.model.backbone.state_dict()))
         made = RunFolder.create(folder / "run")
         metrics = execute(run, made, _Unwatched())
-        other = assemble(load(file, subject.registry, ["seed=77"])).model
+        other = assemble(_led(load(file, subject.registry, ["seed=77"]), lead)).model
         last = made.checkpoint_path(len(metrics["loops"]), ".safetensors")
         load_into(other, last)
         trial = Trial(run, metrics, before, trained_state(run.model), backbone, other)
@@ -75,9 +75,17 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         yield trial
 
 
+def _led(experiment: Experiment, lead: Lead | None) -> Experiment:
+    if lead is None:
+        return experiment
+    chosen = experiment.scheduler
+    component = replace(chosen.component, factory=lambda options: lead(chosen.component.build(options)))
+    return replace(experiment, scheduler=replace(chosen, component=component))
+
+
 @torch.no_grad()
 def differences(trial: Trial) -> float:
-    """The largest difference between features of the trained model and of the loaded one."""
+    """The largest difference between features, and maps, of the trained model and of the loaded one."""
     models, size = (trial.run.model, trial.loaded), trial.run.pixels.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     classes = (trial.run.data.sets["test"].classes[0],) * 2
@@ -86,5 +94,11 @@ def differences(trial: Trial) -> float:
 
 
 def _features(model: AnomalyModel, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
-    levels, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
-    return [*levels.values(), model.text_features(classes, context)]
+    seen, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
+    text = None
+    if model.text is not None:
+        embedding = Untouched(model.image, images).embedding() if model.text.goes_by_image else None
+        text = model.text_features(classes, context, embedding=embedding)
+    own = model.image_features(images, classes, True)
+    maps = model.head.score(own, text, images.shape[-1], "industrial", True).maps
+    return [*seen.levels.values(), maps, *([] if text is None else [text])]

@@ -8,24 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts.options import TowerName
+from ..contracts.schedule import Trains, towers_of
 from ..model.anomaly_model import AnomalyModel
 
 HEADS: dict[TowerName, str] = {"text": "text_head", "vision": "vision_heads"}
-"""What the trained projections of each tower are called among the groups."""
+"""What the prompts, of the text tower, and the head are called among the groups."""
 
 
-def trained_groups(model: AnomalyModel, tower: TowerName, attending: Set[TowerName]) -> dict[str, list[nn.Parameter]]:
-    """Parameters that train in a phase of `tower`, by stage name, and the heads.
+def trained_groups(model: AnomalyModel, trains: Trains, attending: Set[TowerName]) -> dict[str, list[nn.Parameter]]:
+    """Parameters that a phase trains, by stage name, and those of the prompts and the head.
 
     A stage with a context is left out where its tower is not among `attending`.
     """
-    groups: dict[str, list[nn.Parameter]] = {}
-    for _, name, stage in model.slots.of(tower):
-        if stage.context_kind == "none" or tower in attending:
-            groups.setdefault(name, []).extend(stage.parameters())
-    parameters = model.trained_parameters(tower).items()
-    groups[HEADS[tower]] = [parameter for name, parameter in parameters if name.startswith("heads.")]
-    return {name: group for name, group in groups.items() if group}
+    groups: dict[str, dict[nn.Parameter, None]] = {}
+    for tower in towers_of(trains):
+        for _, name, stage in model.slots.of(tower):
+            if stage.context_kind == "none" or tower in attending:
+                groups.setdefault(name, {}).update(dict.fromkeys(stage.parameters()))
+        module = model.prompts if tower == "text" else model.head
+        groups[HEADS[tower]] = {} if module is None else dict.fromkeys(module.parameters())
+    return {name: [*group] for name, group in groups.items() if group}
 
 
 def norms(gradients: Mapping[str, Sequence[Tensor | None]]) -> dict[str, float]:

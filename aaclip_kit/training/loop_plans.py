@@ -5,8 +5,8 @@ from math import isfinite
 from typing import Final
 
 from ..contracts.errors import UserError
-from ..contracts.options import TOWERS, TowerName
-from ..contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, PhasePlan
+from ..contracts.options import TowerName
+from ..contracts.schedule import TRAINS, LoopPlan, LoopRecord, LoopScheduler, PhasePlan, towers_of
 from ..experiment import Experiment
 from ..plugin_host.registry import MEND
 
@@ -51,7 +51,7 @@ def _phase_faults(phase: object) -> list[str]:
         return [f"it is a {type(phase).__name__}, not a PhasePlan"]
     rate = phase.optimizer.learning_rate
     faulty = {
-        f"it trains {phase.train!r}, which is neither 'text' nor 'vision'": phase.train in TOWERS,
+        f"it trains {phase.train!r}, which is none of 'text', 'vision' and 'both'": phase.train in TRAINS,
         f"it has {phase.epochs!r} epochs": phase.epochs >= 1,
         f"its batches are of {phase.batch_size!r} images": phase.batch_size >= 1,
         f"its learning rate is {rate!r}": isfinite(rate) and rate > 0,
@@ -74,14 +74,15 @@ def plan_ahead(scheduler: LoopScheduler) -> list[LoopPlan]:
 
 
 def stream_number(phases: Sequence[PhasePlan], number: int) -> int:
-    """Number a phase, for its random streams, by its tower and by how many phases of that tower stand before it.
+    """Number a phase, for its random streams, by what it trains and by how many phases of that stand before it.
 
-    So a phase of the other tower that is added or left out changes neither its batches nor its dropout.
+    So a phase of another tower that is added or left out changes neither its batches nor its dropout.
     """
-    tower = phases[number].train
-    return len(TOWERS) * sum(phase.train == tower for phase in phases[:number]) + TOWERS.index(tower)
+    trains = phases[number].train
+    return len(TRAINS) * sum(phase.train == trains for phase in phases[:number]) + TRAINS.index(trains)
 
 
 def attending_after(plan: PhasePlan, before: frozenset[TowerName]) -> frozenset[TowerName]:
     """Towers whose stages with a context act in a phase: its own by the plan, the other as it last trained."""
-    return before | {plan.train} if plan.attention else before - {plan.train}
+    own = frozenset(towers_of(plan.train))
+    return before | own if plan.attention else before - own

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from ..contracts.head import Head
 from ..contracts.loss import Loss, LossInput
-from ..contracts.options import TowerName
+from ..contracts.schedule import Trains
 from ..distributed.collectives import WHOLE_BATCH, BatchShard
 from ..distributed.random_streams import own_draws
 from ..model.plugin_faults import component_of, run_loss
@@ -51,17 +53,18 @@ class WeightedLosses:
         return {name: torch.zeros_like(term) if name.startswith(joint) else term for name, term in terms.items()}
 
 
-MADE: dict[TowerName, frozenset[LossInput]] = {
-    "text": frozenset({"level_probabilities", "text_features", "masks", "labels"}),
-    "vision": frozenset({"level_probabilities", "detection_logits", "text_features", "masks", "labels"}),
-}
-"""What losses can ask for in each phase."""
+TARGETS: Final[frozenset[LossInput]] = frozenset({"masks", "labels"})
 
-TRAINED: dict[TowerName, frozenset[LossInput]] = {
-    "text": frozenset({"level_probabilities", "text_features"}),
-    "vision": frozenset({"level_probabilities", "detection_logits"}),
-}
-"""The part of it that depends on what the phase trains."""
+
+def made_by(head: Head) -> frozenset[LossInput]:
+    """What losses can ask for with a head."""
+    return head.makes | TARGETS | (frozenset({"text_features"}) if head.needs_text else frozenset())
+
+
+def trained_by(trains: Trains) -> frozenset[LossInput]:
+    """What depends on what a phase trains, of all that losses can ask for."""
+    depends: frozenset[LossInput] = frozenset({"level_probabilities", "detection_logits"})
+    return depends if trains == "vision" else depends | {"text_features"}
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

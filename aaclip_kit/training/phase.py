@@ -4,7 +4,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -13,15 +14,15 @@ from torch import Tensor, nn
 
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
+from ..contracts.head import ImageFeatures
 from ..contracts.options import TowerName
-from ..contracts.schedule import PhasePlan
+from ..contracts.schedule import PhasePlan, towers_of
 from ..data.loader import Batch, TrainBatches, View
 from ..distributed.collectives import BatchShard
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.random_streams import random_state, step_draws
-from ..model.anomaly_map import probability_map
 from ..model.anomaly_model import AnomalyModel
-from ..model.image_tower import Levels
+from ..model.image_tower import FIXED_BATCH, Untouched
 from ..model.plugin_faults import PluginFault, naming_batch
 from .feature_cache import CachedFeatures
 from .gradient_norms import trained_groups
@@ -29,8 +30,18 @@ from .losses import WeightedLosses, total
 from .optimizer import OptimizerStepper, StepStats
 from .step import PendingStep, Step, StepCallback
 
-FixedInputs = tuple[Levels, Float[Tensor, "B N E"] | None] | Float[Tensor, "B E 2"]
-"""What a phase sees of the side that it does not train: patch features with image context, or text features."""
+
+@dataclass(frozen=True, kw_only=True)
+class FixedInputs:
+    """What a phase sees of a batch that its training does not change; None for what it trains, or does not use."""
+
+    untouched: Untouched
+    image: ImageFeatures | None = None
+    """Features of images, for a phase that trains text alone."""
+    image_context: Float[Tensor, "contexts N E"] | None = None
+    """What text stages attend to."""
+    text: Float[Tensor, "B E 2"] | None = None
+    """Text features, for a phase that trains vision alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,38 +71,64 @@ class Phase:
     @property
     def holds(self) -> Callable[[Sample, View], bool] | None:
         """Tells of a view whether its image need not be decoded; None where every image must be."""
-        frozen = self.plan.train == "text" and self.plan.features == "frozen"
-        return self.cached.holds_patches if self.cached is not None and frozen else None
+        model, plan = self.model, self.plan
+        untrained = plan.train == "text" and plan.features == "frozen"
+        reads = model.untrained_reads if untrained else model.head.reads
+        fixed = untrained or (model.vision_is_fixed and model.switches.trained_context == "as_trained")
+        return partial(self.cached.holds, reads) if self.cached is not None and fixed else None
 
     @contextmanager
     def open(self) -> Iterator[dict[str, nn.Parameter]]:
         """Yield the tower's parameters, taking gradients, with dropout by the switch; other methods work in here."""
         with self.model.training_tower(self.plan.train) as parameters:
             self._text.clear()
-            if self.plan.train == "vision":  # the text side does not change: one feature a class
+            text = self.model.text
+            if self.plan.train == "vision" and text is not None and not text.goes_by_image:
+                # The text side does not change: one feature a class.
                 classes = tuple(dict.fromkeys(sample.class_name for sample in self.batches.samples))
                 with torch.no_grad(), self.compute_device.autocast():
-                    self._text.update(zip(classes, self.model.text.class_features(classes), strict=True))
+                    self._text.update(zip(classes, text.class_features(classes), strict=True))
             yield parameters
 
     def fixed_inputs(self, batch: Batch) -> FixedInputs:
-        """Compute what the phase sees of the other tower in this batch; no gradient flows into it."""
-        if self.plan.train == "vision":
-            return torch.stack([self._text[name] for name in batch.classes])
-        model, trained = self.model, self.plan.features == "trained"
-        frozen = None if self.cached is None else self.cached.of(batch)
+        """Compute what the phase sees of this batch and does not train; no gradient flows into it."""
+        untouched = self._untouched(batch) if self.cached is None else self.cached.of(batch)
         with self.compute_device.autocast():
-            levels, context = model.text_phase_inputs(batch.images, batch.classes, trained, self.attending, frozen)
-        if model.switches.text_loss_levels == "last":
-            levels = {max(levels): levels[max(levels)]}
-        if context is not None and model.switches.image_context == "batch_mean":
+            if self.plan.train == "vision":
+                return FixedInputs(untouched=untouched, text=self._fixed_text(batch, untouched))
+            image, context = self._text_inputs(batch, untouched)
+        if context is not None and self.model.switches.image_context == "batch_mean":
             context = self.shard(batch).gathered(context)
-        return levels, context
+        return FixedInputs(untouched=untouched, image=image, image_context=context)
+
+    def _untouched(self, batch: Batch) -> Untouched:
+        return Untouched(self.model.image, batch.images, fixed=min(FIXED_BATCH, self.plan.batch_size))
+
+    def _fixed_text(self, batch: Batch, untouched: Untouched) -> Tensor | None:
+        if self._text:
+            return torch.stack([self._text[name] for name in batch.classes])
+        if self.model.text is None:
+            return None
+        with torch.no_grad():
+            return self.model.text_features(batch.classes, None, embedding=untouched.embedding())
+
+    def _text_inputs(self, batch: Batch, untouched: Untouched) -> tuple[ImageFeatures | None, Tensor | None]:
+        """Features of images where text alone is trained, and the image context of text stages."""
+        model, trained = self.model, self.plan.features == "trained"
+        if self.plan.train == "both" and not model.conditions_text(self.attending):
+            return None, None
+        image, context = model.text_phase_inputs(batch.images, batch.classes, trained, self.attending, untouched)
+        if model.switches.text_loss_levels == "last":
+            image = replace(image, levels={max(image.levels): image.levels[max(image.levels)]})
+        return (image if self.plan.train == "text" else None), context
 
     def terms(self, batch: Batch, fixed: FixedInputs) -> dict[str, Tensor]:
-        """Compute the weighted loss terms of a batch; their sum is the objective."""
+        """Compute the weighted loss terms of a batch, and those of stages themselves; their sum is the objective."""
+        shard = self.shard(batch)
         with self.compute_device.autocast():
-            return self.losses(self._named(batch, fixed), self.shard(batch))
+            terms = self.losses(self._named(batch, fixed), shard)
+            own = self.model.slots.loss_terms(towers_of(self.plan.train), self.attending)
+        return terms | {name: shard.weight * term for name, term in own.items()}
 
     def shard(self, batch: Batch) -> BatchShard:
         """Return this rank's part of the batch."""
@@ -123,19 +160,30 @@ class Phase:
     def _named(self, batch: Batch, fixed: FixedInputs) -> dict[str, Tensor | dict[int, Tensor]]:
         """Predictions and targets by the names that losses ask for, and no others."""
         named: dict[str, Tensor | dict[int, Tensor]] = {"masks": batch.masks, "labels": batch.labels}
-        if isinstance(fixed, tuple):
-            levels, features = fixed[0], self.model.text_features(batch.classes, fixed[1])
-        else:
-            features = fixed
-            image = self.model.image_features(batch.images, batch.classes, "vision" in self.attending)
-            levels = image.levels
-            named["detection_logits"] = (image.detection.float()[..., None] * features.float()).sum(dim=1)
-        named["text_features"] = features
-        if "level_probabilities" in self.losses.needs:
-            size = batch.masks.shape[-1]
-            maps = {n: probability_map(p, features, size) for n, p in levels.items()}
+        head, needs, size = self.model.head, self.losses.needs, batch.masks.shape[-1]
+        # The text last: making the image's context walks its stages too, and their loss terms are of the last pass.
+        image, text = self._live_image(batch, fixed), self._live_text(batch, fixed)
+        if text is not None:
+            named["text_features"] = text
+        if "detection_logits" in needs:
+            named["detection_logits"] = head.detection_logits(image, text)
+        if "level_probabilities" in needs:
+            maps = head.level_probabilities(image, text, size)
             named["level_probabilities"] = maps if batch.ignored is None else _agreeing(maps, batch.ignored)
         return named
+
+    def _live_text(self, batch: Batch, fixed: FixedInputs) -> Tensor | None:
+        text = self.model.text
+        if self.plan.train == "vision" or text is None:
+            return fixed.text
+        embedding = fixed.untouched.embedding() if text.goes_by_image else None
+        return self.model.text_features(batch.classes, fixed.image_context, embedding=embedding)
+
+    def _live_image(self, batch: Batch, fixed: FixedInputs) -> ImageFeatures:
+        if fixed.image is not None:
+            return fixed.image
+        attention, untouched = "vision" in self.attending, fixed.untouched
+        return self.model.image_features(batch.images, batch.classes, attention, untouched=untouched)
 
 
 def _agreeing(maps: dict[int, Tensor], ignored: Tensor) -> dict[int, Tensor]:

@@ -4,14 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from aaclip_kit import Indices, Register, StageOptions, hookimpl
+from aaclip_kit import Register, Sites, StageOptions, hookimpl
 
 
 class CrossAttentionOptions(StageOptions):
     """Options of a cross-attention stage."""
 
-    after: Indices = Field(
-        (0,), description="block numbers, from 0, after which the stage acts; one module for each", min_length=1
+    after: Sites = Field(
+        (0,),
+        description="block numbers, from 0, after which the stage acts, -1 for before the first; one module for each",
+        min_length=1,
     )
     heads: int = Field(8, ge=1, description="attention heads; must divide the text width")
     scale: float = Field(0.1, ge=0, le=10, description="strength of the stage's output in the token stream")

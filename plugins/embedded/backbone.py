@@ -14,7 +14,7 @@ from ..clip import ClipBackbone
 from ..clip_weights import load_weights
 from ..named_weights import quiet
 from . import CONFIG, WEIGHTS, EmbeddedOptions
-from .stem import DISTANCES, PatchTokens
+from .stem import PatchTokens
 
 _MEND: Final = "restore the file that comes with this version: install aaclip_kit again, or check it out in a clone"
 
@@ -44,10 +44,12 @@ class EmbeddedBackbone(ClipBackbone):
 
     def rule_features(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N C"]:
         """The stem's features without its distances: the tokens are made by a layer that has learnt of defects."""
-        return self.clip.visual.conv1.stem(images)[:, :-DISTANCES].flatten(2).transpose(1, 2)
+        return self.clip.visual.conv1.features(images).flatten(2).transpose(1, 2)
 
 
 def _load(clip: Any) -> None:
+    if next(clip.parameters()).is_meta:  # built for its names and shapes alone
+        return
     try:
         if not WEIGHTS.is_file():
             raise UserError("does not exist", where=str(WEIGHTS))

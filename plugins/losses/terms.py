@@ -10,17 +10,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
 from aaclip_kit import Loss
 
-from . import DiceOptions, FocalOptions, ImageCrossEntropyOptions, OrthogonalityOptions, SegmentationOptions
+from . import (
+    ChannelDiceOptions,
+    FocalOptions,
+    ImageCrossEntropyOptions,
+    ImageFocalOptions,
+    OrthogonalityOptions,
+    SegmentationOptions,
+)  # fmt: skip
 
 ChannelMaps = Float[Tensor, "B 2 S S"]
 """Maps of (normal, abnormal)."""
 
 Masks = Float[Tensor, "B 1 S S"]
 Plane = Float[Tensor, "B S S"]
+Items = Float[Tensor, "items H W"]
+"""Images of one channel, or the pixel rows of one image."""
+
 Scalar = Float[Tensor, ""]
 
 _EDGE = 1e-5
@@ -35,8 +46,8 @@ def focal_loss(probabilities: ChannelMaps, masks: Masks, gamma: float) -> Scalar
     return _focal(_right(probabilities, _both(masks)), gamma)
 
 
-def dice_loss(channel: Plane, target: Plane, smooth: float) -> Scalar:
-    """`1 - mean over images of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
+def dice_loss(channel: Items, target: Items, smooth: float) -> Scalar:
+    """`1 - mean over items of (2 sum(p m) + smooth) / (sum p + sum m + smooth)`."""
     upper, lower = _dice_sums(channel, target, smooth)
     return 1 - (upper / lower).mean()
 
@@ -51,11 +62,11 @@ def _right(probabilities: ChannelMaps, targets: ChannelMaps) -> Plane:
     return (targets.clamp(_EDGE, 1 - _EDGE) * probabilities).sum(dim=1) + _EDGE
 
 
-def _focal(right: Plane, gamma: float) -> Scalar:
+def _focal(right: Tensor, gamma: float) -> Scalar:
     return -((1 - right).clamp(min=_LEAST_WRONG) ** gamma * right.log()).mean()
 
 
-def _dice_sums(maps: Float[Tensor, "*C S S"], targets: Float[Tensor, "*C S S"], smooth: float) -> tuple[Tensor, Tensor]:
+def _dice_sums(maps: Float[Tensor, "*C H W"], targets: Float[Tensor, "*C H W"], smooth: float) -> tuple[Tensor, Tensor]:
     """Numerator and denominator, of each map."""
     overlap = (maps * targets).sum(dim=(-2, -1))
     total = maps.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1))
@@ -97,15 +108,20 @@ class Focal(LevelLoss):
 class Dice(LevelLoss):
     """Dice loss of the normal channel against what is sound, and of the abnormal channel against the mask."""
 
-    def __init__(self, options: DiceOptions) -> None:
+    def __init__(self, options: ChannelDiceOptions) -> None:
         super().__init__()
-        self.smooth = options.smooth
+        self.smooth, self.both, self.rows = options.smooth, options.channels == "both", options.batch_of_one == "rows"
 
     def terms(self, probabilities: ChannelMaps, masks: Masks) -> dict[str, Scalar]:
-        """Both dice losses of one level."""
-        normal, abnormal = probabilities.unbind(dim=1)
-        mask, smooth = masks.squeeze(1), self.smooth
-        return {"dice_normal": dice_loss(normal, 1 - mask, smooth), "dice_abnormal": dice_loss(abnormal, mask, smooth)}
+        """The dice losses of one level."""
+        (normal, abnormal), mask = probabilities.unbind(dim=1), masks.squeeze(1)
+        terms = {"dice_normal": self._dice(normal, 1 - mask)} if self.both else {}
+        return terms | {"dice_abnormal": self._dice(abnormal, mask)}
+
+    def _dice(self, channel: Plane, target: Plane) -> Scalar:
+        if self.rows and len(channel) == 1:
+            channel, target = channel.transpose(0, 1), target.transpose(0, 1)
+        return dice_loss(channel, target, self.smooth)
 
 
 class Segmentation(LevelLoss):
@@ -164,6 +180,23 @@ class Orthogonality(Loss):
         """Return the term `orthogonality`."""
         normal, abnormal = text_features.unbind(dim=-1)
         return {"orthogonality": (normal * abnormal).sum(dim=-1).mean() ** 2}
+
+
+class ImageFocal(Loss):
+    """Focal loss of the softmax of the detection logits on the image label."""
+
+    needs = ("detection_logits", "labels")
+    over_batch = "mean"
+
+    def __init__(self, options: ImageFocalOptions) -> None:
+        super().__init__()
+        self.gamma = options.gamma
+
+    def forward(self, *, detection_logits: Float[Tensor, "B 2"], labels: Int[Tensor, " B"]) -> dict[str, Tensor]:
+        """Return the term `image_focal`."""
+        exact = detection_logits.to(torch.promote_types(detection_logits.dtype, torch.float32)).softmax(dim=1)
+        targets = functional.one_hot(labels.long(), 2).to(exact.dtype)
+        return {"image_focal": _focal((targets.clamp(_EDGE, 1 - _EDGE) * exact).sum(dim=1) + _EDGE, self.gamma)}
 
 
 class ImageCrossEntropy(Loss):

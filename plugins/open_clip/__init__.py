@@ -35,6 +35,11 @@ class OpenClipOptions(Options):
     activation: Literal["auto", "gelu", "quick_gelu"] = Field(
         "auto", description="activation of the blocks; auto is what the weights were trained with"
     )
+    position_resize: Literal["antialiased", "bicubic", "bilinear"] = Field(
+        "antialiased",
+        description="how the positions of a weights file are brought to another grid: bicubic with antialiasing, as "
+        "open_clip does; or, as some published methods do, bicubic or bilinear without",
+    )
     surgery_blocks: int | None = Field(
         None, ge=0, description="last vision blocks with V-V attention in frozen features; by default 19 of 24"
     )

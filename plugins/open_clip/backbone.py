@@ -30,7 +30,7 @@ class OpenClipBackbone(ClipBackbone):
         source = find_source(options)
         clip = _build(_checked_config(source, options))
         if source.weights is not None:
-            load_weights(clip, source.weights)
+            load_weights(clip, source.weights, options.position_resize)
         blocks, depth = options.surgery_blocks, int(clip.visual.transformer.layers)
         super().__init__(clip, round(depth * _SURGERY_SHARE) if blocks is None else blocks)
         self.image_mean, self.image_std = source.mean, source.std

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from os.path import expanduser
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import open_clip
 
@@ -17,6 +17,9 @@ from . import OpenClipOptions
 from .weights import hub_files, weights_of_tag
 
 CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
+
+_MOST_BYTES: Final = 1 << 20
+"""Size of the largest configuration that is read."""
 
 _KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_bias", "init_logit_scale"}
 _VISION_KEYS = {
@@ -66,6 +69,8 @@ def _local(file: Path, own: Path, pretrained: str) -> Source:
     try:
         if file.exists() and not file.is_file():  # a pipe would be waited for
             raise ValueError("it is no plain file")
+        if file.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
         config = content.get("model_cfg", content)
         preprocess = content.get("preprocess_cfg", {})

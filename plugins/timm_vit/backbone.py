@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from aaclip_kit import Backbone, Surgery, Tower
+from aaclip_kit import Backbone, Surgery, Tower, UserError
 
 from . import TimmOptions
 from .model import build
@@ -61,14 +61,29 @@ class TimmBackbone(Backbone):
         """Vision block `index`, with its own attention or with V-V attention in its place."""
         block = self.vit.blocks[index]
         if surgery == "none":
-            return block(tokens) if self.rope is None else block(tokens, rope=self.rope)
-        normed = block.norm1(tokens)
+            return block(tokens) if self.rope is None else block(tokens, rope=self._turns(self.rope, tokens))
         if surgery == "batch":
-            update = _values_attention(block.attn, normed.transpose(0, 1)).transpose(0, 1)
+            tokens = tokens + self.value_attention(index, tokens.transpose(0, 1)).transpose(0, 1)
         else:
-            update = _values_attention(block.attn, normed)
-        tokens = tokens + _scaled(block, 1, update)
+            tokens = tokens + self.value_attention(index, tokens)
         return tokens + _scaled(block, 2, block.mlp(block.norm2(tokens)))
+
+    def value_attention(self, index: int, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
+        """What the block's attention would add with V-V weights."""
+        block = self.vit.blocks[index]
+        return _scaled(block, 1, _values_attention(block.attn, block.norm1(tokens)))
+
+    def _turns(self, rope: Float[Tensor, "N turns"], tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "more turns"]:
+        """How each token behind the prefix is turned: a patch by its place, what stages insert behind them not at all.
+
+        Raises `UserError` for windows of patches, whose places the tokens do not tell.
+        """
+        more = tokens.shape[1] - self.prefix_tokens - len(rope)
+        if more < 0:
+            problem = "the blocks of this backbone turn every patch by its place, so that windows have none"
+            raise UserError(problem, where="backbone.model", fix="choose DINOv2, or a head that reads no windows")
+        sine, cosine = rope.new_zeros(more, rope.shape[1] // 2), rope.new_ones(more, rope.shape[1] // 2)
+        return torch.cat([rope, torch.cat([sine, cosine], dim=1)])
 
     def finish_vision(self, tokens: Float[Tensor, "B V Dv"]) -> Float[Tensor, "B V Dv"]:
         """The norm after the last block, on every token."""

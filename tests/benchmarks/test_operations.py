@@ -9,6 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from aaclip_kit.model.windows import window_embeddings
 from aaclip_kit.training.losses import total
 
 CORRECTED = "profile=corrected"
@@ -59,3 +60,14 @@ def test_scoring(script: Any, tiny: Any, attention: bool) -> None:
 
     with torch.no_grad():
         near(operations.scoring(4, attention), counted(scored))
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+@torch.no_grad()
+def test_windows(script: Any, tiny: Any, side: int) -> None:
+    backbone = tiny().assembled().model.backbone
+    embedded = backbone.embed_image(torch.randn(2, 3, 32, 32))
+    near(
+        2 * script("operations").all_windows(backbone, side).forward,
+        counted(lambda: window_embeddings(backbone, embedded, side)),
+    )

@@ -21,7 +21,8 @@ def test_the_colours_end_where_the_cosines_differ_by_a_tenth_more_or_less(levels
     middle = above or 0.0
     threshold = None if above is None else float(map_of([above], levels)[0, 0])
     places = [middle + part for part in (-0.3, -0.1, -0.097, 0.0, 0.097, 0.1, 0.3)]
-    found = heat_colours(map_of(places, levels), threshold, levels)[0].tolist()
+    shown = (levels * (0.5 - 5.0), levels * (0.5 + 5.0))
+    found = heat_colours(map_of(places, levels), threshold, shown)[0].tolist()
     darkest, half, brightest = coloured(np.array([[0.0, 0.5, 1.0]]), (0.0, 1.0))[0].tolist()
     assert found[0] == found[1] == darkest != found[2]
     assert np.abs(np.array(found[3]) - half).max() <= 6

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
-from aaclip_kit.checkpoints.stored_thresholds import changed_keys, stored_thresholds
+from aaclip_kit.checkpoints.provenance import Metadata
+from aaclip_kit.checkpoints.stored_thresholds import changed_keys, objections, origin, stored_thresholds
+from aaclip_kit.evaluation.calibration import Calibration, Rates, What
 from aaclip_kit.experiment import load, resolved_toml
 from aaclip_kit.experiment.effects import keys_acting_on
 from aaclip_kit.plugin_host.discovery import discover
@@ -24,6 +26,19 @@ def test_the_keys_that_withhold_thresholds_are_those_that_act_on_scores() -> Non
             *("trained_context", "evaluation_attention"),
         )
     }
+
+
+def test_a_checkpoint_of_many_classes_and_a_long_source_is_told_in_short() -> None:
+    classes, source = [f"part_{number}" for number in range(40)], "s" * 10_000
+    absurd: dict[What, Rates] = {"image": {"fpr": 0.7, "f1": 0.5}}
+    found = Calibration(
+        rule="fpr", fpr=0.1, source=source, counts={"normal": 3}, image_threshold=0.5, map_threshold=None,
+        achieved=absurd, classes=classes,
+    )  # fmt: skip
+    first, second = objections(Metadata(calibration=found), {f"other_{n}": "x" * n for n in range(1, 21)}, ["image"])
+    assert "(part_0, part_1, part_2, part_3, part_4, part_5, part_6, part_7 and 32 more), not on x, xx" in first
+    assert "xxxxxxxx and 12 more: " in first
+    assert len(second) < 400 and len(origin(found, "image")) < 400
 
 
 def test_what_does_not_act_on_scores_and_a_moved_backbone_are_no_change(trained: Path, tmp_path: Path) -> None:

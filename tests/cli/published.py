@@ -27,11 +27,11 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
 
 OURS = {
     "text_adapter.1.fc.0.weight": "sites.stages.text_adapter.1.linear.weight",
-    "text_adapter.3.fc.0.weight": "heads.text.linear.weight",
+    "text_adapter.3.fc.0.weight": "prompts.projection.weight",
     "image_adapter.layer_adapters.1.fc.0.weight": "sites.stages.vision_adapter.1.linear.weight",
-    "image_adapter.seg_proj.0.fc.weight": "heads.segmentation.2.linear.weight",
-    "image_adapter.seg_proj.3.fc.weight": "heads.segmentation.8.linear.weight",
-    "image_adapter.det_proj.fc.weight": "heads.detection.linear.weight",
+    "image_adapter.seg_proj.0.fc.weight": "head.segmentation.2.linear.weight",
+    "image_adapter.seg_proj.3.fc.weight": "head.segmentation.8.linear.weight",
+    "image_adapter.det_proj.fc.weight": "head.detection.linear.weight",
     "text_cross_attn.k_proj.weight": "sites.stages.text_to_image.0.k_proj.weight",
     "image_cross_attn.out_proj.bias": "sites.stages.image_to_text.0.out_proj.bias",
 }

@@ -210,12 +210,12 @@ def _without(state: State, *stages: str) -> State:
 EXPORTS: dict[str, tuple[Callable[[State], State], str]] = {
     "of another experiment": (lambda state: {**state, "x": torch.zeros(1)}, "x has no place in this experiment"),
     "a missing tensor": (
-        lambda state: {name: value for name, value in state.items() if name != "heads.text.linear.weight"},
-        "heads.text.linear.weight is missing",
+        lambda state: {name: value for name, value in state.items() if name != "prompts.projection.weight"},
+        "prompts.projection.weight is missing",
     ),
     "another width": (
-        lambda state: {**state, "heads.text.linear.weight": torch.zeros(2, 2)},
-        "heads.text.linear.weight is (2, 2), this experiment needs (24, 16)",
+        lambda state: {**state, "prompts.projection.weight": torch.zeros(2, 2)},
+        "prompts.projection.weight is (2, 2), this experiment needs (24, 16)",
     ),
     "without its adapter": (
         lambda state: _without(state, "text_adapter"),

@@ -234,7 +234,7 @@ def test_a_pickle_with_code_is_not_run(refused: Refused, tmp_path: Path, key: st
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"heads.text.linear.weight": torch.zeros(2, 2)}, "does not fit: "),
+        ({"prompts.projection.weight": torch.zeros(2, 2)}, "does not fit: "),
         ({"a": 3}, "holds no plain table of tensors"),
         ({3: torch.zeros(1)}, "holds no plain table of tensors"),
         ([1, 2], "holds no plain table of tensors"),

@@ -90,9 +90,9 @@ def test_projections_with_an_activation_have_a_longer_name(
     file = write_loop(tmp_path, image_adapter=longer)
     to = ["--experiment", no_data, "--out", place / "out.safetensors"]
     assert_plain(aakit("import-checkpoint", file, *to))
-    ran = aakit("import-checkpoint", file, *to, "--set", "model.projection_activation=true")
+    ran = aakit("import-checkpoint", file, *to, "--set", "head.activation=true")
     state = imported(ran, place / "out.safetensors")
-    assert torch.equal(state["heads.detection.linear.weight"], part("image_adapter")["det_proj.fc.weight"])
+    assert torch.equal(state["head.detection.linear.weight"], part("image_adapter")["det_proj.fc.weight"])
 
 
 @pytest.mark.parametrize("base", [True, False], ids=["two files", "one dict"])
@@ -216,7 +216,7 @@ def test_without_an_experiment_the_architecture_is_the_published_one(
     assert len(state) == (31 if attention else 15)
     assert "fresh" not in ran.out
     assert float(state["sites.stages.vision_adapter.5.linear.weight"][0, 0]) == 5
-    assert float(state["heads.segmentation.18.linear.weight"][0, 0]) == 8
+    assert float(state["head.segmentation.18.linear.weight"][0, 0]) == 8
     with safe_open(place / "DIR" / "imported.safetensors", framework="pt") as file:
         metadata = file.metadata()
     experiment = tomllib.loads(metadata["experiment"])

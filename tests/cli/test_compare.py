@@ -51,6 +51,13 @@ def test_out_gets_all_three_forms(aakit: Command, runs: Path, place: Path) -> No
     assert "deep/out/comparison.html" in ran.out
 
 
+def test_a_table_for_a_paper_is_printed_alone_and_written_with_its_plots(aakit: Command, runs: Path) -> None:
+    ran = aakit("compare", runs, "--format", "latex", "--out", runs / "paper")
+    assert ran.code == 0 and ran.out == (runs / "paper" / "table.tex").read_text() and "written: " in ran.err
+    assert {path.suffix for path in (runs / "paper").iterdir()} == {".tex", ".pdf", ".svg"}
+    assert_plain(aakit("compare", runs, "--format", "latex", "--out", runs / "paper"))
+
+
 def test_bad_input_is_one_plain_message(aakit: Command, runs: Path) -> None:
     for arguments, said in (
         ((runs, "--baseline", "worse"), "there is no run called 'worse'"),
@@ -58,6 +65,8 @@ def test_bad_input_is_one_plain_message(aakit: Command, runs: Path) -> None:
         ((runs, "--loop", 4), "has no loop 4"),
         ((runs / "none",), "there is no such folder"),
         ((runs / "plain", runs / "plain"), "is named twice"),
+        ((runs, "--format", "word"), "there is no form 'word'"),
+        ((runs, "--format", "csv", "--json"), "cannot be had with --json"),
     ):
         ran = aakit("compare", *arguments)
         assert_plain(ran)

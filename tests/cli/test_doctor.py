@@ -90,7 +90,7 @@ print("torch" in sys.modules)"""
 @pytest.mark.slow
 def test_it_looks_where_it_is_installed_far_from_the_repository(tmp_path: Path) -> None:
     fresh = Fresh(tmp_path / "venv")
-    fresh.install(Path(__file__).parents[2], copy_to=tmp_path / "source")
+    fresh.install_toolkit(tmp_path / "source")
     place = tmp_path / "place"
     place.mkdir()
     quick = [f"aaclip_kit.doctor.{name}" for name in ("installation:python", "machine:disk", "installation:plugins")]

@@ -51,6 +51,32 @@ def test_it_gives_the_figures_of_the_run_exactly(aakit: Command, place: Path, tr
     assert contents(place) == {}
 
 
+def _of_an_earlier_version(text: str) -> str:
+    tables = tomllib.loads(text)
+    del tables["prompts"]
+    own = {"projections": tables["head"]["start"], "projection_activation": tables.pop("head")["activation"]}
+    return tomli_w.dumps({**tables, "model": {**tables["model"], **own}})
+
+
+def test_a_run_of_an_earlier_version_gives_its_figures(aakit: Command, place: Path, trained: Path) -> None:
+    """Its experiment has the projections in [model], and its checkpoints have the prompts' among the heads."""
+    old = shutil.copytree(trained, place / "old")
+    file, checkpoint = old / "experiment.toml", old / "checkpoints" / "loop_2.safetensors"
+    file.write_text(_of_an_earlier_version(file.read_text()))
+    metadata = read_metadata(checkpoint)
+    assert metadata.experiment is not None
+    state = {
+        name.replace("prompts.projection.", "heads.text.linear.").replace("head.", "heads."): value
+        for name, value in load_file(checkpoint).items()
+    }
+    write(state, checkpoint, replace(metadata, experiment=_of_an_earlier_version(metadata.experiment)))
+    last = json.loads((old / "metrics.json").read_text())["loops"][-1]
+    assert "heads.detection.linear.weight" in load_file(checkpoint)
+    assert evaluated(aakit, old)["classes"] == evaluated(aakit, checkpoint)["classes"] == last["classes"]
+    ran = aakit("run", file, "--out", "again")
+    assert ran.code == 2 and "give head.start and prompts.projection instead" in ran.err
+
+
 def test_it_says_of_how_many_masks_its_pixel_metrics_are(aakit: Command, trained: Path, other: Path) -> None:
     """A pinhole of one pixel of 40 lies between those that are left of 32."""
     first = min((other / "blue_felt" / "ground_truth").rglob("*.png"))

@@ -14,7 +14,8 @@ from ..command import Command
 from .conftest import assert_plain, contents
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.toml"))
+FILES = {path.stem: path for path in FOLDER.rglob("*.toml")}
+NAMES = sorted(FILES)
 OF_ABLATION = {"ablation.toml", "base.toml", "cross_attention.toml", "feedback.toml", "feedback_v2.toml"}
 
 
@@ -24,14 +25,14 @@ def test_every_shipped_file_is_listed_with_what_it_runs(aakit: Command) -> None:
     lines = [line.split(maxsplit=1) for line in ran.out.splitlines()]
     assert [name for name, _ in lines] == NAMES
     for name, words in lines:
-        assert (FOLDER / f"{name}.toml").read_text().startswith(f"# {words}\n")
+        assert FILES[name].read_text().startswith(f"# {words}\n")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_writes_is_the_shipped_file_and_valid_where_it_is(aakit: Command, place: Path, name: str) -> None:
     ran = aakit("init", name)
     assert (ran.code, ran.err) == (0, "")
-    assert (place / f"{name}.toml").read_bytes() == (FOLDER / f"{name}.toml").read_bytes()
+    assert (place / f"{name}.toml").read_bytes() == FILES[name].read_bytes()
     assert f"wrote {name}.toml\n" in ran.out
     command = "ablate" if name in ("ablation", "switches") else "run"
     assert ran.out.endswith(f"run it: aakit {command} {name}.toml\n")

@@ -15,7 +15,7 @@ import typer
 
 from aaclip_kit.cli import app
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.plugin_host.registry import Component
+from aaclip_kit.plugin_host.registry import KINDS, Component
 
 from ..command import Command
 from ..strangers import Strangers
@@ -83,6 +83,7 @@ def test_list_plugins_as_json_holds_the_same(aakit: Command) -> None:
     ran = aakit("list-plugins", "--json")
     found = json.loads(ran.out)
     assert {(one["kind"], one["name"]) for one in found["components"]} == set(discover().components)
+    assert {one["kind"] for one in found["components"]} == set(KINDS)
     (backbone,) = [one for one in found["components"] if one["name"] == "open_clip"]
     assert backbone["module"] == "aaclip_kit_plugins.open_clip"
     assert backbone["package"] == "aaclip-kit"
@@ -99,7 +100,7 @@ def test_show_prints_types_defaults_bounds_and_meaning(aakit: Command) -> None:
     assert options["heads"].startswith("int >= 1 8 attention heads")
     assert options["scale"].startswith("float >= 0, <= 10 0.1 strength")
     assert options["dropout"].startswith("float >= 0, < 1 0.1 ")
-    assert options["after"].startswith("list of int >= 0, not empty [0] block numbers")
+    assert options["after"].startswith("list of int >= -1, not empty [0] block numbers")
     assert options["norm_matched"].startswith("bool true ")
     assert options["tower"].startswith('"text" "text" ')
 

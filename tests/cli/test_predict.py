@@ -6,8 +6,11 @@ import errno
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,14 @@ def test_a_second_call_leaves_out_what_the_first_wrote_among_the_images_and_says
     second = aakit("predict", trained, images, "--out", images / "second")
     assert len(lines_of(images / "second")) == len(lines_of(images / "first")) == 4
     assert "8 in results of predict (such as " in second.out
+
+
+def test_the_folder_to_write_may_lie_among_the_images(
+    aakit: Command, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    ran = aakit("predict", trained, ".", "--out", "found")
+    assert ran.code == 0 and "passed over: 1 .txt (such as notes.txt), 1 hidden (such as .hidden.png)\n" in ran.out
 
 
 def test_paths_of_a_list_start_from_a_root_that_is_given(
@@ -347,6 +358,8 @@ REFUSED: dict[str, tuple[Callable[[Path], list[object]], str]] = {
     "no text": (_listed("l.csv", b"\xff\xfe\x00"), "l.csv: is no text in UTF-8"),
     "nothing left": (_all_bad, "dot.png: is 1 x 1 pixels"),
     "a name without words": (lambda images: [images, "--real-name", "?!"], "which no prompt can use"),
+    "a class that cannot be shown": (lambda images: [images, "--class", "a\u202eb"], "--class: holds what cannot be"),
+    "a name of two lines": (lambda images: [images, "--real-name", "a\nb"], "--real-name: holds what cannot be shown"),
     "a name without end": (lambda images: [images, "--real-name", "word " * 100], "real_names.object"),
 }
 
@@ -383,15 +396,12 @@ def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
     assert (place / "taken.part.gone" / "mine.txt").read_text() == "x"
     (place / "empty").mkdir()
     monkeypatch.chdir(place / "empty")
-    ran = aakit("predict", trained, images, "--out", ".")
-    assert_plain(ran)
-    assert "is the folder that you are in" in ran.err
-    monkeypatch.chdir(place)
-    assert aakit("predict", trained, images, "--out", place / "empty").code == 0
+    assert aakit("predict", trained, images, "--out", ".").code == 0
+    assert {path.name for path in Path().iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
 
 
 def test_what_is_no_model_is_refused(aakit: Command, place: Path, images: Path) -> None:
-    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "does not say which experiment"}
+    messages = {images: "holds no finished run and no checkpoint", images / "2.bmp": "it is no file of weights"}
     for path, message in messages.items():
         ran = aakit("predict", path, images, "--out", place / "out")
         assert_plain(ran)
@@ -449,22 +459,53 @@ def test_a_link_to_an_empty_folder_is_filled_where_it_leads(
         assert (place / f"link_{name}").is_symlink() and (place / name / "scores.jsonl").is_file()
 
 
-def test_a_place_that_cannot_be_replaced_is_refused_before_anything_is_scored(
-    aakit: Command, place: Path, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_that_cannot_be_renamed_is_filled(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a disk is mounted."""
+    (mounted := place / "mounted").mkdir()
 
-    def busy(path: Path, target: Path) -> None:
-        raise OSError(errno.EBUSY, "Device or resource busy")
+    def busy(path: Path, target: Path, own: Any) -> Any:
+        if mounted in (path, target):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return own(path, target)
 
-    (place / "mounted").mkdir()
-    monkeypatch.setattr(Path, "rename", busy)
-    monkeypatch.setattr(TrainedModel, "predictions", lambda *_: pytest.fail("something was scored"))
-    ran = aakit("predict", trained, images, "--out", place / "mounted")
-    assert_plain(ran)
-    assert "mounted: cannot be written (Device or resource busy)" in ran.err
-    assert f"such as {place / 'mounted' / 'found'}" in ran.err
-    assert contents(place) == {"mounted": None}
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, partialmethod(busy, own=getattr(Path, name)))
+    assert len(predicted(images, out="mounted")) == 4
+    assert {path.name for path in mounted.iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
+
+
+def test_of_two_commands_with_one_new_folder_the_second_is_refused_and_nothing_is_mixed(
+    aakit: Command, place: Path, trained: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, refused = TrainedModel.predictions, list[Ran]()
+
+    def during(*arguments: Any) -> Iterator[Prediction]:
+        for prediction in own(*arguments):
+            if not refused:
+                before = contents(place)
+                refused.append(aakit("predict", trained, images / "2.bmp", "--out", place / "out"))
+                assert contents(place) == before
+            yield prediction
+
+    monkeypatch.setattr(TrainedModel, "predictions", during)
+    assert aakit("predict", trained, images / "a", "--out", place / "out").code == 0
+    assert_plain(refused[0])
+    assert "out: another run is at work in this folder" in refused[0].err
+    assert [line["path"] for line in lines_of(place / "out")] == [str(images / "a" / "1.png")]
+    assert {path.name for path in (place / "out").iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
+
+
+def test_what_a_command_that_was_killed_has_left_is_in_nobodys_way(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, images: Path
+) -> None:
+    left = place / "out" / f".{'0' * 32}.part"
+    (left / "heatmaps").mkdir(parents=True)
+    (left / "heatmaps" / "1.png").touch()
+    (place / "out" / "run.lock").touch()
+    assert len(predicted(images)) == 4
+    assert {path.name for path in (place / "out").iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
 
 
 def test_a_signal_to_end_leaves_nothing_that_is_in_the_way_of_the_next_call(
@@ -483,6 +524,43 @@ def test_a_signal_to_end_leaves_nothing_that_is_in_the_way_of_the_next_call(
         assert aakit("predict", trained, images, "--out", place / "out").code == 128 + signal.SIGTERM
     assert contents(place) == {} and signal.getsignal(signal.SIGTERM) == before
     assert aakit("predict", trained, images, "--out", place / "out").code == 0
+
+
+TWICE = """
+import signal, sys
+from aaclip_kit import TrainedModel
+from aaclip_kit.cli import main
+own = TrainedModel.predictions
+
+def ended(*arguments):
+    for prediction in own(*arguments):
+        print("scored", flush=True)
+        sys.stdin.readline()
+        yield prediction
+
+TrainedModel.predictions = ended
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs in the background
+main()
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once_and_leaves_no_file_that_could_be_taken_for_a_result(
+    predicted: Callable[..., list[dict[str, Any]]], place: Path, trained: Path, images: Path, first: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", TWICE, "predict", str(trained), str(images), "--out", "out"]
+    with subprocess.Popen(command, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and any(line == "scored\n" for line in process.stdout)
+            process.send_signal(first)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == -signal.SIGTERM
+        finally:
+            process.kill()
+    assert all(path.name == "run.lock" or path.name.endswith(".part") for path in (place / "out").iterdir())
+    assert len(predicted(images)) == 4
 
 
 def test_the_command_says_where_thresholds_are_from_and_that_they_are_of_other_objects(

@@ -50,6 +50,19 @@ def test_each_of_several_data_sets_has_a_line_below_the_classes() -> None:
     assert sum(name.startswith("mean of ") for name in names) == 2
 
 
+def test_each_of_several_data_sets_has_a_line_below_every_rule_and_loop() -> None:
+    sets = {"drawn": ("tile",), "photographs": ("wood",)}
+    found, other = with_sets(result({}), sets), with_sets(result({"wood": {"pixel_auroc": "no masks"}}), sets)
+    metrics = {"before": found, "rules": {"darkness": found}, "loops": [{"loop": 1, **other}], "quoted": {"loop": 1}}
+    lines = shown(metrics, 80)
+    start = next(place for place, line in enumerate(lines) if line.startswith("rule: darkness"))
+    assert [line[:20].rstrip() for line in lines[start : start + 9]] == [
+        row for name in ("rule: darkness", "before training", "loop 1") for row in (name, "  drawn", "  photographs")
+    ]
+    assert [line.split()[-7] for line in lines[start + 6 : start + 9]] == ["0.250", "0.250", "–"]
+    assert not any("…" in line for line in lines), "a terminal of 80 columns has room for all"
+
+
 def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) -> None:
     good, poor = result({}), result({})
     good["mean"] |= {"image_auroc": 0.698, "pixel_auroc": 0.9}

@@ -161,8 +161,8 @@ def test_the_shipped_studies_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path
     ablation = loaded(EXPERIMENTS / "ablation.toml", seeds=1)
     own = {run.variant: run.experiment for run in ablation.runs if not run.data}
     assert list(own) == ["base", "cross_attention", "feedback", "one_loop", "feedback_v2", "scale_1"]
-    alike = "text 3, vision 6: feedback, one_loop, scale_1"
-    assert f"text 1, vision 3: base, cross_attention; {alike}" in ablation.notes[0], "feedback has a control"
+    alike = "text 3, vision 3: feedback, one_loop, scale_1"
+    assert f"text 1, vision 1: base, cross_attention; {alike}" in ablation.notes[0], "feedback has a control"
     assert len(plan_ahead(build_scheduler(own["one_loop"]))) == 1
     switches = loaded(EXPERIMENTS / "switches.toml", seeds=1)
     trained = [run for run in switches.runs if run.rescores is None]

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from aaclip_kit import Sample, UserError
-from aaclip_kit.data.decode import MOST_PIXELS, check_mask_size, open_mask, open_picture, read_mask, resized
+from aaclip_kit.data.decode import check_mask_size, open_mask, open_picture, resized
+from aaclip_kit.data.decoded import read_mask
+from aaclip_kit.data.image_file import MOST_PIXELS
 
 ORIENTATION = 0x0112
 WIDTH, HEIGHT = 30, 20
@@ -316,5 +318,5 @@ def test_content_that_has_been_read_stands_in_for_the_file(tmp_path: Path, colou
 def test_a_missing_file_and_a_folder_are_messages(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         open_picture(tmp_path / "none.png")
-    with pytest.raises(UserError, match="is no plain file"):
+    with pytest.raises(UserError, match="is a folder, and no file"):
         open_mask(tmp_path, (1, 1))

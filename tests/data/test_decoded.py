@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import Sample, UserError
-from aaclip_kit.data import decode as decoded
-from aaclip_kit.data.decode import MOST_PIXELS, Decoded, open_picture
+from aaclip_kit.data import decoded
+from aaclip_kit.data.decode import open_picture
+from aaclip_kit.data.decoded import Decoded
+from aaclip_kit.data.image_file import MOST_PIXELS
 from aaclip_kit.data.loader import Pixels, TrainBatches
 from aaclip_kit.data.loader import test_batches as scored_batches
 from aaclip_kit.experiment.schema import AugmentationTable
@@ -24,13 +26,12 @@ from aaclip_kit.experiment.schema import AugmentationTable
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """Every file that is decoded."""
     files: list[Path] = []
-    true = decoded.open_picture
 
-    def open_picture(file: Path, content: bytes) -> Image.Image:
+    def counted(file: Path, content: bytes) -> Image.Image:
         files.append(file)
-        return true(file, content)
+        return open_picture(file, content)
 
-    monkeypatch.setattr(decoded, "open_picture", open_picture)
+    monkeypatch.setattr(decoded, "open_picture", counted)
     yield files
 
 

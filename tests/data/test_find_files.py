@@ -135,3 +135,25 @@ def test_a_path_stays_below_the_root_with_links_followed(tmp_path: Path) -> None
     assert absolute.file("image_path", tmp_path) == tmp_path / "root" / "a.png", "under its own name"
     with pytest.raises(UserError, match="is a folder"):
         ListRow("line 1", {"image_path": "store"}).file("image_path", tmp_path)
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_path_that_a_separator_tears_apart_is_told_as_such(tmp_path: Path, separator: str) -> None:
+    name = f"part 1{separator}5 mm{separator}x.png"
+    touch(tmp_path, name, "a.png")
+    head = separator.join(("image_path", "label", "class_name", "mask_path", "note"))
+    lines = [separator.join((one, "0", "lid")) for one in (name, "a.png", "b", f'"{name}"')]
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join([head, *lines, separator.join("123456")]))
+
+    def read(row: ListRow) -> Path:
+        row.check_whole("image_path", tmp_path)
+        return row.file("image_path", tmp_path)
+
+    found, (torn, missing, long) = read_list(path, ("image_path",), read)
+    assert [one.name for one in found] == ["a.png", name]
+    assert (torn.where, torn.problem) == (f"{path}, line 2", f'"image_path" ends at the {separator!r} in {name}')
+    assert torn.fix == f'put quotes around the path: "{name}"'
+    assert missing.problem == f'"image_path": there is no file {tmp_path / "b"}'
+    assert long.problem == "has 6 cells, and the first line 5"
+    assert long.fix == f"put quotes around a path or a name with {separator!r} in it"

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from aaclip_kit import Sample, UserError
-from aaclip_kit.data.decode import Decoded
+from aaclip_kit.data.decoded import Decoded
 from aaclip_kit.data.loader import Augment, Batch, Pixels, TrainBatches
 from aaclip_kit.data.loader import test_batches as scored_batches
 from aaclip_kit.experiment.schema import AugmentationTable
@@ -191,7 +191,7 @@ def test_a_worker_that_dies_is_a_plain_message(samples: tuple[Sample, ...], monk
     def dies(path: Path, content: bytes) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("aaclip_kit.data.decode.open_picture", dies)
+    monkeypatch.setattr("aaclip_kit.data.decoded.open_picture", dies)
     with pytest.raises(UserError, match="a process that decodes images has died") as caught:
         list(scored_batches(samples, replace(PIXELS, decoded=Decoded()), 4, workers=1))
     assert caught.value.where == "workers"

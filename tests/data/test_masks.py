@@ -13,7 +13,8 @@ from scipy.ndimage import label
 
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data.checks import remarks
-from aaclip_kit.data.decode import IGNORED, open_mask, read_mask
+from aaclip_kit.data.decode import IGNORED, open_mask
+from aaclip_kit.data.decoded import read_mask
 from aaclip_kit.data.scan import scan_dataset
 
 SQUARE = np.zeros((40, 40), np.uint8)
@@ -101,6 +102,31 @@ def test_a_mask_that_two_images_share_is_told_of(tmp_path: Path) -> None:
         assert said(*pair) == [
             f"1 masks lie on several images of their class; the first is {first.image} and {second.image}"
         ]
+
+
+def test_a_normal_image_whose_mask_marks_something_is_a_fault(tmp_path: Path) -> None:
+    marked = replace(sample(tmp_path, SQUARE), label=0)
+    (fault,) = scan_dataset(DataSet((marked,), {"thing": "thing"})).faults
+    assert fault.where == str(marked.image)
+    assert fault.problem == f"is a normal image, and 180 pixels of its mask {marked.mask} are anomalous"
+    assert fault.fix == "label it as anomalous, or give it a mask that is black, or none"
+    ignored = replace(marked, ignore=255)
+    black = replace(sample(tmp_path, 0 * SQUARE, "b.png"), label=0)
+    scan = scan_dataset(DataSet((ignored, black), {"thing": "thing"}))
+    assert not scan.faults and [one.mask for one in scan.data.samples] == [None, None]
+
+
+def test_an_image_that_is_its_own_mask_is_a_fault(tmp_path: Path) -> None:
+    marked = sample(tmp_path, SQUARE)
+    own = replace(marked, mask=marked.image)
+    (fault,) = scan_dataset(DataSet((own,), {"thing": "thing"})).faults
+    assert fault.problem == "its mask is a copy of the image itself"
+
+
+def test_a_normal_images_mask_of_another_size_is_a_fault(tmp_path: Path) -> None:
+    marked = replace(sample(tmp_path, SQUARE[:30]), label=0)
+    (fault,) = scan_dataset(DataSet((marked,), {"thing": "thing"})).faults
+    assert fault.problem == "the mask is 40 x 30 pixels, its image 40 x 40"
 
 
 def test_a_mask_of_numbers_that_are_none_is_a_fault(tmp_path: Path) -> None:

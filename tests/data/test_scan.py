@@ -87,7 +87,7 @@ def test_an_image_that_may_not_be_read_is_a_fault(root: Path) -> None:
     image.mkdir()
     (fault,) = scan_dataset(data_set(root)).faults
     assert fault.where == str(image)
-    assert fault.problem == "is no plain file"
+    assert fault.problem == "is a folder, and no file"
 
 
 def test_a_black_mask_is_seen(root: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import UserError
-from aaclip_kit.data.decode import open_mask, open_picture, pages_of
+from aaclip_kit.data.decode import open_mask, open_picture
+from aaclip_kit.data.image_file import pages_of
 from aaclip_kit.data.tiff_tags import MOST_PAGES, page_places
 
 from .tiffs import tiff
@@ -41,9 +42,14 @@ def test_signed_numbers_are_refused_in_images_and_masks(tmp_path: Path, kind: An
         ({341: (3, 1023)}, "SMaxSampleValue 1023"),
         ({270: (2, b"ImageJ=1.53\nmin=0\nc0=-32768.0\nc1=1.0\n\0")}, "ImageDescription"),
         ({270: (2, b'<OME><Pixels SignificantBits="12" Type="uint16"/></OME>\0')}, "ImageDescription"),
+        ({270: (2, b"<OME><Pixels SignificantBits = '10' Type='uint16'/></OME>\0")}, "ImageDescription"),
         ({42112: (2, b'<GDALMetadata><Item name="OFFSET" role="offset">-3</Item></GDALMetadata>\0')}, "GDAL_METADATA"),
+        ({42112: (2, b"<GDALMetadata><Item role = 'scale'>0.1</Item></GDALMetadata>\0")}, "GDAL_METADATA"),
+        ({51123: (2, b'{"Binning": "1", "BitDepth": 12, "Width": 4}\0')}, "MicroManagerMetadata"),
         ({42113: (2, b"255\0")}, "GDAL_NODATA"),
         ({291: (3, 7)}, "GrayResponseCurve"),
+        ({301: (3, np.arange(256, dtype=np.uint16).tobytes())}, "TransferFunction"),
+        ({332: (3, 2)}, "InkSet 2"),
         ({50717: (3, 4095)}, "WhiteLevel"),
     ],
 )
@@ -60,11 +66,65 @@ def test_a_tag_that_gives_grey_another_meaning_is_named(tmp_path: Path, tags: di
         {339: (3, 1)},
         {281: (3, 3321)},
         {270: (2, b"ImageJ=1.53\nmin=0.0\nmax=9.0\n\0")},
+        {270: (2, b'<OME><Pixels SignificantBits="16"/></OME>\0')},
+        {51123: (2, b'{"BitDepth":16}\0')},
         {305: (2, b"x\0")},
     ],
 )
 def test_tags_that_change_nothing_are_passed_over(tmp_path: Path, tags: dict[int, Any]) -> None:
     assert grey(tiff(tmp_path / "a.tif", GREY, tags)) == [0, 10, 255, 0]
+
+
+def ratios(*values: int) -> tuple[int, bytes]:
+    """The values of a tag as fractions."""
+    return 5, b"".join(struct.pack("<II", value, 1) for value in values)
+
+
+def shorts(*values: int) -> tuple[int, bytes]:
+    """The values of a tag as whole numbers of 16 bits."""
+    return 3, struct.pack(f"<{len(values)}H", *values)
+
+
+COLOURS = np.array([[[0, 10, 20], [200, 100, 50]]], np.uint8)
+THREE: dict[int, tuple[int, int | bytes]] = {258: shorts(8, 8, 8), 262: (3, 2), 277: (3, 3)}
+FOUR: dict[int, tuple[int, int | bytes]] = {258: shorts(8, 8, 8, 8), 262: (3, 5), 277: (3, 4)}
+GREYS = np.array([[[9, 128, 128], [200, 128, 128]]], np.uint8)
+FULL, NO_COLOUR = (0, 255), (128, 255)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags", "named"),
+    [
+        (GREY, {532: ratios(4096, 65535)}, "ReferenceBlackWhite says that values have other ends than 0 and 65535"),
+        (
+            COLOURS,
+            {**THREE, 532: ratios(*FULL, *FULL, 16, 235)},
+            "ReferenceBlackWhite says that values have other ends",
+        ),
+        (COLOURS, {**THREE, 262: (3, 6), 532: ratios(15, 235, 128, 240, 128, 240)}, "ReferenceBlackWhite"),
+        (np.full((1, 2, 4), 9, np.uint8), {**FOUR, 336: shorts(255, 0)}, "DotRange says that values have other ends"),
+        (np.full((1, 2, 4), 9, np.uint8), {**FOUR, 336: shorts(*FULL * 3, 0, 200)}, "DotRange"),
+    ],
+)
+def test_other_ends_of_what_a_value_can_be_are_refused(
+    tmp_path: Path, pixels: np.ndarray, tags: dict[int, Any], named: str
+) -> None:
+    for read in (open_picture, lambda file: open_mask(file, None)):
+        with pytest.raises(UserError, match=f"its tag {named}"):
+            read(tiff(tmp_path / "a.tif", pixels, tags))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags", "expected"),
+    [
+        (GREY, {532: ratios(0, 65535)}, [[0] * 3, [10] * 3, [255] * 3, [0] * 3]),
+        (COLOURS, {**THREE, 532: ratios(*FULL * 3)}, COLOURS[0].tolist()),
+        (GREYS, {**THREE, 262: (3, 6), 530: shorts(1, 1), 532: ratios(*FULL, *NO_COLOUR * 2)}, [[9] * 3, [200] * 3]),
+        (np.array([[[0, 0, 0, 0], [0, 0, 0, 255]]], np.uint8), {**FOUR, 336: shorts(*FULL)}, [[255] * 3, [0] * 3]),
+    ],
+)
+def test_the_usual_ends_are_read(tmp_path: Path, pixels: np.ndarray, tags: dict[int, Any], expected: Any) -> None:
+    assert np.asarray(open_picture(tiff(tmp_path / "a.tif", pixels, tags)))[0].tolist() == expected
 
 
 def test_white_may_be_zero_in_8_and_in_16_bits(tmp_path: Path) -> None:
@@ -102,7 +162,7 @@ def test_a_long_table_of_strips_that_agrees_with_the_size_is_refused_at_once(tmp
     began = time.monotonic()
     with pytest.raises(UserError, match="its tag 273 has more than 100,000 values"):
         open_picture(path)
-    assert pages_of(path) == [path] and time.monotonic() - began < 1
+    assert pages_of(path, path.read_bytes()) == [path] and time.monotonic() - began < 1
 
 
 def test_thumbnails_are_no_pictures(tmp_path: Path) -> None:
@@ -113,7 +173,7 @@ def test_thumbnails_are_no_pictures(tmp_path: Path) -> None:
     end = at + 2 + 12 * struct.unpack_from("<H", small, at)[0]
     both = tmp_path / "both.tif"
     both.write_bytes(small[:end] + struct.pack("<I", directory) + small[end + 4 :] + large[8:])
-    assert page_places(both.read_bytes()) == [1] and pages_of(both) == [both]
+    assert page_places(both.read_bytes()) == [1] and pages_of(both, both.read_bytes()) == [both]
     assert open_picture(both).size == (20, 20)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-SIZES = {2: 1, 3: 2, 4: 4}
-"""Bytes of a text, a short and a long number."""
+SIZES = {2: 1, 3: 2, 4: 4, 5: 8}
+"""Bytes of a text, a short and a long number, and a fraction."""
 
 
 def tiff(

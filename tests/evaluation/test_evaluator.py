@@ -11,17 +11,16 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from aaclip_kit import DataSet, Domain, TowerName
+from aaclip_kit import DataSet, Domain, Scores, TowerName
 from aaclip_kit.data.loader import test_batches as batches_in_order
 from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.evaluation.class_metrics import METRICS, ClassMetrics
 from aaclip_kit.evaluation.evaluator import ScoredBatch
 from aaclip_kit.evaluation.histogram import Histogram
 from aaclip_kit.experiment.schema import EvaluationTable
-from aaclip_kit.model.anomaly_map import Scores, score
 from aaclip_kit.run.assemble import Run
 
-from ..build import build, evaluator_of, run_file
+from ..build import build, evaluator_of, run_file, text_of, untouched_features
 from ..conftest import write_class
 from ..helpers import assert_close, bilinear, untested
 from .given import GivenScores, whole_class
@@ -49,7 +48,7 @@ def scored_alone(run: Run, conditioned: bool, blur: bool = True) -> list[Scores]
         features = run.model.image_features(batch.images, (NAME,), attention=True)
         context = run.model.text_phase_inputs(batch.images, (NAME,), True, BOTH)[1]
         text = run.model.text_features((NAME,), context if conditioned else None)
-        found.append(score(features.levels, features.detection, text, 32, "industrial", blur))
+        found.append(run.model.head.score(features, text, 32, "industrial", blur))
     return found
 
 
@@ -91,7 +90,7 @@ def _scored_without_vision_attention(run: Run, place: int) -> torch.Tensor:
     (batch,) = batches_in_order(data_of(run).samples[place : place + 1], run.pixels, 1)
     features = run.model.image_features(batch.images, (NAME,), attention=False)
     text = run.model.text_features((NAME,), run.model.text_phase_inputs(batch.images, (NAME,), True, BOTH)[1])
-    return score(features.levels, features.detection, text, 32, "industrial").maps
+    return run.model.head.score(features, text, 32, "industrial", True).maps
 
 
 def test_image_score(small_experiment: Path) -> None:
@@ -178,9 +177,8 @@ def test_before_training_it_scores_the_frozen_backbone(small_experiment: Path) -
     found = whole_class(evaluator_of(run), data_of(run), NAME, frozenset(), trained=False)
     expected = []
     for batch in batches_in_order(data_of(run).samples, run.pixels, 1):
-        frozen = run.model.image.frozen(batch.images, (2, 4, 6, 8))
-        text = run.model.text.frozen_features((NAME,))
-        expected.append(score(frozen.levels, frozen.detection, text, 32, "industrial"))
+        text = text_of(run.model).untrained_features((NAME,))
+        expected.append(run.model.head.score(untouched_features(run.model, batch.images), text, 32, "industrial", True))
     assert_scores(found, expected)
 
 
@@ -195,9 +193,9 @@ def test_images_are_scored_in_the_precision_that_was_asked_for(small_experiment:
             image = run.model.image_features(batch.images, batch.classes, attention=True)
             text = run.model.text_features((NAME,), None)
         else:
-            image = run.model.image.frozen(batch.images, run.model.levels)
-            text = run.model.text.frozen_features((NAME,))
-    expected = score(image.levels, image.detection, text.expand(8, -1, -1), 32, "industrial")
+            image = untouched_features(run.model, batch.images)
+            text = text_of(run.model).untrained_features((NAME,))
+    expected = run.model.head.score(image, text.expand(8, -1, -1), 32, "industrial", True)
     assert torch.equal(torch.from_numpy(found.maps), expected.maps)
     assert torch.equal(torch.from_numpy(found.detection), expected.detection)
     plain = replace(evaluator_of(run), compute_device=ComputeDevice.choose("cpu", "fp32"))

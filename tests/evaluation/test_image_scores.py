@@ -9,6 +9,8 @@ from aaclip_kit.evaluation.evaluator import ScoredBatch
 from aaclip_kit.evaluation.image_scores import ImageScoreComparison
 from aaclip_kit.report.results_section import red_lines
 
+from ..parts import TinyHead
+
 
 def batch(labels: list[int], detection: list[float], peaks: list[float]) -> ScoredBatch:
     count = len(labels)
@@ -21,7 +23,7 @@ def batch(labels: list[int], detection: list[float], peaks: list[float]) -> Scor
 
 
 def test_each_choice_has_the_mean_auroc_of_the_classes() -> None:
-    compared = ImageScoreComparison(levels=1)
+    compared = ImageScoreComparison(TinyHead())
     compared.on_batch("a", batch([0, 1], [0.1, 0.9], [0.0, 0.0]))
     compared.on_batch("b", batch([0, 0, 1], [0.9, 0.8, 0.1], [0.1, 0.2, 0.3]))
     compared.on_batch("one label", batch([0], [0.5], [0.5]))
@@ -33,7 +35,7 @@ def test_each_choice_has_the_mean_auroc_of_the_classes() -> None:
 
 
 def test_nothing_seen_is_no_figure() -> None:
-    assert ImageScoreComparison(levels=1).result(ALONE) == {"detection": None, "map": None, "mean": None}
+    assert ImageScoreComparison(TinyHead()).result(ALONE) == {"detection": None, "map": None, "mean": None}
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_distances_are_those_of_the_naive_double_loop(count: int) -> None:
 def test_patches_that_are_compared_in_parts_have_the_same_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     given = features(3, 16)
     expected = patch_distances(given)
-    monkeypatch.setattr(patch_distance, "_ROWS", 5)
+    monkeypatch.setattr(patch_distance, "_COMPARED", 3 * 16 * 5)
     assert_close(patch_distances(given), expected)
 
 
@@ -74,9 +74,12 @@ def test_numbers_are_defined_for_one_patch_and_for_patches_of_nothing() -> None:
 
 def test_an_image_has_the_same_distances_whatever_lies_beside_it() -> None:
     given = features(5, 25)
-    assert torch.equal(patch_distances(given), torch.cat([patch_distances(one[None]) for one in given]))
+    expected = patch_distances(given)
+    assert torch.equal(expected, torch.cat([patch_distances(one[None]) for one in given]))
     assert_close(patch_distances(3.0 * given), patch_distances(given))
     assert_close(patch_distances(given.half()), patch_distances(given.half().float()))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(patch_distances(given), expected)
 
 
 @pytest.mark.parametrize(("side", "count"), [(32, 10), (10, 1), (4, 1)])

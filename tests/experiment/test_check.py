@@ -80,6 +80,27 @@ def test_an_unknown_key_that_is_near_to_nothing_lists_what_is_known(faults: Faul
 
 
 @pytest.mark.parametrize(
+    ("override", "places"),
+    [
+        ("model.projections=backbone", "head.start and prompts.projection"),
+        ("model.projection_activation=true", "head.activation"),
+    ],
+)
+def test_a_key_that_has_moved_says_where_it_went(faults: Faults, override: str, places: str) -> None:
+    (fault,) = faults(override)
+    assert str(fault.where).endswith(f": {override.split('=')[0]}") and fault.problem == "unknown key"
+    assert str(fault.fix).startswith(f"give {places} instead; ")
+
+
+def test_prompts_and_head_have_defaults_that_a_table_without_use_sets_options_of(checked: Load) -> None:
+    plain, set_up = checked(), checked("prompts.average=raw", "head.start=backbone")
+    for experiment in (plain, set_up):
+        assert (experiment.prompts.component.name, experiment.head.component.name) == ("ensemble", "projections")
+    assert (plain.prompts.options.average, set_up.prompts.options.average) == ("unit", "raw")  # type: ignore[attr-defined]
+    assert (plain.head.options.start, set_up.head.options.start) == ("random", "backbone")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
     ("override", "where"),
     [
         ("seed=1.5", "seed"),
@@ -126,7 +147,7 @@ def test_an_unknown_key_that_is_near_to_nothing_lists_what_is_known(faults: Faul
         ("stages.text_to_image.scale=-0.1", "stages.text_to_image.scale"),
         ("stages.text_to_image.scale=nan", "stages.text_to_image.scale"),
         ("stages.text_to_image.tower=vision", "stages.text_to_image.tower"),
-        ("stages.text_adapter.after=[-1]", "stages.text_adapter.after.0"),
+        ("stages.text_adapter.after=[-2]", "stages.text_adapter.after.0"),
         ("stages.text_adapter.after=[true]", "stages.text_adapter.after.0"),
         ("stages.text_adapter.after=[]", "stages.text_adapter.after"),
         ("backbone.image_size=0", "backbone.image_size"),
@@ -140,7 +161,7 @@ def test_a_wrong_type_or_range_is_refused(faults: Faults, override: str, where: 
     assert len(fault.problem) > 10
 
 
-@pytest.mark.parametrize("table", ["backbone", "losses", "scheduler", "data"])
+@pytest.mark.parametrize("table", ["backbone", "scheduler", "data"])
 def test_a_missing_table_is_named_once(file: Path, registry: Registry, table: str) -> None:
     tables = read(file)
     del tables[table]
@@ -156,14 +177,14 @@ def test_an_empty_file_names_everything_that_is_missing(registry: Registry) -> N
     with pytest.raises(UserError) as caught:
         check({}, registry, "f.toml")
     assert [fault.where for fault in caught.value.faults] == [
-        f"f.toml: {key}" for key in ("name", "backbone", "losses", "scheduler", "data")
+        f"f.toml: {key}" for key in ("name", "backbone", "scheduler", "data")
     ]
 
 
 def test_a_component_table_without_use_lists_what_there_is(faults: Faults, edit: Edit) -> None:
     edit('use = "feedback"\n', "")
     (fault,) = faults()
-    assert (fault.problem, fault.fix) == ("is missing", "name the scheduler; known: base, feedback, v2")
+    assert (fault.problem, fault.fix) == ("is missing", "name the scheduler; known: base, feedback, none, single, v2")
     (fault,) = faults("scheduler.use=3")
     assert fault.problem == "there is no scheduler called '3'"
 

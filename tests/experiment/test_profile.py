@@ -70,7 +70,7 @@ def test_every_key_of_the_engine_is_read_by_the_engine() -> None:
     folder = Path(aaclip_kit.__file__).parent
     read = {pair for file in folder.rglob("*.py") if "experiment" not in file.parts for pair in reads(file)}
     pending: list[tuple[str, type[Any]]] = [("file", ExperimentFile)]
-    by_experiment = {"backbone", "stages", "losses", "scheduler", "text", "vision", "data"}
+    by_experiment = {"backbone", "prompts", "head", "stages", "losses", "scheduler", "text", "vision", "both", "data"}
     by_experiment |= {"train", "test", "validation", "calibration"}
     unread = []
     while pending:

@@ -19,7 +19,7 @@ OVERRIDES = {
         "seed=9223372036854775807",
         "augmentation.geometry=0",
         "model.levels=[2,4]",
-        "model.projection_activation=true",
+        "head.activation=true",
         "losses.text.orthogonality.weight=1e-05",
         "data.test.real_names={green_wood='a \"green\" [wood] \\ é'}",
         "data.validation.use=synthetic",

@@ -34,11 +34,34 @@ def test_a_name_and_a_key_of_a_table_too(small_experiment: Path) -> None:
     assert experiment.data["test"][0].options.real_names == {"green_wood": "12"}  # type: ignore[attr-defined]
 
 
+TEXTS = {"2024-05-01": "2024-05-01", "7": "7", '"a, b"': "a, b", "1.50": "1.50", "two words": "two words"}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_of_a_table_in_one_line_are_their_characters(small_experiment: Path, text: str) -> None:
+    experiment = load(small_experiment, discover(), [f"data.test.real_names={{green_wood={text}, 'a b' = true}}"])
+    names = {"green_wood": TEXTS[text], "a b": "true"}
+    assert experiment.data["test"][0].options.real_names == names  # type: ignore[attr-defined]
+
+
 def test_where_a_number_is_wanted_a_date_is_a_fault(small_experiment: Path) -> None:
     with pytest.raises(UserError) as caught:
         load(small_experiment, discover(), ["seed=2024-05-01", "data.test.root=7"])
     (fault,) = caught.value.faults
     assert str(fault.where).endswith("small.toml: seed")
+
+
+@pytest.mark.parametrize(("value", "shown"), [("2024-05-01", "2024-05-01"), ("true", "true"), ("7", "7")])
+def test_a_value_of_a_file_that_lacks_its_quotes_is_shown_as_it_stands_there(
+    small_experiment: Path, value: str, shown: str
+) -> None:
+    text = small_experiment.read_text()
+    small_experiment.write_text(
+        text.replace('[data.test]\nuse = "folder"\nroot = ', f"[data.test]\nuse = 'folder'\nroot = {value} #")
+    )
+    with pytest.raises(UserError, match=rf"data\.test\.root: input is not a valid path \(given: {shown}\)") as caught:
+        load(small_experiment, discover())
+    assert str(caught.value.faults[0].fix).startswith("put quotes around it; ")
 
 
 def test_a_file_has_types(small_experiment: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_is_no_toml_is_refused(path: Path, content: bytes, said: str) -> No
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read(tmp_path / "none.toml")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder, and no file"):
         read(tmp_path)
 
 

@@ -29,7 +29,9 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> 
 
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
-    with pytest.raises(UserError, match=r"plain file|more than 100 bytes|no such file|cannot be read") as refused:
+    with pytest.raises(
+        UserError, match=r"no plain file|no file|more than 100 bytes|no such file|cannot be read"
+    ) as refused:
         read_plain(path, most=100, fix="name a run")
     assert refused.value.where == str(path) and refused.value.fix == "name a run"
 
@@ -37,6 +39,22 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path, kind: str) -> 
 def test_a_file_that_the_system_makes_while_it_is_read_is_bounded_too() -> None:
     with pytest.raises(UserError, match=r"more than 10 bytes"):
         read_plain(Path("/proc/self/maps"), most=10)
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    monkeypatch.setattr("aaclip_kit.files.plain_file.check_plain", lambda *_, **__: 4)
+    assert read_plain(path, most=10) == b"0123456789"
+    with pytest.raises(UserError, match="more than 9 bytes"):
+        read_plain(path, most=9)
+
+
+def test_a_text_may_begin_with_the_mark_of_its_encoding(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\xef\xbb\xbf{}")
+    assert read_text(tmp_path / "file") == "{}" and read_json(tmp_path / "file") == {}
 
 
 def test_a_link_to_a_plain_file_is_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import os
 import struct
 import zipfile
 from io import BytesIO
@@ -28,6 +29,16 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def nobody_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TRUST, raising=False)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is no plain file") as caught:
+        read_weights(path)
+    assert caught.value.where == str(path)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from aaclip_kit.files.whole_file import beside, remove_whole, write_whole, write_whole_folder, write_whole_together
+from aaclip_kit.files.whole_file import (
+    beside,
+    remove_leftovers,
+    remove_whole,
+    write_whole,
+    write_whole_folder,
+    write_whole_together,
+)
 
 from ..limits import files_of_at_most
 
@@ -67,3 +74,16 @@ def test_what_lies_beside_has_a_short_name_of_its_own(tmp_path: Path) -> None:
     longest = tmp_path / ("x" * 255)
     write_whole(longest, "new")
     assert longest.read_text() == "new" and beside(longest) != beside(longest)
+
+
+def test_what_others_have_left_beside_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "mine.txt").touch()
+    file, folder, link = (beside(tmp_path / name) for name in ("a.json", "results", "link"))
+    file.touch()
+    (folder / "inner").mkdir(parents=True)
+    link.symlink_to(tmp_path / "kept")
+    (tmp_path / ".short.part").touch()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", ".short.part"}
+    assert (tmp_path / "kept" / "mine.txt").exists()

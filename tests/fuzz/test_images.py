@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aaclip_kit import UserError
-from aaclip_kit.data.decode import MOST_PIXELS, open_mask, open_picture
+from aaclip_kit.data.decode import open_mask, open_picture
+from aaclip_kit.data.image_file import MOST_PIXELS
 
 from ..pictures import chunk, encoded, noise, png
 from .cases import damaged, fuzzed, result_of

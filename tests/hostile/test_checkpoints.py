@@ -28,7 +28,7 @@ from ..build import build, values_of
 from ..helpers import Code
 from .given import NO_FILES, entry, safetensors_bytes, within
 
-HEAD = "heads.text.linear.weight"
+HEAD = "prompts.projection.weight"
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ WRONG: dict[str, list[Any]] = {
     **{"rule": ["best", 1, None], "source": [3, None], "counts": [[4, 2], {"odd": 1}], "achieved": [[], {"text": {}}]},
     **{"reasons": [[], {"map_threshold": 3}], "classes": ["a", [1], {"a": "a"}]},
     **{
-        "loop": [True, 0, -1, 1.5, "1", NAN, 10**30],
+        "loop": [True, -1, 1.5, "1", NAN, 10**30],
         "experiment": [3, None, True],
         "unknown_start": [1, 0, "no", None],
     },

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
-from aaclip_kit.data.decode import MOST_BYTES, open_mask, open_picture
+from aaclip_kit.data.decode import open_mask, open_picture
+from aaclip_kit.data.image_file import MOST_BYTES
 from aaclip_kit.data.manifests import list_images
 from aaclip_kit.data.scan import scan_dataset
 
@@ -131,7 +132,10 @@ def test_a_picture_unpacked_beyond_its_size_is_cut_there(tmp_path: Path) -> None
         assert open_picture(tmp_path / "a.png").size == (8, 8)
 
 
-OPENED = {"a link to itself": "cannot be read (Too many levels of symbolic links)"}
+OPENED = {
+    "a link to itself": "cannot be read (Too many levels of symbolic links)",
+    "a folder": "is a folder, and no file",
+}
 LISTED = {"a link to itself": "there is no such file or folder", "a folder": "there is no image in this folder"}
 
 

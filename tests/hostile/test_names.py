@@ -17,7 +17,7 @@ from aaclip_kit import UserError, UserErrors
 from aaclip_kit.cli.screen import Screen
 from aaclip_kit.cli.terminal import PlainConsole, plain_table, say
 from aaclip_kit.comparison.write import markdown_table
-from aaclip_kit.contracts.errors import plain, plain_lines, shortened
+from aaclip_kit.contracts.errors import in_short, plain, plain_lines, shortened
 from aaclip_kit.data.manifests import write_manifest
 from aaclip_kit.report.figures import page_template
 
@@ -42,6 +42,12 @@ def test_what_a_terminal_would_obey_is_spelled_out() -> None:
     assert plain_lines("a\nb\x1b") == "a\nb\\x1b"
     assert plain("Zürich 東京 ✓ \U0001f600") == "Zürich 東京 ✓ \U0001f600"
     assert shortened("a" * 100 + "b" * 100, 10) == "aaaaa ... bbbbb"
+
+
+def test_a_long_list_is_told_by_its_first_items_and_their_number() -> None:
+    assert in_short(["a", Path("b")]) == "a, b" and in_short([]) == ""
+    assert in_short(range(1040), 3, "; ") == "0; 1; 2 and 1,037 more"
+    assert len(in_short(["x" * 10**6] * 40)) < 2000
 
 
 def test_an_error_is_shown_plainly_and_not_at_length(capsys: pytest.CaptureFixture[str]) -> None:

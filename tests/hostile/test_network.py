@@ -73,10 +73,8 @@ def offline(folder: Path, *commands: list[object]) -> Iterator[tuple[list[object
 
 SHORT = (
     *("scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1.0]"),
-    *(
-        "device=cpu",
-        *(f"data.{role}.{k}.shots={{normal=2, anomalous=2}}" for role in ("train", "test") for k in (0, 1)),
-    ),
+    "device=cpu",
+    *(f"data.{role}.{at}.shots={{normal=2, anomalous=2}}" for role in ("train", "test") for at in (0, 1)),
 )
 
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from aaclip_kit import Prediction, TrainedModel, UserError, UserErrors, load_model
+from aaclip_kit import DataSet, Prediction, Sample, TrainedModel, UserError, UserErrors, load_model
 from aaclip_kit.checkpoints.find_checkpoint import find_trained
-from aaclip_kit.data import decode, scan
+from aaclip_kit.data import decoded, scan
+from aaclip_kit.data.decode import open_picture
+from aaclip_kit.data.decoded import Decoded
 from aaclip_kit.inference.load_model import stretched
 from aaclip_kit.plugin_host.discovery import discover
 
@@ -108,6 +110,20 @@ def test_bad_images_are_refused_before_any_is_scored(model: TrainedModel, tmp_pa
     ]
 
 
+def test_reading_ends_where_what_is_called_before_each_image_says_so(model: TrainedModel, defects: Path) -> None:
+    samples = tuple(Sample(path, "a", 0) for path in sorted(defects.rglob("good/*.png")) * 10)
+    called = list[int]()
+
+    def enough() -> None:
+        called.append(1)
+        if len(called) > 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model.scan(DataSet(samples, {"a": "a"}), Decoded(once=True), each_page=True, before_each=enough)
+    assert len(called) < len(samples)
+
+
 def test_loading_leaves_the_callers_random_state_and_takes_no_gradient(trained: Path) -> None:
     before = torch.random.get_rng_state()
     model = load_model(trained, device="cpu")
@@ -158,13 +174,12 @@ def test_a_path_without_a_model(tmp_path: Path) -> None:
 
 def test_each_image_is_decoded_once(trained: Path, defects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, opened = load_model(trained), list[Path]()
-    true = decode.open_picture
 
-    def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
+    def counted(path: Path, content: bytes | None = None) -> Image.Image:
         opened.append(path)
-        return true(path, content)
+        return open_picture(path, content)
 
-    monkeypatch.setattr(decode, "open_picture", open_picture)
-    monkeypatch.setattr(scan, "open_picture", open_picture)
+    monkeypatch.setattr(decoded, "open_picture", counted)
+    monkeypatch.setattr(scan, "open_picture", counted)
     images = sorted((defects / "green_wood" / "test" / "good").iterdir())
     assert len(list(model.predict_all(images))) == len(images) == len(opened)

@@ -9,16 +9,13 @@ import pytest
 import torch
 from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
 from torch import Tensor
-from torch.nn.functional import leaky_relu, normalize
+from torch.nn.functional import normalize
 
 from aaclip_kit import AttentionStage, Context
 from aaclip_kit.contracts.backbone import Surgery
-from aaclip_kit.model.anomaly_map import score
-from aaclip_kit.model.heads import Projection
-from aaclip_kit.model.image_tower import ImageFeatures
 from aaclip_kit.run.assemble import Run
 
-from ..build import build, images_for
+from ..build import build, class_embeddings, head_of, images_for, text_of, untouched_features
 from ..helpers import assert_close
 
 LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
@@ -50,12 +47,12 @@ def staged_tokens(run: Run, image: Tensor, name: str, blocks: int, attention: bo
     """Normed tokens `[V, Dv]` of one image after the first `blocks` blocks, all stages acting."""
     model = run.model
     contexts = {
-        "text": model.text.text_context((name,), padding=False),
-        "image": Context(model.image.frozen(image[None], (2,)).levels[2]),
+        "text": text_of(model).text_context((name,), padding=False),
+        "image": Context(untouched_features(model, image[None], (2,)).levels[2]),
     }
     x = model.backbone.embed_image(image[None])
-    for block in range(blocks):
-        x = model.backbone.vision_block(block, x)
+    for block in range(-1, blocks):
+        x = model.backbone.vision_block(block, x) if block >= 0 else x
         for at, _, stage in model.slots.of("vision"):
             if at == block and stage.context_kind == "none":
                 x = stage(x, None)
@@ -70,11 +67,12 @@ def class_embedding(run: Run, images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("surgery", ["tokens", "batch"])
-def test_frozen_features_equal_two_plain_passes(small_experiment: Path, surgery: Surgery) -> None:
+def test_untouched_features_equal_two_plain_passes(small_experiment: Path, surgery: Surgery) -> None:
     run = build(small_experiment, f"switches.surgery_attention={surgery}")
     images = images_for(run, 3)
-    found = run.model.image.frozen(images, run.model.levels)
+    found = untouched_features(run.model, images)
     embedding = class_embedding(run, images)
+    assert found.detection is not None
     assert_close(found.detection, embedding)
     for level in (2, 4, 6, 8):
         patches = plain_tokens(run, images, level, surgery)[:, 1:] @ clip(run).visual.proj
@@ -83,16 +81,16 @@ def test_frozen_features_equal_two_plain_passes(small_experiment: Path, surgery:
 
 def test_class_embedding_is_the_backbones_own(run: Run) -> None:
     images = images_for(run, 2)
-    encoded = normalize(clip(run).encode_image(images), dim=-1)
-    assert_close(run.model.image.class_embedding(images), encoded)
-    assert_close(run.model.image.frozen(images, (2,)).detection, encoded)
+    encoded = clip(run).encode_image(images)
+    assert_close(class_embeddings(run.model, images), encoded)
+    assert_close(untouched_features(run.model, images, (2,)).detection, normalize(encoded, dim=-1))
 
 
 @pytest.mark.parametrize("levels", [(2,), (4,), (1, 5)])
-def test_frozen_features_of_some_levels_are_those_of_all(run: Run, levels: tuple[int, ...]) -> None:
+def test_untouched_features_of_some_levels_are_those_of_all(run: Run, levels: tuple[int, ...]) -> None:
     images = images_for(run, 2)
-    every = run.model.image.frozen(images, tuple(range(1, 9))).levels
-    found = run.model.image.frozen(images, levels).levels
+    every = untouched_features(run.model, images, tuple(range(1, 9))).levels
+    found = untouched_features(run.model, images, levels).levels
     assert list(found) == list(levels)
     for level in levels:
         assert_close(found[level], every[level])
@@ -102,37 +100,41 @@ def test_frozen_features_of_some_levels_are_those_of_all(run: Run, levels: tuple
 def test_surgery_can_act_in_no_block_or_in_all(small_experiment: Path, blocks: int) -> None:
     run = build(small_experiment, f"backbone.surgery_blocks={blocks}")
     images = images_for(run, 2)
-    found = run.model.image.frozen(images, (4,)).levels[4]
+    found = untouched_features(run.model, images, (4,)).levels[4]
     patches = plain_tokens(run, images, 4, "tokens")[:, 1:] @ clip(run).visual.proj
     assert_close(found, normalize(patches, dim=-1) + class_embedding(run, images)[:, None])
 
 
+@pytest.mark.parametrize("first", [0, -1])
 @pytest.mark.parametrize("attention", [True, False])
-def test_a_level_is_the_output_of_its_first_blocks_with_their_stages(run: Run, attention: bool) -> None:
-    images, heads = images_for(run, len(CLASSES)), run.model.heads
+def test_a_level_is_the_output_of_its_first_blocks_with_their_stages(
+    small_experiment: Path, attention: bool, first: int
+) -> None:
+    sites = [f"stages.{name}.after=[{first}, 1]" for name in ("vision_adapter", "image_to_text", "text_adapter")]
+    run = build(small_experiment, LONG_NAME, *sites)
+    images, weights = images_for(run, len(CLASSES)), run.model.head.state_dict()
     found = run.model.image_features(images, CLASSES, attention)
     assert list(found.levels) == [2, 4, 6, 8]
     for place, name in enumerate(CLASSES):
         for level in found.levels:
             tokens = staged_tokens(run, images[place], name, level, attention)[1:]
-            head = heads.segmentation[str(level)]
-            assert isinstance(head, Projection)
-            expected = normalize(tokens @ head.linear.weight.T, dim=-1)
-            assert_close(found.levels[level][place], expected)
-        detection = staged_tokens(run, images[place], name, 8, attention)[1:] @ heads.detection.linear.weight.T
-        assert_close(found.detection[place], normalize(detection, dim=-1).mean(0))
+            projected = tokens @ weights[f"segmentation.{level}.linear.weight"].T
+            assert_close(found.levels[level][place], normalize(projected, dim=-1))
+        projected = staged_tokens(run, images[place], name, 8, attention)[1:] @ weights["detection.linear.weight"].T
+        assert found.detection is not None
+        assert_close(found.detection[place], normalize(projected, dim=-1).mean(0))
 
 
 def test_trained_features_carry_the_frozen_class_embedding_and_no_gradient(run: Run) -> None:
     images = images_for(run, len(CLASSES))
     with run.model.training_tower("vision"):
-        levels, context = run.model.text_phase_inputs(images, CLASSES, True, {"text", "vision"})
-        assert run.model.image_features(images, CLASSES, True).detection.requires_grad
-        assert not any(found.requires_grad for found in levels.values())
-    levels, context = run.model.text_phase_inputs(images, CLASSES, True, {"text", "vision"})
+        seen, context = run.model.text_phase_inputs(images, CLASSES, True, {"text", "vision"})
+        assert run.model.image_features(images, CLASSES, True).levels[2].requires_grad
+        assert not any(found.requires_grad for found in seen.levels.values())
+    seen, context = run.model.text_phase_inputs(images, CLASSES, True, {"text", "vision"})
     expected = run.model.image_features(images, CLASSES, True).levels
-    assert context is levels[2]
-    for level, found in levels.items():
+    assert context is seen.levels[2]
+    for level, found in seen.levels.items():
         assert_close(found, expected[level] + class_embedding(run, images)[:, None])
 
 
@@ -140,24 +142,23 @@ def test_what_the_text_phase_sees_by_who_attends(run: Run) -> None:
     images = images_for(run, 2)
     see = run.model.text_phase_inputs
     frozen, context = see(images, CLASSES[:2], False, {"text", "vision"})
-    assert context is frozen[2]
-    assert_close(context, run.model.image.frozen(images, (2,)).levels[2])
+    assert context is not None and context is frozen.levels[2]
+    assert_close(context, untouched_features(run.model, images, (2,)).levels[2])
     assert see(images, CLASSES[:2], False, {"vision"})[1] is None
-    with_attention = see(images, CLASSES[:2], True, {"text", "vision"})[0][8]
-    without = see(images, CLASSES[:2], True, {"text"})[0][8]
+    with_attention = see(images, CLASSES[:2], True, {"text", "vision"})[0].levels[8]
+    without = see(images, CLASSES[:2], True, {"text"})[0].levels[8]
     assert (with_attention - without).abs().max() > 1e-3
 
 
 def features_and_scores(run: Run, images: Tensor, classes: tuple[str, ...]) -> list[Tensor]:
     """Everything that an image is given: frozen, trained and seen features, text features, maps and scores."""
     model = run.model
-    frozen = model.image.frozen(images, model.levels)
-    trained: ImageFeatures = model.image_features(images, classes, True)
+    frozen, trained = untouched_features(model, images), model.image_features(images, classes, True)
     seen, context = model.text_phase_inputs(images, classes, True, {"text", "vision"})
     text = model.text_features(classes, context)
-    scores = score(trained.levels, trained.detection, text, run.pixels.size, "industrial")
-    of_levels = [*frozen.levels.values(), *trained.levels.values(), *seen.values()]
-    return [*of_levels, trained.detection, text, scores.maps, scores.detection]
+    scores = model.head.score(trained, text, run.pixels.size, "industrial", True)
+    of_levels = [*frozen.levels.values(), *trained.levels.values(), *seen.levels.values()]
+    return [*of_levels, text, scores.maps, scores.detection]
 
 
 @torch.no_grad()
@@ -179,24 +180,11 @@ def test_batch_mates_change_nothing_in_the_corrected_form(run: Run) -> None:
 def test_batch_mates_change_features_in_the_published_form(small_experiment: Path) -> None:
     run = build(small_experiment, "profile=published")
     images = images_for(run, 4)
-    together = run.model.image.frozen(images, (8,)).levels[8]
-    alone = run.model.image.frozen(images[:1], (8,)).levels[8]
+    together = untouched_features(run.model, images, (8,)).levels[8]
+    alone = untouched_features(run.model, images[:1], (8,)).levels[8]
     change = (together[0] - alone[0]).norm() / alone[0].norm()
     assert change > 0.01, "V-V attention over the batch mixes its images"
     assert not all(torch.allclose(*pair, rtol=1e-5, atol=1e-5) for pair in alone_and_among_others(run))
-
-
-@pytest.mark.parametrize("active", [True, False])
-def test_projection_activation_acts_on_segmentation_and_detection(small_experiment: Path, active: bool) -> None:
-    run = build(small_experiment, f"model.projection_activation={str(active).lower()}")
-    heads, tokens = run.model.heads, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(2))
-    for head, found in ((heads.segmentation["4"], heads.patches(4, tokens)), (heads.detection, None)):
-        assert isinstance(head, Projection)
-        projected = tokens @ head.linear.weight.T
-        expected = normalize(leaky_relu(projected, 0.01) if active else projected, dim=-1)
-        assert_close(heads.detect(tokens) if found is None else found, expected.mean(1) if found is None else expected)
-    text = tokens[..., :16]
-    assert_close(heads.text(text), leaky_relu(text @ heads.text.linear.weight.T, 0.01))
 
 
 class LooksAtPatches(AttentionStage):
@@ -218,4 +206,4 @@ def test_a_vision_stage_may_attend_to_its_own_images_frozen_context(run: Run) ->
     assert (found[6] - before[6]).abs().max() > 1e-3
     for place, name in enumerate(CLASSES[:3]):
         tokens = staged_tokens(run, images[place], name, 6)[1:]
-        assert_close(found[6][place], model.heads.patches(6, tokens[None])[0])
+        assert_close(found[6][place], normalize(head_of(model).segmentation["6"](tokens), dim=-1))

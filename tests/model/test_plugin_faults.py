@@ -160,7 +160,10 @@ def register_schedulers(register):
         ("5", "it is a int, not a LoopPlan"),
         ("LoopPlan(())", "it has no phase"),
         ("LoopPlan((3,))", "phase 1: it is a int, not a PhasePlan"),
-        ("LoopPlan((phase(), phase('audio')))", "phase 2: it trains 'audio', which is neither 'text' nor 'vision'"),
+        (
+            "LoopPlan((phase(), phase('audio')))",
+            "phase 2: it trains 'audio', which is none of 'text'",
+        ),
         ("LoopPlan((phase(epochs=0),))", "phase 1: it has 0 epochs"),
         (
             "LoopPlan((phase(batch_size=0, rate=-1.0),))",

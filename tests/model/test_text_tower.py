@@ -12,10 +12,9 @@ from torch.nn import functional
 
 from aaclip_kit import Context
 from aaclip_kit.contracts.backbone import text_tower
-from aaclip_kit.model.prompts import class_prompts
 from aaclip_kit.run.assemble import Run
 
-from ..build import build, contexts_for, images_for
+from ..build import build, contexts_for, images_for, text_of, text_projection_of
 from ..helpers import assert_close
 
 LONG_NAME = 'data.test.real_names.green_wood="green wood with a very long and winding grain"'
@@ -27,13 +26,19 @@ def run(small_experiment: Path) -> Run:
     return build(small_experiment, LONG_NAME)
 
 
+def class_prompts(run: Run, name: str) -> list[str]:
+    """The words of a class."""
+    assert run.model.prompts is not None
+    return list(run.model.prompts.prompts(run.data.real_names[name]))
+
+
 def walked_alone(run: Run, prompt: str, context: Tensor | None, blocks: int) -> tuple[Tensor, int]:
     """Tokens `[77, Dt]` of one prompt after the stages of the last of `blocks`, and its end-of-text position."""
     backbone = run.model.backbone
     tokens = backbone.tokenize([prompt])
     x = backbone.embed_text(tokens)
-    for block in range(blocks):
-        x = backbone.text_block(block, x)
+    for block in range(-1, blocks):
+        x = backbone.text_block(block, x) if block >= 0 else x
         for at, _, stage in run.model.slots.of("text"):
             if at == block and stage.context_kind == "none":
                 x = stage(x, None)
@@ -44,12 +49,12 @@ def walked_alone(run: Run, prompt: str, context: Tensor | None, blocks: int) -> 
 
 def naive_state(run: Run, prompts: list[str], contexts: list[Tensor | None]) -> Tensor:
     """Text feature of one state: mean of the unit prompts, unit again."""
-    backbone, head = run.model.backbone, run.model.heads.text
+    backbone, projection = run.model.backbone, text_projection_of(run.model)
     features = []
     for prompt, context in zip(prompts, contexts, strict=True):
         x, end = walked_alone(run, prompt, context, text_tower(backbone).depth)
         normed = backbone.finish_text(x[None], torch.tensor([end]))[0]
-        feature = functional.leaky_relu(head.linear.weight @ normed, 0.01)
+        feature = functional.leaky_relu(projection.weight @ normed, 0.01)
         features.append(feature / feature.norm())
     mean = torch.stack(features).mean(0)
     return mean / mean.norm()
@@ -57,38 +62,32 @@ def naive_state(run: Run, prompts: list[str], contexts: list[Tensor | None]) -> 
 
 def naive_features(run: Run, name: str, context: Tensor | None) -> Tensor:
     """`[E, 2]` of one class."""
-    prompts = class_prompts(run.data.real_names[name])
+    prompts = class_prompts(run, name)
     states = (prompts[:6], prompts[6:])
     return torch.stack([naive_state(run, state, [context] * len(state)) for state in states], -1)
 
 
-def test_the_prompts_of_a_class_are_those_of_the_method() -> None:
-    normal = ["x.", "a photo of x.", "a x.", "a photo of a x.", "the x.", "a photo of the x."]
-    abnormal = ["a damaged x", "a broken x", "a x with flaw", "a x with defect", "a x with damage"]
-    assert class_prompts("x") == normal + [text for state in abnormal for text in (f"{state}.", f"a photo of {state}.")]
-
-
 def test_class_features_equal_the_naive_loop(run: Run) -> None:
     classes = ("red_cloth", "green_wood")
-    found = run.model.text.class_features(classes)
+    found = text_of(run.model).class_features(classes)
     assert_close(found, torch.stack([naive_features(run, name, None) for name in classes]))
     assert_close(found.norm(dim=1), torch.ones(2, 2))
 
 
 def test_tokens_after_the_last_end_of_text_are_cut_and_change_nothing(run: Run) -> None:
-    tokens, ends = run.model.text.prompts.select(("red_cloth",), torch.device("cpu"))
+    tokens, ends = text_of(run.model).book.select(("red_cloth",), torch.device("cpu"))
     assert tokens.shape[-1] == int(ends.max()) + 1 < 77
-    alone = run.model.text.class_features(("red_cloth",))
-    assert_close(alone[0], run.model.text.class_features(("green_wood", "red_cloth"))[1])
+    alone = text_of(run.model).class_features(("red_cloth",))
+    assert_close(alone[0], text_of(run.model).class_features(("green_wood", "red_cloth"))[1])
 
 
-def test_frozen_features_are_the_untouched_backbones(run: Run) -> None:
+def test_untrained_features_are_the_untouched_backbones(run: Run) -> None:
     backbone = run.model.backbone
     assert isinstance(backbone, OpenClipBackbone)
-    tokens = backbone.tokenize(class_prompts("red cloth"))
+    tokens = backbone.tokenize(class_prompts(run, "red_cloth"))
     features = functional.normalize(backbone.clip.encode_text(tokens), dim=-1)
     states = [functional.normalize(part.mean(0), dim=0) for part in (features[:6], features[6:])]
-    assert_close(run.model.text.frozen_features(("red_cloth",))[0], torch.stack(states, -1))
+    assert_close(text_of(run.model).untrained_features(("red_cloth",))[0], torch.stack(states, -1))
 
 
 def test_own_image_context_equals_one_image_at_a_time(run: Run) -> None:
@@ -111,6 +110,18 @@ def test_context_acts_only_from_its_own_block_on(small_experiment: Path) -> None
         assert_close(found[place], naive_features(run, "red_cloth", contexts[place]))
 
 
+def test_stages_may_act_before_the_first_block(small_experiment: Path) -> None:
+    run = build(small_experiment, "stages.text_adapter.after=[-1, 1]", "stages.text_to_image.after=[-1]")
+    contexts = contexts_for(run, 3)
+    found = run.model.text_features(("red_cloth",) * 3, contexts)
+    for place in range(3):
+        assert_close(found[place], naive_features(run, "red_cloth", contexts[place]))
+    context = text_of(run.model).text_context(("red_cloth",), padding=True).tokens[0, :77]
+    x, _ = walked_alone(run, class_prompts(run, "red_cloth")[0], None, blocks=1)
+    assert_close(context, functional.normalize(x, dim=-1))
+    assert "sites.stages.text_adapter.-1.linear.weight" in run.model.trained_parameters("text")
+
+
 @pytest.mark.parametrize("images", [1, 4])
 def test_batch_mean_gives_every_image_the_mean_context(small_experiment: Path, images: int) -> None:
     run = build(small_experiment, LONG_NAME, "switches.image_context=batch_mean")
@@ -129,7 +140,7 @@ def test_published_quirk_pairs_prompts_with_images(small_experiment: Path, image
     classes = ("red_cloth", "green_wood") * (images // 2)
     found = run.model.text_features(classes, contexts)
     for name in dict.fromkeys(classes):
-        prompts = class_prompts(run.data.real_names[name])
+        prompts = class_prompts(run, name)
         for state, texts in enumerate((prompts[:6], prompts[6:])):
             seen = list(contexts) if state == paired else [contexts.mean(0)] * len(texts)
             expected = naive_state(run, texts, seen)
@@ -140,12 +151,12 @@ def test_published_quirk_pairs_prompts_with_images(small_experiment: Path, image
 @pytest.mark.parametrize("padding", [False, True])
 def test_text_context_is_the_unit_tokens_after_the_first_adapter(run: Run, padding: bool) -> None:
     classes = ("red_cloth", "green_wood")
-    found = run.model.text.text_context(classes, padding)
+    found = text_of(run.model).text_context(classes, padding)
     length = found.tokens.shape[1] // 16
-    assert length == (77 if padding else int(run.model.text.prompts.ends.max()) + 1)
+    assert length == (77 if padding else int(text_of(run.model).book.ends.max()) + 1)
     assert (found.mask is None) == padding
     for row, name in enumerate(classes):
-        for place, prompt in enumerate(class_prompts(run.data.real_names[name])):
+        for place, prompt in enumerate(class_prompts(run, name)):
             x, end = walked_alone(run, prompt, None, blocks=1)
             part = slice(place * length, (place + 1) * length)
             assert_close(found.tokens[row, part], functional.normalize(x[:length], dim=-1))
@@ -163,14 +174,14 @@ def test_a_raw_text_context_keeps_the_norms_and_is_what_vision_stages_attend_to(
     assert_close(found / lengths[..., None], unit)
     images = images_for(run, 4)
     with torch.no_grad():
-        one, other = (each.model.image_features(images, CLASSES, True).detection for each in (raw, run))
+        one, other = (each.model.image_features(images, CLASSES, True).levels[8] for each in (raw, run))
     assert float((one - other).abs().max()) > 1e-3
     assert torch.equal(raw.model.text_features(CLASSES, None), run.model.text_features(CLASSES, None))
 
 
 def test_masked_context_of_a_class_does_not_depend_on_longer_names_beside_it(run: Run) -> None:
     alone, beside = (
-        run.model.text.text_context(names, False) for names in (("red_cloth",), ("red_cloth", "green_wood"))
+        text_of(run.model).text_context(names, False) for names in (("red_cloth",), ("red_cloth", "green_wood"))
     )
     assert alone.tokens.shape[1] < beside.tokens.shape[1]
     assert alone.mask is not None and beside.mask is not None

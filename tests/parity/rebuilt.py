@@ -11,14 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aaclip_kit import Backbone, PhasePlan, RatePlan, Sample, TowerName
+from aaclip_kit import Backbone, ImageFeatures, PhasePlan, RatePlan, Sample, TowerName
 from aaclip_kit.checkpoints.published_layout import published_names
 from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
 from aaclip_kit.distributed.compute_device import ComputeDevice
 from aaclip_kit.experiment import Experiment, load
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.model.build import build_model
-from aaclip_kit.model.image_tower import ImageFeatures
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import Phase, train_phase

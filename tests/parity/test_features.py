@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..build import untouched_features
 from .goldens import Goldens
 from .keys import Group
 from .rebuilt import BOTH, Rebuilt
@@ -16,7 +17,7 @@ def by_level(levels: dict[int, Tensor]) -> dict[str, Any]:
 
 
 def test_frozen_features(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
-    found = rebuilt.base.image.frozen(rebuilt.images, rebuilt.base.levels)
+    found = untouched_features(rebuilt.base, rebuilt.images)
     goldens.compare(group, {**by_level(found.levels), "cls": found.detection})
 
 
@@ -31,5 +32,5 @@ def test_image_pass(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
 
 
 def test_trained_features(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
-    levels, context = rebuilt.base.text_phase_inputs(rebuilt.images, rebuilt.classes, trained=True, attending=BOTH)
-    goldens.compare(group, {**by_level(levels), "image_context": context})
+    seen, context = rebuilt.base.text_phase_inputs(rebuilt.images, rebuilt.classes, trained=True, attending=BOTH)
+    goldens.compare(group, {**by_level(seen.levels), "image_context": context})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from aaclip_kit import Domain
-from aaclip_kit.model.anomaly_map import Scores, probability_map, score
+from aaclip_kit import Domain, Scores
 
 from .goldens import Goldens
 from .keys import Group
@@ -18,13 +17,13 @@ def first_class(rebuilt: Rebuilt) -> str:
 def scores(rebuilt: Rebuilt, domain: Domain) -> Scores:
     found = rebuilt.without_attention
     text = rebuilt.base.text_features((first_class(rebuilt),) * len(rebuilt.images), None)
-    return score(found.levels, found.detection, text, rebuilt.images.shape[-1], domain)
+    return rebuilt.base.head.score(found, text, rebuilt.images.shape[-1], domain, True)
 
 
 def test_softmax_map(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
-    patches = rebuilt.without_attention.levels[int(group.name.removeprefix("softmax_map_level"))]
-    text = rebuilt.base.text_features(rebuilt.classes, None)
-    goldens.compare(group, {"": probability_map(patches, text, rebuilt.images.shape[-1])})
+    level, text = int(group.name.removeprefix("softmax_map_level")), rebuilt.base.text_features(rebuilt.classes, None)
+    maps = rebuilt.base.head.level_probabilities(rebuilt.without_attention, text, rebuilt.images.shape[-1])
+    goldens.compare(group, {"": maps[level]})
 
 
 def test_anomaly_map(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..build import text_of
 from .goldens import Goldens
 from .keys import Group
 from .rebuilt import BOTH, Rebuilt
@@ -36,5 +37,5 @@ def test_text_features_with_each_images_own_context(group: Group, rebuilt: Rebui
 
 def test_text_context(group: Group, rebuilt: Rebuilt, goldens: Goldens) -> None:
     classes = tuple(goldens.info["classes"])
-    context = rebuilt.base.text.text_context(classes, padding=True)
+    context = text_of(rebuilt.base).text_context(classes, padding=True)
     goldens.compare(group, dict(zip(classes, context.tokens, strict=True)))

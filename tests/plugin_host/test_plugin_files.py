@@ -79,7 +79,7 @@ def test_the_path_starts_from_the_file_and_in_an_override_from_here(
     registry = discover()
     (found,) = load(experiment, registry).file.plugins
     assert found.resolve() == (experiment.parent / "my_stage.py").resolve()
-    with pytest.raises(UserError, match=r"here.my_stage\.py cannot be read"):
+    with pytest.raises(UserError, match=r"here.my_stage\.py there is no such file"):
         load(experiment, registry, ['plugins=["my_stage.py"]'])
     shutil.copy(experiment.parent / "my_stage.py", here)
     load(experiment, registry, ['plugins=["my_stage.py"]'])
@@ -121,8 +121,8 @@ def test_a_file_that_is_no_plugin_is_one_plain_error(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ('["./none.py"]', "none.py cannot be read (No such file or directory)"),
-        ('["."]', "cannot be read (Is a directory)"),
+        ('["./none.py"]', "none.py there is no such file"),
+        ('["."]', "is a folder, and no file"),
         ('"./my_stage.py"', "plugins: input should be an array"),
         ("[3]", "plugins.0: "),
     ],

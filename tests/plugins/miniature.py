@@ -30,14 +30,14 @@ def miniature(root: Path, name: str, classes: list[str]) -> None:
                 image(root / normal.format(c=class_name, n=f"{number:03}"), next(_numbers))
         for number, defect in enumerate(("bent", "bent", "torn")):
             pair = next(_numbers)
-            for path in (anomalous, mask):
-                image(root / path.format(c=class_name, d=defect, n=f"{number:03}"), pair)
+            for lighter, path in enumerate((anomalous, mask)):
+                image(root / path.format(c=class_name, d=defect, n=f"{number:03}"), pair, lighter)
 
 
-def image(path: Path, number: int) -> None:
-    """A picture of 12 x 10 pixels, its colour its number."""
+def image(path: Path, number: int, lighter: int = 0) -> None:
+    """A picture of 12 x 10 pixels, its colour its number, or a lighter one: no mask is a copy of its image."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (12, 10), 1 + number % 255).save(path)
+    Image.new("L", (12, 10), 1 + (number + lighter) % 255).save(path)
     MASKED[path] = number
 
 

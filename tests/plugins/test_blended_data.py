@@ -44,6 +44,46 @@ def test_the_same_options_give_the_same_files_and_another_seed_others(tmp_path: 
     assert not set(contents(read(tmp_path / "a", classes=["gravel"], seed=1))) & set(first)
 
 
+def test_what_is_in_the_cache_is_read_without_decoding_a_shipped_photograph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read(tmp_path, classes=["gravel"])
+
+    def decoded(name: str) -> None:
+        raise AssertionError(f"{name} was decoded")
+
+    monkeypatch.setattr(photographs, "photographs_of", decoded)
+    assert read(tmp_path, classes=["gravel"]) == first
+    with pytest.raises(AssertionError, match="gravel was decoded"):
+        read(tmp_path, classes=["gravel"], seed=1)
+
+
+def test_other_foreign_textures_make_other_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of own photographs and a shipped one take pieces of the other shipped photographs of the split."""
+    good, rows = own(tmp_path / "good", 5), photographs._rows()
+    kinds: list[dict[str, Any]] = [{"classes": ["gravel"]}, {"photographs": good}]
+    first = [read(tmp_path / "cache", images_per_class=8, **kind) for kind in kinds]
+    monkeypatch.setattr(
+        photographs, "_rows", lambda: tuple(row for row in rows if row["material"] in ("gravel", "plaster"))
+    )
+    for kind, before in zip(kinds, first, strict=True):
+        after = read(tmp_path / "cache", images_per_class=8, **kind)
+        assert {one.image for one in after.samples}.isdisjoint(one.image for one in before.samples)
+        assert contents(after) != contents(before)
+        assert contents(read(tmp_path / "new", images_per_class=8, **kind)) == contents(after)
+
+
+def test_a_photograph_that_moves_to_another_class_makes_other_pictures(tmp_path: Path) -> None:
+    for name, first in (("bolts", 0), ("nuts", 6)):
+        (tmp_path / "good" / name).mkdir(parents=True)
+        for index in range(first, first + 6):
+            Image.fromarray(noise(index)).save(tmp_path / "good" / name / f"{index}.png")
+    before = read(tmp_path / "cache", photographs=tmp_path / "good", split="train")
+    (tmp_path / "good" / "bolts" / "5.png").rename(tmp_path / "good" / "nuts" / "5.png")
+    after = read(tmp_path / "cache", photographs=tmp_path / "good", split="train")
+    assert {one.image for one in after.samples}.isdisjoint(one.image for one in before.samples)
+
+
 def test_splits_share_no_class_and_no_photograph() -> None:
     splits = [photographs.materials_of(split) for split in ("train", "validation", "test")]
     assert all(splits) and len(set().union(*splits)) == sum(map(len, splits))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from aaclip_kit_plugins.embedded import WEIGHTS, EmbeddedOptions, backbone, register_backbones
 from aaclip_kit_plugins.embedded.backbone import EmbeddedBackbone
-from aaclip_kit_plugins.embedded.stem import BLOCKS, CHANNELS, READ, SamePaddedConv, Stem, distances
+from aaclip_kit_plugins.embedded.stem import BLOCKS, CHANNELS, READ, EnlargingConv, Stem, TurnedConv, distances
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -129,13 +129,23 @@ def test_the_stem_is_the_naive_formula(side: int) -> None:
 @pytest.mark.parametrize("side", [8, 7])
 @pytest.mark.parametrize("kernel", [3, 5])
 @torch.no_grad()
-def test_padding_is_that_of_tensorflow(side: int, kernel: int) -> None:
+def test_padding_of_a_turned_picture_is_that_of_tensorflow(side: int, kernel: int) -> None:
     """An odd side too, where the stride is 1; with a stride of 2 every side of the stem is even."""
+    pixels = images(1, side)[:, [0, 1, 2, 0]]
     for stride in (1, 2) if side % 2 == 0 else (1,):
-        layer = SamePaddedConv(4, 4, kernel, stride, groups=4)
+        layer = TurnedConv(4, 4, kernel, stride, groups=4)
         assert layer.bias is not None
-        assert_close(layer(images(1, side)[:, [0, 1, 2, 0]]),
-                     same(images(1, side)[:, [0, 1, 2, 0]], layer.weight, layer.bias, stride, groups=4))  # fmt: skip
+        found = layer(pixels.flip(2, 3)).flip(2, 3)
+        assert_close(found, same(pixels, layer.weight, layer.bias, stride, groups=4))
+
+
+@pytest.mark.parametrize("side", [5, 8])
+@torch.no_grad()
+def test_enlarging_and_the_first_convolution_are_one(side: int) -> None:
+    layer, pixels = EnlargingConv(3, 4), images(2, side)
+    assert layer.bias is not None
+    large = functional.interpolate(pixels, scale_factor=2, mode="bicubic")
+    assert_close(layer(pixels.flip(2, 3)).flip(2, 3), same(large, layer.weight, layer.bias, 2), rtol=1e-4, atol=1e-6)
 
 
 def test_sizes_are_those_of_its_configuration(small: EmbeddedBackbone) -> None:

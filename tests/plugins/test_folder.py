@@ -102,7 +102,7 @@ def test_what_is_passed_over_is_told_of(two_classes: Path) -> None:
     _, inside, beside = read(two_classes).notes
     for said in (
         *("1 .txt (such as ", "1 deeper than test/bent (such as ", "2 elsewhere (such as ", "2 hidden (such as "),
-        "1 masks without an image (such as ",
+        "1 masks without an image of their own (such as ",
     ):
         assert said in inside
     assert ".dcm" not in inside, "only what lies among the images"
@@ -126,6 +126,34 @@ def test_a_folder_that_may_not_be_read_is_a_fault(two_classes: Path, monkeypatch
     assert all("Permission denied" in fault.problem and fault.fix for fault in data.faults)
     assert any("1 lost+found" in note for note in data.notes)
     assert [fault.where for fault in read(two_classes, classes=["metal_nut"]).faults] == [str(paths[0])]
+
+
+def test_class_names_are_compared_with_their_letters_in_one_piece(tmp_path: Path) -> None:
+    whole, apart = "d\u00e9", "de\u0301"
+    touch(tmp_path, f"{apart}/test/good/1.png")
+    assert read(tmp_path, classes=[whole], real_names={apart: "thimble"}).real_names == {whole: "thimble"}
+    assert read(tmp_path / apart).classes == (whole,)
+    touch(tmp_path, f"{whole}/test/good/1.png")
+    data = read(tmp_path)
+    assert [fault.problem.split(",")[0] for fault in data.faults] == [f"has the same name as {tmp_path / apart}"]
+    assert [sample.image for sample in data.samples] == [tmp_path / apart / "test/good/1.png"]
+
+
+def test_a_second_mask_of_an_image_is_told_of(tmp_path: Path) -> None:
+    touch(tmp_path, "lid/test/dent/1.png", "lid/ground_truth/dent/1_mask.bmp", "lid/ground_truth/dent/1_mask.png")
+    data = read(tmp_path)
+    assert [sample.mask for sample in data.samples] == [tmp_path / "lid/ground_truth/dent/1_mask.bmp"]
+    assert "1 masks without an image of their own (such as " in data.notes[-1]
+
+
+def test_the_mask_of_a_normal_image_is_given_where_it_is_there(two_classes: Path) -> None:
+    name = next(iter((two_classes / "metal_nut" / "test" / "good").iterdir())).name
+    mask = two_classes / "metal_nut" / "ground_truth" / "good" / f"{Path(name).stem}_mask.png"
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    samples = read(two_classes, classes=["metal_nut"]).samples
+    assert {sample.image.name: sample.mask for sample in samples if not sample.label}[name] == mask
+    assert sum(sample.mask is not None for sample in samples if not sample.label) == 1
 
 
 @pytest.mark.parametrize("masked", [True, False])

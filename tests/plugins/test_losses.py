@@ -162,7 +162,7 @@ def test_each_loss_names_what_it_needs() -> None:
     assert needs == {
         **dict.fromkeys(("segmentation", "focal", "dice"), ("level_probabilities", "masks")),
         "orthogonality": ("text_features",),
-        "image_cross_entropy": ("detection_logits", "labels"),
+        **dict.fromkeys(("image_cross_entropy", "image_focal"), ("detection_logits", "labels")),
     }
 
 

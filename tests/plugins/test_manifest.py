@@ -118,6 +118,13 @@ def test_masks_are_wanted_from_all_images_or_from_none_of_a_class(root: Path) ->
     ]
 
 
+def test_the_mask_of_a_normal_image_is_given_where_it_is_there(root: Path) -> None:
+    masks = ["candle/2.png", "candle/none.png", "../out.png", ""]
+    for mask in masks:
+        (sample,) = read(write(root, line("candle/1.JPG", 0, mask_path=mask))).samples
+        assert sample.mask == (root / mask if mask == masks[0] else None)
+
+
 def test_rows_of_classes_that_are_not_read_may_be_faulty(root: Path) -> None:
     data = read(write(root, line(), line("gone.JPG", 0, "pipe_fryum")), classes=["candle"])
     assert (data.classes, data.faults) == (("candle",), ())
@@ -142,9 +149,25 @@ def test_csv_with_any_order_of_columns(root: Path) -> None:
     said = [(str(fault.where).partition(", ")[2], fault.problem) for fault in data.faults]
     assert said == [
         ("line 5", "\"label\" must be 0 or 1, not 'good'"),
-        ("line 6", "has more cells than the first line"),
+        ("line 6", "has 6 cells, and the first line 5"),
         ("line 7", '"class_name" is missing'),
     ]
+
+
+def test_class_names_are_compared_with_their_letters_in_one_piece(root: Path) -> None:
+    whole, apart = "d\u00e9", "de\u0301"
+    file = write(root, line("candle/1.JPG", 0, whole), line("candle/2.JPG", 0, apart))
+    assert read(file).classes == (whole,)
+    assert len(read(file, classes=[apart]).samples) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"classes": ["lid"]}], ids=["all classes", "chosen ones"])
+def test_a_path_with_a_comma_without_quotes_is_a_fault_that_says_so(root: Path, options: dict[str, Any]) -> None:
+    (root / "a,b.png").touch()
+    path = root / "list.csv"
+    path.write_text("image_path,label,class_name,mask_path\ncandle/1.JPG,0,lid,\na,b.png,0,lid\n")
+    (fault,) = read(path, **options).faults
+    assert fault.where == f"{path}, line 3" and fault.fix == 'put quotes around the path: "a,b.png"'
 
 
 def test_csv_that_is_none(root: Path) -> None:
@@ -161,7 +184,7 @@ def test_csv_that_is_none(root: Path) -> None:
 def test_an_unknown_class_a_missing_an_empty_and_a_binary_manifest(root: Path) -> None:
     with pytest.raises(UserErrors, match="did you mean 'candle'"):
         read(write(root, line()), classes=["candel"])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no such file"):
         read(root / "gone.jsonl")
     with pytest.raises(UserError, match="names no image"):
         read(write(root, ""))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aaclip_kit import Surgery, UserError
 from aaclip_kit.model.prompts import PromptBook
 
 from ..helpers import assert_close
+from ..parts import TinyPrompts
 from .registered import registered
 
 
@@ -206,9 +208,9 @@ def test_a_prompt_that_holds_the_sign_of_an_end_is_refused(backbone: OpenClipBac
 
 def test_a_real_name_has_at_most_200_characters(backbone: OpenClipBackbone) -> None:
     with pytest.raises(UserError, match="class 'c' has a real name of 60,000 characters") as caught:
-        PromptBook.of(backbone, {"c": "x" * 60_000})
+        PromptBook.of(backbone, TinyPrompts(), {"c": "x" * 60_000})
     assert caught.value.where == "real_names.c"
-    assert PromptBook.of(backbone, {"c": "wood " * 40}).lengths
+    assert PromptBook.of(backbone, TinyPrompts(), {"c": "wood " * 40}).lengths
 
 
 def test_models_that_cannot_be_walked_are_refused() -> None:
@@ -237,6 +239,10 @@ def test_an_unknown_model_tag_or_folder(tmp_path: Path) -> None:
 
 
 def test_a_broken_configuration(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").touch()
+    os.truncate(tmp_path / "open_clip_config.json", 2**40)
+    with pytest.raises(UserError, match=r"no open_clip configuration \(it has more than 1,048,576 bytes\)"):
+        build(tmp_path)
     (tmp_path / "open_clip_config.json").write_text("{")
     with pytest.raises(UserError, match="no open_clip configuration"):
         build(tmp_path)

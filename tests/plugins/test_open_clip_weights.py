@@ -75,14 +75,21 @@ def test_a_pickle_of_weights_only_is_read(
     assert torch.equal(loaded[POSITIONS], weights[POSITIONS])
 
 
-def test_positions_are_resized_to_the_image(tiny_clip: Path, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("form", "mode", "antialias"),
+    [("antialiased", "bicubic", True), ("bicubic", "bicubic", False), ("bilinear", "bilinear", False)],
+)
+def test_positions_are_resized_to_the_image(
+    form: str, mode: str, antialias: bool, tiny_clip: Path, tmp_path: Path, weights: dict[str, Tensor]
+) -> None:
     save_file({key: value.half() for key, value in weights.items()}, tmp_path / "weights.safetensors")
-    loaded = build(tiny_clip, tmp_path / "weights.safetensors", image_size=56).clip.state_dict()[POSITIONS]
+    backbone = build(tiny_clip, tmp_path / "weights.safetensors", image_size=24, position_resize=form)
+    loaded = backbone.clip.state_dict()[POSITIONS]
     given = weights[POSITIONS].half().float()
     grid = given[1:].reshape(1, 4, 4, 32).permute(0, 3, 1, 2)
-    resized = interpolate(grid, size=(7, 7), mode="bicubic", antialias=True, align_corners=False)
+    resized = interpolate(grid, size=(3, 3), mode=mode, antialias=antialias, align_corners=False)
     assert torch.equal(loaded[0], given[0])
-    assert_close(loaded[1:], resized.permute(0, 2, 3, 1).reshape(49, 32))
+    assert_close(loaded[1:], resized.permute(0, 2, 3, 1).reshape(9, 32))
 
 
 def test_a_file_that_does_not_fit_names_what_differs(
@@ -116,8 +123,7 @@ def test_a_damaged_file(tiny_clip: Path, tmp_path: Path, weights: dict[str, Tens
     file = tmp_path / name
     save_file(weights, file) if name.endswith("safetensors") else torch.save(weights, file)
     whole = file.read_bytes()
-    # The start of no pickle may be one of code.
-    other = "damaged, or no file of weights" if name.endswith("safetensors") else "damaged or holds more than weights"
+    other = "damaged, or no file of weights" if name.endswith("safetensors") else "it is no file of weights"
     said = {whole[: len(whole) // 2]: "damaged, or no file of weights", b"not weights at all": other}
     for content, match in {**said, b"": "it is empty", b"version https://git-lfs": "a pointer of Git LFS"}.items():
         file.write_bytes(content)

@@ -11,9 +11,12 @@ from aaclip_kit_plugins.timm_vit import TimmOptions, register_backbones
 from aaclip_kit_plugins.timm_vit.backbone import TimmBackbone
 from torch import Tensor
 
-from aaclip_kit import Surgery, UserError
+from aaclip_kit import Reads, Surgery, UserError
 from aaclip_kit.data.loader import Pixels
 from aaclip_kit.evaluation.patch_distance import PatchDistance
+from aaclip_kit.model.image_tower import ImageSide
+from aaclip_kit.model.stage_slots import StageSlots
+from aaclip_kit.model.windows import window_embeddings
 
 from ..helpers import assert_close
 from .registered import registered
@@ -204,12 +207,54 @@ def test_another_plain_vision_transformer_of_timms_is_walked_too() -> None:
     assert_close(backbone.finish_vision(walk(backbone, pixels)[-1]), expected)
 
 
+@pytest.mark.parametrize("name", ["tiny_dinov2_reg", "tiny_dinov3"])
+@torch.no_grad()
+def test_heads_see_patches_alone_and_the_class_token(name: str) -> None:
+    backbone, pixels = build(name), images(SIDES[name])
+    found = ImageSide(backbone, StageSlots(), (2, 4), "tokens").read(pixels, Reads(class_token="normed"), (2, 4))
+    after = [backbone.finish_vision(tokens) for tokens in walk(backbone, pixels)]
+    for level in (2, 4):
+        assert_close(found.levels[level], after[level - 1][:, 5:])
+    assert_close(found.class_embedding, after[-1][:, 0])
+
+
+@torch.no_grad()
+def test_windows_keep_the_registers() -> None:
+    backbone, pixels = build("tiny_dinov2_reg"), images(70)
+    embedded = backbone.embed_image(pixels)
+    found = window_embeddings(backbone, embedded, 3)
+    tokens = embedded[:, [0, 1, 2, 3, 4, *(5 + place for place in (6, 7, 8, 11, 12, 13, 16, 17, 18))]]
+    for index in range(backbone.vision.depth):
+        tokens = backbone.vision_block(index, tokens)
+    assert found.shape == (3, 9, 48)
+    assert_close(found[:, 4], backbone.finish_vision(tokens)[:, 0], atol=1e-5)
+
+
+def test_windows_of_a_model_that_turns_patches_by_their_places_are_refused() -> None:
+    backbone = build("tiny_dinov3")
+    with pytest.raises(UserError, match="windows have none") as caught:
+        window_embeddings(backbone, backbone.embed_image(images(40)), 3)
+    assert caught.value.where == "backbone.model"
+
+
+@torch.no_grad()
+def test_tokens_that_a_stage_inserts_behind_the_patches_are_not_turned() -> None:
+    backbone = build("tiny_dinov3")
+    tokens = backbone.embed_image(images(40))
+    more = torch.randn(3, 2, 48, generator=torch.Generator().manual_seed(4))
+    found = backbone.vision_block(1, torch.cat([tokens, more], dim=1))
+    backbone.vit.blocks[1].attn.num_prefix_tokens = 7
+    expected = backbone.vit.blocks[1](torch.cat([more, tokens], dim=1), rope=backbone.rope)
+    assert_close(found, torch.cat([expected[:, 2:], expected[:, :2]], dim=1), atol=1e-5)
+
+
 @pytest.mark.parametrize(
-    "method", ["tokenize", "end_of_text", "embed_text", "text_block", "finish_text", "project_text"]
+    "method", ["tokenize", "end_of_text", "embed_text", "text_positions", "text_block", "finish_text", "project_text"]
 )
 def test_every_method_of_text_says_that_there_is_none(method: str) -> None:
     given: dict[str, tuple[Any, ...]] = {
         "tokenize": (["wood"],),
+        "text_positions": (3,),
         "text_block": (0, torch.zeros(1, 2, 3)),
         "finish_text": (torch.zeros(1, 2, 3), torch.zeros(1, dtype=torch.long)),
         "project_text": (torch.zeros(1, 3),),

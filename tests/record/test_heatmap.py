@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aaclip_kit.model.anomaly_map import upsampled
+from aaclip_kit import upsampled
 from aaclip_kit.record.heatmap import COLOURMAP, enlarged, save_heatmap
 
 from ..helpers import assert_close, bilinear

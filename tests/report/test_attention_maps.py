@@ -13,29 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, Context, TowerName
-from aaclip_kit.model.prompts import NORMAL_PROMPTS, class_prompts
 from aaclip_kit.report.attention_maps import Shown, attention_record, prompt_words
 from aaclip_kit.run.assemble import Run
 
-from ..build import build, images_for
+from ..build import build, text_of
 from ..helpers import assert_close
+from .given import CLASS, shown
 
 BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
-CLASS, REAL = "green_wood", "green wood"
+REAL = "green wood"
 
 
 @pytest.fixture
 def run(small_experiment: Path) -> Run:
     return build(small_experiment)
-
-
-def shown(run: Run, corner: int = 8) -> Shown:
-    """An image whose upper left patch (8 x 8 pixels) is anomalous."""
-    size = run.pixels.size
-    mask = np.zeros((size, size), bool)
-    mask[:corner, :corner] = True
-    real_name = run.data.real_names[CLASS]
-    return Shown(example=7, image=images_for(run, 1), class_name=CLASS, real_name=real_name, mask=mask)
 
 
 def record(run: Run, picture: Shown | None = None, attending: Any = BOTH) -> dict[str, dict[str, Any]]:
@@ -56,7 +47,8 @@ def test_text_looks_at_patches_from_its_end_of_text_tokens(run: Run) -> None:
     model, picture = run.model, shown(run)
     context = model.text_phase_inputs(picture.image, (CLASS,), True, BOTH)[1]
     assert context is not None
-    tokens, ends = model.text.prompts.select((CLASS,), context.device)
+    text = text_of(model)
+    tokens, ends = text.book.select((CLASS,), context.device)
     walked = model.backbone.text_block(0, model.backbone.embed_text(tokens[0]))
     weights = stage(run, "text_to_image").attention_weights(walked, Context(context)).mean(dim=1)
     by_prompt = weights[torch.arange(16), ends[0]].reshape(16, 4, 4) * 16
@@ -67,7 +59,8 @@ def test_text_looks_at_patches_from_its_end_of_text_tokens(run: Run) -> None:
     (case,) = entry["cases"]
     assert case["case"] == 7
     assert list(case["looks"]) == ["normal prompts", "abnormal prompts"]
-    parts = (by_prompt[:NORMAL_PROMPTS], by_prompt[NORMAL_PROMPTS:])
+    normal = text.prompts.normal_prompts
+    parts = (by_prompt[:normal], by_prompt[normal:])
     for look, part in zip(case["looks"].values(), parts, strict=True):
         assert_close(torch.tensor(look["grid"]), part.mean(dim=0), rtol=0, atol=1e-4)  # written with 4 decimals
         assert_close(float(np.mean(look["grid"])), 1.0, atol=1e-4)
@@ -80,7 +73,8 @@ def test_patches_look_at_words_and_those_of_the_defect_are_told_apart(run: Run) 
     context = model.text_contexts((CLASS,), True)["text"]
     assert context.mask is not None
     weights = stage(run, "image_to_text").attention_weights(tokens, context).mean(dim=1)[0] * context.mask.sum()
-    prompts = class_prompts(REAL)
+    text = text_of(model)
+    prompts = text.prompts.prompts(REAL)
     words = [word for prompt in prompts for word in prompt_words(model.backbone, prompt, weights.shape[1] // 16)]
     looks = record(run, picture)["image_to_text"]["cases"][0]["looks"]
     assert list(looks) == ["anomalous patches", "other patches"]
@@ -92,7 +86,7 @@ def test_patches_look_at_words_and_those_of_the_defect_are_told_apart(run: Run) 
         assert set(look["words"]) == {word for word in words if word}
         # Of each prompt, the tokens that may be attended to: those of its words, marks and ends.
         read = np.array([word is not None for word in words])
-        normal = np.arange(len(words)) < NORMAL_PROMPTS * (weights.shape[1] // 16)
+        normal = np.arange(len(words)) < text.prompts.normal_prompts * (weights.shape[1] // 16)
         for state, part in (("normal prompts", read & normal), ("abnormal prompts", read & ~normal)):
             assert_close(look["states"][state], float(seen[torch.from_numpy(part)].mean()), rtol=0, atol=1e-4)
         assert_close(float(seen.sum()) / int(read.sum()), 1.0, atol=1e-4)

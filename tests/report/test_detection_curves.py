@@ -19,7 +19,7 @@ def test_the_mean_is_taken_at_every_place_where_a_curve_bends() -> None:
 def test_one_line_a_class_and_a_mean_where_there_are_several(tmp_path: Path) -> None:
     run = RunFiles(new_folder(tmp_path / "run").path)
     shown = section(run)
-    assert shown["loop"] == 2
+    assert shown["model"] == "loop 2"
     roc, pro = shown["figures"]
     assert [line.name for line in roc.key] == ["tile", "wood", MEAN]
     assert [line.name for line in pro.key] == ["tile"], "a class without regions has no curve, and one has no mean"

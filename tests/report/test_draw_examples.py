@@ -11,7 +11,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from aaclip_kit import Sample
-from aaclip_kit.data.decode import open_picture, read_mask, resized
+from aaclip_kit.data.decode import open_picture, resized
+from aaclip_kit.data.decoded import read_mask
 from aaclip_kit.experiment.schema import EvaluationTable
 from aaclip_kit.record.examples_file import ExamplesFile
 from aaclip_kit.record.heatmap import coloured, enlarged

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
+from aaclip_kit.files.plain_file import read_json
 from aaclip_kit.record.run_folder import RunFolder
 from aaclip_kit.report.page import write_report
 
@@ -42,6 +43,20 @@ def test_the_class_table_is_of_the_reported_loop(run: RunFolder) -> None:
         ["mean", "0.700"],
     ]
     assert "Quoted: loop 2 (rule: last)." in page.text
+
+
+def test_each_of_several_data_sets_has_a_line_below_every_rule_and_loop(run: RunFolder) -> None:
+    metrics = read_json(run.path / "metrics.json")
+    for found in (metrics["before"], *metrics["loops"], *metrics["rules"].values()):
+        found["sets"] = {"drawn": found["classes"]["tile"], "photographs": found["classes"]["wood"]}
+    run.write_metrics(metrics)
+    _, page = read(run)
+    start = page.rows.index(["model", *HEAD])
+    table = page.rows[start + 1 : start + 19]
+    lines = [*(f"rule: {name}" for name in ("colour distance", "darkness", "patch distance")), "before training"]
+    lines += ["loop 1", "loop 2"]
+    assert [row[0] for row in table] == [name + part for name in lines for part in ("", ", drawn", ", photographs")]
+    assert [row[1] for row in table[-3:]] == ["0.700", "0.700", "0.800"]
 
 
 def test_an_undefined_value_has_its_reason_as_a_note(run: RunFolder) -> None:
@@ -158,7 +173,7 @@ def test_overlapping_data_is_said_in_red_before_anything_else(run: RunFolder) ->
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"experiment\.toml.*cannot be read"):
+    with pytest.raises(UserError, match=r"experiment\.toml.*there is no such file"):
         write_report(tmp_path)
 
 

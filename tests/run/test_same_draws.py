@@ -148,7 +148,7 @@ def test_first_weights_hang_on_the_seed_and_on_the_name(small_experiment: Path) 
     plain, again, other = drawn(), drawn(), drawn("seed=4")
     more = {**IDLE_STAGES, "another": STAGES["vision_adapter"], **STAGES}
     renamed = drawn("model.levels=[2,4]", stages=more)
-    name, fewer = "sites.stages.vision_adapter.0.linear.weight", "heads.segmentation.4.linear.weight"
+    name, fewer = "sites.stages.vision_adapter.0.linear.weight", "head.segmentation.4.linear.weight"
     assert all(torch.equal(value, again[key]) for key, value in plain.items())
     assert all(torch.equal(value, renamed[key]) for key, value in plain.items() if key in renamed)
     assert fewer in plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,24 @@ def test_a_checkpoint_names_every_published_data_set_and_is_held_to_all(
            "--set", "data.test.classes=[screw]"]  # fmt: skip
     ran = aakit("evaluate", tmp_path / "run", *new)
     assert ran.code == 2 and "the model was trained on this data set, mvtec" in ran.err
+
+
+@pytest.mark.parametrize("name", ["tubes", "screw"])
+def test_an_image_of_any_training_table_is_known_among_the_test_images(
+    several: Path, tmp_path: Path, aakit: Command, name: str
+) -> None:
+    """By content, before a run begins and by its checkpoint, whatever the test data is called."""
+    write_class(tmp_path / "new", "bolt", channel=1, seed=99)
+    shutil.copy(tmp_path / "more" / name / "test/good/000.png", tmp_path / "new/bolt/test/good/leaked.png")
+    new = ["data.test.use=folder", f"data.test.root={tmp_path / 'new'}", "data.test.classes=[bolt]"]
+    sets = [part for override in new for part in ("--set", override)]
+    ran = aakit("run", several, "--out", tmp_path / "leaky", *sets)
+    assert ran.code == 2 and "data.train and data.test share 1 images by content" in ran.err
+    assert not (tmp_path / "leaky").exists()
+    run_file(several, tmp_path / "run", "device=cpu")
+    ran = aakit("evaluate", tmp_path / "run", *sets)
+    assert ran.code == 2 and "the model was trained on 1 of these images, by content" in ran.err
+    assert "leaked.png" in ran.err
 
 
 def test_a_strangers_checkpoint_has_no_folder_of_any_table_read(several: Path, tmp_path: Path, aakit: Command) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from aaclip_kit import TowerName, UserError
 from aaclip_kit.checkpoints.checkpoint import read, save, trained_state
@@ -26,7 +27,19 @@ from aaclip_kit.run.loop import reported
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import StepCallback
 
-from ..build import build, contexts_for, evaluator_of, images_for, phase_for, plan_for, run_file
+from ..build import (
+    build,
+    class_embeddings,
+    contexts_for,
+    evaluator_of,
+    head_of,
+    images_for,
+    phase_for,
+    plan_for,
+    run_file,
+    text_of,
+    untouched_features,
+)  # fmt: skip
 from ..conftest import EXPERIMENT
 from ..evaluation.given import GivenScores, whole_class
 from ..helpers import assert_close, untested
@@ -46,15 +59,15 @@ def observe(run: Run) -> dict[str, Any]:
     model, images, contexts = run.model, images_for(run, 4), contexts_for(run, 4)
     with torch.no_grad():
         trained = model.image_features(images, CLASSES, True)
-        patches, context = model.text_phase_inputs(images, CLASSES, True, BOTH)
+        seen, context = model.text_phase_inputs(images, CLASSES, True, BOTH)
         found = {
-            "frozen features": model.image.frozen(images, model.levels).levels,
-            "frozen text features": model.text.frozen_features(CLASSES[:2]),
+            "frozen features": untouched_features(model, images).levels,
+            "frozen text features": text_of(model).untrained_features(CLASSES[:2]),
             "text features": model.text_features(CLASSES, None),
             "conditioned text features": model.text_features(CLASSES, contexts),
             "text context": vars(model.text_contexts(CLASSES, True)["text"]),
             "image features": [trained.levels, trained.detection],
-            "patches that the text phase sees": patches,
+            "patches that the text phase sees": seen.levels,
             "image context of the text phase": context,
         }
     return {**found, **_observed_scores(run), **_observed_training(run)}
@@ -134,9 +147,9 @@ def test_surgery_attention(small_experiment: Path) -> None:
     )
     images = images_for(across_batch, 3)
     level = (8,)
-    first, second = (run.model.image.frozen(images, level) for run in (across_batch, across_tokens))
+    first, second = (untouched_features(run.model, images, level) for run in (across_batch, across_tokens))
     assert_close(first.detection, second.detection)
-    one, other = (run.model.image.frozen(images[:1], level).levels[8] for run in (across_batch, across_tokens))
+    one, other = (untouched_features(run.model, images[:1], level).levels[8] for run in (across_batch, across_tokens))
     assert (one - other).abs().max() > 1e-4, "one image alone attends to itself in the batch, not to its tokens"
 
 
@@ -169,17 +182,17 @@ def test_trained_context(small_experiment: Path) -> None:
     assert changed(small_experiment, "trained_context", "one_block_more") == TEXT_PHASE_SEES
     model = build(small_experiment, "switches.trained_context=one_block_more").model
     images = images_for(build(small_experiment), 4)
-    patches, context = model.text_phase_inputs(images, CLASSES, True, BOTH)
-    embedding = model.image.class_embedding(images)[:, None]
+    seen, context = model.text_phase_inputs(images, CLASSES, True, BOTH)
+    embedding = normalize(class_embeddings(model, images), dim=-1)[:, None]
     for level, found in model.image_features(images, CLASSES, attention=False).levels.items():
-        assert_close(patches[level], found + embedding)
+        assert_close(seen.levels[level], found + embedding)
     x = model.backbone.embed_image(images)
     for block in range(3):
         x = model.backbone.vision_block(block, x)
         for at, _, stage in model.slots.of("vision"):
             x = stage(x, None) if at == block and stage.context_kind == "none" else x
-    expected = model.heads.patches(2, model.backbone.finish_vision(x)[:, 1:]) + embedding
-    assert_close(context, expected)
+    patches = head_of(model).segmentation["2"](model.backbone.finish_vision(x)[:, 1:])
+    assert_close(context, normalize(patches, dim=-1) + embedding)
 
 
 def test_evaluation_attention(small_experiment: Path) -> None:

@@ -33,6 +33,8 @@ SAMPLES = {f"sample_data/{folder}/{n:03}.png" for folder in ("normal", "anomalou
 OWN: dict[Kind, set[str]] = {
     "attention-stage": {"MODULE/stage.py", "compare.toml"},
     "backbone": {"MODULE/towers.py", "MODULE/block.py"},
+    "prompts": {"MODULE/prompts.py", "compare.toml"},
+    "head": {"MODULE/head.py", "compare.toml"},
     "loss": {"MODULE/loss.py", "compare.toml"},
     "scheduler": {"MODULE/schedule.py", "compare.toml"},
     "data-set": {"MODULE/read.py", *SAMPLES},
@@ -118,7 +120,8 @@ def test_installed_it_offers_one_component_and_its_files_are_valid(
 
 
 def _components(experiment: Experiment) -> set[str]:
-    groups = [experiment.stages, *experiment.losses.values(), {"scheduler": experiment.scheduler}]
+    single = {kind: getattr(experiment, kind) for kind in ("prompts", "head", "scheduler")}
+    groups = [experiment.stages, *experiment.losses.values(), single]
     return {chosen.component.name for group in groups for chosen in group.values()}
 
 

@@ -24,7 +24,7 @@ from aaclip_kit.studies.stand_ins import Setting, standing_in, subjects_of, vari
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import StepCallback
 
-from ..build import build, plan_for, train
+from ..build import build, plan_for, text_of, train
 from ..helpers import assert_close
 
 BEHIND = ("stages.image_to_text.after=[3]", "model.levels=[4, 8]")
@@ -212,12 +212,12 @@ def test_a_stage_in_another_setting_shares_the_weights(small_experiment: Path) -
     model = run.model
     kept = [stage for _, _, stage in model.slots.of("vision")]
     with standing_in(run, "vision", variant(run, subject, Setting(0.3, False, "raw")), "raw"):
-        within = model.text.context_form
+        within = text_of(model).context_form
         assert within == "raw"
         for (_, name, stage), old in zip(model.slots.of("vision"), kept, strict=True):
             assert (stage is old) == (name == "vision_adapter")
             assert all(one is other for one, other in zip(stage.parameters(), old.parameters(), strict=True))
-    assert model.text.context_form == "unit"
+    assert text_of(model).context_form == "unit"
     assert all(one is other for (_, _, one), other in zip(model.slots.of("vision"), kept, strict=True))
     train(run, plan_for("vision"))
 

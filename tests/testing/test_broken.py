@@ -13,12 +13,14 @@ from aaclip_kit.testing import checks_of, tiny_experiment
 from aaclip_kit.testing.subject import NotApplicable, Subject, find_subject
 
 from ..tiers import daily
-from .broken import backbones, data_sets, losses, schedulers, stages
+from .broken import backbones, data_sets, heads, losses, prompts, schedulers, stages
 from .walk import first_broken
 
 FILES: dict[Kind, Any] = {
     "attention-stage": stages,
     "backbone": backbones,
+    "prompts": prompts,
+    "head": heads,
     "loss": losses,
     "scheduler": schedulers,
     "data-set": data_sets,

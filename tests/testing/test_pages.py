@@ -19,6 +19,8 @@ PAGES = Path(__file__).parents[2] / "docs" / "plugins" / "kinds"
 NAMES: dict[Kind, str] = {
     "attention-stage": "my_stage",
     "backbone": "toy",
+    "prompts": "my_prompts",
+    "head": "my_head",
     "loss": "my_loss",
     "scheduler": "my_scheduler",
     "data-set": "my_data",

@@ -121,6 +121,51 @@ class VisionOnly(BeginsAtZero):
         super().__init__(options, setting)
 
 
+class SharedAndInserting(AttentionStage):
+    """One module for all its sites, which appends tokens at the first and replaces them at the others."""
+
+    one_for_all_sites = True
+    inserts = 2
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        if setting.tower == "text":
+            raise UserError("sits in the vision tower only", fix='set tower = "vision"')
+        super().__init__()
+        self.first = setting.after
+        self.tokens = nn.Parameter(torch.randn(2, setting.width))
+
+    def forward(self, tokens: Tensor, context: Any, site: int = -1) -> Tensor:
+        kept = tokens if site == self.first else tokens[:, :-2]
+        return torch.cat([kept, self.tokens.expand(len(tokens), -1, -1)], dim=1)
+
+
+class LooksAtTheWhole(BeginsAtZero):
+    """Moves tokens by what the image's class embedding says."""
+
+    context_kind = "class"  # type: ignore[assignment]
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.own = nn.Linear(setting.image_context_width, setting.width)
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        return super().forward(tokens + self.own(context.expanded(len(tokens)).tokens), None)
+
+
+class OffersTerms(BeginsAtZero):
+    """Has a loss term of its own, of the last pass."""
+
+    size: Tensor | None = None
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        update = self.inner(tokens)
+        self.size = update.square().mean()
+        return super().forward(tokens, context)
+
+    def loss_terms(self) -> dict[str, Tensor]:
+        return {} if self.size is None else {"size": self.size}
+
+
 STAGES: dict[str, tuple[type, type[StageOptions], set[str]]] = {
     "begins_at_zero": (BeginsAtZero, AnywhereOptions, {"S9", "S12", "S16", "S17"}),
     "reads_values": (ReadsValues, AnywhereOptions, {"S9", "S12", "S15", "S16", "S17"}),
@@ -130,6 +175,9 @@ STAGES: dict[str, tuple[type, type[StageOptions], set[str]]] = {
     "learnt_gate": (LearntGate, ScaledOptions, {"S9", "S12", "S17"}),
     "drawn_to_scale": (DrawnToScale, ScaledOptions, {"S9", "S12", "S17"}),
     "vision_only": (VisionOnly, AnywhereOptions, {"S9", "S12", "S16", "S17", "S19"}),
+    "shared_and_inserting": (SharedAndInserting, AnywhereOptions, {"S9", "S12", "S16", "S17", "S19"}),
+    "looks_at_the_whole": (LooksAtTheWhole, AnywhereOptions, {"S12", "S16", "S17", "S19"}),
+    "offers_terms": (OffersTerms, AnywhereOptions, {"S9", "S12", "S16", "S17"}),
     "positive_scale": (BeginsAtZero, PositiveOptions, {"S9", "S12", "S16", "S17"}),
 }
 """Factory, options, and the checks that are skipped."""

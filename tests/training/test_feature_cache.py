@@ -13,13 +13,13 @@ from aaclip_kit import TowerName
 from aaclip_kit.cache.feature_store import DiskStore, MemoryStore
 from aaclip_kit.data.loader import Batch, TrainBatches
 from aaclip_kit.experiment.schema import AugmentationTable
-from aaclip_kit.model.image_tower import FIXED_BATCH, frozen_embedding, frozen_features
+from aaclip_kit.model.image_tower import FIXED_BATCH, Parts, Untouched, parts_of, untouched_parts
 from aaclip_kit.run.assemble import Run, build_phase
 from aaclip_kit.training.feature_cache import CachedFeatures
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
-from ..build import build, plan_for
+from ..build import build, class_embeddings, plan_for
 from ..helpers import assert_close
 
 BOTH: frozenset[TowerName] = frozenset({"text", "vision"})
@@ -60,6 +60,21 @@ def cached_in(run: Run, store: MemoryStore | DiskStore, batches: TrainBatches) -
     return CachedFeatures(run.model.image, store, run.data.fingerprints["train"].images, batches.table, batches.image)
 
 
+def parts(run: Run, images: Tensor) -> Parts:
+    """What is read of images before training, part by part."""
+    return untouched_parts(run.model.image, images, run.model.untrained_reads)
+
+
+def kept(run: Run, of: Untouched) -> Parts:
+    """The same of a batch, of which a store may hold some."""
+    return parts_of(of.tokens(run.model.untrained_reads))
+
+
+def assert_same(found: Parts, expected: Parts) -> None:
+    assert list(found) == list(expected) == ["levels", "class"]
+    assert all(torch.equal(part, expected[name]) for name, part in found.items())
+
+
 def first_of(batches: TrainBatches, epoch: int) -> Batch:
     return next(batches.epoch(epoch))
 
@@ -69,14 +84,12 @@ def test_what_comes_out_of_the_store_is_what_was_computed(run: Run, monkeypatch:
     cache = cached_in(run, MemoryStore(10**8), batches)
     counted = Counted(run, monkeypatch)
     batch = first_of(batches, 1)
-    expected = frozen_features(run.model.image, batch.images)
+    expected = parts(run, batch.images)
     counted.images = 0
-    first, second = cache.of(batch).levels(), cache.of(batch).levels()
+    assert list(cache.of(batch).tokens(run.model.untrained_reads).levels) == list(run.model.levels)
     assert counted.images == FIXED_BATCH
-    assert list(first) == list(second) == list(run.model.levels)
-    for level, found in expected.levels.items():
-        assert torch.equal(first[level], found) and torch.equal(second[level], found)
-    assert torch.equal(cache.of(batch).embedding(), expected.detection)
+    assert_same(kept(run, cache.of(batch)), expected)
+    assert torch.equal(cache.of(batch).embedding(), expected["class"])
     assert counted.images == FIXED_BATCH, "the class embedding comes with the patches"
 
 
@@ -87,33 +100,31 @@ def test_only_the_images_that_are_lacking_are_computed_and_have_the_bits_that_al
     batches = batches_of(run, size=7)
     cache = cached_in(run, MemoryStore(10**8), batches)
     batch = first_of(batches, 1)
-    cache.of(part_of(batch, slice(0, held))).levels()
+    kept(run, cache.of(part_of(batch, slice(0, held))))
     counted = Counted(run, monkeypatch)
-    found = cache.of(batch)
-    levels, embedding = found.levels(), found.embedding()
+    found, embedding = kept(run, cache.of(batch)), cache.of(batch).embedding()
     assert counted.images == FIXED_BATCH * -(-(7 - held) // FIXED_BATCH)
-    whole = frozen_features(run.model.image, batch.images)
-    assert all(torch.equal(levels[level], features) for level, features in whole.levels.items())
-    assert torch.equal(embedding, whole.detection)
+    whole = parts(run, batch.images)
+    assert_same(found, whole)
+    assert torch.equal(embedding, whole["class"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
 def test_frozen_features_are_a_function_of_the_image_alone(run: Run, count: int) -> None:
     image, images = run.model.image, first_of(batches_of(run, size=7), 1).images
-    whole, part = frozen_features(image, images), frozen_features(image, images[-count:])
-    for level, features in whole.levels.items():
-        assert torch.equal(part.levels[level], features[-count:])
-        assert_close(features, image.frozen(images, image.levels).levels[level])
-    for embedding in (part.detection, frozen_embedding(image, images[-count:])):
-        assert torch.equal(embedding, whole.detection[-count:])
+    whole = parts(run, images)
+    assert_same(parts(run, images[-count:]), {name: part[-count:] for name, part in whole.items()})
+    at_once = parts_of(image.untouched(images, run.model.untrained_reads, image.levels))
+    for name, part in whole.items():
+        assert_close(part, at_once[name], atol=1e-5)
+    assert torch.equal(Untouched(image, images[-count:]).embedding(), whole["class"][-count:])
 
 
 def test_vv_attention_over_the_batch_has_the_batch_as_it_is(small_experiment: Path) -> None:
-    image = build(small_experiment, "switches.surgery_attention=batch").model.image
-    images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    whole = image.frozen(images, image.levels)
-    assert torch.equal(frozen_features(image, images).levels[image.levels[-1]], whole.levels[image.levels[-1]])
-    assert torch.equal(frozen_embedding(image, images), image.class_embedding(images))
+    run = build(small_experiment, "switches.surgery_attention=batch")
+    image, images = run.model.image, torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert_same(parts(run, images), parts_of(image.untouched(images, run.model.untrained_reads, image.levels)))
+    assert_close(Untouched(image, images).embedding(), class_embeddings(run.model, images))
 
 
 def test_a_finite_set_of_views_comes_again_and_an_endless_one_does_not(run: Run) -> None:
@@ -154,12 +165,11 @@ def test_an_entry_that_another_run_removed_is_decoded_and_made_again(run: Run, t
     batches, folder = batches_of(run), tmp_path / "features"
     cache = cached_in(run, DiskStore(folder, 10**8, "a" * 64), batches)
     whole = first_of(batches, 1)
-    expected = cache.of(whole).levels()
+    expected = kept(run, cache.of(whole))
     batch = next(batches.epoch(1, lambda sample, view: True))
     for path in folder.rglob("*.safetensors"):
         path.unlink()
-    for level, found in cache.of(batch).levels().items():
-        assert torch.equal(found, expected[level])
+    assert_same(kept(run, cache.of(batch)), expected)
 
 
 @pytest.mark.parametrize("features", ["frozen", "trained"])

@@ -60,7 +60,7 @@ def test_a_step_reports_the_norm_of_every_trained_group(run: Run, tower: TowerNa
 
     def watch(step: Step) -> None:
         for group in GROUPS[tower]:
-            prefix = "heads." if group.endswith(("head", "heads")) else f"sites.stages.{group}."
+            prefix = {"text_head": "prompts.", "vision_heads": "head."}.get(group, f"sites.stages.{group}.")
             found = [gradient_of(parameter).flatten() for name, parameter in named.items() if name.startswith(prefix)]
             expected[group] = torch.cat(found).norm()
         assert list(step.gradient_norms) == GROUPS[tower]

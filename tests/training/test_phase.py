@@ -8,16 +8,26 @@ from typing import Any
 
 import pytest
 import torch
+from aaclip_kit_plugins.projections.head import similarity_grid
 from torch import Tensor, nn
 
-from aaclip_kit import AttentionStage, Context, Loss, OptimizerPlan, PhasePlan, RatePlan, TowerName, UserError
-from aaclip_kit.model.anomaly_map import probability_map
+from aaclip_kit import (
+    AttentionStage,
+    Context,
+    Loss,
+    OptimizerPlan,
+    PhasePlan,
+    RatePlan,
+    TowerName,
+    UserError,
+    softmax_maps,
+)  # fmt: skip
 from aaclip_kit.run.assemble import Run
 from aaclip_kit.training.losses import WeightedLosses
 from aaclip_kit.training.phase import train_phase
 from aaclip_kit.training.step import Step, StepCallback
 
-from ..build import BreaksAtStep, Probe, build, names_in_modules, phase_for, plan_for, train, values_of
+from ..build import BreaksAtStep, Probe, build, names_in_modules, phase_for, plan_for, text_of, train, values_of
 from ..helpers import assert_close
 
 TOWERS: tuple[TowerName, ...] = ("text", "vision")
@@ -71,7 +81,7 @@ def test_both_towers_together_train_every_stage_and_head(run: Run) -> None:
     trained = [names_in_modules(run.model, tower) for tower in TOWERS]
     named = {name for name, _ in run.model.named_parameters() if not name.startswith("backbone.")}
     assert trained[0] | trained[1] == named and not trained[0] & trained[1]
-    assert "heads.text.linear.weight" in trained[0] and "heads.detection.linear.weight" in trained[1]
+    assert "prompts.projection.weight" in trained[0] and "head.detection.linear.weight" in trained[1]
 
 
 class DropsTokens(AttentionStage):
@@ -113,7 +123,7 @@ def test_dropout_acts_where_the_switch_is_on_and_in_the_trained_tower_only(
 
 
 def test_text_is_fixed_and_without_gradient_in_a_vision_phase(run: Run) -> None:
-    expected = run.model.text.class_features(("red_cloth",))[0]
+    expected = text_of(run.model).class_features(("red_cloth",))[0]
     seen = probed(run, plan_for("vision", epochs=2), DetectionProbe())
     assert len(seen) == 4
     for named in seen:
@@ -128,12 +138,13 @@ def test_losses_of_a_vision_phase_see_maps_and_logits_of_the_trained_side(still:
     batch = next(phase_for(run, plan).batches.epoch(1))
     with torch.no_grad():
         found = run.model.image_features(batch.images, batch.classes, attention)
-        text = run.model.text.class_features(("red_cloth",))[0]
+        text = text_of(run.model).class_features(("red_cloth",))[0]
     (seen,) = probed(run, plan, DetectionProbe())
+    assert found.detection is not None
     logits = [[float(detection @ text[:, column]) for column in (0, 1)] for detection in found.detection]
     assert_close(seen["detection_logits"], torch.tensor(logits))
     for level, patches in found.levels.items():
-        expected = probability_map(patches, text.expand(8, -1, -1), run.pixels.size)
+        expected = softmax_maps(similarity_grid(patches, text.expand(8, -1, -1)), run.pixels.size)
         assert_close(seen["level_probabilities"][level], expected)
 
 
@@ -145,7 +156,7 @@ def test_losses_of_a_text_phase_see_the_planned_features(still: Run, features: s
     phase = replace(phase_for(run, plan, losses), attending=attending)
     (batch,) = phase.batches.epoch(1)
     trained = features == "trained"
-    levels, context = run.model.text_phase_inputs(batch.images, batch.classes, trained, attending)
+    image, context = run.model.text_phase_inputs(batch.images, batch.classes, trained, attending)
     with torch.no_grad():
         text = run.model.text_features(batch.classes, context)
     assert (context is None) == ("text" not in attending)
@@ -154,8 +165,8 @@ def test_losses_of_a_text_phase_see_the_planned_features(still: Run, features: s
     assert_close(seen["text_features"].detach(), text)
     assert_close(seen["masks"], batch.masks)
     assert_close(seen["labels"], batch.labels)
-    for level, patches in levels.items():
-        expected = probability_map(patches, text, run.pixels.size)
+    for level, patches in image.levels.items():
+        expected = softmax_maps(similarity_grid(patches, text), run.pixels.size)
         assert_close(seen["level_probabilities"][level].detach(), expected)
 
 
@@ -187,7 +198,7 @@ def test_weights_scale_terms_and_gradients(still: Run) -> None:
     maps = first_gradients(still, {"a": (Probe(), 1.0)})
     text = first_gradients(still, {"b": (NormalProbe(), 1.0)})
     both = first_gradients(still, {"a": (Probe(), 0.25), "b": (NormalProbe(), 3.0)})
-    assert maps["heads.text.linear.weight"].abs().max() > 1e-4
+    assert maps["prompts.projection.weight"].abs().max() > 1e-4
     for name, found in both.items():
         assert_close(found, 0.25 * maps[name] + 3.0 * text[name], atol=1e-5)
     plan = plan_for("text", batch_size=8, optimizer=OptimizerPlan(learning_rate=1e-12))
@@ -204,12 +215,14 @@ def test_gradients_are_clipped_to_the_planned_norm(still: Run) -> None:
     for share in (0.5, 2.0):
         clipped = first_gradients(still, losses, clip_norm=share * float(norm(free)))
         assert_close(norm(clipped), min(share, 1.0) * norm(free), rtol=1e-4)
-        assert_close(clipped["heads.text.linear.weight"], min(share, 1.0) * free["heads.text.linear.weight"], rtol=1e-4)
+        assert_close(
+            clipped["prompts.projection.weight"], min(share, 1.0) * free["prompts.projection.weight"], rtol=1e-4
+        )
 
 
 def test_maps_are_made_only_where_a_loss_asks_for_them(still: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr("aaclip_kit.training.phase.probability_map", lambda *found: made.append(1))
+    monkeypatch.setattr(still.model.head, "level_probabilities", lambda *found: made.append(1))
     train(still, plan_for("text"), WeightedLosses({"orthogonality": still.losses["text"].losses["orthogonality"]}))
     assert not made
 
@@ -235,7 +248,7 @@ def test_every_phase_begins_with_a_new_optimiser(still: Run) -> None:
     """Adam's first step has the size of the rate; against old moments of the other sign it would be smaller."""
     for sign in (1.0, -1.0):
         losses = WeightedLosses({"a": (Probe(), sign)})
-        before = values_of(still.model)["heads.text.linear.weight"]
+        before = values_of(still.model)["prompts.projection.weight"]
         train(still, plan_for("text", batch_size=8, optimizer=OptimizerPlan(learning_rate=1e-3)), losses)
-        change = (values_of(still.model)["heads.text.linear.weight"] - before).abs()
+        change = (values_of(still.model)["prompts.projection.weight"] - before).abs()
         assert_close(change.median(), 1e-3, rtol=1e-3)

@@ -71,7 +71,23 @@ def _fits(subject: Subject, tower: TowerName) -> bool:
         if refusal.__cause__ is None:
             return False
         raise
-    return not (tower == "text" and stage.context_kind == "text")
+    return tower == "vision" or fits_text(stage)
+
+
+def fits_text(stage: AttentionStage) -> bool:
+    """Whether the text tower can have the stage."""
+    return stage.context_kind in ("none", "image") and not stage.inserts
+
+
+def call(stage: AttentionStage, given: Given) -> Tensor:
+    """What forward returns; a stage that is one for all its sites is told the first, after block 0."""
+    changed: Tensor = stage(given.tokens, given.context, **site_of(stage))
+    return changed
+
+
+def site_of(stage: AttentionStage) -> dict[str, int]:
+    """The site, by name, of a stage that is told it."""
+    return {"site": 0} if stage.one_for_all_sites else {}
 
 
 def build_stage(subject: Subject, setting: StageSetting, seed: int = 0, **changes: Any) -> AttentionStage:
@@ -111,15 +127,17 @@ def inputs(
 ) -> Given:
     """Random tokens `[items, L, D]`, and the context of the stage's kind with `rows` rows of M tokens.
 
-    The mask hides one token of each row at least, another in each row, and never the first.
+    The mask hides one token of each row at least, another in each row, and never the first. A class embedding is one
+    token, and has no mask.
     """
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randn(items, length, setting.width, generator=generator)
     if stage.context_kind == "none":
         return Given(tokens, None)
-    width = setting.image_context_width if stage.context_kind == "image" else setting.text_width
+    width = setting.text_width if stage.context_kind == "text" else setting.image_context_width
+    context_length = 1 if stage.context_kind == "class" else context_length
     seen = torch.randn(rows, context_length, width, generator=generator)
-    if not masked:
+    if not masked or stage.context_kind == "class":
         return Given(tokens, Context(seen))
     mask = torch.rand(rows, context_length, generator=generator) < 0.7
     mask[:, 0] = True
@@ -138,7 +156,7 @@ def stirred_with_inputs(subject: Subject, **changes: Any) -> Iterator[tuple[Atte
 def result(stage: AttentionStage, given: Given) -> Tensor:
     """What forward returns, without gradients."""
     with torch.no_grad():
-        return stage(given.tokens, given.context)
+        return call(stage, given)
 
 
 def direction(like: Tensor) -> Tensor:

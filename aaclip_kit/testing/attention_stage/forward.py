@@ -6,7 +6,20 @@ from torch import Tensor
 
 from ...contracts.stage import AttentionStage, Context, ShowsAttention
 from ..subject import Breach, NotApplicable, Subject
-from . import WIDTHS, Given, beyond, build_stage, inputs, must_agree, result, settings, stir, stirred
+from . import (
+    WIDTHS,
+    Given,
+    beyond,
+    build_stage,
+    fits_text,
+    inputs,
+    must_agree,
+    result,
+    settings,
+    site_of,
+    stir,
+    stirred,
+)  # fmt: skip
 
 SIZES = ((1, 1, 1, 1), (1, 1, 5, 3), (3, 3, 7, 1), (6, 2, 3, 9), (4, 1, 8, 4), (2, 2, 197, 130))
 """Items, rows, L and M."""
@@ -21,8 +34,9 @@ def builds_at_any_width(subject: Subject) -> None:
         said = "{} (text), {} (vision) and {} (joint)".format(*widths)
         for setting in settings(subject, widths):
             stage = build_stage(subject, setting)
-            if setting.tower == "text" and stage.context_kind == "text":
-                raise Breach("it sits in the text tower and attends to the text context, which that tower makes")
+            if setting.tower == "text" and not fits_text(stage):
+                what = "inserts tokens" if stage.inserts else f"attends to the {stage.context_kind} context"
+                raise Breach(f"it sits in the text tower and {what}, which a stage of the vision tower can")
             given = inputs(stage, setting, items=2)
             _returned(stage, given, f"in the {setting.tower} tower, of widths {said}")
 
@@ -39,8 +53,9 @@ def keeps_the_shape(subject: Subject) -> None:
                 if given.context is not None:
                     said += f", {rows} context rows of {context_length} tokens, {'a' if masked else 'no'} mask"
                 changed = _returned(stage, given, said)
-                if changed.shape != given.tokens.shape:
-                    raise Breach(f"{said}, {list(given.tokens.shape)} became {list(changed.shape)}")
+                if changed.shape != (items, length + stage.inserts, setting.width):
+                    more = f", with {stage.inserts} tokens to insert" if stage.inserts else ""
+                    raise Breach(f"{said}, {list(given.tokens.shape)} became {list(changed.shape)}{more}")
                 if not changed.isfinite().all():
                     raise Breach(f"{said}, the result is not finite")
 
@@ -68,7 +83,8 @@ def scale_0_is_identity(subject: Subject) -> None:
         stage = build_stage(subject, setting, scale=0.0).eval()
         given = inputs(stage, setting)
         stir(stage, but=_set_by_scale(stage, build_stage(subject, setting, scale=other)))
-        must_agree(result(stage, given), given.tokens, "with scale = 0 the tokens changed", tolerance=NEAR_IDENTITY)
+        own = result(stage, given)[:, : given.tokens.shape[1]]
+        must_agree(own, given.tokens, "with scale = 0 the tokens changed", tolerance=NEAR_IDENTITY)
 
 
 def _takes(subject: Subject, scale: float) -> bool:
@@ -133,4 +149,4 @@ def _weights(stage: AttentionStage, tokens: Tensor, seen: Context, seed: int) ->
     assert isinstance(stage, ShowsAttention)
     torch.manual_seed(seed)
     with torch.no_grad():
-        return stage.attention_weights(tokens, seen)
+        return stage.attention_weights(tokens, seen, **site_of(stage))

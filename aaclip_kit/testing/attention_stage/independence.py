@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..subject import Breach, NotApplicable, Subject
-from . import Given, direction, inputs, must_agree, result, settings, stirred, stirred_with_inputs
+from . import Given, call, direction, inputs, must_agree, result, settings, stirred, stirred_with_inputs
 
 NEAR = 1e-4
 """Products of other sizes add up in another order."""
@@ -38,7 +38,7 @@ def gradients_stay_within_an_item(subject: Subject) -> None:
         sources = [given.tokens.requires_grad_()]
         if given.context is not None:
             sources.append(given.seen.tokens.requires_grad_())
-        changed = stage.train()(given.tokens, given.context)
+        changed = call(stage.train(), given)
         weights = direction(changed)
         for item in range(len(changed)):
             (changed[item] * weights[item]).sum().backward(retain_graph=True)
@@ -84,7 +84,8 @@ def mask_is_obeyed(subject: Subject) -> None:
     """Replace what is masked; mask nothing."""
     for stage, given in stirred_with_inputs(subject):
         seen, plain = given.seen, result(stage, given)
-        assert seen.mask is not None
+        if seen.mask is None:
+            raise NotApplicable("a class embedding is one token, which nothing masks")
         replaced = torch.where(seen.mask[..., None], seen.tokens, 7 - 10 * seen.tokens)
         said = "when context tokens behind the mask were replaced, the result changed"
         hidden = replace(given, context=replace(seen, tokens=replaced))

@@ -10,7 +10,7 @@ from ...contracts.stage import AttentionStage, StageSetting
 from ..subject import Breach, Subject
 from ..tiny import MODEL
 from ..trial import differences, run_tiny
-from . import Given, build_stage, direction, inputs, must_agree, result, settings, stir, stirred_with_inputs
+from . import Given, build_stage, call, direction, inputs, must_agree, result, settings, stir, stirred_with_inputs
 
 STEPS, FEW_STEPS = 4, 2
 LEARNING_RATE = 1e-2
@@ -58,8 +58,32 @@ def every_parameter_learns(subject: Subject) -> None:
 
 
 def _objective(stage: AttentionStage, given: Given) -> Tensor:
-    changed: Tensor = stage(given.tokens, given.context)
+    changed = call(stage, given)
     return (changed * direction(changed)).sum()
+
+
+def loss_terms_are_scalars(subject: Subject) -> None:
+    """Of a stage in training, after a forward pass and after a second one."""
+    for setting in settings(subject):
+        stage = build_stage(subject, setting).train().requires_grad_(True)
+        for seed in (10, 11):
+            call(stage, inputs(stage, setting, seed=seed))
+            terms = stage.loss_terms()
+            if not isinstance(terms, dict):
+                raise Breach(f"loss_terms gave {type(terms).__name__}, not a dict of terms")
+            for name, value in terms.items():
+                _check_term(name, value)
+            if terms:
+                torch.stack([*terms.values()]).sum().backward()
+
+
+def _check_term(name: object, value: object) -> None:
+    if not isinstance(name, str):
+        raise Breach(f"a term is named {name!r}, which is no text")
+    if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point() or not value.isfinite():
+        raise Breach(f"term '{name}' is {value!r}, no finite number in a tensor without dimensions")
+    if not value.requires_grad:
+        raise Breach(f"term '{name}' hangs on no gradient")
 
 
 def seed_decides(subject: Subject) -> None:
@@ -101,7 +125,7 @@ def _trained(subject: Subject, setting: StageSetting) -> AttentionStage:
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE) if parameters else None
     for step in range(FEW_STEPS):
         given = inputs(stage, setting, seed=30 + step)
-        changed = stage(given.tokens, given.context)
+        changed = call(stage, given)
         if optimizer is not None:
             optimizer.zero_grad()
             (changed * direction(changed)).mean().backward()

@@ -4,10 +4,12 @@
 """
 
 import csv
+import hashlib
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from ..blend import Photograph
@@ -24,6 +26,16 @@ def _rows() -> tuple[dict[str, str], ...]:
 def materials_of(split: str) -> tuple[str, ...]:
     """Names of the materials of a split."""
     return tuple(dict.fromkeys(row["material"] for row in _rows() if row["split"] == split))
+
+
+def digest_of(split: str) -> bytes:
+    """SHA-256 of what the photographs of a split are decoded from, and of what by; none is decoded."""
+    digest = hashlib.sha256(PIL.__version__.encode())
+    for row in _rows():
+        if row["split"] == split:
+            content = hashlib.sha256((_FOLDER / row["file"]).read_bytes())
+            digest.update(row["material"].encode() + b"\0" + content.digest())
+    return digest.digest()
 
 
 @cache

@@ -109,8 +109,8 @@ def label_of_true(data: DataSet) -> Any:
     return with_first(data, 1, label=True)
 
 
-@breaks("D3")
-def normal_with_mask(data: DataSet) -> Any:
+@breaks("D8")
+def normal_with_a_mask_of_something(data: DataSet) -> Any:
     return with_first(data, 1, label=0)
 
 

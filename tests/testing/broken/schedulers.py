@@ -39,11 +39,6 @@ class NoMethod:
         pass
 
 
-class NoPlan(Good):
-    def next_loop(self, history: Any) -> Any:
-        return None
-
-
 class APhase(Good):
     def plan(self) -> Any:
         return self.phase("text")
@@ -139,7 +134,6 @@ class RateBeyondAll(Good):
 BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "undocumented": (Good, Undocumented, "C1"),
     "no_method": (NoMethod, GoodOptions, "C2"),
-    "no_plan": (NoPlan, GoodOptions, "C2"),
     "a_phase": (APhase, GoodOptions, "C2"),
     "no_phases": (NoPhases, GoodOptions, "C2"),
     "endless": (Endless, GoodOptions, "C3"),

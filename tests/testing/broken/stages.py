@@ -52,6 +52,17 @@ class InText(StageOptions):
     tower: Literal["text"] = Field("text", description="the tower whose tokens the stage changes")
 
 
+class InsertsWords(AttentionStage):
+    inserts = 1
+
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(1, 1, setting.width))
+
+    def forward(self, tokens: Tensor, context: Any) -> Tensor:
+        return torch.cat([tokens, self.token.expand(len(tokens), -1, -1)], dim=1)
+
+
 class LooksAhead(AttentionStage):
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__()
@@ -387,6 +398,25 @@ class SharedMemory(Good):
         return super().forward(tokens, context) + self.scale * (self.shifts.sum(dim=0) + self.first)
 
 
+class ForgetsToInsert(Good):
+    inserts = 2
+
+
+class ListsItsTerms(Good):
+    def loss_terms(self) -> Any:
+        return [self.value.weight.square().mean()]
+
+
+class TermOfEachChannel(Good):
+    def loss_terms(self) -> Any:
+        return {"size": self.value.weight.square().mean(dim=0)}
+
+
+class DetachedTerm(Good):
+    def loss_terms(self) -> Any:
+        return {"size": self.value.weight.detach().square().mean()}
+
+
 BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "undocumented": (Good, Undocumented, "S1"),
     "undescribed": (Good, Undescribed, "S1"),
@@ -396,6 +426,11 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "no_stage": (NoStage, GoodOptions, "S2"),
     "unknown_context": (UnknownContext, GoodOptions, "S2"),
     "text_on_text": (Good, TextOptions, "S2"),
+    "inserts_words": (InsertsWords, InText, "S2"),
+    "forgets_to_insert": (ForgetsToInsert, GoodOptions, "S3"),
+    "lists_its_terms": (ListsItsTerms, GoodOptions, "S18"),
+    "term_of_each_channel": (TermOfEachChannel, GoodOptions, "S18"),
+    "detached_term": (DetachedTerm, GoodOptions, "S20"),
     "drops_the_class_token": (DropsTheClassToken, GoodOptions, "S3"),
     "a_row_an_item": (ARowAnItem, GoodOptions, "S3"),
     "needs_a_mask": (NeedsAMask, GoodOptions, "S3"),

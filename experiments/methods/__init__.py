@@ -1,0 +1,1 @@
+"""Experiment files of published methods, and of the head without text."""

@@ -1,0 +1,26 @@
+"""The head `april_gan`: one trained linear layer a level on raw patch tokens (APRIL-GAN, VAND challenge 2023)."""
+
+from pydantic import Field
+
+from aaclip_kit import Options, Register, hookimpl
+
+
+class AprilGanOptions(Options):
+    """One trained linear layer a level, compared with the text feature; maps are added (APRIL-GAN)."""
+
+    temperature: float = Field(
+        100.0, gt=0, le=1000, description="factor on the cosines before the softmax of (normal, abnormal)"
+    )
+    sigma: float = Field(
+        0.0,
+        ge=0,
+        le=64,
+        description="standard deviation, in pixels, of the Gaussian that smooths the map where evaluation.blur is on; "
+        "0, as published, smooths nothing",
+    )
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    """Offer `april_gan`."""
+    register("april_gan", f"{__name__}.head:AprilGan", AprilGanOptions)
