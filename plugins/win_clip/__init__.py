@@ -8,7 +8,7 @@ from aaclip_kit import Options, Register, hookimpl
 
 
 class WinClipOptions(Options):
-    """Windows of several sizes and the whole image, each compared with the text feature; nothing to train (WinCLIP)."""
+    """Windows of several sizes and the whole image; nothing to train (WinCLIP)."""
 
     scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = Field(
         (2, 3), min_length=1, description="sides of the square windows, in patches"

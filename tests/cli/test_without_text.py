@@ -17,6 +17,7 @@ from aaclip_kit.testing import tiny_experiment
 from ..command import Command
 from ..plugins import tiny_vits
 from ..testing.broken import backbones
+from ..tiers import daily
 
 TIMM = {"use": "timm", "model": "vit_small_patch14_dinov2.lvd142m", "pretrained": "none", "image_size": 28}
 INSTEAD = "use a backbone with a text tower such as open_clip, or"
@@ -95,7 +96,7 @@ def test_so_is_a_stage(tmp_path: Path, stage: dict[str, Any]) -> None:
     assert caught.value.where == "stages.more"
 
 
-@pytest.mark.parametrize("model", tiny_vits.SIDES)
+@pytest.mark.parametrize("model", daily(tiny_vits.SIDES, "tiny_dinov3"))
 def test_a_head_that_needs_no_text_trains_and_is_tested(aakit: Command, tmp_path: Path, model: str) -> None:
     backbone = {"use": "timm", "model": model, "pretrained": "none"}
     stages = {"adapter": ADAPTER, "prompts": {"use": "ada_clip", "after": [0, 1]}}
