@@ -17,7 +17,7 @@ TENSOR_ROOMS = (
     *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
 )
 TENSOR_PLUGINS = (
-    *("clip", "embedded", "open_clip", "attention", "adapter", "prompts", "projections", "losses"),
+    *("clip", "embedded", "open_clip", "timm_vit", "attention", "adapter", "prompts", "projections", "losses"),
     *("anomaly_clip.head", "anomaly_clip.prompts", "april_gan", "text_free"),
     *("win_clip.head", "ada_clip.fusion", "ada_clip.head", "ada_clip.prompt_tokens"),
 )

@@ -50,7 +50,7 @@ class ImageSide:
 
     def patches(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B N D"]:
         """Return the patch tokens of a level as a head reads them."""
-        tokens = (self.backbone.finish_vision(tokens) if reads.normed else tokens)[:, 1:]
+        tokens = (self.backbone.finish_vision(tokens) if reads.normed else tokens)[:, self.backbone.prefix_tokens :]
         return self.backbone.project_image(tokens) if reads.projected else tokens
 
     def class_embedding(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B E"]:
