@@ -72,9 +72,8 @@ def open_questions(
     `images` has what is said of each image that is annotated; `bare` are those that are not.
     """
     labels = sorted(set(found.labels()))
-    for label in dict.fromkeys((*decisions.defects, *decisions.ignored)):
-        if label not in labels:
-            yield unknown(label, "label", labels, found.program)
+    for option, wanted in (("--defect", decisions.defects), ("--ignore", decisions.ignored)):
+        yield from (unknown(label, "label", labels, option) for label in wanted if label not in labels)
     if decisions.class_name is None and not decisions.class_of_folder:
         fix = (
             '--class NAME for all, such as "lid", or --class-of-folder where each lies in a folder called as its class'

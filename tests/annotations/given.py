@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -146,6 +146,7 @@ def task(*annotations: Sequence[Any], image: str = "/data/upload/1/0123abcd-a.pn
     return {"id": 7, "data": {"image": image}, "annotations": done, "predictions": [], **more}
 
 
+PathOrBuffer = TypeVar("PathOrBuffer", Path, io.BytesIO)
 LABELS = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nscratch:250,50,83::\na:dent:10,20,30::\n"
 SCRATCH, DENT = (250, 50, 83), (10, 20, 30)
 
@@ -160,7 +161,9 @@ def coloured(*parts: tuple[np.ndarray, tuple[int, int, int]]) -> bytes:
     return out.getvalue()
 
 
-def cvat(path: Path, masks: Mapping[str, bytes], *, labels: str = LABELS, listed: str = "", below: str = "") -> Path:
+def cvat(
+    path: PathOrBuffer, masks: Mapping[str, bytes], *, labels: str = LABELS, listed: str = "", below: str = ""
+) -> PathOrBuffer:
     """CVAT's zip with these masks, by name without the ending."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{below}labelmap.txt", labels)

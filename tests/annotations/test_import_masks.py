@@ -85,7 +85,7 @@ def test_everything_that_must_be_decided_is_asked_at_once(tmp_path: Path) -> Non
     content = coco([SQUARE], names=["a.png", "b.png", "a.png"], iscrowd=1)
     faults = refused(tmp_path, folder, content, class_name=None, defects=("scrach",), ignored=("dust",))
     asked = [fault.where for fault in faults]
-    assert asked == ["COCO", "COCO", "--class", "--empty", "--unannotated", "--annotators"]
+    assert asked == ["--defect", "--ignore", "--class", "--empty", "--unannotated", "--annotators"]
     assert faults[0].fix == "did you mean 'scratch'? known: scratch"
     asked = [fault.where for fault in refused(tmp_path, folder, content)]
     assert asked == ["--empty", "--unannotated", "--crowds", "--annotators"]
