@@ -46,7 +46,7 @@ def test_outlines_and_runs_are_drawn(segmentation: Any, expected: np.ndarray) ->
 
 def test_an_outline_within_another_is_filled_and_told_of() -> None:
     found = read(coco([SQUARE, [3, 4, 5, 4, 5, 6, 3, 6]]))
-    (mark,) = found.annotated[0].marks or ()
+    (mark,) = found.annotated[0].marks or []
     patch = mark.draw(*SIZE)
     assert (drawn(found) == square()).all() and patch.remarks == (OVERLAPPING,)
 
@@ -85,7 +85,7 @@ def test_an_annotation_of_no_image_is_a_fault_of_the_file() -> None:
 
 
 def test_runs_of_another_size_are_no_mark() -> None:
-    (mark,) = read(coco({"size": [WIDTH, HEIGHT], "counts": runs(RING.T)})).annotated[0].marks or ()
+    (mark,) = read(coco({"size": [WIDTH, HEIGHT], "counts": runs(RING.T)})).annotated[0].marks or []
     with pytest.raises(Undrawable, match="of 10 x 12 pixels, and the image of 12 x 10"):
         mark.draw(*SIZE)
 

@@ -96,7 +96,7 @@ def test_images_with_nothing_marked_and_without_annotation_are_what_is_said(
     tmp_path: Path, empty: str, unannotated: str
 ) -> None:
     folder = images(tmp_path / "photos", "a.png", "b.png", "c.png")
-    told = {"empty": Nothing(empty), "unannotated": Nothing(unannotated)}
+    told: dict[str, Any] = {"empty": Nothing(empty), "unannotated": Nothing(unannotated)}
     made, rows = imported(tmp_path, folder, coco([SQUARE], names=["a.png", "b.png"]), **told)
     kept = ["a"] + ["b"] * (empty == "normal") + ["c"] * (unannotated == "normal")
     assert [Path(row["image_path"]).stem for row in rows] == kept and made.normal == len(kept) - 1
@@ -121,7 +121,7 @@ def test_labels_are_defects_ignored_or_nothing_as_is_said(tmp_path: Path) -> Non
     content["categories"].append({"id": 3, "name": "part"})
     for number in (1, 2):
         content["annotations"][number]["category_id"] = number + 1
-    told = {"defects": ("scratch",), "ignored": ("dent",)}
+    told: dict[str, Any] = {"defects": ("scratch",), "ignored": ("dent",)}
     made, (row,) = imported(tmp_path, images(tmp_path / "photos"), content, **told)
     mask = mask_in(tmp_path / "out", row)
     assert (mask[5, 3], mask[2, 9], mask[9, 1]) == (ANOMALOUS, IGNORED, 0)
@@ -145,7 +145,7 @@ def test_an_image_with_marks_of_no_defect_has_nothing_marked_and_one_of_doubts_a
 def test_of_two_annotators_what_any_or_all_marked_counts(tmp_path: Path, whose: str, rows: slice) -> None:
     half = {**BOX, "height": 20}
     content = [task([result("rectanglelabels", BOX)], [result("rectanglelabels", half)])]
-    told = {"annotators": Annotators(whose)}
+    told: dict[str, Any] = {"annotators": Annotators(whose)}
     made, (row,) = imported(tmp_path, images(tmp_path / "photos"), content, **told)
     expected = np.zeros(SIZE[::-1], bool)
     expected[rows, 2:6] = True
@@ -202,7 +202,7 @@ def bad_images(place: Path) -> tuple[Path, dict[str, Any]]:
 
 def test_bad_images_are_refused_together_or_left_out(tmp_path: Path) -> None:
     folder, content = bad_images(tmp_path)
-    told = {"empty": Nothing.skip}
+    told: dict[str, Any] = {"empty": Nothing.skip}
     problems = [fault.problem for fault in refused(tmp_path, folder, content, **told)]
     assert [problem[:20] for problem in problems] == [
         "there is no image 'm",
@@ -216,7 +216,7 @@ def test_bad_images_are_refused_together_or_left_out(tmp_path: Path) -> None:
 
 def test_where_names_lead_to_no_image_those_without_annotation_are_not_taken_for_normal(tmp_path: Path) -> None:
     folder = images(tmp_path / "photos", "a.png", "renamed.png")
-    told = {"empty": Nothing.skip, "unannotated": Nothing.normal, "skip_bad": True}
+    told: dict[str, Any] = {"empty": Nothing.skip, "unannotated": Nothing.normal, "skip_bad": True}
     faults = refused(tmp_path, folder, coco([SQUARE], names=["a.png", "b.png"]), **told)
     assert [fault.where for fault in faults][-1] == "--unannotated" and len(faults) == 2
 
@@ -224,7 +224,7 @@ def test_where_names_lead_to_no_image_those_without_annotation_are_not_taken_for
 def test_the_class_is_the_folder_if_that_is_said(tmp_path: Path) -> None:
     folder = images(tmp_path / "photos", "metal_nut/new/a.png", "lid/a.png")
     content = coco([SQUARE], names=["lid/a.png"])
-    told = {"class_of_folder": True, "unannotated": Nothing.normal}
+    told: dict[str, Any] = {"class_of_folder": True, "unannotated": Nothing.normal}
     _, rows = imported(tmp_path, folder, content, **told)
     assert [row["class_name"] for row in rows] == ["lid", "metal_nut"]
     images(folder, "b.png")
