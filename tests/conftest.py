@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 TENSOR_ROOMS = (
-    *("contracts", "data", "kernels.maps", "model", "evaluation", "training", "checkpoints"),
+    *("annotations", "contracts", "data", "kernels.maps", "model", "evaluation", "training", "checkpoints"),
     *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
 )
 TENSOR_PLUGINS = (
