@@ -13,12 +13,12 @@ import pytest
 from jaxtyping import install_import_hook
 
 TENSOR_ROOMS = (
-    *("contracts", "data", "kernels.maps", "model", "evaluation", "training", "checkpoints"),
+    *("contracts", "data", "kernels.maps", "kernels.nearest", "model", "evaluation", "training", "checkpoints"),
     *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
 )
 TENSOR_PLUGINS = (
     *("clip", "embedded", "open_clip", "attention", "adapter", "prompts", "projections", "losses"),
-    *("anomaly_clip.head", "anomaly_clip.prompts", "april_gan", "text_free"),
+    *("anomaly_clip.head", "anomaly_clip.prompts", "april_gan", "text_free", "patch_memory.memory"),
     *("win_clip.head", "ada_clip.fusion", "ada_clip.head", "ada_clip.prompt_tokens"),
 )
 install_import_hook(

@@ -79,6 +79,16 @@ def test_a_head_that_reads_windows() -> None:
     run_all("head", "win_clip", {})
 
 
+@conformance("reference", "patch_memory", options={"coreset": 0.5, "neighbours": 2})
+def test_patch_memory(check: Check) -> None:
+    check()
+
+
+@pytest.mark.slow
+def test_a_memory_alone() -> None:
+    run_all("reference", "patch_memory", {"combine": "alone", "tokens": "raw"})
+
+
 @pytest.mark.parametrize("name", daily(LOSSES, "segmentation"))
 def test_losses(name: str) -> None:
     run_all("loss", name, {})
@@ -107,7 +117,7 @@ def test_each_built_in_component_is_here() -> None:
         key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
     }
     tested: set[tuple[Kind, str]] = {("backbone", "embedded"), ("backbone", "open_clip")}
-    tested |= {("prompts", "ensemble"), ("head", "projections"), ("head", "win_clip")}
+    tested |= {("prompts", "ensemble"), ("head", "projections"), ("head", "win_clip"), ("reference", "patch_memory")}
     tested |= {("attention-stage", name) for name in STAGES} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
     assert built_in - public <= tested <= built_in
