@@ -1,5 +1,6 @@
 """The reference contract: what normal images of a class say: a memory, filled once, that answers with a map."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class Reference(nn.Module, ABC):
         The images come one by one or in batches, always at least one; a bank that was filled in parts is the one that
         was filled at once. Raises `UserError` for images that no bank can be made of.
         """
+
+    @staticmethod
+    def rank(numbers: Tensor) -> bytes:
+        """Return what to sort images by, so that the order in which they come does not matter: a digest of numbers."""
+        return hashlib.sha256(numbers.detach().float().cpu().contiguous().numpy().tobytes()).digest()
 
     @abstractmethod
     def answer(self, bank: Bank, tokens: ImageTokens) -> Answer:

@@ -1,6 +1,5 @@
 """The memory itself: patches kept by image, distances to the nearest ones, and their scale by leaving one image out."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -58,7 +57,7 @@ class PatchMemory(Reference):
         """Keep patches of each image, sort the images by what is kept of them, and measure the scale."""
         kept = [] if bank is None else [*zip(bank["patches"], bank["probes"], strict=True)]
         kept += [self._of_image(one) for tokens in images for one in self._each(tokens)]
-        kept.sort(key=lambda image: hashlib.sha256(image[0].cpu().numpy().tobytes()).digest())
+        kept.sort(key=lambda image: self.rank(image[0]))
         patches, probes = (torch.stack(part) for part in zip(*kept, strict=True))
         return {"patches": patches, "probes": probes, "scale": self._scale(patches, probes)}
 
