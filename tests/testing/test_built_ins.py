@@ -24,6 +24,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "image_to_text": {"after": [0, 2], "norm_matched": False},
     "residual_adapter": {"tower": "text", "after": [0]},
 }
+MEMORIES = ("patch_memory", "april_gan", "win_clip", "anomaly_dino")
 LOSSES = ("segmentation", "focal", "dice", "orthogonality", "image_cross_entropy")
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -89,6 +90,12 @@ def test_a_memory_alone() -> None:
     run_all("reference", "patch_memory", {"combine": "alone", "tokens": "raw"})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEMORIES[1:])
+def test_published_memories(name: str) -> None:
+    run_all("reference", name, {})
+
+
 @pytest.mark.parametrize("name", daily(LOSSES, "segmentation"))
 def test_losses(name: str) -> None:
     run_all("loss", name, {})
@@ -117,7 +124,12 @@ def test_each_built_in_component_is_here() -> None:
         key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
     }
     tested: set[tuple[Kind, str]] = {("backbone", "embedded"), ("backbone", "open_clip")}
-    tested |= {("prompts", "ensemble"), ("head", "projections"), ("head", "win_clip"), ("reference", "patch_memory")}
+    tested |= {
+        ("prompts", "ensemble"),
+        ("head", "projections"),
+        ("head", "win_clip"),
+        *(("reference", name) for name in MEMORIES),
+    }
     tested |= {("attention-stage", name) for name in STAGES} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
     assert built_in - public <= tested <= built_in
