@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from .contracts.head import Head, HeadSetting, ImageFeatures, ImageTokens, Reads, Scores
     from .contracts.loss import Loss
     from .contracts.prompts import Prompts, PromptSetting
+    from .contracts.reference import Answer, Bank, NormalScores, Reference, ReferenceSetting
     from .contracts.stage import AttentionStage, Context, StageSetting
     from .data.decode import open_picture
     from .evaluation.patch_distance import patch_distances
     from .files.weights_file import read_weights
     from .inference.load_model import Prediction, TrainedModel, load_model
     from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
+    from .kernels.nearest import nearest, spread_out
     from .kernels.norm_matched import norm_matched_residual
     from .model.fixed_words import FixedWords
 
@@ -35,21 +37,25 @@ _WITH_TORCH = {
     "contracts.head": ("Head", "HeadSetting", "ImageFeatures", "ImageTokens", "Reads", "Scores"),
     "contracts.loss": ("Loss",),
     "contracts.prompts": ("PromptSetting", "Prompts"),
+    "contracts.reference": ("Answer", "Bank", "NormalScores", "Reference", "ReferenceSetting"),
     "contracts.stage": ("AttentionStage", "Context", "StageSetting"),
     "data.decode": ("open_picture",),
     "evaluation.patch_distance": ("patch_distances",),
     "files.weights_file": ("read_weights",),
     "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
     "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
+    "kernels.nearest": ("nearest", "spread_out"),
     "kernels.norm_matched": ("norm_matched_residual",),
     "model.fixed_words": ("FixedWords",),
 }
 
 __all__ = [
     "API_VERSION",
+    "Answer",
     "AttentionStage",
     "Backbone",
     "BackboneOptions",
+    "Bank",
     "Context",
     "DataSet",
     "Domain",
@@ -64,6 +70,7 @@ __all__ = [
     "LoopRecord",
     "LoopScheduler",
     "Loss",
+    "NormalScores",
     "OptimizerPlan",
     "Options",
     "PhasePlan",
@@ -73,6 +80,8 @@ __all__ = [
     "Prompts",
     "RatePlan",
     "Reads",
+    "Reference",
+    "ReferenceSetting",
     "Register",
     "Sample",
     "Scores",
@@ -92,6 +101,7 @@ __all__ = [
     "hookimpl",
     "is_image_file",
     "load_model",
+    "nearest",
     "nearest_hint",
     "norm_matched_residual",
     "open_picture",
@@ -101,6 +111,7 @@ __all__ = [
     "read_weights",
     "search_folder",
     "softmax_maps",
+    "spread_out",
     "text_tower",
     "unit",
     "upsampled",

@@ -34,6 +34,7 @@ _SOURCES = [
             "files/weights_file.py",
             "evaluation/patch_distance.py",
             "kernels/maps.py",
+            "kernels/nearest.py",
             "kernels/norm_matched.py",
             "model/fixed_words.py",
             "plugin_host/hookspecs.py",

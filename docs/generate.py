@@ -43,13 +43,14 @@ TABLES = """\
 ## Tables of the engine
 
 These are the engine's own tables. The tables of components (`[backbone]`, `[prompts]`, `[stages.NAME]`, `[head]`,
-`[losses.text.NAME]`, `[losses.vision.NAME]`, `[losses.both.NAME]`, `[scheduler]`, `[data.train]`, `[data.validation]`,
-`[data.test]`) name a component with `use`; their other keys are its options, listed under Components. `[prompts]` and
-`[head]` may leave `use` out, which is then `ensemble` and `projections`. The table of a loss may also hold `weight`, a
-finite number of at least 0 (by default 1), by which its terms are multiplied, and that of a data set the keys of
-`[data.ROLE]`. Any key can be overridden on the command line with `--set table.key=value`; a new `use` discards the
-component's options, but for a stage's `tower` and `after`. A role of several data sets has them as `[[data.train]]`,
-again and again; for `--set` and in messages their keys are `data.train.0.root`, `data.train.1.root` and so on.
+`[reference]`, `[losses.text.NAME]`, `[losses.vision.NAME]`, `[losses.both.NAME]`, `[scheduler]`, `[data.train]`,
+`[data.validation]`, `[data.reference]`, `[data.test]`) name a component with `use`; their other keys are its options,
+listed under Components. `[prompts]` and `[head]` may leave `use` out, which is then `ensemble` and `projections`. The
+table of a loss may also hold `weight`, a finite number of at least 0 (by default 1), by which its terms are multiplied,
+and that of a data set the keys of `[data.ROLE]`. Any key can be overridden on the command line with `--set
+table.key=value`; a new `use` discards the component's options, but for a stage's `tower` and `after`. A role of several
+data sets has them as `[[data.train]]`, again and again; for `--set` and in messages their keys are `data.train.0.root`,
+`data.train.1.root` and so on.
 """
 
 COMPONENTS = """\

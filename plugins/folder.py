@@ -48,6 +48,7 @@ _OTHER_SPLITS = ("train", "valid", "validation")
 
 LAYOUTS: dict[str, Layout] = {
     "mvtec": Layout("test/good", "test/{defect}", "ground_truth/{defect}", ("{}_mask", "{}")),
+    "mvtec_train": Layout("train/good", "train/{defect}", "ground_truth/{defect}", ("{}_mask", "{}")),
     "visa": Layout("Data/Images/Normal", "Data/Images/Anomaly", "Data/Masks/Anomaly"),
     "btad": Layout("test/ok", "test/ko", "ground_truth/ko"),
     "bmad": Layout("test/good/img", "test/Ungood/img", "test/Ungood/label", class_folders=False),
@@ -155,7 +156,8 @@ def _without_mask(image: Path, mask: Path, hint: str) -> UserError:
 def _elsewhere(folder: Path, layout: Layout, known: set[Path]) -> Iterator[tuple[str, Path]]:
     """Images below a class's folder that lie in none of these, nor among the masks or images to train on."""
     found = search_folder(folder)
-    others = {*_OTHER_SPLITS, layout.masks.partition("/")[0]}
+    own = layout.anomalous.partition("/")[0]
+    others = {*_OTHER_SPLITS, layout.masks.partition("/")[0], *(("test",) if own == "train" else ())} - {own}
     for reason, path in [*(("elsewhere", path) for path in found.images), *found.left_out]:
         inside = path.relative_to(folder).parts[0] in others or any(above in known for above in path.parents)
         if reason in ("elsewhere", "hidden") and not inside:
@@ -215,6 +217,9 @@ class FolderOptions(ClassOptions):
     root: DataPath = Field(
         description="folder of classes, or of one class: CLASS/test/{good,DEFECT}, CLASS/ground_truth/DEFECT"
     )
+    part: Literal["test", "train"] = Field(
+        "test", description="folder of each class that is read; train/good has the normal images of public data sets"
+    )
 
 
 def read_folder(options: FolderOptions) -> DataSet:
@@ -224,17 +229,18 @@ def read_folder(options: FolderOptions) -> DataSet:
     or empty class.
     """
     root = options.root.expanduser()
-    folders, faults, left_out = _class_folders(root)
+    folders, faults, left_out = _class_folders(root, options.part)
     if unknown := unknown_classes([*(options.classes or ()), *options.real_names], list(folders), str(root)):
         raise UserErrors([*unknown, *faults])
     chosen = {name: path for name, path in folders.items() if options.classes is None or name in options.classes}
-    data = read_classes(chosen, LAYOUTS["mvtec"], options.real_names, options.domain)
+    layout = LAYOUTS["mvtec" if options.part == "test" else "mvtec_train"]
+    data = read_classes(chosen, layout, options.real_names, options.domain)
     if options.classes is not None:
         return data
     return replace(data, faults=(*faults, *data.faults), notes=(*data.notes, *passed_over(left_out)))
 
 
-def _class_folders(root: Path) -> tuple[dict[str, Path], list[UserError], list[tuple[str, Path]]]:
+def _class_folders(root: Path, part: str) -> tuple[dict[str, Path], list[UserError], list[tuple[str, Path]]]:
     """Return the class folders by name, sorted, faults of those that may not be read, and what else lies there.
 
     Raises `UserError` where there is no class.
@@ -242,16 +248,18 @@ def _class_folders(root: Path) -> tuple[dict[str, Path], list[UserError], list[t
     if not root.is_dir():
         problem = "is a file, and no folder" if root.is_file() else "there is no such folder"
         raise UserError(problem, where=str(root), fix="correct `root`, or put the data there")
-    if (root / "test").is_dir():
+    if (root / part).is_dir():
         return {composed(Path(normpath(root.absolute())).name): root}, [], []
     folders: dict[str, Path] = {}
     faults: list[UserError] = []
     left_out: list[tuple[str, Path]] = []
     for path in listed(root):
         try:
-            if not (path / "test").is_dir():
+            if not (path / part).is_dir():
                 if path.is_dir() or is_image_file(path):
-                    left_out.append(("folders without a folder test" if path.is_dir() else "beside the classes", path))
+                    left_out.append(
+                        (f"folders without a folder {part}" if path.is_dir() else "beside the classes", path)
+                    )
             elif (same := folders.setdefault(composed(path.name), path)) != path:
                 problem = f"has the same name as {same}, in letters that are put together in another way"
                 faults.append(UserError(problem, where=str(path), fix="rename one of the two"))
@@ -263,7 +271,7 @@ def _class_folders(root: Path) -> tuple[dict[str, Path], list[UserError], list[t
                 fix = "make it readable, or leave its class out with `classes`"
                 faults.append(UserError(f"cannot be read ({error.strerror})", where=str(path), fix=fix))
     if not (folders or faults):
-        fix = "a class is a folder with test/good, test/DEFECT and, for masks, ground_truth/DEFECT"
+        fix = f"a class is a folder with {part}/good, {part}/DEFECT and, for masks, ground_truth/DEFECT"
         raise UserError("; ".join(["no class in this folder", *passed_over(left_out)]), where=str(root), fix=fix)
     if not folders:
         raise UserErrors(faults)

@@ -14,7 +14,7 @@ from ..experiment.toml_file import MOST_BYTES, parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json, read_text
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
-from ..record.run_folder import CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
+from ..record.run_folder import BANK, CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
 from .checkpoint import load_into
 from .provenance import Metadata, read_metadata
 
@@ -73,7 +73,8 @@ def _holds(file: Path, text: str | None) -> bool:
 def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
     """Raise `UserError` for files and folders that the checkpoint names and not the user: it may be a stranger's."""
     tables, given = tomllib.loads(resolved_toml(chosen)), [override.partition("=")[0].strip() for override in overrides]
-    read = {name: tables[name] for name in ("backbone", "prompts", "head", "model", "stages", "scheduler")}
+    parts = ("backbone", "prompts", "head", "reference", "model", "stages", "scheduler")
+    read = {name: tables[name] for name in parts if name in tables}
     read["data"] = {name: table for name, table in tables["data"].items() if name == role}
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
@@ -91,7 +92,7 @@ def checkpoint_in(folder: Path) -> Path:
     if runs := sorted(path.parent for path in [*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")]):
         fix = f"name one of them, such as {runs[0]}"
         raise UserError(f"holds {len(runs)} runs and is none itself", where=str(folder), fix=fix)
-    checkpoints = sorted(path for path in folder.glob("*") if path.suffix in CHECKPOINT_SUFFIXES)
+    checkpoints = sorted(path for path in folder.glob("*") if path.suffix in CHECKPOINT_SUFFIXES and path.name != BANK)
     if len(checkpoints) == 1:
         return checkpoints[0]
     problem = f"holds {len(checkpoints)} checkpoints" if checkpoints else "holds no finished run and no checkpoint"

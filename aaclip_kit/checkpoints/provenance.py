@@ -13,6 +13,7 @@ from safetensors import safe_open
 from ..contracts.data import Domain
 from ..contracts.errors import UserError, shortened
 from ..contracts.options import TowerName
+from ..contracts.reference import NormalScores
 from ..evaluation.calibration import Calibration
 from ..files.plain_file import read_json
 from ..files.weights_file import check_kind
@@ -59,6 +60,8 @@ class Metadata:
     calibration: Calibration | None = None
     training_images: tuple[str, ...] = ()
     training_pixels: tuple[str, ...] = ()
+    normal_scores: Mapping[str, NormalScores] = field(default_factory=dict)
+    """What the head says of the images that are remembered of each class, where there is a memory."""
 
     @property
     def says_all(self) -> bool:
@@ -94,6 +97,8 @@ class Metadata:
             strings["experiment"] = self.experiment
         if self.calibration is not None:
             strings["calibration"] = json.dumps(asdict(self.calibration))
+        if self.normal_scores:
+            strings["normal_scores"] = json.dumps({name: asdict(one) for name, one in self.normal_scores.items()})
         digests = {"training_images": self.training_images, "training_pixels": self.training_pixels}
         return strings | {key: " ".join(values) for key, values in digests.items() if values}
 
@@ -117,6 +122,7 @@ class Metadata:
                 _DIGESTS.validate_python(tuple(strings.get(key, "").split()))
                 for key in ("training_images", "training_pixels")
             ),
+            TypeAdapter(dict[str, NormalScores]).validate_json(strings.get("normal_scores", "{}")),
         )
 
 

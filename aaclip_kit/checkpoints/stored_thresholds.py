@@ -97,7 +97,7 @@ def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
     chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
     own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
-    shared = {name: tables[name] for name in ("prompts", "head", "stages") if name in tables}
+    shared = {name: tables[name] for name in ("prompts", "head", "reference", "stages") if name in tables}
     return by_key({"backbone": backbone, "model": model, **shared, **own})
 
 

@@ -43,6 +43,7 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
     from ..checkpoints.find_checkpoint import find_trained
 
     trained = find_trained(model, discover(), experiment, overrides, role="test")
+    from ..checkpoints.bank_file import check_unremembered
     from ..checkpoints.leakage_guard import check_unseen
     from ..data.load_data import load_data
     from ..evaluation.class_metrics import with_sets
@@ -52,7 +53,10 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
     about = {"checkpoint": str(trained.checkpoint), "seed": trained.metadata.seed}
     seen = {"data": data.records["test"], "notes": list(data.notes)}
-    found = TrainedModel(trained, ranks).metrics(data.sets["test"])
+    model = TrainedModel(trained, ranks)
+    if (references := model.evaluator.references) is not None:
+        check_unremembered(references, data, allowed)
+    found = model.metrics(data.sets["test"])
     return {**about, **seen, **with_sets(found, data.classes("test"))}
 
 

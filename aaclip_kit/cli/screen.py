@@ -15,6 +15,8 @@ from ..contracts.errors import MISSING
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
+from ..evaluation.references import cost
+from ..experiment.check import REFERENCE
 from ..record.run_folder import CALIBRATION
 from ..report.results_section import red_lines, set_line
 from ..report.run_files import named
@@ -78,6 +80,8 @@ class Screen:
             self.message(f"loop {number}     {_describe(plan)}")
         if not plans:
             self.message("loops      none: nothing is trained, and the model is quoted as it is")
+        if target is None and (line := _remembered(run)):
+            self.message(f"reference  {line}")
         for line in run.memory.lines if run.memory and target is None else ():
             self.message(f"memory     {line}")
         if target:
@@ -160,6 +164,18 @@ class QuietScreen(Screen):
 
     def red(self, text: str) -> None:
         """Nothing, likewise."""
+
+
+def _remembered(run: Run) -> str | None:
+    """What the memory of normal images will take, measured with noise; None without one."""
+    reference = run.model.reference
+    if reference is None:
+        return None
+    most = max(normal for normal, _ in class_counts(run.data.sets[REFERENCE].samples).values())
+    size, seconds = cost(reference, run.model.backbone, most)
+    levels = ", ".join(map(str, reference.levels))
+    took = f"about {size / 1e6:.3g} MB a class of {most} images, {1000 * seconds:.2g} ms an image on one CPU"
+    return f"{run.experiment.reference.component.name}: levels {levels}; {took}"  # type: ignore[union-attr]
 
 
 def _describe(plan: LoopPlan) -> str:

@@ -65,13 +65,16 @@ def unshowable(data: DataSet, where: str) -> list[UserError]:
     return [*faults, *(UserError(text, where=where, fix=fix) for text in texts)]
 
 
-def remarks(scan: DatasetScan) -> list[str]:
-    """What results on these images cannot say: a line for each kind, with the classes or files that it holds for."""
+def remarks(scan: DatasetScan, is_normal: bool = False) -> list[str]:
+    """What results on these images cannot say: a line for each kind, with the classes or files that it holds for.
+
+    `is_normal`: the images are all normal, as they should be.
+    """
     counts = class_counts(scan.data.samples)
     bare = [sample for sample in scan.data.samples if sample.label and sample.mask is None]
     masked = {sample.class_name for sample in scan.data.samples if sample.mask}
     no_normal = [name for name, (normal, _) in counts.items() if not normal]
-    no_anomalous = [name for name, (_, anomalous) in counts.items() if not anomalous]
+    no_anomalous = [name for name, (_, anomalous) in counts.items() if not anomalous and not is_normal]
     no_masks = list(dict.fromkeys(sample.class_name for sample in bare if sample.class_name not in masked))
     few_masks = [sample.image for sample in bare if sample.class_name in masked]
     black = [sample.image for sample, facts in scan.pairs if sample.label and facts.blank]

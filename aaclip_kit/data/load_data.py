@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..contracts.data import DataSet
+from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError, UserErrors, in_short
 from ..experiment import ComponentConfig, Experiment
+from ..experiment.check import REFERENCE
 from .checks import (
     MOST_SHOWN,
     not_comparable,
@@ -19,15 +20,15 @@ from .checks import (
 )
 from .join import join, labels, unjoinable
 from .roles import Role, RoleTable, compare
-from .scan import DatasetScan, Fingerprint, scan_dataset
+from .scan import DatasetScan, FileFacts, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
-ROLES = ("train", "validation", "calibration", "test")
+ROLES = ("train", "validation", "calibration", "reference", "test")
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data sets of a run by role (train, test, perhaps validation and calibration), with their fingerprints.
+    """The data sets of a run by role, with their fingerprints: train, test, perhaps others.
 
     A role of several has them joined in `sets`, and each by its label in `parts`, before anything was held out.
     `records` is what the run's manifest says of each role; `notes` are lines for the user.
@@ -80,20 +81,33 @@ def read_roles(experiment: Experiment, roles: Sequence[str] = ROLES) -> tuple[li
     file = experiment.file
     chosen = {name: experiment.data[name] for name in ROLES if name in roles and name in experiment.data}
     read = [read_role(name, tables, file.seed) for name, tables in chosen.items()]
-    return read, compare(read, file.data.allow_overlap)
+    return read, [*compare(read, file.data.allow_overlap), *_unremembered(read)]
+
+
+def _unremembered(read: Sequence[Role]) -> list[UserError]:
+    """A fault where test images are of a class without references."""
+    scans = {role.name: role.scan for role in read if role.scan}
+    if REFERENCE not in scans or "test" not in scans:
+        return []
+    known = scans[REFERENCE].data.classes
+    if not (lacking := [name for name in scans["test"].data.classes if name not in known]):
+        return []
+    problem = f"holds no image of test class {in_short(lacking)}; it has {in_short(known)}"
+    fix = "give normal images of each test class, or leave classes out of data.test"
+    return [UserError(problem, where="data.reference", fix=fix)]
 
 
 def read_role(name: str, chosen: Sequence[ComponentConfig], seed: int) -> Role:
     """Read a role's data sets, each by itself, and join them. Raises nothing: faults become the role's."""
     role = Role(name=name, tables=_tables(name, chosen))
     for table in role.tables:
-        _read_table(table, seed, is_quoted=name not in ROLES[:-1])
+        _read_table(table, seed, is_quoted=name not in ROLES[:-1], is_normal=name == REFERENCE)
         role.faults += table.faults
         role.notes += _named(role, table, table.notes)
     role.faults += unjoinable(role.tables)
     role.scan = join([table.scan for table in role.tables if table.scan])
     if role.scan:
-        role.notes += remarks(role.scan)
+        role.notes += remarks(role.scan, is_normal=name == REFERENCE)
         if name == "train" and all(table.scan for table in role.tables):
             role.faults += untrainable(role.scan.data, role.where)
             role.notes += one_sided(role.scan.data)
@@ -124,14 +138,19 @@ def _record(table: RoleTable) -> dict[str, Any]:
     return {"use": component, "name": table.scan.data.name, **table.scan.fingerprint().as_record(), **table.record}
 
 
-def _read_table(table: RoleTable, seed: int, is_quoted: bool) -> None:
-    """Build one data set, read all of its files, draw its shots; `is_quoted`: results on it may be quoted."""
+def _read_table(table: RoleTable, seed: int, *, is_quoted: bool, is_normal: bool) -> None:
+    """Build one data set, read all of its files, draw its shots.
+
+    `is_quoted`: results on it may be quoted; `is_normal`: its anomalous images are not for use.
+    """
     chosen, shots = table.chosen, table.chosen.selection.shots
     try:
         data: DataSet = chosen.component.build(chosen.options)
         table.faults += unshowable(data, table.where)
         table.scan = scan_dataset(_ignoring(data, chosen.selection.ignore))
         _sort_out(table, table.scan)
+        if is_normal and not table.faults:
+            table.scan = _normal_alone(table, table.scan)
         if shots and not table.faults:
             table.scan = draw_shots(table.scan, shots, seed, table.where)
             table.record["shots"] = shots_record(table.scan, shots)
@@ -162,6 +181,22 @@ def _sort_out(table: RoleTable, scan: DatasetScan) -> None:
     if not scan.data.samples and not table.faults:
         fix = "point it at a folder that holds images"
         raise UserError("the data set has no images", where=table.where, fix=fix)
+
+
+def _normal_alone(table: RoleTable, scan: DatasetScan) -> DatasetScan:
+    """The normal images, and of pictures that are there twice one: a copy would find itself in the memory."""
+    once: dict[tuple[str, str], tuple[Sample, FileFacts]] = {}
+    for sample, facts in scan.pairs:
+        if not sample.label:
+            once.setdefault((sample.class_name, facts.pixels), (sample, facts))
+    anomalous = sum(sample.label for sample in scan.data.samples)
+    counts = {"anomalous images": anomalous, "copies of other images": len(scan.facts) - anomalous - len(once)}
+    table.notes += [f"{count} {kind} are left out of the references" for kind, count in counts.items() if count]
+    for name in scan.data.classes:
+        if not any(of == name for of, _ in once):
+            fix = "give normal images of it, or leave the class out with `classes`"
+            table.faults.append(UserError(f"class '{name}' has no normal image", where=table.where, fix=fix))
+    return scan.only(once.values())
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,15 @@ def compare(roles: Sequence[Role], allowed: bool) -> list[UserError]:
     shared: dict[str, set[str]] = {}
     for (one, first), (other, second) in combinations([(role, role.scan) for role in roles if role.scan], 2):
         faults += _two_real_names(one, first, other, second)
-        if both := [name for name in second.data.classes if name in first.data.classes]:
+        remembered = "reference" in (
+            one.name,
+            other.name,
+        )  # of the same classes, and of the same set, as they should be
+        if not remembered and (both := [name for name in second.data.classes if name in first.data.classes]):
             other.notes.append(f"{NOT_ZERO_SHOT}: {one.where} has classes of the same name: {', '.join(both)}")
         images = shared_pictures(first, second)
         _notenear_copies(one, first, other, second, images)
-        if not (problem := _overlap(one, other, list(images.values()))):
+        if not (problem := _overlap(one, other, list(images.values()), only_images=remembered)):
             continue
         if allowed:
             other.notes.append(f"{ALLOWED}: {problem}")
@@ -86,10 +90,12 @@ def _notenear_copies(one: Role, first: DatasetScan, other: Role, second: Dataset
         other.record.setdefault("near_copies", []).extend([str(mine), str(theirs)] for mine, theirs in near)
 
 
-def _overlap(one: Role, other: Role, images: list[Paths]) -> str | None:
+def _overlap(one: Role, other: Role, images: list[Paths], only_images: bool) -> str | None:
     """What two roles have in common that they must not; `images` names those that both have."""
     if images:
         return f"{one.where} and {other.where} share {len(images)} images by content: {first_pairs(images)}"
+    if only_images:
+        return None
     problems = (_same_set(mine, theirs) for mine, theirs in product(one.tables, other.tables))
     return next((problem for problem in problems if problem), None)
 

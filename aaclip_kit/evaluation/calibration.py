@@ -106,6 +106,21 @@ class Calibrator:
         )
 
 
+UNREMEMBERED: Final = "its images are of classes without references, and are scored by the head alone"
+
+
+def withheld(calibration: Calibration, reason: str) -> Calibration:
+    """The same without thresholds, which serve for other scores than those of the images they would be used on."""
+    none: Rates = {"fpr": None, "f1": None}
+    return replace(
+        calibration,
+        image_threshold=None,
+        map_threshold=None,
+        achieved={"image": none, "map": none},
+        reasons={"image_threshold": reason, "map_threshold": reason},
+    )
+
+
 def absurd_rates(achieved: Mapping[What, Rates], source: str) -> list[str]:
     """A line for each threshold that calls `ABSURD_FPR` of its source's normal images anomalous, or finds nothing."""
     of: dict[What, str] = {"image": "images", "map": "pixels"}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Float32, Int, Int8
 from torch import Tensor
 
 from ..contracts.data import DataSet, Domain, Sample
-from ..contracts.head import Head, ImageFeatures, Scores
+from ..contracts.head import Head, ImageFeatures, ImageTokens, Scores
 from ..contracts.options import TowerName
+from ..contracts.reference import Bank, NormalScores
 from ..data.decode import IGNORED
 from ..data.loader import Batch, Pixels, test_batches
 from ..distributed.collectives import all_gather_object
@@ -26,6 +27,7 @@ from ..model.plugin_faults import PluginFault, naming_batch
 from ..model.prompts import PromptBook
 from ..model.stage_slots import NO_CONTEXT, Contexts
 from .class_metrics import ClassMetrics, ClassResult, Mask, results
+from .references import References
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,8 @@ class _OfClass:
     text: Tensor | None
     contexts: Contexts
     attention: bool
+    bank: Bank | None = None
+    """What is remembered of the class's normal images, on the model's device; None where the head scores alone."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ class Evaluator:
     ranks: Ranks = ALONE
     prompts: PromptBook | None = None
     """Prompts of other classes than the model's own."""
+    references: References | None = None
+    """What is remembered of normal images; classes without any are scored by the head alone."""
 
     @classmethod
     def of(
@@ -122,6 +128,17 @@ class Evaluator:
         """The evaluator that an experiment file asks for."""
         table, switches, workers = file.evaluation, file.switches, file.workers
         return cls(model, compute_device, pixels, table=table, switches=switches, workers=workers, ranks=ranks)
+
+    def remembering(
+        self, references: References, data: DataSet, attending: Set[TowerName], trained: bool
+    ) -> "Evaluator":
+        """The evaluator with a memory, and with what the head says now of the images in it, which are `data`'s."""
+        alone, normal = replace(self, references=None, ranks=ALONE), {}
+        for name in data.classes:
+            batches = list(alone.scored_batches(data, name, attending, trained))
+            grid, detection = (np.concatenate([getattr(one, of) for one in batches]) for of in ("grid", "detection"))
+            normal[name] = NormalScores.of(torch.from_numpy(grid), torch.from_numpy(detection))
+        return replace(self, references=replace(references, normal=normal))
 
     def metrics(
         self, data: DataSet, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
@@ -194,14 +211,23 @@ class Evaluator:
         shortage = explaining_out_of_memory(f"scoring {len(batch.samples)} images at once", less)
         with naming_batch("scoring", batch.samples), shortage:
             with self.compute_device.autocast():
-                features, text = self._features(batch, known)
+                features, text, remembered = self._features(batch, known)
             scores = self.model.head.score(features, text, batch.images.shape[-1], domain, self.table.blur)
+            if known.bank is not None and remembered is not None:
+                scores = self._with_memory(scores, known.bank, remembered, batch.classes[0])
             on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
             arrays = [part.cpu().numpy() for part in on_device]
             if not all(np.isfinite(array).all() for array in arrays):
                 raise self._not_finite(batch, known)
         names = ("grid", "maps", "detection", "peaks", "image_scores")
         return ScoredBatch(samples=batch.samples, masks=masks_of(batch), **dict(zip(names, arrays, strict=True)))
+
+    def _with_memory(self, scores: Scores, bank: Bank, tokens: ImageTokens, name: str) -> Scores:
+        """The scores of the head together with what the class's normal images say."""
+        reference, references = self.model.reference, self.references
+        assert reference is not None and references is not None
+        answer = reference.answer(bank, tokens)
+        return reference.combine(scores, answer, bank=bank, normal=references.normal[name], smooth=self.table.blur)
 
     def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
         """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
@@ -215,6 +241,13 @@ class Evaluator:
 
     @torch.no_grad()
     def _of_class(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
+        known = self._of_head(name, attending, trained)
+        if self.references is None or name not in self.references.banks:
+            return known
+        bank = self.references.banks[name]
+        return replace(known, bank={part: one.to(self.compute_device.device) for part, one in bank.items()})
+
+    def _of_head(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
         model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
         with self.compute_device.autocast():
             by_image = model.text is not None and model.text.goes_by_image
@@ -227,18 +260,26 @@ class Evaluator:
             contexts = model.text_contexts((name,), attention, self.prompts)
             return _OfClass(attending, trained, text=text, contexts=contexts, attention=attention)
 
-    def _features(self, batch: Batch, known: _OfClass) -> tuple[ImageFeatures, Tensor | None]:
-        """What is known of a batch's images, and their text features."""
+    def _features(self, batch: Batch, known: _OfClass) -> tuple[ImageFeatures, Tensor | None, ImageTokens | None]:
+        """What is known of a batch's images, their text features, and what the memory reads, if there is one."""
         model, untouched = self.model, Untouched(self.model.image, batch.images)
-        if not known.trained:
-            tokens = model.image.untouched(batch.images, model.untrained_reads, model.levels)
-            image = model.head.untrained_features(tokens)
-        else:
-            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention, untouched)}
-            image = model.head.features(model.image.read(batch.images, model.head.reads, model.levels, contexts))
+        tokens, remembered = self._tokens(batch, known, untouched)
+        image = model.head.features(tokens) if known.trained else model.head.untrained_features(tokens)
         if known.text is not None:
-            return image, known.text.expand(len(batch.classes), -1, -1)
-        return image, None if model.text is None else self._own_text(batch, known, untouched)
+            return image, known.text.expand(len(batch.classes), -1, -1), remembered
+        return image, None if model.text is None else self._own_text(batch, known, untouched), remembered
+
+    def _tokens(self, batch: Batch, known: _OfClass, untouched: Untouched) -> tuple[ImageTokens, ImageTokens | None]:
+        """What the head reads of a batch and what the memory does, in one walk where that can be."""
+        model, reads = self.model, self.model.head.reads if known.trained else self.model.untrained_reads
+        memory = None if known.bank is None else model.reference
+        readers = [] if memory is None else [(memory.reads, memory.levels)]
+        if known.trained and not model.vision_is_fixed:
+            contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention, untouched)}
+            tokens = model.image.read(batch.images, reads, model.levels, contexts)
+            return tokens, next(iter(model.image.untouched_by(batch.images, readers)), None)
+        tokens, *others = model.image.untouched_by(batch.images, [(reads, model.levels), *readers])
+        return tokens, next(iter(others), None)
 
     def _own_text(self, batch: Batch, known: _OfClass, untouched: Untouched) -> Tensor:
         """Text features that go by each image."""

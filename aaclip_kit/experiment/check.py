@@ -17,8 +17,11 @@ from .faults import explain
 from .schema import PUBLISHED_BACKBONE, PUBLISHED_SWITCHES, ExperimentFile, Switches
 from .toml_file import unusable_paths
 
-SINGLE: Final[tuple[Kind, ...]] = ("backbone", "prompts", "head", "scheduler")
-"""Kinds of which an experiment has one, in a table of that name."""
+SINGLE: Final[tuple[Kind, ...]] = ("backbone", "prompts", "head", "reference", "scheduler")
+"""Kinds of which an experiment has one, in a table of that name; of references perhaps none."""
+
+REFERENCE: Final = "reference"
+"""Kind, table and role of the memory of normal images."""
 
 DEFAULT_TABLES: Final = {kind: ExperimentFile.model_fields[kind].default for kind in ("prompts", "head")}
 """What stands in the tables of those of them that the file leaves out, or gives without `use`."""
@@ -42,6 +45,7 @@ class Experiment:
     backbone: ComponentConfig
     prompts: ComponentConfig
     head: ComponentConfig
+    reference: ComponentConfig | None
     stages: dict[str, ComponentConfig]
     losses: dict[str, dict[str, ComponentConfig]]
     scheduler: ComponentConfig
@@ -57,7 +61,8 @@ class Experiment:
     def plugins(self) -> dict[str, str]:
         """Distribution, or file, and version behind each component, by "KIND:NAME"."""
         groups = [group.values() for group in (self.stages, *self.losses.values())] + [*self.data.values()]
-        chosen = [self.backbone, self.prompts, self.head, self.scheduler, *(item for group in groups for item in group)]
+        single = [one for kind in SINGLE if (one := getattr(self, kind)) is not None]
+        chosen = [*single, *(item for group in groups for item in group)]
         return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
 
 
@@ -81,12 +86,25 @@ class _Checker:
         """Check the table of each role, or all tables of its array, which have their numbers as names."""
         found = {}
         for role, tables in roles.items() if isinstance(roles, dict) else ():
+            if role == REFERENCE:
+                tables = _with_shots(tables)
             if isinstance(tables, list):
                 group = self.group("data-set", dict(zip(map(str, count()), tables, strict=False)), f"data.{role}.")
             else:
                 group = self.group("data-set", {role: tables}, "data.")
             found[role] = tuple(group.values())
         return {role: chosen for role, chosen in found.items() if chosen}
+
+    def check_reference(self, tables: dict[str, Any]) -> None:
+        """A memory and the images that fill it come together."""
+        data = tables.get("data")
+        filled = isinstance(data, dict) and data.get(REFERENCE) is not None
+        if filled and tables.get(REFERENCE) is None:
+            fix = 'add the table [reference], such as use = "patch_memory", or leave data.reference out'
+            self.faults.append(UserError("nothing reads it", where=f"{self.source}: data.reference", fix=fix))
+        elif tables.get(REFERENCE) is not None and not filled:
+            fix = "name normal images of the test classes in [data.reference]"
+            self.faults.append(UserError("has no images to remember", where=f"{self.source}: reference", fix=fix))
 
     def component(self, kind: Kind, table: dict[str, Any], where: str) -> ComponentConfig | None:
         """Check one component's table; faults are kept, not raised."""
@@ -146,6 +164,15 @@ class _Checker:
             return Selection()
 
 
+def _with_shots(tables: Any) -> Any:
+    """The tables of data.reference, where `shots = k` stands for k normal images of each class."""
+    if isinstance(tables, list):
+        return [_with_shots(table) for table in tables]
+    if isinstance(tables, dict) and isinstance(shots := tables.get("shots"), int) and not isinstance(shots, bool):
+        return {**tables, "shots": {"normal": shots, "anomalous": 0}}
+    return tables
+
+
 def check_data_table(table: dict[str, Any], registry: Registry, source: str) -> ComponentConfig:
     """Check a data set's table that stands alone, such as that of `aakit data check FOLDER`. Raises `UserErrors`."""
     checker = _Checker(registry, source)
@@ -160,7 +187,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     tables = _with_new_names(tables)
     checker = _Checker(registry, source, published=tables.get("profile") == "published")
     file = _engine_tables(tables, checker)
-    backbone, prompts, head, scheduler = (
+    backbone, prompts, head, reference, scheduler = (
         checker.group(kind, {kind: _single_table(tables, kind)}).get(kind) for kind in SINGLE
     )
     stages = checker.group("attention-stage", tables.get("stages"), "stages.")
@@ -172,6 +199,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
     data = checker.data_sets(tables.get("data"))
     if backbone is not None and isinstance(backbone.options, BackboneOptions) and not backbone.options.has_text:
         checker.check_text(head, prompts, stages)
+    checker.check_reference(tables)
     for name, chosen in stages.items():
         if not isinstance(chosen.options, StageOptions):
             problem = f"plugin {chosen.component.plugin} gives stage options without `tower` and `after`"
@@ -179,7 +207,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
             checker.faults.append(UserError(problem, where=f"{source}: stages.{name}", fix=fix))
     if checker.faults or file is None or not (backbone and prompts and head and scheduler):
         raise UserErrors(checker.faults)
-    return Experiment(file, backbone, prompts, head, stages, losses, scheduler, data)
+    return Experiment(file, backbone, prompts, head, reference, stages, losses, scheduler, data)
 
 
 def _single_table(tables: dict[str, Any], kind: Kind) -> Any:

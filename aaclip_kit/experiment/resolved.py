@@ -14,7 +14,8 @@ def resolved_toml(experiment: Experiment) -> str:
     """The experiment as TOML. Keys that are unset (None) have no TOML form and are left out."""
     components = {*SINGLE, "stages", "losses", "data"}
     tables: dict[str, Any] = experiment.file.model_dump(exclude=components, exclude_none=True)
-    tables |= {kind: _table(getattr(experiment, kind)) for kind in SINGLE}
+    chosen = {kind: getattr(experiment, kind) for kind in SINGLE}
+    tables |= {kind: _table(one) for kind, one in chosen.items() if one is not None}
     tables["stages"] = {name: _table(chosen) for name, chosen in experiment.stages.items()}
     tables["losses"] = {
         phase: {name: {**_table(chosen), "weight": chosen.weight} for name, chosen in group.items()}

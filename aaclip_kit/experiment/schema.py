@@ -270,6 +270,12 @@ class DataTable(Options):
     validation: DataTables | None = key(
         TRAINING, None, "images that choices may be made on: a table with `use` and its options, or several"
     )
+    reference: DataTables | None = key(
+        RECORD,
+        None,
+        "normal images of the test classes that the memory of [reference] is filled with: a table with `use` and its "
+        "options, or several; `shots = k` draws k of each class",
+    )
     allow_overlap: bool = key(
         TRAINING + METRICS,
         False,
@@ -315,6 +321,12 @@ class ExperimentFile(Options):
     head: ComponentTable = key(
         TRAINING + SCORING, {"use": "projections"}, "what makes maps and scores: a table with `use` and its options"
     )
+    reference: ComponentTable | None = key(
+        SCORING,
+        None,
+        "a memory of the normal images of data.reference, which scores too: a table with `use` and its options; by "
+        "default none",
+    )
     stages: NamedTables = key(
         TRAINING + SCORING, {}, "tables [stages.NAME] with `use` and its options; NAME is the file's own"
     )
@@ -323,7 +335,8 @@ class ExperimentFile(Options):
     )
     scheduler: ComponentTable = key(TRAINING, ..., "the plan of the loops: a table with `use` and its options")
     data: DataTable = Field(
-        description="tables [data.train], [data.test] and, if wanted, [data.validation] and [data.calibration]; "
+        description="tables [data.train], [data.test] and, if wanted, [data.validation], [data.calibration] and "
+        "[data.reference]; "
         "[[data.train]] and so on where a role has several"
     )
     training: TrainingTable = Field(TrainingTable(), description="table of how training is watched")

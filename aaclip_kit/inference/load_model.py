@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32
 from PIL.Image import Image
 from torch.nn import functional
 
+from ..checkpoints.bank_file import bank_of, read_banks, reference_name
 from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
@@ -26,6 +27,7 @@ from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import one_by_one
 from ..evaluation.evaluator import Evaluator
+from ..evaluation.references import References
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
@@ -91,14 +93,17 @@ class TrainedModel:
         check_conditioning(trained.experiment, self.model.slots)
         backbone = self.model.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
-        self.evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
+        evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
+        self.evaluator = replace(evaluator, references=_references(self.model, trained))
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
         return self.evaluator_for(data).metrics(data, self.attending, self.is_trained)
 
     def evaluator_for(self, data: DataSet) -> Evaluator:
-        """Return the evaluator with prompts for these classes."""
+        """Return the evaluator with prompts for these classes. Raises `UserError` for one without references."""
+        if self.evaluator.references is not None:
+            self.evaluator.references.check_known(data.classes, str(self.trained.checkpoint))
         prompts = self.model.prompts
         book = None if prompts is None else PromptBook.of(self.model.backbone, prompts, data.real_names)
         return replace(self.evaluator, prompts=book)
@@ -172,6 +177,14 @@ class TrainedModel:
                         path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
                         anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map, class_name=name,
                     )  # fmt: skip
+
+
+def _references(model: AnomalyModel, trained: Trained) -> References | None:
+    """What is remembered of normal images, from the file beside the checkpoint; None for a model without a memory."""
+    if model.reference is None:
+        return None
+    name = reference_name(trained.experiment)
+    return read_banks(bank_of(trained.checkpoint), model.reference, name, trained.metadata)
 
 
 def load_model(path: str | Path, experiment: str | Path | None = None, device: str = "auto") -> TrainedModel:

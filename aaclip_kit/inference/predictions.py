@@ -141,7 +141,7 @@ def write_predictions(
             fix = "give --out a folder that all processes share"
             raise UserError(f"process {ranks.rank} does not see it", where=str(part), fix=fix)
         predictions = model.predictions(data, sizes, thresholds, decoded)
-        own = _draw(predictions, names, model.model.head.shown, part, before_each)
+        own = _draw(predictions, names, model.model.shown, part, before_each)
         found = {key: line for share in all_gather_object(ranks, own) for key, line in share.items()}
         lines = [{"class": key[1], **found[key]} for key in keys]
         if ranks.is_first:

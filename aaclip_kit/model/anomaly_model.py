@@ -12,6 +12,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.head import Head, ImageFeatures, Reads
 from ..contracts.options import TOWERS, TowerName
 from ..contracts.prompts import Prompts
+from ..contracts.reference import Reference
 from ..contracts.schedule import Trains, towers_of
 from ..contracts.stage import AttentionStage, Context, ContextKind
 from ..experiment.schema import Switches, TextContextForm
@@ -24,7 +25,7 @@ from .text_tower import TextSide, distinct
 class AnomalyModel(nn.Module):
     """Everything that turns images and class names into features. Only `slots`, `prompts` and `head` train.
 
-    `prompts` and `text` are None where the head needs no text.
+    `prompts` and `text` are None where the head needs no text, `reference` where nothing is remembered.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class AnomalyModel(nn.Module):
         *,
         prompts: Prompts | None,
         book: PromptBook | None,
+        reference: Reference | None = None,
         text_context: TextContextForm = "unit",
     ) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
-        self.slots, self.prompts, self.head = slots, prompts, head
+        self.slots, self.prompts, self.head, self.reference = slots, prompts, head, reference
         self.levels, self.switches = levels, switches
         self.text: TextSide | None = None
         if prompts is not None and book is not None:
@@ -53,6 +55,11 @@ class AnomalyModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.backbone.parameters()).device
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """Map values of the darkest and the brightest colour of a picture."""
+        return (None if self.reference is None else self.reference.shown) or self.head.shown
 
     @property
     def untrained_reads(self) -> Reads:

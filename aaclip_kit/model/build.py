@@ -9,6 +9,7 @@ from ..contracts.errors import UserError, head_without_text, stage_without_text
 from ..contracts.head import Head, HeadSetting
 from ..contracts.options import TOWERS, StageOptions, TowerName
 from ..contracts.prompts import Prompts, PromptSetting
+from ..contracts.reference import Reference, ReferenceSetting
 from ..contracts.stage import AttentionStage, StageSetting
 from ..distributed.random_streams import drawn_for
 from ..experiment import ComponentConfig, Experiment
@@ -35,12 +36,25 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
         head: Head = experiment.head.component.build(experiment.head.options, setting)
     check_text(backbone, head, slots)
     prompts = _prompts(experiment, backbone) if head.needs_text else None
+    reference = _reference(experiment, backbone, levels)
     _check_together(slots, head, backbone.grid)
     return AnomalyModel(
         backbone, slots, head, levels, experiment.switches,
         prompts=prompts, book=None if prompts is None else PromptBook.of(backbone, prompts, real_names),
-        text_context=table.text_context,
+        reference=reference, text_context=table.text_context,
     )  # fmt: skip
+
+
+def _reference(experiment: Experiment, backbone: Backbone, levels: tuple[int, ...]) -> Reference | None:
+    """The memory that the experiment names. Raises `UserError` where it reads what is not there, or would train."""
+    chosen = experiment.reference
+    if chosen is None:
+        return None
+    built: Reference = chosen.component.build(chosen.options, ReferenceSetting(backbone=backbone, levels=levels))
+    _check_levels(built.levels, backbone.vision.depth, False, "reference.levels")
+    for side in built.reads.windows:
+        window_patches(backbone.grid, side)
+    return built
 
 
 def _prompts(experiment: Experiment, backbone: Backbone) -> Prompts:
@@ -123,11 +137,11 @@ def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Back
         slots.place(name, options.tower, block, stage, str(chosen.component.plugin))
 
 
-def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool) -> None:
+def _check_levels(levels: tuple[int, ...], depth: int, one_block_more: bool, where: str = "model.levels") -> None:
     bad = [level for level in levels if not 1 <= level <= depth]
     if bad or list(levels) != sorted(set(levels)):
         problem = f"{list(levels)} are no levels of a vision tower of {depth} blocks"
-        raise UserError(problem, where="model.levels", fix=f"give ascending numbers between 1 and {depth}")
+        raise UserError(problem, where=where, fix=f"give ascending numbers between 1 and {depth}")
     if one_block_more and levels[0] == depth:
         problem = f"there is no block after level {depth}, from which switches.trained_context takes the image context"
         raise UserError(problem, where="model.levels", fix="give a first level below the last block")

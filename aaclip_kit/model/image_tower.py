@@ -1,6 +1,7 @@
 """The image side: the vision tower walked as a head reads it, with stages or untouched (method: sections 3 to 5)."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -15,6 +16,8 @@ from .stage_slots import Contexts, StageSlots
 from .windows import window_embeddings
 
 Levels = dict[int, Float[Tensor, "B N D"]]
+Reader = tuple[Reads, tuple[int, ...]]
+"""What somebody reads of the tower, and at which levels."""
 
 
 class ImageSide:
@@ -48,9 +51,27 @@ class ImageSide:
         """Read the untouched backbone; no gradient flows."""
         return self.read(images, reads, levels)
 
+    @torch.no_grad()
+    def untouched_by(self, images: Float[Tensor, "B 3 S S"], readers: Sequence[Reader]) -> list[ImageTokens]:
+        """Read the untouched backbone for each reader, in one walk where all of them read the same stream."""
+        together = _together([reads for reads, _ in readers])
+        if together is None:
+            return [self.untouched(images, reads, levels) for reads, levels in readers]
+        every = self.untouched(images, together, tuple(sorted({level for _, levels in readers for level in levels})))
+        return [self._own(every, reads, levels) for reads, levels in readers]
+
+    def _own(self, every: ImageTokens, reads: Reads, levels: tuple[int, ...]) -> ImageTokens:
+        """One reader's part of tokens that are as they left the blocks."""
+        at_levels = {level: self._as_read(every.levels[level], reads) for level in levels}
+        windows = {side: one for side, one in (every.windows or {}).items() if side in reads.windows}
+        return ImageTokens(at_levels, None if reads.class_token == "none" else every.class_embedding, windows or None)
+
     def patches(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B N D"]:
         """Return the patch tokens of a level as a head reads them."""
-        tokens = (self.backbone.finish_vision(tokens) if reads.normed else tokens)[:, self.backbone.prefix_tokens :]
+        return self._as_read(tokens, reads)[:, self.backbone.prefix_tokens :]
+
+    def _as_read(self, tokens: Float[Tensor, "B n Dv"], reads: Reads) -> Float[Tensor, "B n D"]:
+        tokens = self.backbone.finish_vision(tokens) if reads.normed else tokens
         return self.backbone.project_image(tokens) if reads.projected else tokens
 
     def class_embedding(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B E"]:
@@ -58,6 +79,17 @@ class ImageSide:
         token = tokens[:, :1]
         normed = token if reads.class_token == "raw" else self.backbone.finish_vision(token)
         return self.backbone.project_image(normed[:, 0])
+
+
+def _together(wanted: Sequence[Reads]) -> Reads | None:
+    """What one walk would read for several readers; None for a single one, or where their streams or tokens differ."""
+    streams = {(reads.surgery, reads.surgery_start) for reads in wanted}
+    tokens = {reads.class_token for reads in wanted} - {"none"}
+    if len(wanted) < 2 or len(streams) > 1 or len(tokens) > 1:
+        return None
+    windows = tuple(sorted({side for reads in wanted for side in reads.windows}))
+    token = next(iter(tokens), wanted[0].class_token)
+    return replace(wanted[0], normed=False, projected=False, class_token=token, windows=windows)
 
 
 @dataclass(frozen=True)

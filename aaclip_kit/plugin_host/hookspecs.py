@@ -41,6 +41,11 @@ def register_heads(register: Register) -> None:
 
 
 @hookspec
+def register_references(register: Register) -> None:
+    """Offer references; a factory is called as `factory(options, setting)` and returns a `Reference`."""
+
+
+@hookspec
 def register_losses(register: Register) -> None:
     """Offer losses; a factory is called as `factory(options)` and returns a `Loss`."""
 

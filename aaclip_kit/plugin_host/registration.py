@@ -17,6 +17,7 @@ HOOKS: dict[str, Kind] = {
     "register_prompts": "prompts",
     "register_attention_stages": "attention-stage",
     "register_heads": "head",
+    "register_references": "reference",
     "register_losses": "loss",
     "register_schedulers": "scheduler",
     "register_data_sets": "data-set",

@@ -7,13 +7,14 @@ from typing import Any, Final, Literal, get_args
 from ..contracts.errors import UserError, unknown
 from ..contracts.options import Options
 
-Kind = Literal["backbone", "prompts", "attention-stage", "head", "loss", "scheduler", "data-set"]
+Kind = Literal["backbone", "prompts", "attention-stage", "head", "reference", "loss", "scheduler", "data-set"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CONTRACTS: dict[Kind, str] = {
     "backbone": "backbone:Backbone",
     "prompts": "prompts:Prompts",
     "attention-stage": "stage:AttentionStage",
     "head": "head:Head",
+    "reference": "reference:Reference",
     "loss": "loss:Loss",
     "scheduler": "schedule:LoopScheduler",
     "data-set": "data:DataSet",

@@ -38,6 +38,8 @@ ATTENTION: Final = "attention.json"
 REPORT: Final = "report.html"
 CHECKPOINTS: Final = "checkpoints"
 CHECKPOINT_SUFFIXES: Final = (".safetensors", ".pth")
+BANK: Final = "bank.safetensors"
+"""In the folder of the checkpoints, what a memory of normal images holds: all loops share it."""
 HEATMAPS: Final = "heatmaps"
 SNAPSHOTS: Final = "snapshots"
 FAULT: Final = "fault"
@@ -183,6 +185,11 @@ class RunFolder:
     def checkpoint_path(self, loop: int, suffix: str = ".safetensors") -> Path:
         """Where the checkpoint of loop `loop` (from 1) belongs; its folder is made."""
         return _made(self.path / CHECKPOINTS) / f"loop_{loop}{suffix}"
+
+    @property
+    def bank(self) -> Path:
+        """Where what is remembered of normal images belongs; its folder is made."""
+        return _made(self.path / CHECKPOINTS) / BANK
 
     @property
     def snapshots(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from ..checkpoints.bank_file import reference_name, write_banks
 from ..checkpoints.checkpoint import save
 from ..checkpoints.find_checkpoint import load_stored
 from ..checkpoints.provenance import Metadata, Provenance, short_digests
@@ -17,13 +18,15 @@ from ..contracts.schedule import LoopPlan, LoopRecord, PhasePlan
 from ..distributed.available_memory import give_back_at_once, keep_for_later
 from ..distributed.collectives import broadcast
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
-from ..evaluation.calibration import Calibrator, one_by_one
+from ..evaluation.calibration import UNREMEMBERED, Calibrator, one_by_one, withheld
 from ..evaluation.class_metrics import ClassResult, results, with_sets
 from ..evaluation.evaluator import BatchCallback, Evaluator, ScoredBatch
 from ..evaluation.image_scores import ImageScoreComparison
 from ..evaluation.patch_distance import PatchDistance
+from ..evaluation.references import References, remember
 from ..evaluation.rules import patch_batches, rule_images, rule_metrics
 from ..experiment import resolved_toml
+from ..experiment.check import REFERENCE
 from ..files.lock import locked
 from ..record.manifest import collect_manifest
 from ..record.run_folder import RunFolder
@@ -110,9 +113,19 @@ class Execution:
         self.evaluator = Evaluator.of(run.model, run.compute_device, run.pixels, file, run.ranks)
         watch = AdapterWatch(adapter_names(run.model), file.training.adapter_gradient_floor)
         self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
+        self.references = self._remember()
         self.trains = run.scheduler.next_loop(()) is not None
         self.store = open_feature_store(run)
         self.saving = Saving(run, folder, self.state, self.stop, report=self._record_step, tell=progress.message)
+
+    def _remember(self) -> References | None:
+        """Fill the banks, which stay as they are whatever is trained."""
+        run = self.assembled
+        if run.model.reference is None:
+            return None
+        self.progress.message("remembering the normal images of data.reference")
+        data, workers = run.data.sets[REFERENCE], run.experiment.file.workers
+        return remember(run.model, run.compute_device, run.pixels, data, workers)
 
     def run(self, snapshot: Snapshot | None = None) -> Metrics:
         """See `execute`."""
@@ -124,6 +137,8 @@ class Execution:
                 folder.write_experiment(resolved_toml(run.experiment))
             folder.write_manifest(self._manifest(started, None))
             self.saving.identity = folder.identity
+            if self.references is not None and run.model.reference is not None and self.stored is None:
+                write_banks(folder.bank, self.references, run.model.reference, reference_name(run.experiment))
         if run.memory is not None and (notice := run.memory.notice):
             self.progress.message(notice)
         if run.compute_device.device.type == "cpu":
@@ -141,6 +156,7 @@ class Execution:
     def _before(self) -> None:
         """Score the test images with the frozen model, which stands for a run without a loop, and with the rules."""
         self.progress.message("scoring the test images before training, and with the three rules")
+        self._take_up_memory(0)
         before, data = self._test(0, kept=not self.trains), self.assembled.data
         test, sets = data.sets["test"], data.classes("test")
         rules = {name: with_sets(of_rule, sets) for name, of_rule in self._rules(test).items()}
@@ -201,6 +217,7 @@ class Execution:
                 self._train(loop, number, plan)
                 state.stand(loop, number + 1, 0)
                 self._save_state()
+        self._take_up_memory(loop)
         validation = self._validate(loop)
         self._save_checkpoint(loop)
         metrics = self._test(loop)
@@ -211,6 +228,12 @@ class Execution:
             self.folder.write_metrics(state.metrics)
         state.stand(loop + 1, 0, 0)
         self._save_state()
+
+    def _take_up_memory(self, loop: int) -> None:
+        """Score with the memory, by what the head says of the remembered images after this loop."""
+        if self.references is not None:
+            data, attending = self.assembled.data.sets[REFERENCE], self.state.attending
+            self.evaluator = self.evaluator.remembering(self.references, data, attending, trained=loop > 0)
 
     def _train(self, loop: int, number: int, loop_plan: LoopPlan) -> None:
         run, plan = self.assembled, loop_plan.phases[number]
@@ -249,7 +272,9 @@ class Execution:
         about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
         seen = (data.fingerprints["train"].images, data.fingerprints["train"].pixels) if loop else ()
         digests = (short_digests(digests.values()) for digests in seen)
-        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests)
+        references = self.evaluator.references
+        normal = {} if references is None else references.normal
+        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests, normal)
         save(run.model, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
     def _evaluate(self, role: str, loop: int, on_batch: BatchCallback | None = None) -> dict[str, ClassResult]:
@@ -287,8 +312,14 @@ class Execution:
         if not both:
             calibrator.collect(evaluator, source.data, self.state.attending, trained=loop > 0)
         calibrator.merge(run.ranks)
-        self.state.calibrations[loop] = calibrator.result(source.source, source.data.classes)
+        found = calibrator.result(source.source, source.data.classes)
+        self.state.calibrations[loop] = found if self._scores_alike(source.data) else withheld(found, UNREMEMBERED)
         return mean
+
+    def _scores_alike(self, data: DataSet) -> bool:
+        """Whether images are scored as test images are: with a memory, where those have one."""
+        references = self.evaluator.references
+        return references is None or set(data.classes) <= references.banks.keys()
 
     def _record_step(self, step: Step) -> None:
         self._event(step.as_event())

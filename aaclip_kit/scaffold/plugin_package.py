@@ -33,6 +33,7 @@ _FIRST: dict[Kind, str] = {
     "backbone": "towers.py",
     "prompts": "prompts.py",
     "head": "head.py",
+    "reference": "memory.py",
     "loss": "loss.py",
     "scheduler": "schedule.py",
     "data-set": "read.py",
@@ -43,7 +44,7 @@ _OWN_FOLDERS = frozenset({"build", "dist", "runs", "sample_data", "tests"})
 """Folders that the package itself has, or gets."""
 
 IMPORTED = frozenset(aaclip_kit.__all__).union(
-    ("Annotated", "Block", "Callable", "Field", "LooksAtPatches", "LooksAtPrompts"),
+    ("Annotated", "Block", "Callable", "Field", "Iterable", "LooksAtPatches", "LooksAtPrompts"),
     ("Path", "Sequence", "SimpleNamespace", "SimpleTokenizer", "Tensor"),
 )
 """Names that files of a new package import or define, so that its class cannot be called like one of them."""

@@ -18,18 +18,21 @@ IMAGES: Final = 2
 """Normal images of each class; as many are anomalous."""
 
 
-def tiny_experiment(folder: Path, **tables: Any) -> Path:
+def tiny_experiment(folder: Path, *, more_data: dict[str, Any] | None = None, **tables: Any) -> Path:
     """Write an experiment file, a backbone's configuration and drawn images into `folder`; returns the file.
 
     `tables` take the place of the file's own top-level keys, such as `stages={"mine": {"use": "my_stage", ...}}` or
-    `plugins=["my_stage.py"]`; paths in them start from `folder`. The run is one loop, two steps in each phase.
+    `plugins=["my_stage.py"]`; paths in them start from `folder`. `more_data` are data sets of further roles.
+    The run is one loop, two steps in each phase.
     """
     model, data = folder / "tiny_model", folder / "tiny_data"
     write_model(model)
     for number, name in enumerate(CLASSES):
         draw_class(data / name, channel=number, seed=number)
     path = folder / "tiny.toml"
-    path.write_text(tomli_w.dumps({**_tables(model, data), **tables}), encoding="utf-8")
+    whole = {**_tables(model, data), **tables}
+    whole["data"] = {**whole["data"], **(more_data or {})}
+    path.write_text(tomli_w.dumps(whole), encoding="utf-8")
     return path
 
 

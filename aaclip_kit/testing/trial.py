@@ -44,10 +44,11 @@ class Trial:
         return {name: float((self.after[name] - value).abs().max()) for name, value in self.before.items()}
 
 
-class _Unwatched:
+class Unwatched:
     """Progress that nobody reads."""
 
-    def message(self, *said: Any, **named: Any) -> None: ...
+    def message(self, *said: Any, **named: Any) -> None:
+        """Pass over it."""
 
     phase = step = evaluated = message
 
@@ -65,7 +66,7 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         run = assemble(_led(load(file, subject.registry), lead))
         before, backbone = deepcopy((trained_state(run.model), run.model.backbone.state_dict()))
         made = RunFolder.create(folder / "run")
-        metrics = execute(run, made, _Unwatched())
+        metrics = execute(run, made, Unwatched())
         other = assemble(_led(load(file, subject.registry, ["seed=77"]), lead)).model
         last = made.checkpoint_path(len(metrics["loops"]), ".safetensors")
         load_into(other, last)

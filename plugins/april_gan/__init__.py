@@ -1,4 +1,7 @@
-"""The head `april_gan`: one trained linear layer a level on raw patch tokens (APRIL-GAN, VAND challenge 2023)."""
+"""Head and reference `april_gan`: a linear layer a level on raw patch tokens, and a memory of such tokens.
+
+Source: APRIL-GAN, VAND challenge 2023.
+"""
 
 from typing import ClassVar
 
@@ -22,6 +25,16 @@ class AprilGanOptions(Options):
         description="standard deviation, in pixels, of the Gaussian that smooths the map where evaluation.blur is on; "
         "0, as published, smooths nothing",
     )
+
+
+class AprilGanMemoryOptions(Options):
+    """Nearest raw patches of normal images at every level, their distances added to the map (APRIL-GAN, few-shot)."""
+
+
+@hookimpl
+def register_references(register: Register) -> None:
+    """Offer `april_gan`."""
+    register("april_gan", f"{__name__}.memory:AprilGanMemory", AprilGanMemoryOptions)
 
 
 @hookimpl

@@ -35,6 +35,7 @@ OWN: dict[Kind, set[str]] = {
     "backbone": {"MODULE/towers.py", "MODULE/block.py"},
     "prompts": {"MODULE/prompts.py", "compare.toml"},
     "head": {"MODULE/head.py", "compare.toml"},
+    "reference": {"MODULE/memory.py", "compare.toml"},
     "loss": {"MODULE/loss.py", "compare.toml"},
     "scheduler": {"MODULE/schedule.py", "compare.toml"},
     "data-set": {"MODULE/read.py", *SAMPLES},
@@ -120,7 +121,8 @@ def test_installed_it_offers_one_component_and_its_files_are_valid(
 
 
 def _components(experiment: Experiment) -> set[str]:
-    single = {kind: getattr(experiment, kind) for kind in ("prompts", "head", "scheduler")}
+    single = {kind: getattr(experiment, kind) for kind in ("prompts", "head", "reference", "scheduler")}
+    single = {kind: chosen for kind, chosen in single.items() if chosen is not None}
     groups = [experiment.stages, *experiment.losses.values(), single]
     return {chosen.component.name for group in groups for chosen in group.values()}
 

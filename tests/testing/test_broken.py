@@ -13,7 +13,7 @@ from aaclip_kit.testing import checks_of, tiny_experiment
 from aaclip_kit.testing.subject import NotApplicable, Subject, find_subject
 
 from ..tiers import daily
-from .broken import backbones, data_sets, heads, losses, prompts, schedulers, stages
+from .broken import backbones, data_sets, heads, losses, prompts, references, schedulers, stages
 from .walk import first_broken
 
 FILES: dict[Kind, Any] = {
@@ -21,6 +21,7 @@ FILES: dict[Kind, Any] = {
     "backbone": backbones,
     "prompts": prompts,
     "head": heads,
+    "reference": references,
     "loss": losses,
     "scheduler": schedulers,
     "data-set": data_sets,

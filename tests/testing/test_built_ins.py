@@ -33,6 +33,7 @@ OTHER_HEADS: dict[str, dict[str, Any]] = {
     # Which of several clusters wins is not continuous.
     "ada_clip": {"clusters": 1},
 }
+MEMORIES = ("patch_memory", "april_gan", "win_clip", "anomaly_dino")
 LOSSES = ("segmentation", "focal", "dice", "orthogonality", "image_cross_entropy", "image_focal")
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -100,6 +101,22 @@ def test_heads_of_published_methods(name: str) -> None:
     run_all("head", name, OTHER_HEADS[name])
 
 
+@conformance("reference", "patch_memory", options={"coreset": 0.5, "neighbours": 2})
+def test_patch_memory(check: Check) -> None:
+    check()
+
+
+@pytest.mark.slow
+def test_a_memory_alone() -> None:
+    run_all("reference", "patch_memory", {"combine": "alone", "tokens": "raw"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEMORIES[1:])
+def test_published_memories(name: str) -> None:
+    run_all("reference", name, {})
+
+
 @pytest.mark.parametrize("name", daily(LOSSES, "segmentation"))
 def test_losses(name: str) -> None:
     run_all("loss", name, {})
@@ -135,6 +152,7 @@ def test_each_built_in_component_is_here() -> None:
     tested: set[tuple[Kind, str]] = {("backbone", name) for name in ("embedded", "open_clip", "timm")}
     tested |= {("prompts", name) for name in ("ensemble", *OTHER_PROMPTS)}
     tested |= {("head", name) for name in ("projections", *OTHER_HEADS)}
+    tested |= {("reference", name) for name in MEMORIES}
     tested |= {("attention-stage", name) for name in (*STAGES, *OTHER_STAGES)} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
     assert built_in - public <= tested <= built_in

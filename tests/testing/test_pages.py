@@ -21,6 +21,7 @@ NAMES: dict[Kind, str] = {
     "backbone": "toy",
     "prompts": "my_prompts",
     "head": "my_head",
+    "reference": "my_memory",
     "loss": "my_loss",
     "scheduler": "my_scheduler",
     "data-set": "my_data",

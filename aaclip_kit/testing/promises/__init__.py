@@ -12,6 +12,7 @@ from .data_set import DATA_SET
 from .form import Promises, options_promise
 from .head import HEAD_FORWARD, HEAD_INDEPENDENCE, HEAD_SCORES, HEAD_TRAINING
 from .prompts import PROMPTS_FORWARD, PROMPTS_INDEPENDENCE, PROMPTS_TRAINING
+from .reference import REFERENCE
 from .stage import STAGE_DEVICE, STAGE_FORWARD, STAGE_INDEPENDENCE, STAGE_TRAINING
 from .training import LOSS, SCHEDULER
 
@@ -37,6 +38,7 @@ PROMISES: Final[dict[Kind, dict[str, Promises]]] = {
         "head.independence": HEAD_INDEPENDENCE,
         "head.training": HEAD_TRAINING,
     },
+    "reference": {"subject": options_promise("R", "an Options"), "reference": REFERENCE},
     "loss": {"subject": options_promise("L", "an Options"), "loss": LOSS},
     "scheduler": {"subject": options_promise("C", "an Options"), "scheduler": SCHEDULER},
     "data-set": {"subject": options_promise("D", "an Options"), "data_set": DATA_SET},

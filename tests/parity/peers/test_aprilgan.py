@@ -1,6 +1,7 @@
 """APRIL-GAN: text features, tokens, projections, maps, scores, losses, gradients and Adam steps, in both forms.
 
-Few-shot maps are naive forms of the test's own, of the product's tokens; so are AUPRO as published, and masks.
+AUPRO as published is a naive form of the test's own, as are masks, and the few-shot image score, which is of a whole
+test set.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from open_clip.model import resize_pos_embed
 from PIL import Image
 from scipy.ndimage import label as connected_regions
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, interpolate
 
-from aaclip_kit import ImageFeatures, ImageTokens, Sample, Scores, unit
+from aaclip_kit import ImageFeatures, ImageTokens, NormalScores, Sample, Scores, unit, upsampled
 from aaclip_kit.data import loader
 from aaclip_kit.data.loader import Batch, Pixels
 from aaclip_kit.distributed.compute_device import ComputeDevice
@@ -37,6 +37,9 @@ from .peer import Peer
 METHOD = "aprilgan"
 FILE, TABLE = "vitl_april_gan.toml", "trainable_linearlayer."
 FORMS = {"published": ("backbone.activation=gelu", "losses.vision.dice.batch_of_one=rows"), "corrected": ()}
+MEMORY = ("reference.use=april_gan", "data.reference.use=mvtec", "data.reference.root=none")
+NORMAL = NormalScores(grid_mean=0.0, grid_deviation=1.0, image_mean=0.0, image_deviation=1.0)
+"""What the head says of normal images plays no part."""
 TRAJECTORY = re.compile(r"loss_of_(\d+)_adam_steps_lr(.+)")
 METRICS = ("pixel_auroc", "pixel_f1max", "pixel_ap", "pixel_aupro", "image_auroc", "image_f1max", "image_ap")
 IMAGES, SIDE = 12, 40
@@ -51,12 +54,12 @@ class Form:
 
     def __init__(self, peer: Peer, name: str) -> None:
         self.peer, self.name, self.size = peer, name, int(peer.info["image_size"])
-        self.experiment = peer.experiment(FILE, *FORMS[name])
+        self.experiment = peer.experiment(FILE, *FORMS[name], *MEMORY)
         self.model = self._model()
         self.classes: list[str] = peer.info["classes"]
 
     def _model(self) -> Any:
-        return self.peer.model(FILE, "aprilgan/", *FORMS[self.name], table=TABLE)
+        return self.peer.model(FILE, "aprilgan/", *FORMS[self.name], *MEMORY, table=TABLE)
 
     def read(self, images: Tensor) -> ImageTokens:
         return self.model.image.read(images, self.model.head.reads, self.model.levels)
@@ -159,27 +162,23 @@ def test_maps_and_scores(form: Form) -> None:
 @pytest.mark.slow
 @torch.no_grad()
 def test_few_shot_maps_and_scores(form: Form) -> None:
-    p, info = form.name, form.peer.info
-    references = form.peer.images(info["reference_tag"].removeprefix(info["tag"]), batch=info["references"])
-    memory = {level: of.flatten(0, 1) for level, of in form.read(references).levels.items()}
-    form.peer.hold({f"{p}/few_shot/memory/level{level}": of for level, of in memory.items()})
-    maps = {level: distances(of, memory[level], form.size) for level, of in form.tokens.levels.items()}
-    form.peer.hold({f"{p}/few_shot/map/level{level}": of for level, of in maps.items()})
-    together = torch.stack([*maps.values()]).sum(dim=0)
-    form.peer.hold({f"{p}/few_shot/map/sum": together})
+    p, info, memory = form.name, form.peer.info, form.model.reference
+    prefix = info["reference_tag"].removeprefix(info["tag"])
+    images = form.peer.images(prefix, batch=info["references"]).split(1)
+    read = [form.model.image.read(image, memory.reads, memory.levels) for image in images]
+    kept = torch.cat([memory.fill([one])["patches"] for one in read]).transpose(0, 1).flatten(1, 2)
+    form.peer.hold({f"{p}/few_shot/memory/level{n}": of for n, of in zip(memory.levels, kept, strict=True)})
+    bank = memory.fill(read)
+    answer = memory.answer(bank, form.tokens)
+    maps = {name: upsampled(of[:, None], form.size)[:, 0] for name, of in (answer.parts or {}).items()}
+    form.peer.hold({f"{p}/few_shot/map/{name}": of for name, of in maps.items()})
+    form.peer.hold({f"{p}/few_shot/map/sum": upsampled(answer.grid[:, None], form.size)[:, 0]})
     for name in form.classes:
         scores = form.scores(name)
-        combined = scores.maps + together
-        peaks = combined.flatten(1).amax(dim=1)
-        computed = {"combined_map": combined, "map_max": peaks, "image_score": mixed(scores.detection, peaks)}
+        combined = memory.combine(scores, answer, bank=bank, normal=NORMAL, smooth=True)
+        computed = {"combined_map": combined.maps, "map_max": combined.map_peak}
+        computed["image_score"] = mixed(scores.detection, combined.map_peak)
         form.peer.hold({f"{p}/few_shot/{key}/{name}": of for key, of in computed.items()})
-
-
-def distances(patches: Tensor, memory: Tensor, size: int) -> Tensor:
-    """1 minus the largest cosine of each patch to the memory, `[B, S, S]`."""
-    side = round(patches.shape[1] ** 0.5)
-    near = torch.stack([cosine_similarity(one[:, None], memory[None], dim=2).amax(dim=1) for one in patches])
-    return interpolate((1 - near).reshape(-1, 1, side, side), size=size, mode="bilinear", align_corners=True)[:, 0]
 
 
 def mixed(scores: Any, peaks: Any) -> Any:

@@ -1,4 +1,4 @@
-"""WinCLIP as its usual implementation computes it: text, windows, maps and scores; few-shot by a naive form here."""
+"""WinCLIP as its usual implementation computes it: text, windows, maps and scores, with references and without."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from aaclip_kit import ImageTokens, Sample, unit, upsampled
+from aaclip_kit import ImageTokens, NormalScores, Sample, Scores, unit
 from aaclip_kit.data.loader import Pixels
 from aaclip_kit.data.loader import test_batches as batches_of
 from aaclip_kit.model.anomaly_model import AnomalyModel
@@ -26,6 +26,9 @@ from .peer import Peer
 METHOD = "winclip"
 FILE = "vitb_win_clip.toml"
 ENSEMBLES = {"published": "win_clip_published", "corrected": "win_clip"}
+MEMORY = ("reference.use=win_clip", "data.reference.use=mvtec", "data.reference.root=none")
+NORMAL = NormalScores(grid_mean=0.0, grid_deviation=1.0, image_mean=0.0, image_deviation=1.0)
+"""What the head says of normal images plays no part."""
 SCORES = 1e-5
 """Scores near one half differ by little."""
 
@@ -82,7 +85,8 @@ class Rebuilt:
 
 def model_of(peer: Peer, *overrides: str) -> AnomalyModel:
     info = peer.info
-    fixed = [f"backbone.model={info['model']}", f"head.scales={info['scales']}"]
+    fixed = [f"backbone.model={info['model']}", f"head.scales={info['scales']}", *MEMORY]
+    fixed.append(f"reference.scales={info['scales']}")
     return peer.model(FILE, "", *fixed, f"head.temperature={info['temperature']}", *overrides)
 
 
@@ -141,32 +145,25 @@ def overrides_of(start: str) -> tuple[str, ...]:
     return {"": (), "unit_prompts": ("prompts.average=unit",)}[variant]
 
 
-def distance(vectors: Tensor, stored: Tensor) -> Tensor:
-    """Half the cosine distance of each vector to the nearest stored one, of any place and any reference: `[B, n]`."""
-    cosines = unit(vectors) @ unit(stored.flatten(0, 1)).T
-    return ((1 - cosines) / 2).amin(dim=-1)
-
-
 def test_few_shot(rebuilt: Rebuilt) -> None:
-    images, references, size = rebuilt.images, rebuilt.references, rebuilt.peer.info["image_size"]
-    assert images.windows is not None and references.windows is not None
-    (patches,), (own,) = images.levels.values(), references.levels.values()
-    grid = round(patches.shape[1] ** 0.5)
-    found = {"association/patch": distance(patches, own)}
-    maps = [found["association/patch"].unflatten(1, (grid, grid))]
-    for side, windows in images.windows.items():
-        found[f"association/scale{side}"] = far = distance(windows, references.windows[side])
-        maps.append(window_map(far, grid, side))
-        found[f"map/scale{side}"] = maps[-1]
-    found["multi_scale_map"] = association = torch.stack(maps).mean(dim=0)
+    images, model = rebuilt.images, rebuilt.model("published")
+    memory = model.reference
+    assert memory is not None and images.windows is not None
+    bank = memory.fill([rebuilt.references])
+    answer = memory.answer(bank, images)
+    assert answer.parts is not None
+    found = {"association/patch": answer.parts["patches"], "multi_scale_map": answer.grid}
+    for side in images.windows:
+        found[f"association/scale{side}"] = answer.parts[f"window{side}"]
+        found[f"map/scale{side}"] = answer.parts[f"map of window{side}"]
     rebuilt.peer.hold({f"published/few_shot/{what}": value for what, value in found.items()}, SCORES)
     for profile in ENSEMBLES:
         model = rebuilt.model(profile)
         for name in rebuilt.peer.info["classes"]:
             alone = rebuilt.zero_shot(profile, model, name)
-            fused = (alone["multi_scale_map"] + association) / 2
-            both = {"fused_map": fused, "pixel_map": upsampled(fused[:, None], size, align_corners=False)[:, 0]}
-            both["image_score"] = (alone["image_score"] + association.flatten(1).amax(dim=1)) / 2
+            scores = Scores(alone["multi_scale_map"], alone["pixel_map"], alone["image_score"])
+            fused = memory.combine(scores, answer, bank=bank, normal=NORMAL, smooth=True)
+            both = {"fused_map": fused.grid, "pixel_map": fused.maps, "image_score": fused.detection}
             rebuilt.hold({f"{profile}/few_shot/{what}/{name}": value for what, value in both.items()}, SCORES)
 
 
