@@ -10,6 +10,8 @@ ratio is worse than what is asked.
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -63,9 +65,9 @@ def large(images: int, tries: int) -> bool:
     for share, asked in ASKED.items():
         memory = memory_of(backbone, share)
         bank = memory.fill(noise(memory, backbone, seed) for seed in range(images))
-        filled = CLOCK.seconds(lambda memory=memory: memory.fill(noise(memory, backbone, 0) for _ in range(1)))
+        filled = CLOCK.seconds(partial(memory.fill, [noise(memory, backbone, 0)]))
         asks = noise(memory, backbone, 100)
-        answered = best(lambda memory=memory, bank=bank, asks=asks: memory.answer(bank, asks), tries)
+        answered = best(partial(memory.answer, bank, asks), tries)
         size = sum(one.nbytes for one in bank.values()) / 1e6
         print(
             f"coreset {share:g}, {images} references: {answered:.3f} s an image, {answered / walked:.1%} of the walk "
@@ -91,9 +93,8 @@ def noise(memory: Reference, backbone: Backbone, seed: int) -> ImageTokens:
     return ImageTokens({level: torch.randn(shape, generator=drawn) for level in memory.levels})
 
 
-def best(work: object, tries: int) -> float:
+def best(work: Callable[[], object], tries: int) -> float:
     """The shortest of some tries after one that does not count."""
-    assert callable(work)
     work()
     return min(CLOCK.seconds(work) for _ in range(tries))
 

@@ -68,11 +68,17 @@ def run(kept: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     return Path(shutil.copytree(kept[0], tmp_path / "run"))
 
 
+def remembered(run: Path) -> list[str]:
+    """SHA-256 of the images of the only class that is remembered."""
+    with safe_open(run / "checkpoints" / BANK, framework="pt") as bank:
+        ((name, digests),) = json.loads(bank.metadata()["images"]).items()
+    assert name == "green_wood"
+    return list(digests)
+
+
 def test_the_bank_lies_beside_the_checkpoints_with_checksums_of_its_images(run: Path, normal: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
-    with safe_open(run / "checkpoints" / BANK, framework="pt") as bank:
-        images = json.loads(bank.metadata()["images"])
-    assert {name: len(digests) for name, digests in images.items()} == {"green_wood": 3}
+    assert len(remembered(run)) == 3
     assert manifest["data"]["reference"]["shots"]["normal"] == 3
     assert read_metadata(run / "checkpoints" / "loop_1.safetensors").normal_scores.keys() == {"green_wood"}
 
@@ -142,7 +148,7 @@ def test_test_images_that_are_remembered_are_refused(
     aakit: Command, run: Path, normal: Path, defects: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(defects, tmp_path / "data"))
-    digests = json.loads(safe_open(run / "checkpoints" / BANK, framework="pt").metadata()["images"])["green_wood"]
+    digests = remembered(run)
     assert len(digests) == 3
     for image in (normal / "green_wood" / "train" / "good").iterdir():
         shutil.copy(image, data / "green_wood" / "test" / "good" / f"taught_{image.name}")
@@ -194,10 +200,7 @@ def test_a_dry_run_says_what_the_memory_takes(aakit: Command, file: Path) -> Non
 
 def test_fewer_shots_are_among_more(aakit: Command, place: Path, file: Path, run: Path) -> None:
     metrics, _ = run_file(file, place / "two", *RUN_COST, "data.reference.shots=2", "scheduler.use=none")
-    two, three = (
-        set(json.loads(safe_open(one / "checkpoints" / BANK, framework="pt").metadata()["images"])["green_wood"])
-        for one in (place / "two", run)
-    )
+    two, three = (set(remembered(one)) for one in (place / "two", run))
     assert len(two) == 2 and two < three and metrics["loops"] == []
 
 
