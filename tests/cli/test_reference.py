@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from aaclip_kit import UserError, load_model
+from aaclip_kit import load_model
 from aaclip_kit.checkpoints.provenance import read_metadata
 from aaclip_kit.record.run_folder import BANK
 
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 ONE_LOOP = "scheduler.text_epochs=[1] scheduler.image_epochs=[1] scheduler.rate_factors=[1.0] evaluation.heatmaps=2"
 RUN_COST = (*ONE_LOOP.split(), "calibration.held_out=0.5", "device=cpu")
+UNTRAINED = ("scheduler.use=none", "evaluation.heatmaps=2", "calibration.held_out=0", "device=cpu")
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +200,14 @@ def test_a_dry_run_says_what_the_memory_takes(aakit: Command, file: Path) -> Non
 
 
 def test_fewer_shots_are_among_more(aakit: Command, place: Path, file: Path, run: Path) -> None:
-    metrics, _ = run_file(file, place / "two", *RUN_COST, "data.reference.shots=2", "scheduler.use=none")
+    metrics, _ = run_file(file, place / "two", *UNTRAINED, "data.reference.shots=2")
     two, three = (set(remembered(one)) for one in (place / "two", run))
     assert len(two) == 2 and two < three and metrics["loops"] == []
 
 
 def test_combine_alone_leaves_the_head_out(file: Path, place: Path) -> None:
     """Without training, other words for the class change no order of the scores."""
-    overrides = (*RUN_COST, "reference.combine=alone", "scheduler.use=none", "calibration.held_out=0")
+    overrides = (*UNTRAINED, "reference.combine=alone")
     found = [
         run_file(file, place / name, *overrides, f'data.test.real_names={{green_wood = "{name}"}}',
                  f'data.reference.real_names={{green_wood = "{name}"}}')[0]
@@ -223,10 +224,15 @@ def test_banks_hold_numbers_alone(run: Path) -> None:
     assert all(torch.isfinite(one).all() for one in tensors.values())
 
 
-def test_a_picture_of_one_colour_is_no_reference(file: Path, tmp_path: Path, place: Path) -> None:
-    folder = tmp_path / "grey" / "green_wood" / "train" / "good"
+def test_a_copy_is_no_second_reference(aakit: Command, file: Path, normal: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copies" / "green_wood" / "train" / "good"
     folder.mkdir(parents=True)
-    Image.new("RGB", (40, 40), (90, 90, 90)).save(folder / "0.png")
-    overrides = (*RUN_COST, f"data.reference.root={folder.parents[2]}", "data.reference.shots=1")
-    with pytest.raises(UserError, match="alike"):
-        run_file(file, place / "grey", *overrides)
+    image = next((normal / "green_wood" / "train" / "good").iterdir())
+    for name in ("one.png", "two.bmp"):
+        Image.open(image).save(folder / name)
+    text = file.read_text().replace("shots = 3\n", "").replace(str(normal), str(folder.parents[2]))
+    file.write_text(text)
+    ran = aakit("run", file, "--dry-run")
+    assert (ran.code, ran.err) == (0, "")
+    assert "data.reference: 1 copies of other images are left out of the references" in ran.out
+    assert "reference  1 classes, 1 normal and 0 anomalous images" in ran.out
