@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from aaclip_kit import Backbone, Prompts, PromptSetting, unit
+from aaclip_kit import Backbone, Prompts, PromptSetting, text_tower, unit
 
 from . import CocoopOptions
 
@@ -20,7 +20,7 @@ class Cocoop(Prompts):
     def __init__(self, options: CocoopOptions, setting: PromptSetting) -> None:
         super().__init__()
         self.end = 1 + options.tokens
-        width, embedding = setting.backbone.text.width, setting.backbone.embedding_width
+        width, embedding = text_tower(setting.backbone).width, setting.backbone.embedding_width
         with setting.drawn("context"):
             self.context = nn.Parameter(0.02 * torch.randn(options.tokens, width))
         if options.image_shift:
