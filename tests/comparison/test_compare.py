@@ -240,12 +240,12 @@ def test_what_is_written_agrees_with_what_was_found(pair: Pair, tmp_path: Path) 
 
 
 def test_what_runs_took_is_told_by_the_median_of_those_that_trained_in_one_go(tmp_path: Path) -> None:
-    values = [{name: {"pixel_auroc": 0.5} for name in "abcde"}]
-    facts = [(10.0, 2_000_000_000), (30.0, 1_000_000_000), (14.4, 1_500_000_000), (None, 9_000_000_000)]
-    for seed, (seconds, peak) in enumerate(facts):
+    values: list[Values] = [{name: {"pixel_auroc": 0.5} for name in "abcde"}]
+    costs = [(10.0, 2_000_000_000), (30.0, 1_000_000_000), (14.4, 1_500_000_000), (None, 9_000_000_000)]
+    for seed, (seconds, peak) in enumerate(costs):
         took = {"processor_seconds": seconds, "peak_memory_bytes": peak}
-        write_run(tmp_path / "plain" / f"seed_{seed}", seed, values, **took)
-        write_run(tmp_path / "again" / f"seed_{seed}", seed, values, **took, rescored_from="plain")
+        write_run(tmp_path / "plain" / f"seed_{seed}", seed, values, facts=took)
+        write_run(tmp_path / "again" / f"seed_{seed}", seed, values, facts={**took, "rescored_from": "plain"})
     comparison = compare(gather([tmp_path / "plain", tmp_path / "again"]))
     assert cost_rows(comparison) == [("plain", "14", "1.50"), ("again", "–", "–")]
     paths = write_comparison(comparison, tmp_path / "out")

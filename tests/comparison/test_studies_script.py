@@ -50,7 +50,7 @@ def test_what_runs_took_stands_beside_their_figures(studies: ModuleType, tmp_pat
     for variant, seconds in (("base", 61.0), ("win_clip", 7.0)):
         for seed in (111, 112):
             took = {"processor_seconds": seconds, "peak_memory_bytes": 1_200_000_000}
-            write_run(tmp_path / variant / f"seed_{seed}", seed, [values], **took)
+            write_run(tmp_path / variant / f"seed_{seed}", seed, [values], facts=took)
     text = studies.tables("family", tmp_path)
     assert "| difference is | processor seconds | memory at its peak, GB |" in text
     assert "| baseline | 61 | 1.20 |" in text
