@@ -191,7 +191,7 @@ def epochs(experiment: Experiment) -> int:
 def test_every_variant_of_the_family_that_trains_sees_as_many_of_the_same_images() -> None:
     runs = loaded(EXPERIMENTS / "family.toml", only_data=()).runs
     own = {run.variant: run.experiment for run in runs if not run.data and run.seed == 111}
-    assert len([run for run in runs if not run.data]) == 5 * len(own) == 40
+    assert len([run for run in runs if not run.data]) == 5 * len(own) == 45
     tables = [
         {role: [one.options.model_dump() for one in sets] for role, sets in experiment.data.items()}
         for experiment in own.values()
