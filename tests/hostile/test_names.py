@@ -87,7 +87,7 @@ def test_a_page_and_markdown_show_a_name_letter_by_letter() -> None:
     table = markdown_table(["run", "p"], [[name, "p < 0.001"]])
     assert table.splitlines()[2] == (r"| \\u202egnp.\<b>x\</b> \| \[a\](b) \`c\` \*d\* \\ \&lt;\\n# e | p < 0.001 |")
     page = page_template("aaclip_kit.comparison").render(
-        title=name, heads=(), class_heads=(), sections=[], notes=[name], rule="a"
+        title=name, heads=(), class_heads=(), sections=[], notes=[name], rule="a", costs=()
     )
     assert_no_commands(page.replace("\n", ""))
     assert r"\u202egnp.&lt;b&gt;" in page
