@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import aaclip_kit
-from aaclip_kit.record.manifest import collect_manifest, forget_peak_memory, git_state, peak_memory_bytes
+from aaclip_kit.record.manifest import collect_manifest, git_state, peak_memory_bytes
 
 STARTED = datetime(2025, 3, 9, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))
 
