@@ -83,7 +83,7 @@ def _facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[t
         ("profile", experiment.get("profile")),
         ("backbone", _joined(experiment.get("backbone"), ("use", "model", "pretrained", "image_size"))),
         ("stages", ", ".join(experiment.get("stages") or ())),
-        ("scheduler", (experiment.get("scheduler") or {}).get("use")),
+        *((table, (experiment.get(table) or {}).get("use")) for table in ("prompts", "head", "reference", "scheduler")),
         ("device", _joined(device, ("name", "model"))),
         ("seed", ", ".join(str(seed) for seed in (manifest.get("seeds") or {}).values())),
         ("started", manifest.get("started")),
