@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aaclip_kit import UserError, open_picture, passed_over, search_folder
+from aaclip_kit import UserError, passed_over, search_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +50,8 @@ def read_own(root: Path, split: str, take: Take) -> Own:
 def _read_class(
     name: str, folder: Path, files: Sequence[Path], split: str, take: Take
 ) -> tuple["list[Photograph]", list[str]]:
+    from aaclip_kit import open_picture
+
     if len(files) < _FEWEST:
         problem = f"class '{name}' has {len(files)} photographs, of which no part can be kept for validation and test"
         raise UserError(problem, where=str(folder), fix=f"give {_FEWEST} or more, all without defects")
