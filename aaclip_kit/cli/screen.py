@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 from ..contracts.errors import MISSING
+from ..contracts.reference import Reference
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
 from ..evaluation.class_metrics import METRICS, heading
 from ..evaluation.references import cost
-from ..experiment.check import REFERENCE
+from ..experiment.check import REFERENCE, ComponentConfig
 from ..record.run_folder import CALIBRATION
 from ..report.results_section import red_lines, set_line
 from ..report.run_files import named
@@ -55,6 +56,11 @@ class Screen:
             f"backbone   {backbone.image_size} px, {backbone.grid} x {backbone.grid} patches, levels "
             f"{', '.join(map(str, model.levels))}; {frozen:,} frozen weights, {trained:,} trained"
         )
+        if backbone.text is not None:
+            self.message(f"prompts    {run.experiment.prompts.component.name}")
+        self.message(f"head       {run.experiment.head.component.name}")
+        if run.experiment.reference is not None:
+            self.message(f"reference  {_remembered(run, run.experiment.reference, measured=target is None)}")
         # Text features are conditioned on the scored image only where the experiment asks for it.
         conditioned = file.evaluation.text_conditioning == "image"
         attends = {name for _, name, stage in run.model.slots.of("text") if stage.context_kind == "image"}
@@ -80,8 +86,6 @@ class Screen:
             self.message(f"loop {number}     {_describe(plan)}")
         if not plans:
             self.message("loops      none: nothing is trained, and the model is quoted as it is")
-        if target is None and (line := _remembered(run)):
-            self.message(f"reference  {line}")
         for line in run.memory.lines if run.memory and target is None else ():
             self.message(f"memory     {line}")
         if target:
@@ -166,16 +170,15 @@ class QuietScreen(Screen):
         """Nothing, likewise."""
 
 
-def _remembered(run: Run) -> str | None:
-    """What the memory of normal images will take, measured with noise; None without one."""
-    reference = run.model.reference
-    if reference is None:
-        return None
+def _remembered(run: Run, chosen: ComponentConfig, *, measured: bool) -> str:
+    """The memory of normal images and its levels; what it will take, `measured` with noise."""
+    reference: Reference = run.model.reference  # type: ignore[assignment]  # the experiment has one
+    line = f"{chosen.component.name}: levels {', '.join(map(str, reference.levels))}"
+    if not measured:
+        return line
     most = max(normal for normal, _ in class_counts(run.data.sets[REFERENCE].samples).values())
     size, seconds = cost(reference, run.model.backbone, most)
-    levels = ", ".join(map(str, reference.levels))
-    took = f"about {size / 1e6:.3g} MB a class of {most} images, {1000 * seconds:.2g} ms an image on one CPU"
-    return f"{run.experiment.reference.component.name}: levels {levels}; {took}"  # type: ignore[union-attr]
+    return f"{line}; about {size / 1e6:.3g} MB a class of {most} images, {1000 * seconds:.2g} ms an image on one CPU"
 
 
 def _describe(plan: LoopPlan) -> str:

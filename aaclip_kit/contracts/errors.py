@@ -100,7 +100,8 @@ def writing(path: Path | str, fix: str = "name another place with --out") -> Ite
 def unknown(name: str, kind: str, known: Sequence[str], where: str | None = None) -> UserError:
     """What to tell the user of a name that nothing of its kind bears."""
     fix = f"{nearest_hint(name, known)}known: {', '.join(known) or 'none'}"
-    return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
+    verb = "are" if kind == "prompts" else "is"
+    return UserError(f"there {verb} no {kind} called '{name}'", where=where, fix=fix)
 
 
 def no_text_tower(

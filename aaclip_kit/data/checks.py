@@ -18,6 +18,9 @@ MOST_SHOWN = 10
 ONE_SIDED = "no normal image to train on: scores of whole images learn nothing, masks alone do"
 """The remark on training images of one label."""
 
+BY_LABELS = "no loss reads masks: training teaches scores of whole images, and not where a defect is"
+"""The remark on training by labels alone."""
+
 
 def shown(faults: Sequence[UserError], where: str) -> list[UserError]:
     """The first faults, and one line with the number of the others."""
@@ -28,22 +31,28 @@ def shown(faults: Sequence[UserError], where: str) -> list[UserError]:
     return [*faults[:MOST_SHOWN], UserError(f"and {more} more, {len(faults)} in all", where=where, fix=fix)]
 
 
-def untrainable(data: DataSet, where: str) -> list[UserError]:
-    """Training needs anomalous images, and a mask for each of them."""
+def untrainable(data: DataSet, where: str, *, by_masks: bool = True) -> list[UserError]:
+    """Training needs anomalous images and, where a loss reads masks, one for each; without, normal images too."""
     anomalous = [sample for sample in data.samples if sample.label]
     if data.samples and not anomalous:
         problem = f"none of its {len(data.samples)} images is anomalous, so training would unlearn what an anomaly is"
-        fix = "add anomalous images with masks, or train on another data set and use these as test images"
-        return [UserError(problem, where=where, fix=fix)]
+        fix = "add anomalous images, train on another data set and use these as test images, or make defects on them"
+        return [UserError(problem, where=where, fix=f'{fix}: use = "pasted"')]
     bare = [sample for sample in anomalous if sample.mask is None]
-    if not bare:
-        return []
-    problem = f"{len(bare)} anomalous images have no mask, the first is {bare[0].image}"
-    return [UserError(problem, where=where, fix="training needs masks; add them, or train on another data set")]
+    if by_masks and bare:
+        problem = f"{len(bare)} anomalous images have no mask, the first is {bare[0].image}"
+        fix = "add masks, train on another data set, or use losses of whole images alone, such as image_cross_entropy"
+        return [UserError(problem, where=where, fix=fix)]
+    if not by_masks and data.samples and len(anomalous) == len(data.samples):
+        problem = f"all of its {len(anomalous)} images are anomalous, and losses of whole images learn nothing of that"
+        return [UserError(problem, where=where, fix="add normal images, or a loss of maps such as segmentation")]
+    return []
 
 
-def one_sided(data: DataSet) -> list[str]:
-    """What is to be said of training images that are all anomalous: segmentation learns of them, detection does not."""
+def training_limits(data: DataSet, *, by_masks: bool = True) -> list[str]:
+    """What training on these images cannot teach."""
+    if not by_masks:
+        return [BY_LABELS]
     return [] if any(not sample.label for sample in data.samples) else [ONE_SIDED]
 
 

@@ -11,9 +11,9 @@ from ..experiment.check import REFERENCE
 from .checks import (
     MOST_SHOWN,
     not_comparable,
-    one_sided,
     remarks,
     shown,
+    training_limits,
     unnamed,
     unshowable,
     untrainable,
@@ -80,8 +80,14 @@ def read_roles(experiment: Experiment, roles: Sequence[str] = ROLES) -> tuple[li
     """Each role with its own faults, in the order of `ROLES`, and the faults that lie between them. Raises nothing."""
     file = experiment.file
     chosen = {name: experiment.data[name] for name in ROLES if name in roles and name in experiment.data}
-    read = [read_role(name, tables, file.seed) for name, tables in chosen.items()]
+    read = [read_role(name, tables, file.seed, by_masks=_by_masks(experiment)) for name, tables in chosen.items()]
     return read, [*compare(read, file.data.allow_overlap), *_unremembered(read)]
+
+
+def _by_masks(experiment: Experiment) -> bool:
+    """Whether a loss reads masks, or does not say whether it does."""
+    losses = [loss for group in experiment.losses.values() for loss in group.values()]
+    return not losses or any("masks" in (loss.component.stated("needs") or ("masks",)) for loss in losses)
 
 
 def _unremembered(read: Sequence[Role]) -> list[UserError]:
@@ -97,8 +103,11 @@ def _unremembered(read: Sequence[Role]) -> list[UserError]:
     return [UserError(problem, where="data.reference", fix=fix)]
 
 
-def read_role(name: str, chosen: Sequence[ComponentConfig], seed: int) -> Role:
-    """Read a role's data sets, each by itself, and join them. Raises nothing: faults become the role's."""
+def read_role(name: str, chosen: Sequence[ComponentConfig], seed: int, *, by_masks: bool = True) -> Role:
+    """Read a role's data sets, each by itself, and join them. Raises nothing: faults become the role's.
+
+    `by_masks`: training, where the role serves it, reads masks.
+    """
     role = Role(name=name, tables=_tables(name, chosen))
     for table in role.tables:
         _read_table(table, seed, is_quoted=name not in ROLES[:-1], is_normal=name == REFERENCE)
@@ -109,8 +118,8 @@ def read_role(name: str, chosen: Sequence[ComponentConfig], seed: int) -> Role:
     if role.scan:
         role.notes += remarks(role.scan, is_normal=name == REFERENCE)
         if name == "train" and all(table.scan for table in role.tables):
-            role.faults += untrainable(role.scan.data, role.where)
-            role.notes += one_sided(role.scan.data)
+            role.faults += untrainable(role.scan.data, role.where, by_masks=by_masks)
+            role.notes += training_limits(role.scan.data, by_masks=by_masks)
     for table in role.tables:
         if reason := table.record.get("not_comparable"):
             role.notes += _named(role, table, [f"not comparable with published figures, because {reason}"])

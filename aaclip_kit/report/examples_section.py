@@ -1,4 +1,4 @@
-"""Examples: test images as image, mask and the map of each loop; evenly chosen ones, then best, median and worst."""
+"""Examples: test images as image, mask and two maps, ranked and evenly chosen ones; of a few, every loop's map."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -42,25 +42,43 @@ class ExampleRow:
 
 
 def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
-    """What `examples.html` shows: of an older run, whose folder has no examples, the heatmap pictures as they are."""
+    """What `first.html`, `examples.html` and `every_loop.html` show.
+
+    Of an older run, whose folder has no examples, the heatmap pictures as they are.
+    """
     if run.examples is None:
         pictures, left_out = embedded_pictures(run.heatmaps, budget.left)
-        return {"rows": None, "pictures": pictures, "left_out": left_out}
-    file, loops = run.examples, shown_loops(run.examples.loops, run.reported_loop)
+        return {"first": [], "rows": None, "pictures": pictures, "left_out": left_out, "every": []}
+    file = run.examples
+    ends = first_and_quoted(file.loops, run.reported_loop)
+    row = partial(_row, file, loops=ends, budget=budget)
     # The ranked examples are few, and the first to have room in the file.
-    row = partial(_row, file, loops=loops, budget=budget)
-    ranked = [row(place, reason=reason_of(example)) for place, example in ranked_examples(file)]
+    ranked = ranked_examples(file)
+    first = [pair for pair in ranked if pair[1].label] or ranked
+    others = [pair for pair in ranked if pair not in first]
+    shown = {
+        name: [row(place, reason=reason_of(example)) for place, example in pairs]
+        for name, pairs in (("first", first), ("ranked", others))
+    }
     even = [place for place, example in enumerate(file.examples) if "even" in example.chosen]
     rows = [row(place) for place in takewhile(lambda _: budget.left > 0, even)]
+    loops = shown_loops(file.loops, run.reported_loop)
+    every = [_every_loop(file, place, loops, budget) for place, _ in first] if len(file.loops) > len(ends) else []
     return {
+        **shown,
         "rows": rows,
         "left_out": len(even) - len(rows),
-        "ranked": ranked,
         "rule": file.rule,
         "scale": _scale(file, budget),
+        "every": every,
         "loops": len(loops),
         "all_loops": len(file.loops),
     }
+
+
+def first_and_quoted(loops: tuple[int, ...], quoted: int | None) -> list[int]:
+    """Places of the two loops whose maps stand beside each other: the first, and the quoted one or else the last."""
+    return sorted({0, loops.index(quoted) if quoted in loops else len(loops) - 1})
 
 
 def shown_loops(loops: tuple[int, ...], quoted: int | None, most: int = MOST_LOOPS) -> list[int]:
@@ -117,6 +135,12 @@ def _row(file: ExamplesFile, place: int, *, loops: list[int], budget: Budget, re
     return ExampleRow(reason, title_of(example), (image, mask_panel(file, place, budget), *maps))
 
 
+def _every_loop(file: ExamplesFile, place: int, loops: list[int], budget: Budget) -> ExampleRow:
+    """The maps alone, of several loops."""
+    maps = tuple(_map_panel(file, place, loop, budget) for loop in loops)
+    return ExampleRow("", title_of(file.examples[place]), maps)
+
+
 def _map_panel(file: ExamplesFile, place: int, loop: int, budget: Budget) -> Panel:
     example, name = file.examples[place], named(file.loops[loop])
     quality = example.quality[loop]
@@ -128,5 +152,6 @@ def _map_panel(file: ExamplesFile, place: int, loop: int, budget: Budget) -> Pan
 def _scale(file: ExamplesFile, budget: Budget) -> dict[str, Any]:
     low, high = file.scale
     bar = coloured(np.linspace(low, high, SCALE_STEPS, dtype=np.float32)[None].repeat(12, axis=0), file.scale)
-    alt = f"Colour scale of the anomaly maps from {low:.3g}, dark, to {high:.3g}, bright"
-    return {"low": f"{low:.3g}", "high": f"{high:.3g}", "bar": budget.embed(alt, bar)}
+    ends = f"normal, {low:.3g}", f"anomalous, {high:.3g}"
+    alt = f"Colour scale of the anomaly maps from {ends[0]}, dark, to {ends[1]}, bright"
+    return {"low": ends[0], "high": ends[1], "bar": budget.embed(alt, bar)}

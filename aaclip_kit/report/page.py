@@ -11,6 +11,7 @@ from ..record.run_folder import REPORT, as_written
 from . import attention_section, examples_section, results_section, training_section
 from .figures import Budget, page_template
 from .run_files import RunFiles, named
+from .verdict import verdict
 
 
 def write_report(folder: Path) -> Path:
@@ -34,6 +35,7 @@ def _html(run: RunFiles) -> str:
         text=run.text,
         summary=subtitle(run),
         warnings=warning_lines(run),
+        verdict=verdict(run),
         results=results_section.section(run),
         published_sections=results_section.published_sections(run),
         detection_curves=training_section.curves_section(run),
@@ -83,7 +85,7 @@ def _facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[t
         ("profile", experiment.get("profile")),
         ("backbone", _joined(experiment.get("backbone"), ("use", "model", "pretrained", "image_size"))),
         ("stages", ", ".join(experiment.get("stages") or ())),
-        ("scheduler", (experiment.get("scheduler") or {}).get("use")),
+        *((table, (experiment.get(table) or {}).get("use")) for table in ("prompts", "head", "reference", "scheduler")),
         ("device", _joined(device, ("name", "model"))),
         ("seed", ", ".join(str(seed) for seed in (manifest.get("seeds") or {}).values())),
         ("started", manifest.get("started")),

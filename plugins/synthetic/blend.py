@@ -14,6 +14,9 @@ from .fields import REFERENCE, Field, Generator, Points, between, blob, curve, p
 Photograph = NDArray[np.uint8]
 """Colours of a surface, uint8 [H, W, 3], free of defects."""
 
+Blend = Callable[[Generator, Field, Sequence[Photograph], float], tuple[Any, Field]]
+"""(rng, clean picture [S, S, 3], others, strength about 1) -> what it changes to [S, S, 3], coverage [S, S]."""
+
 LEAST_CROP, MOST_CROP = 96, 512
 """Sides of the square that is cut out and seen at the picture's size, in pixels of the photograph."""
 
@@ -38,7 +41,7 @@ def blend(
     clean = _toned(on_surface, _crop(on_surface, photograph, size), grey)
     picture, mask = clean, np.zeros((size, size), bool)
     if defect is not None:
-        picture, mask = _with_defect(on_defect, clean, others, defect, grey)
+        picture, mask = with_blend(on_defect, clean, others, BLENDS[defect], grey)
     picture = picture * light(on_camera, size)[..., None]
     if on_camera.random() < 0.2:
         specks(on_camera, picture)
@@ -71,13 +74,13 @@ def _toned(rng: Generator, picture: Field, grey: bool) -> Field:
     return np.clip(wanted + (picture - mean) * np.float32(contrast), 2.0, 253.0).astype(np.float32)
 
 
-def _with_defect(
-    rng: Generator, clean: Field, others: Sequence[Photograph], defect: str, grey: bool
+def with_blend(
+    rng: Generator, clean: Field, others: Sequence[Photograph], defect: Blend, grey: bool
 ) -> tuple[Field, NDArray[np.bool_]]:
     """Try until the defect shows over an allowed area; keep the largest of what was tried otherwise."""
     best: tuple[Field, NDArray[np.bool_]] | None = None
     for attempt in range(_ATTEMPTS):
-        changed, coverage = BLENDS[defect](rng, clean, others, 1.15**attempt)
+        changed, coverage = defect(rng, clean, others, 1.15**attempt)
         if grey:
             changed = np.repeat(changed.mean(-1, keepdims=True), 3, axis=-1)
         softness = between(rng, (0.25, 1.1)) * clean.shape[0] / REFERENCE
@@ -178,8 +181,6 @@ def _region(rng: Generator, size: int, strength: float) -> Field:
     squeezed = outline * np.array([1.0, stretch]) @ np.array([[cos, sin], [-sin, cos]])
     return polygon(somewhere(rng, 10.0) + squeezed, size)
 
-
-Blend = Callable[[Generator, Field, Sequence[Photograph], float], tuple[Any, Field]]
 
 BLENDS: dict[str, Blend] = {"curve": curves, "foreign": foreign, "moved": moved, "stain": stain, "blur": blur}
 """Defect kind -> what it changes the surface to, and where."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,21 @@ def plane(size: int) -> tuple[Field, Field]:
     x.setflags(write=False)
     y.setflags(write=False)
     return x, y
+
+
+class Ground(Protocol):
+    """What a defect is drawn onto."""
+
+    @property
+    def size(self) -> int:
+        """S, of pictures [S, S, 3]."""
+
+    @property
+    def grey(self) -> bool:
+        """Whether it has no colour, so that defects have none."""
+
+    def render(self, x: NDArray[Any], y: NDArray[Any]) -> Field:
+        """Colours at picture coordinates x, y (reference pixels)."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from .canvas import Canvas, plane
+from .canvas import Ground, plane
 from .fields import REFERENCE, Field, Generator, Points, between, blob, curve, polygon, somewhere, stroke
 
 
@@ -31,11 +31,11 @@ def _blend(picture: Field, changed: NDArray[Any], coverage: Field) -> Field:
     return picture + (changed - picture) * coverage[..., None]
 
 
-def _tint(canvas: Canvas, amount: float) -> float:
+def _tint(canvas: Ground, amount: float) -> float:
     return 0.0 if canvas.grey else amount
 
 
-def scratch(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def scratch(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """One to three long, nearly straight lines side by side."""
     length, width = between(rng, (35.0, 90.0)), between(rng, (1.6, 3.4)) * strength**0.5
     heading, start = between(rng, (0.0, 2 * np.pi)), somewhere(rng, 20.0)
@@ -50,7 +50,7 @@ def scratch(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> 
     return _blend(picture, colour, coverage), coverage
 
 
-def crack(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def crack(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """A jagged, branching line that thins out."""
     length, width = between(rng, (40.0, 90.0)), between(rng, (2.0, 3.6)) * strength**0.5
     heading = between(rng, (0.0, 2 * np.pi))
@@ -66,7 +66,7 @@ def crack(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tu
     return _blend(picture, colour, coverage), coverage
 
 
-def hole(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def hole(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """An opening with a bright or dark rim on one side, where what lies behind shows."""
     outline = blob(rng, somewhere(rng), between(rng, (6.0, 14.0)), 0.3)
     opening = polygon(outline, canvas.size)
@@ -76,7 +76,7 @@ def hole(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tup
     return _blend(_blend(picture, behind, opening), lit, 0.8 * rim), np.maximum(opening, rim)
 
 
-def stain(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def stain(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """A translucent blot with satellites, through which the texture still shows."""
     centre, radius = somewhere(rng), between(rng, (8.0, 16.0))
     coverage = polygon(blob(rng, centre, radius, 0.5), canvas.size)
@@ -88,7 +88,7 @@ def stain(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tu
     return _blend(picture, colour, opacity * coverage), coverage
 
 
-def fibre(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def fibre(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """Loose hairs or threads that lie on the surface in curls."""
     lines = []
     start = somewhere(rng, 25.0)
@@ -102,7 +102,7 @@ def fibre(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tu
     return _blend(picture, colour, coverage), coverage
 
 
-def chip(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def chip(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """An angular flake broken out: flat facets of two tones."""
     centre, radius = somewhere(rng), between(rng, (7.0, 14.0))
     outline = blob(rng, centre, radius, 0.3, corners=int(rng.integers(5, 9)))
@@ -113,7 +113,7 @@ def chip(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tup
     return _blend(_blend(picture, ground, flake), facet, polygon(half, canvas.size) * flake), flake
 
 
-def dent(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def dent(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """A round hollow or bump: one side lighter, the other darker, the texture bent across it."""
     x, y = plane(canvas.size)
     centre, radius = somewhere(rng), between(rng, (8.0, 15.0))
@@ -133,7 +133,7 @@ def dent(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tup
     return np.clip(changed, 0.0, 255.0), inside.astype(np.float32)
 
 
-def warp(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def warp(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """Texture pulled or twisted around a point."""
     x, y = plane(canvas.size)
     centre, radius = somewhere(rng, 18.0), between(rng, (12.0, 19.0))
@@ -149,7 +149,7 @@ def warp(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tup
     return canvas.render(u, v), (near > 0).astype(np.float32)
 
 
-def patch(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def patch(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """A piece of the same material set in turned, shifted and at another scale."""
     x, y = plane(canvas.size)
     centre = somewhere(rng, 16.0)
@@ -163,7 +163,7 @@ def patch(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tu
     return _blend(picture, turned * seam, coverage), coverage
 
 
-def smear(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tuple[Field, Field]:
+def smear(rng: Generator, canvas: Ground, picture: Field, strength: float) -> tuple[Field, Field]:
     """Texture wiped along one direction or worn flat."""
     coverage = polygon(blob(rng, somewhere(rng, 16.0), between(rng, (10.0, 16.0)), 0.35), canvas.size)
     long = max(3, round(strength * between(rng, (15.0, 25.0)) * canvas.size / 112))
@@ -174,7 +174,7 @@ def smear(rng: Generator, canvas: Canvas, picture: Field, strength: float) -> tu
     return _blend(picture, np.clip(wiped, 0, 255), coverage), coverage
 
 
-Defect = Callable[[Generator, Canvas, Field, float], tuple[Field, Field]]
+Defect = Callable[[Generator, Ground, Field, float], tuple[Field, Field]]
 """(rng, canvas, clean picture, strength about 1) -> picture with the defect [S, S, 3], region it may change [S, S]."""
 
 DEFECTS: dict[str, Defect] = {

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing, gaussian_filter1d, uniform_filter
 
-from .canvas import Canvas, plane
+from .canvas import Canvas, Ground, plane
 from .defects import DEFECTS, HIDDEN
 from .fields import REFERENCE, Field, Generator, between
 from .surfaces import SURFACES
@@ -59,7 +59,7 @@ def draw(surface: str, seed: int, defect: str | None = None, size: int = 112) ->
     on_camera, on_defect = rng.spawn(2)
     mask = np.zeros((size, size), bool)
     if defect is not None:
-        picture, mask = _with_defect(on_defect, canvas, picture, defect)
+        picture, mask = with_drawn(on_defect, canvas, picture, defect)
     picture = picture * light(on_camera, size)[..., None]
     if on_camera.random() < 0.4:
         specks(on_camera, picture)
@@ -70,7 +70,7 @@ def draw(surface: str, seed: int, defect: str | None = None, size: int = 112) ->
     return Drawing(image, mask, surface, defect, canvas.colour)
 
 
-def _with_defect(rng: Generator, canvas: Canvas, clean: Field, defect: str) -> tuple[Field, NDArray[np.bool_]]:
+def with_drawn(rng: Generator, canvas: Ground, clean: Field, defect: str) -> tuple[Field, NDArray[np.bool_]]:
     """Try until the defect shows over an allowed area; each attempt is a little stronger than the last."""
     best: tuple[Field, NDArray[np.bool_]] | None = None
     for attempt in range(_ATTEMPTS):

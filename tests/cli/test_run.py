@@ -19,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 PLAN = (
     "experiment small, profile corrected, seed 3, on CPU, fp32",
     "32 px, 4 x 4 patches, levels 2, 4, 6, 8",
+    "prompts    ensemble",
+    "head       projections",
     "text_to_image: text_to_image, text tower, after block 0",
     "text_adapter: residual_adapter, text tower, after block 0, 1, 2",
     "1 classes, 4 normal and 4 anomalous images: red_cloth",

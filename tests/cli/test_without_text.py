@@ -103,6 +103,7 @@ def test_a_head_that_needs_no_text_trains_and_is_tested(aakit: Command, tmp_path
     file = free_of_text(tmp_path, backbone=backbone, stages=stages)
     ran = aakit("run", str(file), "--out", str(tmp_path / "run"))
     assert (ran.code, ran.err) == (0, "")
+    assert "head       text_free" in ran.out and "prompts  " not in ran.out.partition("stage")[0]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["before"]["classes"] != metrics["loops"][0]["classes"]
     ran = aakit("evaluate", str(tmp_path / "run"), "--json")

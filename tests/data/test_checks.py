@@ -11,12 +11,13 @@ from PIL import Image
 
 from aaclip_kit import DataSet, Sample, UserError
 from aaclip_kit.data.checks import (
+    BY_LABELS,
     MOST_SHOWN,
     ONE_SIDED,
     class_counts,
-    one_sided,
     remarks,
     shown,
+    training_limits,
     unnamed,
     unshowable,
     untrainable,
@@ -99,7 +100,7 @@ def test_training_needs_anomalous_images(root: Path) -> None:
     (fault,) = untrainable(normal, "data.train")
     assert fault.problem.startswith(f"none of its {len(normal.samples)} images is anomalous") and fault.fix
     anomalous = replace(data, samples=tuple(sample for sample in data.samples if sample.label))
-    assert one_sided(anomalous) == [ONE_SIDED] and one_sided(data) == one_sided(normal) == []
+    assert training_limits(anomalous) == [ONE_SIDED] and training_limits(data) == training_limits(normal) == []
 
 
 def test_training_needs_masks(root: Path) -> None:
@@ -107,6 +108,15 @@ def test_training_needs_masks(root: Path) -> None:
     assert fault.problem.startswith("4 anomalous images have no mask, the first is ")
     assert fault.problem.endswith("000.png")
     assert (fault.where, bool(fault.fix)) == ("data.train", True)
+
+
+def test_losses_of_whole_images_need_no_masks_but_both_labels(root: Path) -> None:
+    bare = without_masks(data_set(root))
+    assert untrainable(bare, "data.train", by_masks=False) == []
+    assert training_limits(bare, by_masks=False) == [BY_LABELS]
+    anomalous = replace(bare, samples=tuple(sample for sample in bare.samples if sample.label))
+    (fault,) = untrainable(anomalous, "data.train", by_masks=False)
+    assert fault.problem.startswith("all of its 4 images are anomalous") and fault.fix
 
 
 def test_every_class_needs_a_real_name() -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import UserError, UserErrors
+from aaclip_kit.data.checks import BY_LABELS
 
 from ..build import run_file
 from ..conftest import write_class
@@ -153,6 +154,22 @@ def test_a_run_says_and_records_all_of_it(small_experiment: Path, data: Path, tm
     (found,) = metrics["loops"][-1]["classes"].values()
     assert found["pixel_auroc"] is None
     assert found["image_auroc"] is not None
+
+
+def test_training_by_labels_alone_needs_no_masks(
+    loaded: Loaded, small_experiment: Path, data: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(data / "red_cloth" / "ground_truth")
+    with pytest.raises(UserError, match="4 anomalous images have no mask") as caught:
+        loaded()
+    assert "losses of whole images alone, such as image_cross_entropy" in str(caught.value.fix)
+    detection = '{detection = {use = "image_cross_entropy"}}'
+    losses = [f"losses.text={detection}", f"losses.vision={detection}"]
+    roots = [f"data.train.root={data}", f"data.test.root={data}"]
+    metrics, _ = run_file(small_experiment, tmp_path / "run", *roots, *losses)
+    notes = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["train"]["notes"]
+    assert "no masks in red_cloth: image-level results only" in notes and BY_LABELS in notes
+    assert metrics["loops"][-1]["mean"]["image_auroc"] != metrics["before"]["mean"]["image_auroc"]
 
 
 def test_a_class_of_one_label_is_noted(loaded: Loaded, data: Path) -> None:

@@ -197,6 +197,8 @@ def test_a_component_table_without_use_lists_what_there_is(faults: Faults, edit:
         ("scheduler.use=feed_back", "scheduler", "feedback"),
         ("data.test.use=folders", "data-set", "folder"),
         ("losses.text.segmentation.use=segmentaton", "loss", "segmentation"),
+        ("prompts.use=ensembl", "prompts", "ensemble"),
+        ("head.use=projection", "head", "projections"),
     ],
 )
 def test_an_unknown_component_is_refused_with_the_nearest_name(
@@ -204,7 +206,7 @@ def test_an_unknown_component_is_refused_with_the_nearest_name(
 ) -> None:
     (fault,) = faults(override)
     key, _, name = override.partition("=")
-    assert fault.problem == f"there is no {kind} called '{name}'"
+    assert fault.problem == f"there {'are' if kind == 'prompts' else 'is'} no {kind} called '{name}'"
     assert str(fault.where).endswith(f": {key}")
     assert f"did you mean '{near}'? known: " in str(fault.fix)
 

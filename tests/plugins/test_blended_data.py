@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aaclip_kit_plugins import blended_data
 from aaclip_kit_plugins.blended_data import register_data_sets
+from aaclip_kit_plugins.own_photographs import read_own
 from aaclip_kit_plugins.synthetic import blend, photographs
-from numpy.typing import NDArray
 from PIL import Image
 
 from aaclip_kit import DataSet, UserError, UserErrors
 
+from .made_photographs import contents, noise, own
 from .registered import registered
 
 
@@ -20,22 +20,6 @@ def read(cache: Path, **options: Any) -> DataSet:
     factory, model = registered(register_data_sets)["blended"]
     options = {"split": "test", "images_per_class": 6, "image_size": 56, **options}
     return factory(model(cache=cache, **options))
-
-
-def contents(data: DataSet) -> list[bytes]:
-    return [sample.image.read_bytes() + (sample.mask.read_bytes() if sample.mask else b"") for sample in data.samples]
-
-
-def noise(seed: int, side: int = 128) -> NDArray[np.uint8]:
-    coarse = np.random.default_rng(seed).integers(90, 160, (side // 4, side // 4, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
-
-
-def own(folder: Path, count: int, side: int = 128) -> Path:
-    folder.mkdir(parents=True)
-    for index in range(count):
-        Image.fromarray(noise(index, side)).save(folder / f"{index}.png")
-    return folder
 
 
 def test_the_same_options_give_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
@@ -132,7 +116,9 @@ def test_own_photographs_serve_as_surfaces_each_split_its_own_part(tmp_path: Pat
     good = own(tmp_path / "good parts", 10)
     used: dict[str, list[bytes]] = {}
     for split in ("train", "validation", "test"):
-        used[split] = [one.tobytes() for one in blended_data._own(good, split)[0]["good parts"]]
+        used[split] = [
+            one.tobytes() for one in read_own(good, split, lambda _, picture: np.asarray(picture))[0]["good parts"]
+        ]
     assert [len(used[split]) for split in ("train", "validation", "test")] == [6, 2, 2]
     assert len(set().union(*used.values())) == 10
     data = read(tmp_path / "cache", photographs=good, split="train", real_names={"good parts": "metal nut"})
@@ -153,7 +139,7 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     ("count", "side", "told"),
     [
         (3, 128, "class 'good' has 3 photographs"),
-        (6, 64, "is 64 x 64 pixels, and 5 more are too small"),
+        (6, 64, "cut out of it, and 5 more photographs cannot serve"),
         (0, 0, "no photo"),
     ],
 )
