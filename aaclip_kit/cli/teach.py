@@ -1,0 +1,102 @@
+"""`aakit teach`: a model of a folder of good photographs, with a threshold of its own."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typer import Argument, Option
+
+from ..contracts.errors import UserError
+from ..experiment.effects import check_overrides
+from ..plugin_host.discovery import discover
+from .new import shipped
+from .predict import check_shown
+from .run import SET_HELP, with_shortcuts
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..inference.good_photographs import Chosen
+    from ..inference.photographs import Photographs
+
+BAD_HELP = "Folder of photographs of bad parts: how many of them are found is said, and nothing is chosen by them."
+ALARMS_HELP = "Share of good parts that may be called bad; by default 0.02, or the least that so few can show."
+
+
+def teach(
+    good: Path = Argument(help="Folder of photographs of good parts; no masks."),
+    bad: Path | None = Option(None, "--bad", help=BAD_HELP),
+    out: Path = Option(help="Folder of the model to write, such as line.model; it must not be there."),
+    real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
+    false_alarms: float | None = Option(None, "--false-alarms", min=0.0, max=1.0, help=ALARMS_HELP),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
+    device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+) -> None:
+    """Make a model of good photographs alone, choose its threshold on them, and say what to expect of it."""
+    check_overrides(overrides, "scoring", "execution")
+    check_shown(real_name, "--real-name")
+    check_rate(false_alarms)
+    if os.path.lexists(out):
+        raise UserError("is there already", where=str(out), fix="name another one with --out")
+    from ..inference.good_photographs import PhotographScores, choose, rank_for
+    from ..inference.teach import Teacher, taught_experiment
+
+    tables = tomllib.loads(shipped()["teach"])
+    experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
+    teacher = Teacher(experiment, real_name)
+    photographs = teacher.read(good, 0)
+    others = None if bad is None else teacher.read(bad, 1)
+    say_photographs(photographs, others)
+    rank = rank_for(len(photographs.facts), false_alarms)
+    learnt = teacher.learn(photographs)
+    scores = PhotographScores(learnt.image_scores, learnt.peaks)
+    found = None if others is None else teacher.scores(learnt, others)
+    how = "each by the memory of the others"
+    chosen = choose(scores, found, rank=rank, folder=good, name=teacher.real_name, how=how)
+    teacher.write(out, learnt, chosen)
+    say_chosen(chosen, photographs, scores.images)
+    say(f"wrote {out}; aakit predict {out} photos/ --out found")
+
+
+def check_rate(rate: float | None) -> None:
+    """Raise `UserError` for a share that none can be."""
+    if rate is not None and not 0 < rate < 1:
+        raise UserError(
+            f"{rate:g} is no share of false alarms", where="--false-alarms", fix="such as 0.02 for 2 in 100"
+        )
+
+
+def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:
+    """Print what was read. Raises `UserError` for a single good one, and a picture that is both."""
+    for what, photographs in (("good", good), ("bad", bad)):
+        if photographs is not None:
+            say(f"{what:11} {len(photographs.facts)} photographs of {photographs.folder}")
+            for note in photographs.notes:
+                say(f"note        {note}")
+    good.check_several()
+    if bad is not None:
+        bad.check_apart(good)
+
+
+def say_chosen(chosen: "Chosen", good: "Photographs", scores: tuple[float, ...]) -> None:
+    """Print suspects among the good photographs, the thresholds, what to expect of them, and what they find."""
+    from statistics import median
+
+    from ..data.checks import MOST_SHOWN
+    from ..evaluation.false_alarms import standing_out
+    from ..inference.good_photographs import in_words
+
+    calibration, suspects = chosen.calibration, standing_out(scores)
+    for place in suspects[:MOST_SHOWN]:
+        score = f"score {scores[place]:.4g}, half of the good ones are below {median(scores):.4g}"
+        say(f"suspect     {good.data.samples[place].image}: {score}")
+    if suspects:
+        say(
+            f"suspects    {len(suspects)} stand far out: look at them, take out what is bad, and give the command again"
+        )
+    say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
+    for line in in_words(chosen):
+        say(f"expect      {line}")
+    if chosen.found is not None:
+        bad = calibration.counts["anomalous"]
+        say(f"found       {chosen.found} of the {bad} bad photographs; image AUROC {chosen.auroc:.3f}")

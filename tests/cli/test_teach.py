@@ -1,0 +1,217 @@
+"""`aakit teach` and `aakit calibrate`: from folders of photographs to a model that decides, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aaclip_kit import load_model
+from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.evaluation.calibration import Calibration
+
+from ..command import Command, Ran
+from ..once import once
+from .conftest import assert_plain, contents
+
+
+def draw(folder: Path, count: int, seed: int, spot: bool = False) -> Path:
+    """Photographs of noise, all in one folder; bad ones have a bright square."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for index in range(count):
+        image = random.integers(60, 120, (40, 40, 3), dtype=np.uint8)
+        if spot:
+            image[12:24, 10 + index : 24 + index] = 250
+        Image.fromarray(image).save(folder / f"{index:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders good, more (good ones too) and bad."""
+
+    def make(folder: Path) -> None:
+        draw(folder / "good", 8, seed=1)
+        draw(folder / "more", 6, seed=2)
+        draw(folder / "bad", 3, seed=3, spot=True)
+
+    return once(tmp_path_factory, "photographs", make)
+
+
+@pytest.fixture
+def folders(photographs: Path, tmp_path: Path) -> Path:
+    """The same to be changed."""
+    return Path(shutil.copytree(photographs, tmp_path / "photographs"))
+
+
+@pytest.fixture
+def taught(aakit: Command, place: Path, folders: Path) -> tuple[Path, Ran]:
+    """A model of the good ones, and what was said."""
+    ran = aakit(
+        "teach", folders / "good", "--bad", folders / "bad", "--out", place / "line.model", "--real-name", "tile"
+    )
+    assert (ran.code, ran.err) == (0, "")
+    return place / "line.model", ran
+
+
+@pytest.fixture
+def refused(aakit: Command, place: Path, folders: Path) -> Callable[..., str]:
+    """Teach the good ones: one plain message, and nothing written."""
+
+    def run(*arguments: object) -> str:
+        ran = aakit("teach", folders / "good", "--out", place / "line.model", *arguments)
+        assert_plain(ran)
+        assert contents(place) == {}
+        return ran.err
+
+    return run
+
+
+def stored(model: Path) -> Calibration:
+    calibration = read_metadata(model).calibration
+    assert calibration is not None and calibration.image_threshold is not None
+    return calibration
+
+
+def test_what_to_expect_is_said_and_bad_ones_are_found(taught: tuple[Path, Ran]) -> None:
+    said = taught[1].out
+    assert "of 100 good parts 0 to 3" in said and "called bad, from 8 photographs" in said
+    assert "10.000% cannot be promised from so few: that takes 9" in said
+    assert "found       3 of the 3 bad photographs; image AUROC 1.000" in said
+
+
+def test_the_model_decides_at_once_and_without_the_good_images(
+    taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
+) -> None:
+    shutil.rmtree(folders / "good")
+    ran = aakit("predict", taught[0], folders / "bad", folders / "more", "--out", place / "found")
+    assert (ran.code, ran.err) == (0, "")
+    assert "'tile'" in ran.out and "chosen on 8 good photographs, good, each by the memory of the others" in ran.out
+    lines = [json.loads(line) for line in (place / "found" / "scores.jsonl").read_text().splitlines()]
+    assert [line["decision"] for line in lines[:3]] == ["anomalous"] * 3
+    calibration = stored(taught[0] / "model.safetensors")
+    assert {line["threshold"] for line in lines} == {calibration.image_threshold}
+    assert all(line["disagreement"] is None for line in lines)  # both thresholds are of the same number
+
+
+def test_each_good_image_is_scored_as_a_model_of_the_others_scores_it(
+    taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
+) -> None:
+    scores = []
+    for image in sorted((folders / "good").iterdir()):
+        kept = image.rename(folders / image.name)
+        assert aakit("teach", folders / "good", "--out", place / image.stem, "--real-name", "tile").code == 0
+        scores.append(load_model(place / image.stem).predict(kept).pred_score)
+        kept.rename(image)
+    threshold = stored(taught[0] / "model.safetensors").image_threshold
+    assert threshold == pytest.approx(max(scores), rel=1e-3)
+
+
+def test_false_alarms_act(taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path) -> None:
+    ran = aakit("teach", folders / "good", "--out", place / "loose", "--real-name", "tile", "--false-alarms", 0.25)
+    assert ran.code == 0
+    strict, loose = (stored(model / "model.safetensors") for model in (taught[0], place / "loose"))
+    assert (strict.fpr, loose.fpr) == (pytest.approx(1 / 9), pytest.approx(2 / 9))
+    assert loose.image_threshold < strict.image_threshold and loose.map_threshold < strict.map_threshold
+    assert (strict.achieved["image"]["fpr"], loose.achieved["image"]["fpr"]) == (0, 1 / 8)
+
+
+def test_a_defect_among_the_good_ones_is_named(aakit: Command, place: Path, folders: Path) -> None:
+    shutil.copy(folders / "bad" / "000.png", folders / "good" / "odd.png")
+    ran = aakit("teach", folders / "good", "--out", place / "line.model")
+    assert ran.code == 0
+    (suspect,) = (line for line in ran.out.splitlines() if line.startswith("suspect "))
+    assert "odd.png" in suspect
+
+
+def test_copies_are_left_out_and_shapes_are_told(aakit: Command, place: Path, folders: Path) -> None:
+    shutil.copy(folders / "good" / "000.png", folders / "good" / "copy.png")
+    Image.fromarray(np.random.default_rng(9).integers(60, 120, (20, 80, 3), dtype=np.uint8)).save(
+        folders / "good" / "wide.png"
+    )
+    ran = aakit("teach", folders / "good", "--out", place / "line.model")
+    assert ran.code == 0
+    assert "1 images are copies of others" in ran.out and "8 of 40 x 40, 1 of 80 x 20" in ran.out
+
+
+def test_a_rate_that_so_few_cannot_show_is_refused(refused: Callable[..., str]) -> None:
+    said = refused("--false-alarms", 0.01)
+    assert "8 photographs cannot show a rate of 1.00%: the least that they can is 11.11%" in said
+    assert "give 99 photographs" in said
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_a_share_that_is_none_is_refused(refused: Callable[..., str], rate: int) -> None:
+    assert "no share of false alarms" in refused("--false-alarms", rate)
+
+
+def test_a_single_photograph_is_refused(refused: Callable[..., str], folders: Path) -> None:
+    for image in sorted((folders / "good").iterdir())[1:]:
+        shutil.copy(folders / "good" / "000.png", image)
+    assert "holds one photograph" in refused()
+
+
+def test_images_of_one_colour_are_refused(refused: Callable[..., str], folders: Path) -> None:
+    for index, image in enumerate(sorted((folders / "good").iterdir())):
+        Image.new("RGB", (40, 40 + index), (90, 90, 90)).save(image)
+    assert "all alike" in refused()
+
+
+def test_masks_are_refused(refused: Callable[..., str], folders: Path) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:9, 5:9] = 255
+    Image.fromarray(mask).save(folders / "good" / "mask.png")
+    assert "mask.png" in refused()
+
+
+def test_a_picture_that_is_good_and_bad_is_refused(refused: Callable[..., str], folders: Path) -> None:
+    shutil.copy(folders / "good" / "000.png", folders / "bad" / "same.png")
+    assert "same.png" in refused("--bad", folders / "bad")
+
+
+def test_a_damaged_photograph_is_refused(refused: Callable[..., str], folders: Path) -> None:
+    (folders / "good" / "000.png").write_bytes(b"no image")
+    assert "000.png" in refused()
+
+
+def test_what_is_there_is_not_written_over(taught: tuple[Path, Ran], aakit: Command, folders: Path) -> None:
+    before = contents(taught[0])
+    assert_plain(aakit("teach", folders / "good", "--out", taught[0]))
+    assert contents(taught[0]) == before
+
+
+def test_calibrate_replaces_the_thresholds_and_their_origin(
+    taught: tuple[Path, Ran], aakit: Command, folders: Path
+) -> None:
+    model = taught[0] / "model.safetensors"
+    before, about = stored(model), read_metadata(model).about
+    ran = aakit("calibrate", taught[0], folders / "more", "--bad", folders / "bad", "--false-alarms", 0.3)
+    assert (ran.code, ran.err) == (0, "")
+    assert "found       3 of the 3" in ran.out and "it is replaced" in ran.out
+    now = stored(model)
+    assert now.source.startswith("more, ") and now.counts == {"normal": 6, "anomalous": 3}
+    assert now.image_threshold != before.image_threshold and read_metadata(model).about == about
+
+
+def test_calibrate_refuses_what_the_model_remembers(taught: tuple[Path, Ran], aakit: Command, folders: Path) -> None:
+    before = contents(taught[0])
+    ran = aakit("calibrate", taught[0], folders / "good")
+    assert_plain(ran)
+    assert "made of 8 of these images" in ran.err and contents(taught[0]) == before
+
+
+def test_calibrate_serves_a_run(aakit: Command, trained: Path, tmp_path: Path, folders: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    ran = aakit("calibrate", run, folders / "good", "--real-name", "tile")
+    assert (ran.code, ran.err) == (0, "")
+    told = json.loads((run / "calibration.json").read_text())
+    assert (told["rule"], told["classes"], told["counts"]["normal"]) == ("false_alarms", ["tile"], 8)
+    assert told["image_threshold"] == stored(run / "checkpoints" / "loop_2.safetensors").image_threshold
+    ran = aakit("predict", run, folders / "more", "--out", tmp_path / "found", "--real-name", "tile")
+    assert (ran.code, ran.err) == (0, "") and "chosen on 8 good photographs" in ran.out
