@@ -105,5 +105,5 @@ def in_words(chosen: Chosen) -> list[str]:
     low, high = promise.of_next
     lines = [f"of {NEXT} good parts {low} to {high} will be called bad, from {promise.images} photographs"]
     if below := next((rate for rate in _RATES if rate < 1 / (promise.images + 1)), None):
-        lines.append(f"{below:.3%} cannot be promised from so few: that takes {images_needed(below):,}")
+        lines.append(f"{100 * below:g} % cannot be promised from so few: that takes {images_needed(below):,}")
     return lines

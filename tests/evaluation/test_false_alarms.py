@@ -7,8 +7,15 @@ import pytest
 from scipy.stats import norm
 
 from aaclip_kit.evaluation.false_alarms import (
-    NEXT, ROUNDING, SURE, FalseAlarms, at_rank, images_needed, largest_rank, standing_out,
-)  # fmt: skip
+    NEXT,
+    ROUNDING,
+    SURE,
+    FalseAlarms,
+    at_rank,
+    images_needed,
+    largest_rank,
+    standing_out,
+)
 
 from ..helpers import assert_close
 
@@ -18,7 +25,7 @@ TRIALS = 4000
 def true_rates(images: int, rank: int) -> np.ndarray:
     """Shares of a normal distribution above thresholds that were chosen on samples of it."""
     samples = np.random.default_rng(3).standard_normal((TRIALS, images))
-    return np.array([norm.sf(at_rank(sample, rank).threshold) for sample in samples])
+    return np.array([norm.sf(at_rank(sample, rank).threshold) for sample in samples.tolist()])
 
 
 @pytest.mark.parametrize(("images", "rank"), [(60, 1), (200, 4), (5, 1)])
