@@ -35,8 +35,8 @@ def leave_one_out(evaluator: Evaluator, data: DataSet, attending: Set[TowerName]
     found = []
     for place, (bank, answer) in enumerate(reference.left_out(tokens)):
         others = torch.arange(len(heads)) != place
-        normal = NormalScores.of(grids[others], detections[others])
-        scores = reference.combine(heads[place], answer, bank=bank, normal=normal, smooth=evaluator.table.blur)
+        said = NormalScores.of(grids[others], detections[others])
+        scores = reference.combine(heads[place], answer, bank=bank, normal=said, smooth=evaluator.table.blur)
         found.append((float(evaluator.image_scores(scores)), float(scores.map_peak)))
     digests = tuple(sorted(sample.checksums[0] for sample in data.samples))
     normal = {name: NormalScores.of(grids, detections)}

@@ -65,9 +65,9 @@ def choose(
     `name` is what the images are of; `folder` and `how` say where their scores are from.
     """
     promise = at_rank(good.images, rank)
-    labels = np.arange(len(good.images) + (0 if bad is None else len(bad.images))) >= len(good.images)
+    others = () if bad is None else bad.images
     counts = Histogram()
-    counts.add(np.float32([*good.images, *(() if bad is None else bad.images)]), labels)
+    counts.add(np.array([*good.images, *others], np.float32), np.repeat([False, True], [len(good.images), len(others)]))
     fpr, f1 = rates_at(counts, promise.threshold)
     none: Rates = {"fpr": None, "f1": None}
     calibration = Calibration(
@@ -81,7 +81,7 @@ def choose(
         classes=[name],
         expected=promise.interval,
     )
-    found = None if bad is None else sum(score >= promise.threshold for score in bad.images)
+    found = None if bad is None else sum(score >= promise.threshold for score in others)
     return Chosen(calibration, promise, found, auroc(counts))
 
 
