@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .contracts.data import DataSet, Domain, Sample, is_image_file
 from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
-from .contracts.options import Indices, Options, Phrases, Sites, StageOptions, TowerName
+from .contracts.options import BackboneOptions, Indices, Options, Phrases, Sites, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
 from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
@@ -17,7 +17,7 @@ from .plugin_host.hookspecs import Register, hookimpl
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .contracts.backbone import Backbone, Surgery, Tower
+    from .contracts.backbone import Backbone, Surgery, Tower, text_tower
     from .contracts.head import Head, HeadSetting, ImageFeatures, ImageTokens, Reads, Scores
     from .contracts.loss import Loss
     from .contracts.prompts import Prompts, PromptSetting
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .model.fixed_words import FixedWords
 
 _WITH_TORCH = {
-    "contracts.backbone": ("Backbone", "Surgery", "Tower"),
+    "contracts.backbone": ("Backbone", "Surgery", "Tower", "text_tower"),
     "contracts.head": ("Head", "HeadSetting", "ImageFeatures", "ImageTokens", "Reads", "Scores"),
     "contracts.loss": ("Loss",),
     "contracts.prompts": ("PromptSetting", "Prompts"),
@@ -54,6 +54,7 @@ __all__ = [
     "Answer",
     "AttentionStage",
     "Backbone",
+    "BackboneOptions",
     "Bank",
     "Context",
     "DataSet",
@@ -111,6 +112,7 @@ __all__ = [
     "search_folder",
     "softmax_maps",
     "spread_out",
+    "text_tower",
     "unit",
     "upsampled",
 ]

@@ -10,6 +10,7 @@ of a class apart.
 from dataclasses import dataclass
 
 from aaclip_kit import Backbone
+from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.contracts.options import TowerName
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.model.prompts import PromptBook
@@ -115,7 +116,7 @@ class Operations:
 
     @property
     def _text_width(self) -> int:
-        return self._backbone.text.width
+        return text_tower(self._backbone).width
 
     @property
     def _joint(self) -> int:
@@ -144,7 +145,7 @@ class Operations:
     def stage1(self, batch: int, cached: bool) -> float:
         """A step of a text phase on frozen features, text stage acting; `cached` features cost nothing."""
         width = self._text_width
-        first, depth = self._first_site("text"), self._backbone.text.depth
+        first, depth = self._first_site("text"), text_tower(self._backbone).depth
         own_context = self.model.switches.image_context == "own"
         rows = self.prompts * (batch if own_context else self.classes)
         per_class = block(self.text_length, width) * ((first + 1) * self.prompts * self.classes)

@@ -28,6 +28,8 @@ class ClipBackbone(Backbone):
     `UserError` for more than there are.
     """
 
+    text: Tower
+
     def __init__(self, clip: Any, surgery_blocks: int) -> None:
         super().__init__()
         self.clip = clip.requires_grad_(False)

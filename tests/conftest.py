@@ -13,11 +13,12 @@ import pytest
 from jaxtyping import install_import_hook
 
 TENSOR_ROOMS = (
-    *("contracts", "data", "kernels.maps", "kernels.nearest", "model", "evaluation", "training", "checkpoints"),
-    *("report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison", "studies"),
+    *("annotations", "contracts", "data", "kernels.maps", "kernels.nearest", "model", "evaluation", "training"),
+    *("checkpoints", "report.attention_maps", "report.examples", "report.figures", "run", "inference", "comparison"),
+    "studies",
 )
 TENSOR_PLUGINS = (
-    *("clip", "embedded", "open_clip", "attention", "adapter", "prompts", "projections", "losses"),
+    *("clip", "embedded", "open_clip", "timm_vit", "attention", "adapter", "prompts", "projections", "losses"),
     *("anomaly_clip.head", "anomaly_clip.prompts", "april_gan", "text_free", "win_clip.head", "win_clip.memory"),
     *("ada_clip.fusion", "ada_clip.head", "ada_clip.prompt_tokens", "patch_memory.memory", "patch_memory.pairs"),
     "anomaly_dino.memory",

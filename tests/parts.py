@@ -20,6 +20,7 @@ from aaclip_kit import (
     Reads,
     Scores,
     softmax_maps,
+    text_tower,
     unit,
     upsampled,
 )  # fmt: skip
@@ -75,7 +76,7 @@ class ByImage(TinyPrompts):
     def __init__(self, backbone: Backbone, first: int) -> None:
         super().__init__()
         self.conditioned_from = self.first = first
-        self.own = nn.Linear(backbone.embedding_width, backbone.text.width)
+        self.own = nn.Linear(backbone.embedding_width, text_tower(backbone).width)
 
     def before_block(self, block: int, tokens: Tensor, image: Tensor | None) -> Tensor:
         """Add what the image says."""

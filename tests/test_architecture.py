@@ -28,7 +28,11 @@ SHARED = {
     "synthetic.photographs": None,
     "generated": None,
     "clip": None,
-    "clip_weights": {"load_weights", "quiet"},
+    "clip_weights": {"load_weights"},
+    "named_weights": None,
+    "weights_path": None,
+    "patches": None,
+    "hub": None,
 }
 """What built-in plugins may take from one another: every public name (None), or those named."""
 

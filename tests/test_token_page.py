@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from aaclip_kit import AttentionStage, DataSet, Loss, Sample, TowerName
+from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.contracts.loss import LossInput
 from aaclip_kit.contracts.schedule import Trains
 from aaclip_kit.data.loader import Batch, Pixels, TrainBatches
@@ -206,9 +207,9 @@ def test_the_sizes_are_those_of_the_embedded_model(model: AnomalyModel, batch: B
     backbone, book = model.backbone, text_of(model).book
     assert sizes() == {
         "B": len(batch.samples), "K": len(CLASSES), "S": backbone.image_size, "G": backbone.grid,
-        "N": backbone.grid**2, "V": 1 + backbone.grid**2, "Dv": backbone.vision.width, "Dt": backbone.text.width,
-        "E": backbone.embedding_width, "T": backbone.context_length, "L": int(book.ends.max()) + 1,
-        "P": book.tokens.shape[1],
+        "N": backbone.grid**2, "V": backbone.prefix_tokens + backbone.grid**2,
+        "Dv": backbone.vision.width, "Dt": text_tower(backbone).width, "E": backbone.embedding_width,
+        "T": backbone.context_length, "L": int(book.ends.max()) + 1, "P": book.tokens.shape[1],
     }  # fmt: skip
     assert f"{', '.join(map(str, model.levels))} here" in PAGE.read_text()
     assert backbone.surgery_start == backbone.vision.depth

@@ -31,7 +31,7 @@ def backbone_identity(backbone: Backbone, facts: Mapping[str, object]) -> str:
     modules = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(backbone))
     sizes = [
         repr(backbone.vision), backbone.embedding_width, backbone.image_size, backbone.grid, backbone.surgery_start,
-        backbone.image_mean, backbone.image_std,
+        backbone.image_mean, backbone.image_std, backbone.prefix_tokens,
     ]  # fmt: skip
     about = [FORMAT, torch.__version__, modules, sizes, dict(facts)]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

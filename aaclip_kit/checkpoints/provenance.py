@@ -114,14 +114,16 @@ class Metadata:
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
             about["trained_on"] = [name]
+        images, pixels = (
+            _DIGESTS.validate_python(tuple(strings.get(key, "").split()))
+            for key in ("training_images", "training_pixels")
+        )
         return cls(
             TypeAdapter(Provenance).validate_json(json.dumps(about)),
             strings.get("experiment"),
             None if calibration is None else TypeAdapter(Calibration).validate_json(calibration),
-            *(
-                _DIGESTS.validate_python(tuple(strings.get(key, "").split()))
-                for key in ("training_images", "training_pixels")
-            ),
+            images,
+            pixels,
             TypeAdapter(dict[str, NormalScores]).validate_json(strings.get("normal_scores", "{}")),
         )
 

@@ -44,7 +44,7 @@ def calibrate(
     found = None if others is None else scores_of(built, others)
     name = next(iter(photographs.data.real_names.values()))
     chosen = choose(scores, found, rank=rank, folder=good, name=name, how="which the model had not seen")
-    say_chosen(chosen, photographs, scores.images)
+    say_chosen(chosen, photographs, scores, found)
     if (before := trained.metadata.calibration) is not None and before.image_threshold is not None:
         say(f"before      image: {before.image_threshold:.6g}, {origin(before, 'image')}; it is replaced")
     say(f"wrote the thresholds into {store(trained, chosen.calibration)}")

@@ -1,4 +1,4 @@
-"""`aakit data check` and `aakit data manifest`: look at data sets, and list them."""
+"""`aakit data check` and `aakit data manifest`: look at data sets, and list them; `aakit data import` makes one."""
 
 import json
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, check_data_table, load
 from ..experiment.overrides import checked
 from ..plugin_host.discovery import discover
+from .import_masks import import_masks
 from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
     from ..data.roles import Role
 
 data = Typer(
-    help="Look at data sets, and list them.",
+    help="Look at data sets, list them, and make them of annotations.",
     epilog="Example: aakit data check my_images",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -76,6 +77,11 @@ def manifest(
         say(note)
     start = "" if prefix is not None else f"; its paths start from {root}"
     say(f"wrote {out}: {len(rows)} images{start}")
+
+
+data.command("import", epilog="Example: aakit data import coco.json --images photos --out parts --class lid")(
+    import_masks
+)
 
 
 def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[list[Role], list[UserError]]":

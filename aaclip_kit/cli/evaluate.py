@@ -53,10 +53,10 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
     about = {"checkpoint": str(trained.checkpoint), "seed": trained.metadata.seed}
     seen = {"data": data.records["test"], "notes": list(data.notes)}
-    model = TrainedModel(trained, ranks)
-    if (references := model.evaluator.references) is not None:
+    scoring = TrainedModel(trained, ranks)
+    if (references := scoring.evaluator.references) is not None:
         check_unremembered(references, data, allowed)
-    found = model.metrics(data.sets["test"])
+    found = scoring.metrics(data.sets["test"])
     return {**about, **seen, **with_sets(found, data.classes("test"))}
 
 

@@ -1,7 +1,7 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -82,7 +82,7 @@ def predict(
             )  # fmt: skip
             faults += bad
             if faults and (on_bad_image is OnBadImage.error or not data.samples):
-                raise UserErrors(_first_faults(faults))
+                raise UserErrors(first_faults(faults))
             if ranks.is_first:
                 _show(built, data, thresholds, {"image": threshold, "map": map_threshold})
                 for remark in remarks:
@@ -137,11 +137,12 @@ def _thresholds(
     return replace(stored, image=image, map=pixel)
 
 
-def _first_faults(faults: list[UserError]) -> list[UserError]:
+def first_faults(faults: Sequence[UserError]) -> list[UserError]:
+    """The first faults, and one line with the number of the others."""
     from ..data.checks import MOST_SHOWN
 
     if (more := len(faults) - MOST_SHOWN) <= 0:
-        return faults
+        return list(faults)
     problem = f"{more} more images cannot be used, {len(faults)} in all"
     return [*faults[:MOST_SHOWN], UserError(problem, fix="--on-bad-image skip goes on without them")]
 

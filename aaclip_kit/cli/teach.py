@@ -16,7 +16,7 @@ from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..inference.good_photographs import Chosen
+    from ..inference.good_photographs import Chosen, PhotographScores
     from ..inference.photographs import Photographs
 
 BAD_HELP = "Folder of photographs of bad parts: how many of them are found is said, and nothing is chosen by them."
@@ -54,7 +54,7 @@ def teach(
     how = "each by the memory of the others"
     chosen = choose(scores, found, rank=rank, folder=good, name=teacher.real_name, how=how)
     teacher.write(out, learnt, chosen)
-    say_chosen(chosen, photographs, scores.images)
+    say_chosen(chosen, photographs, scores, found)
     say(f"wrote {out}; aakit predict {out} photos/ --out found")
 
 
@@ -78,17 +78,19 @@ def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:
         bad.check_apart(good)
 
 
-def say_chosen(chosen: "Chosen", good: "Photographs", scores: tuple[float, ...]) -> None:
+def say_chosen(
+    chosen: "Chosen", good: "Photographs", scores: "PhotographScores", bad: "PhotographScores | None"
+) -> None:
     """Print suspects among the good photographs, the thresholds, what to expect of them, and what they find."""
     from statistics import median
 
     from ..data.checks import MOST_SHOWN
     from ..evaluation.false_alarms import standing_out
-    from ..inference.good_photographs import in_words
+    from ..inference.good_photographs import found_at_other_rates, in_words
 
-    calibration, suspects = chosen.calibration, standing_out(scores)
+    calibration, suspects = chosen.calibration, standing_out(scores.images)
     for place in suspects[:MOST_SHOWN]:
-        score = f"score {scores[place]:.4g}, half of the good ones are below {median(scores):.4g}"
+        score = f"score {scores.images[place]:.4g}, half of the good ones are below {median(scores.images):.4g}"
         say(f"suspect     {good.data.samples[place].image}: {score}")
     if suspects:
         say(
@@ -97,6 +99,8 @@ def say_chosen(chosen: "Chosen", good: "Photographs", scores: tuple[float, ...])
     say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
     for line in in_words(chosen):
         say(f"expect      {line}")
-    if chosen.found is not None:
-        bad = calibration.counts["anomalous"]
-        say(f"found       {chosen.found} of the {bad} bad photographs; image AUROC {chosen.auroc:.3f}")
+    if bad is not None:
+        say(f"found       {chosen.found} of the {len(bad.images)} bad photographs; image AUROC {chosen.auroc:.3f}")
+        more = found_at_other_rates(scores, bad, chosen.promise.rank).items()
+        if more:
+            say(f"            {', '.join(f'{count} with --false-alarms {rate:g}' for rate, count in more)}")

@@ -103,6 +103,26 @@ def unknown(name: str, kind: str, known: Sequence[str], where: str | None = None
     return UserError(f"there is no {kind} called '{name}'", where=where, fix=fix)
 
 
+def no_text_tower(
+    who: str | None = None, where: str = "backbone", instead: str = "a head and stages that need no text"
+) -> UserError:
+    """What to tell the user of who asks a backbone without a text tower for text, and what may stand there instead."""
+    problem = (
+        "this backbone has no text tower" if who is None else f"{who} needs text, and the backbone has no text tower"
+    )
+    return UserError(problem, where=where, fix=f"use a backbone with a text tower such as open_clip, or {instead}")
+
+
+def head_without_text(where: str = "head") -> UserError:
+    """What to tell the user of a head that needs text, which the backbone has not."""
+    return no_text_tower("the head", where, "a head that needs no text such as text_free")
+
+
+def stage_without_text(where: str) -> UserError:
+    """What to tell the user of a stage that needs text, which the backbone has not."""
+    return no_text_tower("the stage", where, "leave the stage out")
+
+
 def nearest_hint(name: str, known: Sequence[str]) -> str:
     """The words "did you mean 'x'? " with the nearest of the known names; empty where none is near."""
     near = get_close_matches(name, known, n=1, cutoff=0.5)

@@ -39,8 +39,8 @@ class ImageTokens:
     """What was read of a batch of images. D is E where the tokens are projected, else Dv.
 
     `windows` has by side the class embeddings of all windows at stride 1, row by row of their upper left corners, each
-    of the class token and the window's patches alone, through all blocks. Neither they nor `class_embedding` are of
-    unit length.
+    of the tokens before all patches and the window's patches alone, through all blocks. Neither they nor
+    `class_embedding` are of unit length.
     """
 
     levels: dict[int, Float[Tensor, "B N D"]]

@@ -39,6 +39,13 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class BackboneOptions(Options):
+    """Options of a backbone; needed where it has no text tower, which is then known before anything is built."""
+
+    has_text: ClassVar[bool] = True
+    """False for a backbone whose `text` is None."""
+
+
 class StageOptions(Options):
     """Options that every attention stage and adapter has: where it sits."""
 

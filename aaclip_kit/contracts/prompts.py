@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .backbone import Backbone
+from .backbone import Backbone, text_tower
 
 Drawn = Callable[..., AbstractContextManager[None]]
 """`with drawn("projection"):` draws first weights from a stream of that name, whatever else is drawn before."""
@@ -24,7 +24,7 @@ class PromptSetting:
 
     def own_projection(self) -> Float[Tensor, "E Dt"]:
         """Return the matrix of the backbone's own text projection; a constant that it adds is left out."""
-        return matrix_of(self.backbone.project_text, self.backbone.text.width)
+        return matrix_of(self.backbone.project_text, text_tower(self.backbone).width)
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ class StageSetting:
     """What a stage factory is told: its site, and every width that it may need.
 
     `width` is the tower's own (`Dt` or `Dv`), `image_context_width` is E, of an image or class context; a text context
-    has `text_width` (`Dt`). A stage that is one for all its sites is told the first of them.
+    has `text_width` (`Dt`; E where the backbone has no text). In the vision tower `prefix_tokens` stand before the
+    patches: the class token, and others such as registers. A stage that is one for all its sites is told the first.
     """
 
     tower: TowerName
@@ -30,6 +31,7 @@ class StageSetting:
     text_width: int
     vision_width: int
     image_context_width: int
+    prefix_tokens: int = 1
 
     text_context_width = renamed_attribute("StageSetting.text_context_width", "text_width")
 

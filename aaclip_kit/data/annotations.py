@@ -1,4 +1,4 @@
-"""Annotation files beside images: boxes and outlines that are not read, and of which the user is told."""
+"""Annotation files beside images: boxes and outlines that no data set reads, and of which the user is told."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ def annotations(images: Sequence[Path]) -> list[str]:
     if not found:
         return []
     told = ", ".join(f"{path} ({kind})" for kind, path in found.items())
-    how = "draw its outlines white on black, one file of each image's size, and give them as masks"
+    how = "`aakit data import` makes masks of outlines; what in a box is anomalous, the box does not say"
     return [f"annotations beside images without masks are not read, such as {told}: {how}"]
 
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from ..contracts.data import Selection
 from ..contracts.deprecation import DEPRECATED, warn_deprecated
-from ..contracts.errors import UserError, UserErrors
-from ..contracts.options import Options, StageOptions
+from ..contracts.errors import UserError, UserErrors, head_without_text, no_text_tower, stage_without_text
+from ..contracts.options import BackboneOptions, Options, StageOptions
 from ..contracts.schedule import TRAINS
 from ..plugin_host.registry import Component, Kind, Registry
 from .faults import explain
@@ -64,6 +64,9 @@ class Experiment:
         single = [one for kind in SINGLE if (one := getattr(self, kind)) is not None]
         chosen = [*single, *(item for group in groups for item in group)]
         return {f"{item.component.kind}:{item.component.name}": str(item.component.plugin) for item in chosen}
+
+
+Stages = dict[str, ComponentConfig]
 
 
 @dataclass
@@ -131,6 +134,18 @@ class _Checker:
             self.faults.append(UserError(problem, where=f"{self.source}: {where}.{key}", fix="correct it"))
         return ComponentConfig(component, options, weight, selection)
 
+    def check_text(self, head: ComponentConfig | None, prompts: ComponentConfig | None, stages: Stages) -> None:
+        """Refuse what needs text beside a backbone that has none, so far as it says so; building finds out the rest."""
+        if head is not None and head.component.stated("needs_text"):
+            self.faults.append(head_without_text(f"{self.source}: head"))
+        # A resolved copy spells the default out.
+        elif prompts is not None and prompts != self.component("prompts", DEFAULT_TABLES["prompts"], "prompts"):
+            self.faults.append(no_text_tower("what makes prompts", f"{self.source}: prompts", "leave the table out"))
+        for name, chosen in stages.items():
+            on_text = isinstance(chosen.options, StageOptions) and chosen.options.tower == "text"
+            if on_text or chosen.component.stated("context_kind") == "text":
+                self.faults.append(stage_without_text(f"{self.source}: stages.{name}"))
+
     def _weight(self, keys: dict[str, Any], where: str) -> float:
         weight = keys.pop("weight", 1.0)
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
@@ -182,6 +197,8 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
         phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TRAINS
     }
     data = checker.data_sets(tables.get("data"))
+    if backbone is not None and isinstance(backbone.options, BackboneOptions) and not backbone.options.has_text:
+        checker.check_text(head, prompts, stages)
     checker.check_reference(tables)
     for name, chosen in stages.items():
         if not isinstance(chosen.options, StageOptions):

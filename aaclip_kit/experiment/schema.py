@@ -271,7 +271,7 @@ class DataTable(Options):
         TRAINING, None, "images that choices may be made on: a table with `use` and its options, or several"
     )
     reference: DataTables | None = key(
-        SCORING,
+        RECORD,
         None,
         "normal images of the test classes that the memory of [reference] is filled with: a table with `use` and its "
         "options, or several; `shots = k` draws k of each class",

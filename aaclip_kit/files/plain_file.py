@@ -57,13 +57,18 @@ def read_text(path: Path, *, most: int = MOST_BYTES, fix: str = "name another fi
 
 def read_json(path: Path, *, fix: str = WHOLE) -> dict[str, Any]:
     """A file's JSON object. Raises `UserError` also for one that is damaged or holds something else."""
-    try:
-        record = json.loads(read_text(path, fix=fix))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"cannot be read: it is damaged ({error})", where=str(path), fix=fix) from None
+    record = read_any_json(path, fix=fix)
     if not isinstance(record, dict):
         raise UserError("holds no JSON object", where=str(path), fix=fix)
     return record
+
+
+def read_any_json(path: Path, *, fix: str = WHOLE) -> Any:
+    """Whatever a JSON file holds. Raises `UserError` also for one that is damaged."""
+    try:
+        return json.loads(read_text(path, fix=fix))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"cannot be read: it is damaged ({error})", where=str(path), fix=fix) from None
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -3,8 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 from uuid import uuid4
@@ -79,17 +79,26 @@ def write_whole_together(contents: Mapping[Path, str | bytes]) -> None:
 
 
 def write_whole_folder(folder: Path, files: Mapping[PurePosixPath, bytes]) -> None:
-    """Write a new folder's files, by their places in it, beside it and rename: it is there with all of them or not.
-
-    Raises OSError where it cannot be written, or is there already and not empty; then nothing is left beside it.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = beside(folder)
-    try:
+    """Write a new folder's files, by their places in it. Raises OSError as `whole_folder` does."""
+    with whole_folder(folder) as part:
         for name, content in files.items():
             path = part / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside, to write into, that is renamed at the end: it is there with all of its files or not.
+
+    Raises OSError where it cannot be written, or is there already and not empty; then, and where the writing ends in
+    any error, nothing is left beside it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = beside(folder)
+    try:
+        part.mkdir()
+        yield part
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -107,3 +107,10 @@ def in_words(chosen: Chosen) -> list[str]:
     if below := next((rate for rate in _RATES if rate < 1 / (promise.images + 1)), None):
         lines.append(f"{100 * below:g} % cannot be promised from so few: that takes {images_needed(below):,}")
     return lines
+
+
+def found_at_other_rates(good: PhotographScores, bad: PhotographScores, rank: int) -> dict[float, int]:
+    """Return how many bad images would be found at larger rates of false alarms, such as people ask for."""
+    ranks = {rate: largest_rank(len(good.images), rate) for rate in reversed(_RATES)}
+    thresholds = {rate: at_rank(good.images, other).threshold for rate, other in ranks.items() if other > rank}
+    return {rate: sum(score >= threshold for score in bad.images) for rate, threshold in thresholds.items()}

@@ -5,7 +5,7 @@ from functools import partial
 from typing import cast
 
 from ..contracts.backbone import Backbone
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, head_without_text, stage_without_text
 from ..contracts.head import Head, HeadSetting
 from ..contracts.options import TOWERS, StageOptions, TowerName
 from ..contracts.prompts import Prompts, PromptSetting
@@ -34,9 +34,10 @@ def build_model(experiment: Experiment, real_names: Mapping[str, str]) -> Anomal
     setting = HeadSetting(backbone=backbone, levels=levels, drawn=partial(drawn_for, seed, "head"))
     with drawn_for(seed, "head"):
         head: Head = experiment.head.component.build(experiment.head.options, setting)
+    check_text(backbone, head, slots)
     prompts = _prompts(experiment, backbone) if head.needs_text else None
     reference = _reference(experiment, backbone, levels)
-    _check_together(slots, head, prompts, backbone.grid)
+    _check_together(slots, head, backbone.grid)
     return AnomalyModel(
         backbone, slots, head, levels, experiment.switches,
         prompts=prompts, book=None if prompts is None else PromptBook.of(backbone, prompts, real_names),
@@ -64,7 +65,7 @@ def _prompts(experiment: Experiment, backbone: Backbone) -> Prompts:
     return built
 
 
-def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None, grid: int) -> None:
+def _check_together(slots: StageSlots, head: Head, grid: int) -> None:
     """Raise `UserError` for parts that cannot act together."""
     for side in head.reads.windows:
         window_patches(grid, side)
@@ -80,12 +81,20 @@ def _check_together(slots: StageSlots, head: Head, prompts: Prompts | None, grid
     if len(inserting) > 1:
         problem = f"{' and '.join(inserting)} insert tokens, and one stage can"
         raise UserError(problem, where="stages", fix="leave one of them out")
-    for name, (tower, stage) in stages.items():
-        if prompts is None and (tower == "text" or stage.context_kind == "text"):
-            problem = "needs text, and the head makes none"
-            raise UserError(
-                problem, where=f"stages.{name}", fix="leave the stage out, or choose a head that needs text"
-            )
+
+
+def check_text(backbone: Backbone, head: Head, slots: StageSlots) -> None:
+    """Raise `UserError` for a head or a stage that needs text where there is none."""
+    if head.needs_text:
+        if backbone.text is None:
+            raise head_without_text()
+        return
+    for tower in TOWERS:
+        for _, name, stage in slots.of(tower):
+            if tower == "text" or stage.context_kind == "text":
+                where, fix = f"stages.{name}", "leave the stage out, or choose a head that needs text"
+                fault = UserError("needs text, and the head makes none", where=where, fix=fix)
+                raise stage_without_text(where) if backbone.text is None else fault
 
 
 def default_levels(depth: int) -> tuple[int, ...]:
@@ -95,11 +104,12 @@ def default_levels(depth: int) -> tuple[int, ...]:
 
 def stage_setting(backbone: Backbone, tower: TowerName, block: int) -> StageSetting:
     """What the factory of a stage after `block` is told."""
-    text, vision = backbone.text.width, backbone.vision.width
+    vision = backbone.vision.width
+    text = backbone.embedding_width if backbone.text is None else backbone.text.width
     width = text if tower == "text" else vision
     return StageSetting(
         tower=tower, after=block, width=width, text_width=text, vision_width=vision,
-        image_context_width=backbone.embedding_width,
+        image_context_width=backbone.embedding_width, prefix_tokens=backbone.prefix_tokens,
     )  # fmt: skip
 
 
@@ -109,6 +119,8 @@ def _place(slots: StageSlots, name: str, chosen: ComponentConfig, backbone: Back
         problem = f"{list(options.after)} names a block twice"
         raise UserError(problem, where=f"stages.{name}.after", fix="name each block once; a second stage can share it")
     tower = backbone.text if options.tower == "text" else backbone.vision
+    if tower is None:
+        raise stage_without_text(f"stages.{name}")
     stage: AttentionStage | None = None
     for block in sorted(options.after):
         if block >= tower.depth:

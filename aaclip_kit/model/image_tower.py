@@ -68,7 +68,7 @@ class ImageSide:
 
     def patches(self, tokens: Float[Tensor, "B V Dv"], reads: Reads) -> Float[Tensor, "B N D"]:
         """Return the patch tokens of a level as a head reads them."""
-        return self._as_read(tokens, reads)[:, 1:]
+        return self._as_read(tokens, reads)[:, self.backbone.prefix_tokens :]
 
     def _as_read(self, tokens: Float[Tensor, "B n Dv"], reads: Reads) -> Float[Tensor, "B n D"]:
         tokens = self.backbone.finish_vision(tokens) if reads.normed else tokens

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..contracts.backbone import Backbone
+from ..contracts.backbone import Backbone, text_tower
 from ..contracts.prompts import Prompts
 from ..contracts.stage import Context
 from ..experiment.schema import TextContextForm
@@ -44,7 +44,7 @@ class TextSide:
         """
         tokens, ends = (book or self.book).select(classes, self.device)
         x = self.prompts.embed(self.backbone, tokens.flatten(0, 1))
-        for block in range(self.backbone.text.depth):
+        for block in range(text_tower(self.backbone).depth):
             x = self.backbone.text_block(block, self._before(block, x, embedding))
         features = self.backbone.finish_text(x, ends.flatten())
         return self.prompts.combine(self.prompts.project_untrained(self.backbone, features).unflatten(0, ends.shape))
@@ -118,7 +118,7 @@ class TextSide:
     ) -> Float[Tensor, "items Dt"]:
         """End-of-text features. Rows are copied for each image (`gather`) only where it first acts."""
         split, x = self._split(contexts), self.prompts.embed(self.backbone, tokens)
-        for block in range(-1, self.backbone.text.depth):
+        for block in range(-1, text_tower(self.backbone).depth):
             if block >= 0:
                 x = self.backbone.text_block(block, self._before(block, x, embedding))
             if block == split and gather is not None:

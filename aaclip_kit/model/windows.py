@@ -1,4 +1,4 @@
-"""Class embeddings of square windows: the class token and a window's patches, alone through every block."""
+"""Class embeddings of square windows: a window's patches with the tokens before all patches, through every block."""
 
 from typing import Final
 
@@ -29,8 +29,9 @@ def window_embeddings(backbone: Backbone, embedded: Float[Tensor, "B V Dv"], sid
     Tokens are gathered, so that all windows have the same number, and many windows share a batch: the same ones of
     every image, so that an image's numbers do not depend on the others to the last bit.
     """
-    patches = window_patches(backbone.grid, side).to(embedded.device)
-    chosen = torch.cat([patches.new_zeros(len(patches), 1), patches + 1], dim=1)
+    patches, first = window_patches(backbone.grid, side).to(embedded.device), backbone.prefix_tokens
+    prefix = torch.arange(first, device=embedded.device).expand(len(patches), -1)
+    chosen = torch.cat([prefix, patches + first], dim=1)
     at_once = _TOKENS.get(embedded.device.type, _TOKENS["cpu"])
     parts = min(len(chosen), -(-len(embedded) * chosen.numel() // at_once))
     return torch.cat([_embedded(backbone, embedded[:, part]) for part in chosen.tensor_split(parts)], dim=1)

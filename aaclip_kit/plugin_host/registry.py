@@ -70,10 +70,22 @@ class Component:
         """First line of the options model's docstring."""
         return (self.options.__doc__ or "").strip().partition("\n")[0]
 
+    @property
+    def maker(self) -> Any:
+        """The factory itself, its module imported."""
+        return resolve_name(self.factory) if isinstance(self.factory, str) else self.factory
+
+    def stated(self, attribute: str) -> Any:
+        """What a factory that is a class states of all that it makes; None where it is none, or does not load."""
+        try:
+            return getattr(self.maker, attribute, None) if isinstance(self.maker, type) else None
+        except Exception:  # told when it is built
+            return None
+
     def build(self, *arguments: Any) -> Any:
         """Call the factory. An exception that is no `UserError`, or a thing of another kind, is the plugin's fault."""
         try:
-            built = (resolve_name(self.factory) if isinstance(self.factory, str) else self.factory)(*arguments)
+            built = self.maker(*arguments)
         except UserError:
             raise
         except Exception as error:

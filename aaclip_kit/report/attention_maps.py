@@ -143,7 +143,8 @@ def _text_groups(model: AnomalyModel, picture: Shown, place: Place, calls: list[
 def _vision_groups(model: AnomalyModel, picture: Shown, place: Place, calls: list[tuple[Tensor, Context]]) -> Groups:
     """Patches of which the mask covers some, and the others; all together where the mask is empty or full."""
     ((tokens, context),) = calls
-    weights = _relative(place, tokens, context)[0, 1 : 1 + model.backbone.grid**2]
+    first = model.backbone.prefix_tokens
+    weights = _relative(place, tokens, context)[0, first : first + model.backbone.grid**2]
     pixels = torch.from_numpy(picture.mask).float()[None, None]
     inside = torch.nn.functional.adaptive_max_pool2d(pixels, model.backbone.grid).flatten().to(weights.device) > 0
     if inside.all() or not inside.any():

@@ -13,7 +13,7 @@ from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import checkpoint_in
 from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import Metadata, read_metadata
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, no_text_tower
 from ..contracts.options import TowerName
 from ..contracts.schedule import LoopScheduler, PhasePlan, Trains
 from ..data.load_data import Data, HeldOut, held_out, load_data
@@ -110,6 +110,9 @@ def _build_losses(group: dict[str, ComponentConfig], seed: int, tower: str) -> W
 
 def _check_phase(model: AnomalyModel, group: WeightedLosses, trains: Trains) -> None:
     """Raise `UserError` where a phase that is planned could train nothing."""
+    if trains == "text" and model.backbone.text is None:
+        fix = 'choose one that trains vision alone, such as use = "single" with train = "vision"'
+        raise no_text_tower("a phase that it plans", "scheduler", fix)
     if not model.trained_parameters(trains):
         problem = f"plans a phase that trains {trains}, where neither stages nor prompts nor the head have weights"
         raise UserError(problem, where="scheduler", fix="choose another scheduler, or add what is to be trained")

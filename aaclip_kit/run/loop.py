@@ -270,11 +270,12 @@ class Execution:
         suffix = ".safetensors" if file.switches.checkpoint_format == "safetensors" else ".pth"
         attending, names = tuple(sorted(self.state.attending)), data.names("train") if loop else ()
         about = Provenance(file.name, loop, (), attending, train.domain, data.real_names, names)
-        seen = (data.fingerprints["train"].images, data.fingerprints["train"].pixels) if loop else ()
-        digests = (short_digests(digests.values()) for digests in seen)
+        seen = (data.fingerprints["train"].images, data.fingerprints["train"].pixels)
+        images, pixels = (short_digests(digests.values()) for digests in seen) if loop else ((), ())
         references = self.evaluator.references
         normal = {} if references is None else references.normal
-        metadata = Metadata(about, resolved_toml(run.experiment), self.state.calibrations[loop], *digests, normal)
+        found, said = resolved_toml(run.experiment), self.state.calibrations[loop]
+        metadata = Metadata(about, found, said, images, pixels, normal)
         save(run.model, self.folder.checkpoint_path(loop, suffix), metadata.started_from(run.start))
 
     def _evaluate(self, role: str, loop: int, on_batch: BatchCallback | None = None) -> dict[str, ClassResult]:

@@ -45,8 +45,7 @@ _OWN_FOLDERS = frozenset({"build", "dist", "runs", "sample_data", "tests"})
 
 IMPORTED = frozenset(aaclip_kit.__all__).union(
     ("Annotated", "Block", "Callable", "Field", "Iterable", "LooksAtPatches", "LooksAtPrompts"),
-    ("SimpleNamespace",),
-    ("Path", "Sequence", "SimpleTokenizer", "Tensor"),
+    ("Path", "Sequence", "SimpleNamespace", "SimpleTokenizer", "Tensor"),
 )
 """Names that files of a new package import or define, so that its class cannot be called like one of them."""
 

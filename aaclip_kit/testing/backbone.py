@@ -7,9 +7,10 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ..contracts.backbone import Backbone, Surgery, Tower
+from ..contracts.backbone import Backbone, Surgery, Tower, text_tower
 from ..contracts.errors import UserError
-from .subject import Breach, Subject
+from ..contracts.options import BackboneOptions
+from .subject import Breach, NotApplicable, Subject
 from .trial import run_tiny
 
 PROMPTS = ("a cloth.", "a photo of a damaged metal nut.")
@@ -22,6 +23,14 @@ def build_backbone(subject: Subject, seed: int = 0) -> Backbone:
     torch.manual_seed(seed)
     backbone: Backbone = subject.make(Backbone)
     return backbone.requires_grad_(False).eval()
+
+
+def with_text(subject: Subject) -> Backbone:
+    """Build the backbone for a check of its text. Raises `NotApplicable` where it has none."""
+    backbone = build_backbone(subject)
+    if backbone.text is None:
+        raise NotApplicable("the backbone has no text tower")
+    return backbone
 
 
 def images(backbone: Backbone, count: int = 3, seed: int = 1) -> Tensor:
@@ -52,7 +61,7 @@ def walk_text(backbone: Backbone, numbers: Tensor) -> Tensor:
 
 def text_blocks(backbone: Backbone, tokens: Tensor) -> Tensor:
     """Send tokens through every text block."""
-    for block in range(backbone.text.depth):
+    for block in range(text_tower(backbone).depth):
         tokens = backbone.text_block(block, tokens)
     return tokens
 
@@ -74,17 +83,27 @@ def says_its_sizes(subject: Subject) -> None:
     backbone = build_backbone(subject)
     if missing := [name for name in Backbone.__annotations__ if not hasattr(backbone, name)]:
         raise Breach(f"it does not say {', '.join(missing)}")
+    options = subject.component.options
+    said_to_have = not issubclass(options, BackboneOptions) or options.has_text
+    if said_to_have != (backbone.text is not None):
+        raise Breach(
+            f"text is {backbone.text!r}, where its options say that it has {'one' if said_to_have else 'none'}"
+        )
     for said, wrong in _faults(backbone):
         if wrong:
             raise Breach(said)
 
 
 def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
-    for name in ("vision", "text"):
+    sizes = ["embedding_width", "image_size", "grid", "prefix_tokens"]
+    towers = ["vision"]
+    if backbone.text is not None:
+        sizes, towers = [*sizes, "context_length"], [*towers, "text"]
+    for name in towers:
         tower = getattr(backbone, name)
         good = isinstance(tower, Tower) and min(tower.width, tower.depth, tower.heads) > 0
         yield f"{name} is {tower!r}, which is no Tower of sizes above 0", not good
-    for name in ("embedding_width", "image_size", "grid", "context_length"):
+    for name in sizes:
         value = getattr(backbone, name)
         yield f"{name} is {value!r}, which is no size", not (isinstance(value, int) and value > 0)
     for name in ("image_mean", "image_std"):
@@ -98,20 +117,22 @@ def _faults(backbone: Backbone) -> Iterator[tuple[str, bool]]:
 
 @torch.no_grad()
 def walk_gives_those_sizes(subject: Subject) -> None:
-    """Walk two images and two prompts."""
+    """Walk two images, and two prompts where there is a text tower."""
     backbone = build_backbone(subject)
-    vision, text, joint = backbone.vision.width, backbone.text.width, backbone.embedding_width
+    joint, visible = backbone.embedding_width, backbone.prefix_tokens + backbone.grid**2
     tokens = walk_vision(backbone, images(backbone, 2))
-    _same("the vision tower", tokens, (2, 1 + backbone.grid**2, vision))
-    _same("project_image", backbone.project_image(tokens), (2, 1 + backbone.grid**2, joint))
+    _same("the vision tower", tokens, (2, visible, backbone.vision.width))
+    _same("project_image", backbone.project_image(tokens), (2, visible, joint))
     features = backbone.rule_features(images(backbone, 2))
     _same("rule_features", features, (2, backbone.grid**2, features.shape[-1]))
+    if backbone.text is None:
+        return
     numbers = backbone.tokenize(PROMPTS)
     _same("tokenize", numbers, (2, backbone.context_length))
     walked = walk_text(backbone, numbers)
-    _same("the text tower", walked, (2, backbone.context_length, text))
+    _same("the text tower", walked, (2, backbone.context_length, backbone.text.width))
     finished = backbone.finish_text(walked, backbone.end_of_text(numbers))
-    _same("finish_text", finished, (2, text))
+    _same("finish_text", finished, (2, backbone.text.width))
     _same("project_text", backbone.project_text(finished), (2, joint))
 
 
@@ -127,7 +148,7 @@ def _are_numbers(values: Any) -> bool:
 
 def tokenizer_pads_with_zeros(subject: Subject) -> None:
     """Two prompts of different lengths, and one that is too long."""
-    backbone = build_backbone(subject)
+    backbone = with_text(subject)
     numbers, ends = backbone.tokenize(PROMPTS), backbone.end_of_text(backbone.tokenize(PROMPTS))
     if numbers.is_floating_point():
         raise Breach(f"tokenize gives numbers of type {numbers.dtype}")
@@ -153,7 +174,7 @@ def tokenizer_pads_with_zeros(subject: Subject) -> None:
 
 def text_is_causal(subject: Subject) -> None:
     """Cut after the last end-of-text token; replace a later token; leave a prompt out."""
-    backbone = build_backbone(subject)
+    backbone = with_text(subject)
     numbers = backbone.tokenize(PROMPTS)
     ends = backbone.end_of_text(numbers)
     whole = walk_text(backbone, numbers)
@@ -202,39 +223,49 @@ def surgery_acts(subject: Subject) -> None:
 def frozen_features_repeat(subject: Subject) -> None:
     """Twice, under two seeds."""
     backbone = build_backbone(subject)
-    pictures, numbers = images(backbone), backbone.tokenize(PROMPTS)
-    features = []
+    made = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        words = backbone.finish_text(walk_text(backbone, numbers), backbone.end_of_text(numbers))
-        features.append((backbone.project_image(walk_vision(backbone, pictures)), backbone.project_text(words)))
-    for name, one, two in zip(("image", "text"), *features, strict=True):
+        made.append(_features(backbone))
+    for name, one in made[0].items():
         if not one.isfinite().all():
             raise Breach(f"{name} features are not finite")
-        if apart(one, two) > NEAR:
+        if apart(one, made[1][name]) > NEAR:
             raise Breach(f"{name} features under two torch seeds differ")
 
 
+def _features(backbone: Backbone) -> dict[str, Tensor]:
+    """Image features, and text features where there is a text tower."""
+    features = {"image": backbone.project_image(walk_vision(backbone, images(backbone)))}
+    if backbone.text is not None:
+        numbers = backbone.tokenize(PROMPTS)
+        words = backbone.finish_text(walk_text(backbone, numbers), backbone.end_of_text(numbers))
+        features["text"] = backbone.project_text(words)
+    return features
+
+
+@torch.no_grad()
 def weights_are_all(subject: Subject) -> None:
     """Change every weight, load the state into a backbone built under another seed, and compare."""
     one, other = build_backbone(subject, seed=3), build_backbone(subject, seed=4)
     generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in one.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.01)
+    for parameter in one.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.01)
     other.load_state_dict(one.state_dict())
-    pictures, numbers = images(one), one.tokenize(PROMPTS)
-    for name, walk, given in (("image", walk_vision, pictures), ("text", walk_text, numbers)):
-        must_be_near(walk(other, given), walk(one, given), f"after the state dict was loaded, {name} features differ")
+    expected = _features(one)
+    for name, features in _features(other).items():
+        must_be_near(features, expected[name], f"after the state dict was loaded, {name} features differ")
 
 
 def gradients_pass_through(subject: Subject) -> None:
     """From the end of each tower to the input of its block 0."""
     backbone = build_backbone(subject)
-    numbers = backbone.tokenize(PROMPTS)
     tokens = backbone.embed_image(images(backbone, 2)).detach().requires_grad_()
     walked = vision_blocks(backbone, tokens)
     _reaches("vision", backbone.project_image(backbone.finish_vision(walked)), tokens)
+    if backbone.text is None:
+        return
+    numbers = backbone.tokenize(PROMPTS)
     words = backbone.embed_text(numbers).detach().requires_grad_()
     walked = text_blocks(backbone, words)
     _reaches("text", backbone.project_text(backbone.finish_text(walked, backbone.end_of_text(numbers))), words)
@@ -251,6 +282,7 @@ def _reaches(tower: str, features: Tensor, tokens: Tensor) -> None:
 
 def serves_a_run(subject: Subject) -> None:
     """Adapters and cross-attention, two steps in each phase; every stage learns, the backbone does not."""
+    with_text(subject)
     stages: dict[str, dict[str, Any]] = {
         "text_to_image": {"use": "text_to_image", "heads": 1},
         "image_to_text": {"use": "image_to_text", "heads": 1},

@@ -205,7 +205,8 @@ def changes_nothing_in_place(subject: Subject) -> None:
     given = {**_named("tokens", normal), **_named("tokens asked for", asked), **_named("bank", bank)}
     given |= {**_named("scores", vars(scores)), "grid of the answer": answer.grid}
     before = {name: value.clone() for name, value in given.items()}
-    built.fill([tokens_of(normal, built.reference.levels)], bank)
+    built.fill([tokens_of(normal, built.reference.levels)])
+    built.fill([built.tokens(seed=30)], bank)
     built.answer(bank, tokens_of(asked, built.reference.levels), ASKED)
     built.reference.combine(scores, answer, bank=bank, normal=PLAIN, smooth=True)
     if changed := [name for name, value in given.items() if not torch.equal(value, before[name])]:

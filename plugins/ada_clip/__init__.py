@@ -18,7 +18,7 @@ _PHOTOS = ("bad photo of a", "low resolution photo of the", "bad photo of the", 
 
 
 class PromptOptions(Options):
-    """Fixed words, of which learnt tokens, made of the image too, take the place from text block 1 on."""
+    """Fixed words, and learnt tokens made of the image (AdaCLIP)."""
 
     published_keys: ClassVar[tuple[str, ...]] = ("clip_model.text_prompter.static_prompts.*",)
 
@@ -31,7 +31,7 @@ class PromptOptions(Options):
 
 
 class VisionOptions(StageOptions):
-    """Prompt tokens behind the patches, learnt and made of the image; replaced at every later site."""
+    """Prompt tokens behind the patches, made of the image (AdaCLIP)."""
 
     tower: Literal["vision"] = Field("vision", description="the tower whose tokens the stage changes")
     after: Sites = Field(
@@ -42,7 +42,7 @@ class VisionOptions(StageOptions):
 
 
 class HeadOptions(Options):
-    """A linear layer a level on raw patches, one for the image, and the fusion of the most abnormal patches into it."""
+    """Linear layers, and the most abnormal patches fused (AdaCLIP)."""
 
     scale: float = Field(100.0, gt=0, le=1000, description="multiplies every cosine before the softmax")
     fusion: float = Field(0.2, ge=0, le=1, description="share of the fused patches in the image's feature; 0: none")

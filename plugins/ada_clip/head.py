@@ -31,10 +31,7 @@ Maps = Float[Tensor, "B 2 S S"]
 
 
 class AdaClipHead(Head):
-    """One linear layer for the patches of each level, one for the class embedding; k-means joins the former to it.
-
-    Raises `UserError` for more clusters than patches.
-    """
+    """A linear layer a level, one for the class embedding. Raises `UserError` for more clusters than patches."""
 
     reads = Reads(normed=False, class_token="normed")
     untrained_reads = Reads(projected=True, class_token="normed")
@@ -58,7 +55,8 @@ class AdaClipHead(Head):
         """Unit patches of each level, and the unit feature of the image."""
         assert tokens.class_embedding is not None
         patches = {level: unit(self.patches[str(level)](of)) for level, of in tokens.levels.items()}
-        return ImageFeatures(patches, unit(self.image(tokens.class_embedding)))
+        with torch.autocast(tokens.class_embedding.device.type, enabled=False):
+            return ImageFeatures(patches, unit(self.image(tokens.class_embedding.float())))
 
     def untrained_features(self, tokens: ImageTokens) -> ImageFeatures:
         """The same of the backbone's own projection."""

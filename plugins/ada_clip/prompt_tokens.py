@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from aaclip_kit import AttentionStage, Backbone, Context, FixedWords, PromptSetting, StageSetting, UserError
+from aaclip_kit import AttentionStage, Backbone, Context, FixedWords, PromptSetting, StageSetting, UserError, text_tower
 
 from . import PromptOptions, VisionOptions
 
@@ -51,12 +51,12 @@ class AdaClipPrompts(FixedWords):
     def __init__(self, options: PromptOptions, setting: PromptSetting) -> None:
         super().__init__(options.normal, options.abnormal, options.templates)
         self.depth, self.length, backbone = options.depth, options.length, setting.backbone
-        if self.depth > (most := backbone.text.depth):
+        if self.depth > (most := text_tower(backbone).depth):
             problem = f"{self.depth} blocks of prompt tokens in a text tower of {most}"
             raise UserError(problem, where="prompts.depth", fix=f"choose 2 to {most}")
         self._check_length(backbone)
         with setting.drawn("tokens"):
-            self.tokens = PromptTokens(options, self.depth, backbone.embedding_width, backbone.text.width)
+            self.tokens = PromptTokens(options, self.depth, backbone.embedding_width, text_tower(backbone).width)
 
     def _check_length(self, backbone: Backbone) -> None:
         """No name is shorter than one of one letter."""

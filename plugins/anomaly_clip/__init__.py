@@ -17,7 +17,7 @@ Words = Annotated[str, AfterValidator(_one_place)]
 
 
 class LearntOptions(Options):
-    """Learnt tokens before the words of a normal and an abnormal prompt, and in later text blocks."""
+    """Learnt tokens before the words, and in later text blocks (AnomalyCLIP)."""
 
     published_keys: ClassVar[tuple[str, ...]] = ("prompt_learner.ctx_pos", "prompt_learner.compound_prompts_text.*")
 
@@ -52,7 +52,7 @@ class LearntOptions(Options):
 
 
 class AnomalyClipOptions(Options):
-    """Patches after V-V attention beside the blocks, and the class token, compared with the text feature."""
+    """Patches after V-V attention beside the blocks, and the class token (AnomalyCLIP)."""
 
     temperature: float = Field(0.07, gt=0, le=100, description="divides every cosine before the softmax")
     class_token: Literal["normed", "raw"] = Field(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aaclip_kit import Backbone, Prompts, PromptSetting, UserError, unit
+from aaclip_kit import Backbone, Prompts, PromptSetting, UserError, text_tower, unit
 
 from . import LearntOptions
 
@@ -35,7 +35,7 @@ class Learnt(Prompts):
 
     def __init__(self, options: LearntOptions, setting: PromptSetting) -> None:
         super().__init__()
-        self.options, tower = options, setting.backbone.text
+        self.options, tower = options, text_tower(setting.backbone)
         depth = max(1, round(DEEP_SHARE * tower.depth)) if options.depth is None else options.depth
         if depth > tower.depth:
             problem = f"{depth} text blocks of learnt tokens, where the tower has {tower.depth}"
@@ -58,7 +58,7 @@ class Learnt(Prompts):
     @staticmethod
     def _drawn(setting: PromptSetting, name: str, *shape: int) -> nn.Parameter:
         with setting.drawn(name):
-            return nn.Parameter(STD * torch.randn(*shape, setting.backbone.text.width))
+            return nn.Parameter(STD * torch.randn(*shape, text_tower(setting.backbone).width))
 
     def prompts(self, real_name: str) -> Sequence[str]:
         """The normal and the abnormal prompt, with a placeholder for each learnt token."""

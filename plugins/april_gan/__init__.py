@@ -3,13 +3,17 @@
 Source: APRIL-GAN, VAND challenge 2023.
 """
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from aaclip_kit import Options, Register, hookimpl
 
 
 class AprilGanOptions(Options):
-    """One trained linear layer a level, compared with the text feature; maps are added (APRIL-GAN)."""
+    """A trained linear layer a level, whose maps are added (APRIL-GAN)."""
+
+    published_keys: ClassVar[tuple[str, ...]] = ("trainable_linearlayer.fc.*",)
 
     temperature: float = Field(
         100.0, gt=0, le=1000, description="factor on the cosines before the softmax of (normal, abnormal)"

@@ -11,7 +11,8 @@ from torch import Tensor
 from aaclip_kit import UserError
 
 from ..clip import ClipBackbone
-from ..clip_weights import load_weights, quiet
+from ..clip_weights import load_weights
+from ..named_weights import quiet
 from . import CONFIG, WEIGHTS, EmbeddedOptions
 from .stem import PatchTokens
 

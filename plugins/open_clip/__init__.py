@@ -1,50 +1,19 @@
 """The `open_clip` backbone: any vision-transformer CLIP that open_clip builds, walked block by block."""
 
-from errno import ELOOP
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from aaclip_kit import Options, Register, hookimpl
 
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-
-
-def is_path(text: str) -> bool:
-    """Whether an option's text means a file or folder: it has a separator, or the suffix of a weights file."""
-    return "/" in text or "\\" in text or text.endswith(WEIGHT_SUFFIXES)
-
-
-def _absolute(text: str) -> str:
-    """Paths are made absolute at once, so that the resolved experiment finds them from anywhere."""
-    if not is_path(text):
-        return text
-    try:
-        path = Path(text).expanduser()
-        _follow(path)
-        return str(path.resolve())
-    except (OSError, RuntimeError) as error:  # a link that leads to itself, or the home of nobody
-        raise ValueError(f"is no path ({error})") from None
-
-
-def _follow(path: Path) -> None:
-    # From Python 3.13 on `Path.resolve` no longer raises for a link that leads to itself.
-    try:
-        path.stat()
-    except OSError as error:
-        if error.errno == ELOOP:
-            raise
+from ..weights_path import NameOrPath, absolute
 
 
 def _model(text: str) -> str:
     """Refuse what was the embedded model's name before it was a backbone of its own."""
     if text == "embedded":
         raise ValueError('is a backbone of its own; write use = "embedded" and no model')
-    return _absolute(text)
-
-
-NameOrPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+    return absolute(text)
 
 
 class OpenClipOptions(Options):

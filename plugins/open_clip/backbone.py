@@ -1,7 +1,6 @@
 """The backbone `open_clip`: what may be built, and building it."""
 
-from math import isqrt
-from typing import Any, Final
+from typing import Any
 
 import open_clip
 import torch
@@ -10,16 +9,15 @@ from open_clip import CLIP
 from aaclip_kit import UserError
 
 from ..clip import ClipBackbone, QuickGELU
-from ..clip_weights import load_weights, quiet
+from ..clip_weights import load_weights
+from ..named_weights import quiet
+from ..patches import check_side
 from . import OpenClipOptions
 from .source import Source, find_source, unsupported
 
 _SURGERY_SHARE = 19 / 24
 _RANDOM_SEED = 0
 _VOCABULARY = 49408
-
-MOST_PATCHES: Final = 1 << 14
-"""Patches of an image: sixteen times those of the published size."""
 
 
 class OpenClipBackbone(ClipBackbone):
@@ -56,15 +54,7 @@ def _checked_config(source: Source, options: OpenClipOptions) -> dict[str, Any]:
         raise UserError(problem, where="backbone.activation", fix=fix)
     vision = {"image_size": 224, "patch_size": 16, **config.get("vision_cfg", {})}
     vision["image_size"] = options.image_size or vision["image_size"]
-    patch = vision["patch_size"]
-    if vision["image_size"] % patch:
-        near = max(patch, round(vision["image_size"] / patch) * patch)
-        problem = f"{vision['image_size']} pixels are not a whole number of patches of {patch}"
-        raise UserError(problem, where="backbone.image_size", fix=f"the nearest size is {near}")
-    if (vision["image_size"] // patch) ** 2 > MOST_PATCHES:
-        problem = f"{vision['image_size']} pixels are {(vision['image_size'] // patch) ** 2:,} patches of {patch}"
-        fix = f"give at most {isqrt(MOST_PATCHES) * patch}: beyond that, attention takes hours an image"
-        raise UserError(problem, where="backbone.image_size", fix=fix)
+    check_side(vision["image_size"], vision["patch_size"])
     return {**config, "quick_gelu": quick, "vision_cfg": vision}
 
 

@@ -11,8 +11,10 @@ import open_clip
 
 from aaclip_kit import UserError
 
-from . import OpenClipOptions, is_path
-from .weights import cached, weights_of_tag
+from ..hub import cached
+from ..weights_path import is_path
+from . import OpenClipOptions
+from .weights import hub_files, weights_of_tag
 
 CONFIG_NAME, WEIGHTS_NAME = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -164,7 +166,7 @@ def tags_at_hand() -> list[str]:
 
 def _is_there(config: dict[str, Any]) -> bool:
     if config.get("hf_hub"):
-        return cached(config) is not None
+        return cached(*hub_files(config)) is not None
     name = str(config.get("url", "")).rpartition("/")[2]
     fetched = Path(expanduser(_FETCHED))  # noqa: PTH111 - the home of nobody stays as it is written
     return bool(name) and (fetched / name).is_file()

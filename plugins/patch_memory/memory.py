@@ -85,7 +85,7 @@ class PatchMemory(Reference):
     def _scale_of(self, distances: Float[Tensor, "k p"]) -> Float[Tensor, " 2"]:
         if distances.std(correction=0) < LEAST_DEVIATION:
             fix = "give photographs of several parts, none of them a copy of another"
-            raise UserError("the reference images are all alike, or of one colour", fix=fix)
+            raise UserError("the reference images are all alike", fix=fix)
         return torch.stack([distances.mean(), distances.std(correction=0)])
 
     def _between_halves(

@@ -8,7 +8,7 @@ from aaclip_kit import Options, Register, hookimpl
 
 
 class ProjectionsOptions(Options):
-    """Trained projections of each level and of the whole image, compared with the text feature (AA-CLIP)."""
+    """Trained projections of each level and of the whole image (AA-CLIP)."""
 
     start: Literal["random", "backbone"] = Field(
         "random",

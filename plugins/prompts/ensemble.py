@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aaclip_kit import Backbone, FixedWords, PromptSetting
+from aaclip_kit import Backbone, FixedWords, PromptSetting, text_tower
 
 from . import EnsembleOptions
 from .published import ENSEMBLES
@@ -27,7 +27,7 @@ class Ensemble(FixedWords):
     def _projection(self, options: EnsembleOptions, setting: PromptSetting) -> nn.Linear:
         backbone = setting.backbone
         with setting.drawn("projection"):
-            projection = nn.Linear(backbone.text.width, backbone.embedding_width, bias=False)
+            projection = nn.Linear(text_tower(backbone).width, backbone.embedding_width, bias=False)
             nn.init.xavier_uniform_(projection.weight)
         if options.projection == "backbone":
             with torch.no_grad():

@@ -8,7 +8,7 @@ from aaclip_kit import Options, Register, hookimpl
 
 
 class TextFreeOptions(Options):
-    """Two learnt vectors a level, (normal, abnormal), compared with patches; no text, on any backbone."""
+    """Two learnt vectors a level, (normal, abnormal): no text, on any backbone."""
 
     tokens: Literal["raw", "normed", "projected"] = Field(
         "normed",

@@ -22,7 +22,7 @@ Scales = Annotated[
 
 
 class WinClipOptions(Options):
-    """Windows of several sizes and the whole image, each compared with the text feature; nothing to train (WinCLIP)."""
+    """Windows of several sizes and the whole image; nothing to train (WinCLIP)."""
 
     scales: Scales = Field((2, 3), description="sides of the square windows, in patches")
     temperature: float = Field(

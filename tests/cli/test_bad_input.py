@@ -53,7 +53,7 @@ ASSEMBLY = {
     "image size and patch": (
         ("backbone.image_size=36",),
         "backbone.image_size: 36 pixels are not a whole number of patches of 8",
-        "the nearest size is 32",
+        "the nearest sizes are 32 and 40",
     ),
     "no such checkpoint": (("init.checkpoint=none.safetensors",), "there is no such checkpoint", "loop_N"),
     "no such model folder": (("backbone.model=no/such/model",), "backbone.model: there is no folder", "open_clip_conf"),

@@ -68,3 +68,23 @@ def test_what_does_not_fit_is_one_plain_error_and_leaves_nothing(
         assert_plain(ran)
         assert said in ran.err
         assert not (tmp_path / "in").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "of", "experiment"),
+    [
+        ("trainable_linearlayer.fc.0.weight", "head 'april_gan'", "ada_clip"),
+        ("clip_model.text_prompter.static_prompts.1", "prompts 'ada_clip'", "anomaly_clip"),
+        ("prompt_learner.ctx_pos", "prompts 'learnt'", "april_gan"),
+    ],
+)
+def test_a_checkpoint_of_another_method_is_told_by_its_keys(
+    aakit: Command, tmp_path: Path, key: str, of: str, experiment: str
+) -> None:
+    file = tmp_path / "published.pth"
+    torch.save({key: torch.zeros(2)}, file)
+    other = FILE.with_name(f"{experiment}.toml")
+    ran = aakit("import-checkpoint", file, "--experiment", other, "--out", tmp_path / "in")
+    assert_plain(ran)
+    assert f"is a checkpoint of {of}, which the experiment does not have" in ran.err
+    assert not (tmp_path / "in").exists()

@@ -116,9 +116,9 @@ def test_show_tells_what_is_required_and_what_may_be_left_out(aakit: Command) ->
 def test_show_names_every_option_of_every_component(aakit: Command, name: str) -> None:
     ran = aakit("show", name)
     assert ran.code == 0
-    shown = lines(ran.out)
-    for (_, other), component in discover().components.items():
+    for (kind, other), component in discover().components.items():
         if other == name:
+            shown = lines(ran.out.split(f"{kind} {name}\n")[1].split(f" {name}\n")[0])
             for option, info in component.options.model_fields.items():
                 first_words = " ".join((info.description or "").split()[:2])
                 assert first_words in shown[option]

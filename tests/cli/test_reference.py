@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from aaclip_kit import UserError, load_model
+from aaclip_kit import load_model
 from aaclip_kit.checkpoints.provenance import read_metadata
 from aaclip_kit.record.run_folder import BANK
 
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 ONE_LOOP = "scheduler.text_epochs=[1] scheduler.image_epochs=[1] scheduler.rate_factors=[1.0] evaluation.heatmaps=2"
 RUN_COST = (*ONE_LOOP.split(), "calibration.held_out=0.5", "device=cpu")
+UNTRAINED = ("scheduler.use=none", "evaluation.heatmaps=2", "calibration.held_out=0", "device=cpu")
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +69,17 @@ def run(kept: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     return Path(shutil.copytree(kept[0], tmp_path / "run"))
 
 
+def remembered(run: Path) -> list[str]:
+    """SHA-256 of the images of the only class that is remembered."""
+    with safe_open(run / "checkpoints" / BANK, framework="pt") as bank:
+        ((name, digests),) = json.loads(bank.metadata()["images"]).items()
+    assert name == "green_wood"
+    return list(digests)
+
+
 def test_the_bank_lies_beside_the_checkpoints_with_checksums_of_its_images(run: Path, normal: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
-    with safe_open(run / "checkpoints" / BANK, framework="pt") as bank:
-        images = json.loads(bank.metadata()["images"])
-    assert {name: len(digests) for name, digests in images.items()} == {"green_wood": 3}
+    assert len(remembered(run)) == 3
     assert manifest["data"]["reference"]["shots"]["normal"] == 3
     assert read_metadata(run / "checkpoints" / "loop_1.safetensors").normal_scores.keys() == {"green_wood"}
 
@@ -142,7 +149,7 @@ def test_test_images_that_are_remembered_are_refused(
     aakit: Command, run: Path, normal: Path, defects: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(defects, tmp_path / "data"))
-    digests = json.loads(safe_open(run / "checkpoints" / BANK, framework="pt").metadata()["images"])["green_wood"]
+    digests = remembered(run)
     assert len(digests) == 3
     for image in (normal / "green_wood" / "train" / "good").iterdir():
         shutil.copy(image, data / "green_wood" / "test" / "good" / f"taught_{image.name}")
@@ -193,17 +200,14 @@ def test_a_dry_run_says_what_the_memory_takes(aakit: Command, file: Path) -> Non
 
 
 def test_fewer_shots_are_among_more(aakit: Command, place: Path, file: Path, run: Path) -> None:
-    metrics, _ = run_file(file, place / "two", *RUN_COST, "data.reference.shots=2", "scheduler.use=none")
-    two, three = (
-        set(json.loads(safe_open(one / "checkpoints" / BANK, framework="pt").metadata()["images"])["green_wood"])
-        for one in (place / "two", run)
-    )
+    metrics, _ = run_file(file, place / "two", *UNTRAINED, "data.reference.shots=2")
+    two, three = (set(remembered(one)) for one in (place / "two", run))
     assert len(two) == 2 and two < three and metrics["loops"] == []
 
 
 def test_combine_alone_leaves_the_head_out(file: Path, place: Path) -> None:
     """Without training, other words for the class change no order of the scores."""
-    overrides = (*RUN_COST, "reference.combine=alone", "scheduler.use=none", "calibration.held_out=0")
+    overrides = (*UNTRAINED, "reference.combine=alone")
     found = [
         run_file(file, place / name, *overrides, f'data.test.real_names={{green_wood = "{name}"}}',
                  f'data.reference.real_names={{green_wood = "{name}"}}')[0]
@@ -220,10 +224,15 @@ def test_banks_hold_numbers_alone(run: Path) -> None:
     assert all(torch.isfinite(one).all() for one in tensors.values())
 
 
-def test_a_picture_of_one_colour_is_no_reference(file: Path, tmp_path: Path, place: Path) -> None:
-    folder = tmp_path / "grey" / "green_wood" / "train" / "good"
+def test_a_copy_is_no_second_reference(aakit: Command, file: Path, normal: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copies" / "green_wood" / "train" / "good"
     folder.mkdir(parents=True)
-    Image.new("RGB", (40, 40), (90, 90, 90)).save(folder / "0.png")
-    overrides = (*RUN_COST, f"data.reference.root={folder.parents[2]}", "data.reference.shots=1")
-    with pytest.raises(UserError, match="alike"):
-        run_file(file, place / "grey", *overrides)
+    image = next((normal / "green_wood" / "train" / "good").iterdir())
+    for name in ("one.png", "two.bmp"):
+        Image.open(image).save(folder / name)
+    text = file.read_text().replace("shots = 3\n", "").replace(str(normal), str(folder.parents[2]))
+    file.write_text(text)
+    ran = aakit("run", file, "--dry-run")
+    assert (ran.code, ran.err) == (0, "")
+    assert "data.reference: 1 copies of other images are left out of the references" in ran.out
+    assert "reference  1 classes, 1 normal and 0 anomalous images" in ran.out

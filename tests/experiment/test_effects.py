@@ -46,6 +46,9 @@ def test_an_override_without_effect_on_a_trained_model_is_refused() -> None:
         with pytest.raises(UserError, match=f"{key} has no effect on a model that is trained already"):
             check_overrides([f"{key}=1"], "scoring", "execution")
     check_overrides(["data.test.root=x"], "metrics")
+    check_overrides(["reference.weight=2"], "scoring")
+    with pytest.raises(UserError, match=r"data\.reference\.shots has no effect"):  # the bank is there already
+        check_overrides(["data.reference.shots=3"], "scoring", "metrics", "execution")
 
 
 def test_a_key_under_its_old_name_is_read_with_a_warning(small_experiment: Path) -> None:

@@ -13,6 +13,7 @@ from aaclip_kit_plugins.synthetic import TEST_SURFACES, TRAIN_SURFACES, VALIDATI
 from aaclip_kit_plugins.synthetic.photographs import materials_of
 
 from aaclip_kit import Backbone, TowerName
+from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.data.loader import TrainBatches
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import Experiment, load
@@ -165,7 +166,7 @@ def large(name: str, folders: Path, backbones: LastBackbone) -> Run:
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_experiment_takes_a_step_of_each_phase(name: str, folders: Path, backbones: LastBackbone) -> None:
     run = large(name, folders, backbones)
-    assert (run.model.backbone.vision.width, run.model.backbone.text.width) == (1024, 768)
+    assert (run.model.backbone.vision.width, text_tower(run.model.backbone).width) == (1024, 768)
     assert run.model.levels == (6, 12, 18, 24)
     train = run.data.sets["train"].samples
     plans = plan_ahead(run.scheduler)

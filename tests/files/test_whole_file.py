@@ -9,6 +9,7 @@ from aaclip_kit.files.whole_file import (
     beside,
     remove_leftovers,
     remove_whole,
+    whole_folder,
     write_whole,
     write_whole_folder,
     write_whole_together,
@@ -41,6 +42,14 @@ def test_a_folder_is_there_with_all_of_its_files_or_not_at_all(tmp_path: Path) -
     with pytest.raises(OSError, match="not empty"):
         write_whole_folder(tmp_path / "out", files)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_not_there_before_all_of_it_is_written_nor_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "deep/out") as part:
+        (part / "file").write_text("half")
+        assert not (tmp_path / "deep/out").exists()
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "deep").iterdir())
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

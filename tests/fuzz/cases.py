@@ -17,7 +17,7 @@ from aaclip_kit import UserError
 
 from ..hostile.given import within
 
-_TESTS: Final = 17
+_TESTS: Final = 23
 """Tests that share the cases of a long run, each counted by its share."""
 
 FEW: Final = 100

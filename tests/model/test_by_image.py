@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aaclip_kit import AttentionStage, Context, UserError
+from aaclip_kit import AttentionStage, Context, UserError, text_tower
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.run.assemble import Run
 
@@ -44,7 +44,7 @@ def naive_features(run: Run, name: str, embedding: Tensor, context: Tensor | Non
     assert isinstance(prompts, ByImage)
     tokens = backbone.tokenize(prompts.prompts(run.data.real_names[name]))
     x = backbone.embed_text(tokens)
-    for block in range(backbone.text.depth):
+    for block in range(text_tower(backbone).depth):
         if block in (prompts.first, prompts.first + 1):
             x = x + prompts.own(embedding)
         x = backbone.text_block(block, x)

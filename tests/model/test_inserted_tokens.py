@@ -162,7 +162,10 @@ def test_two_stages_that_insert_are_refused(small_experiment: Path) -> None:
 
 
 def test_so_is_one_beside_a_head_that_reads_windows(small_experiment: Path) -> None:
-    windows = lambda _, setting: TinyHead(setting.backbone.vision.width, Reads(windows=(2,)))  # noqa: E731
+    class Windows(TinyHead):
+        needs_text = True
+
+    windows = lambda _, setting: Windows(setting.backbone.vision.width, Reads(windows=(2,)))  # noqa: E731
     with pytest.raises(UserError, match="the head reads windows of the fixed grid of patches") as caught:
         run_with(small_experiment, AtEachSite, "[0]", head=windows)
     assert caught.value.where == "stages.vision_adapter"

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from aaclip_kit import Context
+from aaclip_kit.contracts.backbone import text_tower
 from aaclip_kit.run.assemble import Run
 
 from ..build import build, contexts_for, images_for, text_of, text_projection_of
@@ -51,7 +52,7 @@ def naive_state(run: Run, prompts: list[str], contexts: list[Tensor | None]) -> 
     backbone, projection = run.model.backbone, text_projection_of(run.model)
     features = []
     for prompt, context in zip(prompts, contexts, strict=True):
-        x, end = walked_alone(run, prompt, context, backbone.text.depth)
+        x, end = walked_alone(run, prompt, context, text_tower(backbone).depth)
         normed = backbone.finish_text(x[None], torch.tensor([end]))[0]
         feature = functional.leaky_relu(projection.weight @ normed, 0.01)
         features.append(feature / feature.norm())

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional
 
-from aaclip_kit import UserError, unit
+from aaclip_kit import UserError, text_tower, unit
 from aaclip_kit.checkpoints.component_layout import component_state
 from aaclip_kit.experiment import load
 from aaclip_kit.plugin_host.discovery import discover
@@ -118,7 +118,7 @@ def naive_text(run: Any, name: str, z: Tensor) -> Tensor:
     backbone, prompts = run.model.backbone, run.model.prompts
     words = backbone.tokenize(prompts.prompts(run.data.real_names[name]))
     x = backbone.embed_text(words)
-    for block in range(backbone.text.depth):
+    for block in range(text_tower(backbone).depth):
         if block in (1, 2):
             x = x.clone()
             x[:, 1:6] = made(prompts.tokens, block, z)

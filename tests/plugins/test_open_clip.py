@@ -175,7 +175,7 @@ def test_image_size_must_be_whole_patches(tiny_clip: Path) -> None:
     assert walk_vision(larger, images(2, 48)).shape == (2, 37, 32)
     with pytest.raises(UserError, match="45 pixels are not a whole number of patches of 8") as caught:
         build(tiny_clip, image_size=45)
-    assert "nearest size is 48" in str(caught.value)
+    assert "nearest sizes are 40 and 48" in str(caught.value)
     with pytest.raises(UserError, match="4096 pixels are 262,144 patches of 8") as caught:
         build(tiny_clip, image_size=4096)
     assert "give at most 1024" in str(caught.value)

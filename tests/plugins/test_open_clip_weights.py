@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from aaclip_kit_plugins.clip_weights import load_weights, quiet
+from aaclip_kit_plugins.clip_weights import load_weights
+from aaclip_kit_plugins.named_weights import quiet
 from aaclip_kit_plugins.open_clip import OpenClipOptions
 from aaclip_kit_plugins.open_clip.backbone import OpenClipBackbone
 from safetensors.torch import save_file

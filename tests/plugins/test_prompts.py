@@ -12,7 +12,7 @@ from aaclip_kit_plugins.prompts.published import ENSEMBLES
 from pydantic import ValidationError
 from torch.nn import functional
 
-from aaclip_kit import PromptSetting
+from aaclip_kit import PromptSetting, text_tower
 from aaclip_kit.experiment import load
 from aaclip_kit.model.anomaly_model import AnomalyModel
 from aaclip_kit.plugin_host.discovery import discover
@@ -32,7 +32,7 @@ def words(**options: object) -> Ensemble:
 
 
 def text_tokens(model: AnomalyModel) -> torch.Tensor:
-    return torch.randn(3, model.backbone.text.width, generator=torch.Generator().manual_seed(0))
+    return torch.randn(3, text_tower(model.backbone).width, generator=torch.Generator().manual_seed(0))
 
 
 def test_the_prompts_of_a_class_are_those_of_the_method() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from aaclip_kit.plugin_host.registry import KINDS, Kind
 from aaclip_kit.testing import checks_of, tiny_experiment
-from aaclip_kit.testing.subject import Subject, find_subject
+from aaclip_kit.testing.subject import NotApplicable, Subject, find_subject
 
 from ..tiers import daily
 from .broken import backbones, data_sets, heads, losses, prompts, references, schedulers, stages
@@ -56,6 +56,18 @@ def test_the_check_that_is_meant_for_it_catches_it(
     assert found.startswith("  found: ") and len(found) > len("  found: ")
     assert contract == f"  contract: {broken.check.promise} (docs/plugins/kinds/{kind}.md, {expected})"
     assert mend == f"  mend: {broken.check.mend}"
+
+
+def test_a_backbone_without_text_keeps_every_promise_and_is_not_asked_for_text(
+    subject_of: Callable[[Kind, str], Subject],
+) -> None:
+    subject, skipped = subject_of("backbone", "good_without_text"), {}
+    for check in checks_of("backbone"):
+        try:
+            check.run(subject)
+        except NotApplicable as reason:
+            skipped[check.id] = str(reason)
+    assert skipped == dict.fromkeys(("B4", "B5", "B11"), "the backbone has no text tower")
 
 
 def test_every_kind_is_here() -> None:

@@ -73,7 +73,7 @@ def test_options_that_the_component_refuses_are_the_tests_own_fault() -> None:
 
 
 def test_a_file_that_is_no_plugin_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no such file"):
         conformance("loss", "dice", plugin_file=tmp_path / "none.py")
 
 

@@ -80,7 +80,7 @@ def fits_text(stage: AttentionStage) -> bool:
 
 
 def call(stage: AttentionStage, given: Given) -> Tensor:
-    """What forward returns; a stage that is one for all its sites is told the first, after block 0."""
+    """What forward returns; a stage that is one for all its sites is told its only one here, after block 0."""
     changed: Tensor = stage(given.tokens, given.context, **site_of(stage))
     return changed
 
@@ -91,9 +91,9 @@ def site_of(stage: AttentionStage) -> dict[str, int]:
 
 
 def build_stage(subject: Subject, setting: StageSetting, seed: int = 0, **changes: Any) -> AttentionStage:
-    """The stage as the factory makes it under a seed, for `setting`."""
+    """The stage as the factory makes it under a seed, for `setting`, its only site."""
     torch.manual_seed(seed)
-    stage: AttentionStage = subject.make(AttentionStage, setting, tower=setting.tower, **changes)
+    stage: AttentionStage = subject.make(AttentionStage, setting, tower=setting.tower, after=[setting.after], **changes)
     if stage.context_kind not in get_args(ContextKind):
         raise Breach(f"its context_kind is {stage.context_kind!r}")
     return stage

@@ -6,13 +6,14 @@ from .form import Promises
 
 BACKBONE: Final[Promises] = {
     "B2-says-its-sizes": (
-        "The factory makes a Backbone that states both towers, embedding_width, image_size, grid, context_length, the "
-        "image statistics (three finite numbers each, deviations above 0) and surgery_start within the vision tower.",
+        "The factory makes a Backbone that states its towers, embedding_width, image_size, grid, prefix_tokens, "
+        "context_length, the image statistics (three finite numbers each, deviations above 0) and surgery_start within "
+        "the vision tower. Without a text tower text is None, and has_text of its BackboneOptions is False.",
         "set every attribute of Backbone in __init__, from the model's own configuration",
     ),
     "B3-walk-gives-those-sizes": (
-        "Walked block by block, both towers give the shapes that the sizes say: class token first, then grid * grid "
-        "patches; rule_features has a row for each patch.",
+        "Walked block by block, each tower gives the shapes that the sizes say: prefix_tokens vision tokens, the class "
+        "token first, then grid * grid patches; rule_features has a row for each patch.",
         "compare each method's shapes with the legend in aaclip_kit/contracts/backbone.py",
     ),
     "B4-tokenizer-pads-with-zeros": (
@@ -43,11 +44,11 @@ BACKBONE: Final[Promises] = {
         "register weights as parameters or buffers, and modules in ModuleList or ModuleDict",
     ),
     "B10-gradients-pass-through": (
-        "With its parameters frozen, gradients still pass through both towers to the tokens that they are given.",
+        "With its parameters frozen, gradients still pass through each tower to the tokens that it is given.",
         "use no no_grad and no detach in the walk",
     ),
     "B11-serves-a-run": (
-        "A run with stages in both towers trains on it, and its own weights stay as they are.",
+        "With a text tower, a run with stages in both towers trains on it, and its own weights stay as they are.",
         "see the error; `aakit --debug run` on an experiment with this backbone shows the whole traceback",
     ),
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...contracts.backbone import text_tower
 from ...model.stage_slots import StageSlots
 from ...model.text_tower import TextSide
 from ..parts import draw, is_tensor, must_agree, must_be_near_in_half, tiny_backbone
@@ -43,10 +44,10 @@ def _walk(built: Built, classes: tuple[str, ...]) -> None:
     numbers, ends = built.text.book.select(classes, torch.device("cpu"))
     items, length = ends.numel(), numbers.shape[-1]
     x = prompts.embed(backbone, numbers.flatten(0, 1))
-    is_tensor("embed", x, (items, length, backbone.text.width))
+    is_tensor("embed", x, (items, length, text_tower(backbone).width))
     for block, image in _conditions(built, items):
         made = prompts.before_block(block, x, image)
-        is_tensor(f"before_block({block})", made, (items, length, backbone.text.width))
+        is_tensor(f"before_block({block})", made, (items, length, text_tower(backbone).width))
         x = backbone.text_block(block, made) if image is None else x
     finished = backbone.finish_text(x, ends.flatten())
     for said, projected in (
@@ -61,7 +62,7 @@ def _walk(built: Built, classes: tuple[str, ...]) -> None:
 def _conditions(built: Built, items: int) -> Iterator[tuple[int, Tensor | None]]:
     """Each block, with the image where the prompts go by it, and without."""
     first = built.prompts.conditioned_from
-    for block in range(built.backbone.text.depth):
+    for block in range(text_tower(built.backbone).depth):
         if first is not None and block >= first:
             yield block, built.embedding(items)
         yield block, None
@@ -79,11 +80,11 @@ def changes_nothing_in_place(subject: Subject) -> None:
             prompts.before_block(block, given, image)
             if not torch.equal(given, embedded):
                 raise Breach(f"the tokens that before_block({block}) was given were changed")
-        finished = draw(ends.numel(), backbone.text.width)
+        finished = draw(ends.numel(), text_tower(backbone).width)
         projected = prompts.project(backbone, finished).unflatten(0, ends.shape).clone()
         kept = projected.clone()
         prompts.combine(projected)
-    if not torch.equal(finished, draw(ends.numel(), backbone.text.width)) or not torch.equal(projected, kept):
+    if not torch.equal(finished, draw(ends.numel(), text_tower(backbone).width)) or not torch.equal(projected, kept):
         raise Breach("the features that project or combine was given were changed")
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from ...contracts.backbone import text_tower
 from ..parts import must_agree
 from ..subject import Breach, NotApplicable, Subject
 from . import CLASSES, Built, stirred
@@ -36,7 +37,7 @@ def images_are_independent(subject: Subject) -> None:
 def image_acts_where_it_says(subject: Subject) -> None:
     """Two images, and none."""
     built = _by_image(subject)
-    first, depth = built.prompts.conditioned_from, built.backbone.text.depth
+    first, depth = built.prompts.conditioned_from, text_tower(built.backbone).depth
     if not isinstance(first, int) or not 0 <= first < depth:
         raise Breach(f"its conditioned_from is {first!r}, no block of a text tower of {depth}")
     one, other = (built.features(("cloth",), built.embedding(1, seed=seed)) for seed in (2, 3))

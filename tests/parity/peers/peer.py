@@ -48,6 +48,7 @@ class Peer:
     goldens: Goldens = field(repr=False)
     compared: dict[str, float] = field(default_factory=dict, repr=False)
     """Worst difference of each key, relative to what it is held to."""
+    allowed: dict[str, float] = field(default_factory=dict, repr=False)
     _backbones: dict[str, Backbone] = field(default_factory=dict, repr=False)
 
     @property
@@ -134,6 +135,7 @@ class Peer:
             found = _array(value)
             differences = self._differences(key, found)
             self.compared.update(differences)
+            self.allowed.update(dict.fromkeys(differences, tolerance))
             faults += [
                 f"{one}: {by:.2e}, allowed {tolerance:.0e}" for one, by in differences.items() if not by <= tolerance
             ]
@@ -145,7 +147,7 @@ class Peer:
         for key, (name, value) in computed.items():
             golden, found = self.golden(key), _array(value)
             by = self._digest_difference(name, found, golden)
-            self.compared[key] = by
+            self.compared[key], self.allowed[key] = by, tolerance
             faults += [] if by <= tolerance else [f"{key}: {by:.2e}, allowed {tolerance:.0e}"]
         assert not faults, "\n".join(faults)
 

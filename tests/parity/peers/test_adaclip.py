@@ -336,7 +336,9 @@ def test_steps(name: str, rate: str, peer: Peer, monkeypatch: pytest.MonkeyPatch
         # A rounding that falls the other way has moved the patches by then.
         found.labels[-1] = labels[-1]
     form.hold({f"training/fusion_labels_{tail}": found.labels})
-    form.hold({f"training/loss_terms_{tail}": found.terms, f"training/loss_{tail}": found.losses}, 1e-3)
+    # The first step is each gradient's sign: those near zero fall either way, by how many threads share the sums. The
+    # third loss term was measured 3e-4 apart with two threads, 1.15e-3 with one.
+    form.hold({f"training/loss_terms_{tail}": found.terms, f"training/loss_{tail}": found.losses}, 2e-3)
     key = f"{name}/training/parameter_after_3_adamw_steps_lr{rate}/"
     held = found.named(gradients=False)
     peer.hold_digest({key + own: (own, value) for own, value in held.items() if key + own in peer.keys}, 5e-3)

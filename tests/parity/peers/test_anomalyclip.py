@@ -216,7 +216,9 @@ def test_steps_of_the_optimizer(forms: list[Form]) -> None:
                 after = {key: losses[:-1], f"loss_after_{count}_adam_steps_lr{found[2]}": losses[-1:]}
                 form.hold(after, f"{form.place}/", 1e-3)
                 trained, where = form.train(count, rate)[1], f"{prefix}parameter_after_{count}_adam_steps/"
-                form.peer.hold_digest({where + name: (name, trained[name]) for name in under(form.peer, where)})
+                held = {where + name: (name, trained[name]) for name in under(form.peer, where)}
+                # Steps by the sign of gradients near zero: up to 1.12e-3 apart with one thread.
+                form.peer.hold_digest(held, 2e-3)
 
 
 def test_positions_at_another_size(peer: Peer) -> None:

@@ -202,7 +202,7 @@ def prepare(peer: Peer, name: str) -> Tensor:
     picture = np.clip(np.rint(127.5 + 50 * noise), 0, 255).astype(np.uint8).transpose(1, 2, 0)
     high, wide = resized_size(height, width, peer.info["picture_smaller_edge"])
     resized = np.asarray(Image.fromarray(picture).resize((wide, high), Image.Resampling.BICUBIC), np.float32) / 255
-    values = torch.from_numpy(((resized - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1))
+    values = torch.from_numpy(((resized - np.array(MEAN, np.float32)) / np.array(STD, np.float32)).transpose(2, 0, 1))
     return values[:, : high // PATCH * PATCH, : wide // PATCH * PATCH]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aaclip_kit import Backbone, Options, Tower, UserError, hookimpl
+from aaclip_kit import Backbone, BackboneOptions, Options, Tower, UserError, hookimpl
 
 END = 99
 LENGTH = 40
@@ -20,6 +20,12 @@ class GoodOptions(Options):
 
 class Undocumented(Options):
     pass
+
+
+class WithoutTextOptions(BackboneOptions):
+    """A toy that says that it has no text tower."""
+
+    has_text = False
 
 
 class Block(nn.Module):
@@ -99,6 +105,43 @@ class Good(Backbone):
 
     def project_image(self, tokens: Tensor) -> Tensor:
         return self.vision_out(tokens)
+
+
+class GoodWithoutText(Backbone):
+    """Keeps every promise without a text tower, a register between the class token and the patches."""
+
+    def __init__(self, options: Any) -> None:
+        super().__init__()
+        self.vision, self.text, self.prefix_tokens = Tower(20, 2, 1), None, 2
+        self.embedding_width, self.image_size, self.grid, self.surgery_start = 20, 16, 2, 1
+        self.image_mean, self.image_std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+        self.patches, self.prefix = nn.Conv2d(3, 20, 8, 8), nn.Parameter(torch.randn(2, 20))
+        self.blocks, self.norm = nn.ModuleList(Block(20) for _ in range(2)), nn.LayerNorm(20)
+
+    def embed_image(self, images: Tensor) -> Tensor:
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        return torch.cat([self.prefix.expand(len(images), -1, -1), patches], dim=1)
+
+    def vision_block(self, index: int, tokens: Tensor, surgery: Any = "none") -> Tensor:
+        return self.blocks[index](tokens, surgery)
+
+    def finish_vision(self, tokens: Tensor) -> Tensor:
+        return self.norm(tokens)
+
+    def project_image(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+
+class UncountedRegister(GoodWithoutText):
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.prefix_tokens = 1
+
+
+class NoPrefix(GoodWithoutText):
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.prefix_tokens = 0
 
 
 class NoStatistics(Good):
@@ -214,7 +257,11 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "no_statistics": (NoStatistics, GoodOptions, "B2"),
     "zero_deviation": (ZeroDeviation, GoodOptions, "B2"),
     "surgery_beyond": (SurgeryBeyond, GoodOptions, "B2"),
+    "text_that_options_deny": (Good, WithoutTextOptions, "B2"),
+    "text_that_options_promise": (GoodWithoutText, GoodOptions, "B2"),
+    "no_prefix": (NoPrefix, WithoutTextOptions, "B2"),
     "another_grid": (AnotherGrid, GoodOptions, "B3"),
+    "uncounted_register": (UncountedRegister, WithoutTextOptions, "B3"),
     "no_class_token": (NoClassToken, GoodOptions, "B3"),
     "pads_with_ends": (PadsWithEnds, GoodOptions, "B4"),
     "cuts_prompts": (CutsPrompts, GoodOptions, "B4"),
@@ -238,5 +285,6 @@ CAUGHT_BY = {name: check for name, (_, _, check) in BROKEN.items()}
 @hookimpl
 def register_backbones(register: Any) -> None:
     register("good", Good, GoodOptions)
+    register("good_without_text", GoodWithoutText, WithoutTextOptions)
     for name, (factory, options, _) in BROKEN.items():
         register(name, factory, options)

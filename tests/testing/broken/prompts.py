@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from aaclip_kit import Options, Prompts, hookimpl, unit
+from aaclip_kit import Options, Prompts, hookimpl, text_tower, unit
 
 
 class GoodOptions(Options):
@@ -29,7 +29,7 @@ class Good(Prompts):
     def __init__(self, options: Any, setting: Any) -> None:
         super().__init__()
         self.conditioned_from = 1
-        width = setting.backbone.text.width
+        width = text_tower(setting.backbone).width
         with setting.drawn("own"):
             self.learnt = nn.Parameter(0.1 * torch.randn(2, width))
             self.own = nn.Linear(setting.backbone.embedding_width, width)
