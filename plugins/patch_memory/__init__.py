@@ -31,10 +31,10 @@ class PatchMemoryOptions(Options):
         "add", description="the head's map and image score with the memory's added; or the memory's alone"
     )
     weight: float = Field(
-        1.0, gt=0, le=100, description="with combine = add: the memory's part, in the head's own deviations"
+        0.5, gt=0, le=100, description="with combine = add: the memory's part, in the head's own deviations"
     )
     sigma: float = Field(
-        1.0,
+        0.5,
         ge=0,
         le=16,
         description="standard deviation, in patches, of the Gaussian that smooths the memory's map where "
