@@ -3,9 +3,9 @@
 aakit ablate experiments/switches.toml --out OUT; python benchmarks/studies.py switches OUT
 aakit ablate experiments/ablation.toml --out OUT; python benchmarks/studies.py ablation OUT
 aakit ablate benchmarks/attention_stages.toml --out OUT; python benchmarks/studies.py attention_stages OUT
+aakit ablate experiments/family.toml --out OUT --jobs 2; python benchmarks/studies.py family OUT
 
-The first writes into docs/notebook/switches.md, the second into docs/notebook/results.md, the third into
-docs/notebook/attention-stages.md.
+They write into switches.md, results.md, attention-stages.md and family.md of docs/notebook.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from aaclip_kit import UserError
 from aaclip_kit.comparison.ablation_plan import StudyFile, read_study
 from aaclip_kit.comparison.compare import Comparison, Difference, compare
 from aaclip_kit.comparison.finished_runs import Group, finished_variants, gather
-from aaclip_kit.comparison.write import markdown_table, signed, span, spread
+from aaclip_kit.comparison.write import COST_HEADS, cost_rows, markdown_table, signed, span, spread
 from aaclip_kit.evaluation.class_metrics import heading
 
 ROOT = Path(__file__).parents[1]
@@ -25,12 +25,19 @@ FILES = {
     "switches": "experiments/switches.toml",
     "ablation": "experiments/ablation.toml",
     "attention_stages": "benchmarks/attention_stages.toml",
+    "family": "experiments/family.toml",
 }
-PAGES = {"switches": "switches.md", "ablation": "results.md", "attention_stages": "attention-stages.md"}
+PAGES = {
+    "switches": "switches.md",
+    "ablation": "results.md",
+    "attention_stages": "attention-stages.md",
+    "family": "family.md",
+}
 BASELINES = {
     "switches": ("corrected",),
     "ablation": ("base", "feedback"),
     "attention_stages": ("built_in", "no_stage"),
+    "family": ("base",),
 }
 METRICS = ("pixel_auroc", "image_auroc")
 
@@ -67,15 +74,17 @@ def tables(study: str, out: Path) -> str:
 
 
 def table(comparison: Comparison, metric: str) -> str:
-    """One row a variant: seeds, mean, difference, both intervals, and what they show."""
+    """One row a variant: seeds, mean, difference, both intervals, what they show, and what a run took if it says so."""
+    costs = {label: cells for label, *cells in cost_rows(comparison)}
     heads = (
         "variant", "seeds", f"{heading(metric)}, mean ± sd", "difference", "95 %, seeds and classes", "95 %, seeds",
-        "difference is",
+        "difference is", *(COST_HEADS[1:] if costs else ()),
     )  # fmt: skip
     rows = []
     for label, group in comparison.groups.items():
         found = comparison.differences.get(label, {}).get(metric)
-        rows.append((label, str(len(group.runs)), spread(comparison.summaries[label][metric]), *_cells(found)))
+        figures = (str(len(group.runs)), spread(comparison.summaries[label][metric]), *_cells(found))
+        rows.append((label, *figures, *costs.get(label, ())))
     return markdown_table(heads, rows)
 
 

@@ -48,13 +48,13 @@ _OTHER_SPLITS = ("train", "valid", "validation")
 
 LAYOUTS: dict[str, Layout] = {
     "mvtec": Layout("test/good", "test/{defect}", "ground_truth/{defect}", ("{}_mask", "{}")),
-    "mvtec_train": Layout("train/good", "train/{defect}", "ground_truth/{defect}", ("{}_mask", "{}")),
     "visa": Layout("Data/Images/Normal", "Data/Images/Anomaly", "Data/Masks/Anomaly"),
     "btad": Layout("test/ok", "test/ko", "ground_truth/ko"),
     "bmad": Layout("test/good/img", "test/Ungood/img", "test/Ungood/label", class_folders=False),
     "polyp": Layout(None, "images", "masks", class_folders=False),
 }
 """Layouts by name."""
+_TRAINING = Layout("train/good", "train/{defect}", "ground_truth/{defect}", ("{}_mask", "{}"))
 
 
 @dataclass
@@ -233,7 +233,7 @@ def read_folder(options: FolderOptions) -> DataSet:
     if unknown := unknown_classes([*(options.classes or ()), *options.real_names], list(folders), str(root)):
         raise UserErrors([*unknown, *faults])
     chosen = {name: path for name, path in folders.items() if options.classes is None or name in options.classes}
-    layout = LAYOUTS["mvtec" if options.part == "test" else "mvtec_train"]
+    layout = LAYOUTS["mvtec"] if options.part == "test" else _TRAINING
     data = read_classes(chosen, layout, options.real_names, options.domain)
     if options.classes is not None:
         return data

@@ -51,6 +51,8 @@ def _write(target: Path, text: str, beside: Mapping[Path, str]) -> None:
     if target in beside:
         raise UserError("is the name of a file that it uses itself", where=str(target), fix=fix)
     with writing(target, "name a file in a folder that you may write to"):
+        for path in beside:
+            path.parent.mkdir(exist_ok=True)
         write_whole_together({target: text, **beside})
     for path in (target, *beside):
         say(f"wrote {path}")

@@ -171,6 +171,7 @@ def _run_seeds(
 
 def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path, registry: Registry) -> None:
     from ..comparison.series import open_run, seed_folder, take_up_if_begun
+    from ..record.manifest import forget_peak_memory
     from ..run.execute import execute_to_the_end
     from ..run.resume import lacks_report
     from .screen import Screen
@@ -182,6 +183,7 @@ def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path
     with open_run(place, experiment, registry) as folder:
         if folder is None:
             return
+        forget_peak_memory()
         assembled, screen = _assemble(experiment), Screen()
         snapshot, lines = take_up_if_begun(folder, assembled)
         screen.data_notes(assembled)

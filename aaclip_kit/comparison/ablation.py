@@ -18,6 +18,7 @@ from ..contracts.errors import UserError, UserErrors
 from ..files.lock import HOLDER, InUseError, locked
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
+from ..record.manifest import forget_peak_memory
 from ..record.run_folder import EXPERIMENT, RunFolder, claimed, is_finished
 from ..run.assemble import assemble
 from ..run.fit_memory import fit_memory
@@ -87,6 +88,7 @@ class Ablation:
         with self._opened(run) as folder:
             if folder is None:
                 return
+            forget_peak_memory()
             assembled = assemble(run.experiment)
             if run.rescores is not None:
                 rescore(assembled, self.out / run.rescores, folder, progress)

@@ -61,6 +61,7 @@ class StudyFile(Options):
 
     base: RelativePath = Field(description="experiment file, from this file's folder")
     seeds: int = Field(5, ge=1, le=1000, description="runs of each variant: the file's seed and those after it")
+    set: Overrides = Field((), description="keys that it changes in every run, before those of variant and data")
     baseline: str | None = Field(None, description="variant that the others are compared with; default the first")
     variants: Annotated[dict[str, VariantTable], AfterValidator(_plain_names)] = Field(
         min_length=1, description="tables [variants.NAME]; an empty one is the base itself"
@@ -186,7 +187,7 @@ def load_study(
     wanted = [name for name in file.variants if not only or name in {*only, *sources}]
     data, left_out = _data_sets(path, {name: file.data[name] for name in only_data or file.data})
     planner = _Planner(path=path, file=file, registry=registry, data=data, overrides=overrides)
-    first = _load(path.parent / file.base, registry, overrides, f"{path}: base").file.seed
+    first = _load(path.parent / file.base, registry, (*file.set, *overrides), f"{path}: base").file.seed
     runs, faults = list[AblationRun](), list[UserError]()
     for name, variant in product(data, wanted):
         try:
@@ -229,7 +230,8 @@ class _Planner:
     def _keys(self, data: str, variant: str) -> tuple[Path, tuple[str, ...]]:
         """Experiment file and overrides."""
         table = self.file.variants[variant]
-        return self.path.parent / (table.file or self.file.base), (*table.set, *self.data[data], *self.overrides)
+        overrides = (*self.file.set, *table.set, *self.data[data], *self.overrides)
+        return self.path.parent / (table.file or self.file.base), overrides
 
     def _source(self, data: str, variant: str) -> tuple[str, str] | None:
         """Data and variant whose weights are scored again; None where the variant trains on the data itself."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, cast
 
 from ..contracts.errors import UserError
@@ -26,6 +27,14 @@ Scores = Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a run's process took: processor seconds, threads added up, and the most bytes of memory."""
+
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
 class FinishedRun:
     """What a comparison needs of a run, or of an evaluation: its seed, its results, and what its data were."""
 
@@ -38,6 +47,7 @@ class FinishedRun:
     commit: str | None
     loop: int | None = None
     """The loop that was asked for by name."""
+    cost: Cost | None = None
 
     def at(self, loop: int | None = None) -> int:
         """The loop that stands for the run: the one named with it, else `loop`, else the quoted one."""
@@ -102,13 +112,21 @@ def read_run(folder: Path, loop: int | None = None) -> FinishedRun:
     with as_written(folder):
         seed, data = int(manifest["seeds"]["seed"]), dict(manifest["data"])
         commit = (manifest.get("git") or {}).get("commit")
-        run = FinishedRun(folder, seed, metrics=metrics, data=data, commit=commit)
+        run = FinishedRun(folder, seed, metrics=metrics, data=data, commit=commit, cost=_cost(manifest))
         for one in (None, 0):
             run.scores(one)
         data["test"]["sha256"]
         run = replace(run, loop=loop)
         run.scores()
         return run
+
+
+def _cost(manifest: Mapping[str, Any]) -> Cost | None:
+    """None of a run that scored another's weights, that went on in a second process, or that is too old to say."""
+    seconds, peak = manifest.get("processor_seconds"), manifest.get("peak_memory_bytes")
+    if seconds is None or peak is None or "rescored_from" in manifest:
+        return None
+    return Cost(float(seconds), int(peak))
 
 
 def _read_evaluation(path: Path, loop: int | None) -> FinishedRun:
@@ -144,6 +162,14 @@ class Group:
     def one_model(self) -> FinishedRun | None:
         """The result of a model that has no seed, and stands beside every seed of others."""
         return next((run for run in self.runs.values() if run.seed is None), None)
+
+    @property
+    def cost(self) -> Cost | None:
+        """The median over the runs that say what they took; None where none does."""
+        costs = [run.cost for run in self.runs.values() if run.cost is not None]
+        if not costs:
+            return None
+        return Cost(median(one.seconds for one in costs), int(median(one.peak_bytes for one in costs)))
 
 
 @dataclass(frozen=True)

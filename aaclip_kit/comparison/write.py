@@ -13,6 +13,7 @@ from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from ..report.figures import page_template
 from .compare import Comparison, Difference, Summary
+from .finished_runs import Cost
 from .paired_statistics import RULE, Interval, Signs
 
 NAMES: Final = ("comparison.json", "comparison.md", "comparison.html")
@@ -21,6 +22,10 @@ HEADS: Final = (
     "run", "seeds", "mean ± sd", "difference", "95 %", "bootstrap 95 %", "t 95 %", "seeds higher", "pairs higher",
     "verdict",
 )  # fmt: skip
+
+COSTS: Final = "What a run took"
+COST_HEADS: Final = ("run", "processor seconds", "memory at its peak, GB")
+"""Medians over the seeds; the seconds of a process's threads are added up."""
 
 _LONGEST: Final = 48
 """Characters of a name for which there is room beside a plot."""
@@ -53,6 +58,8 @@ def markdown(comparison: Comparison) -> str:
     """Return one Markdown table a metric, then notes and the rule."""
     tables = ((heading(metric), markdown_table(HEADS, rows(comparison, metric))) for metric in comparison.metrics)
     parts = [f"# {_inert(title(comparison))}\n", *(f"## {head}\n\n{table}" for head, table in tables)]
+    if costs := cost_rows(comparison):
+        parts.append(f"## {COSTS}\n\n{markdown_table(COST_HEADS, costs)}")
     if comparison.notes:
         parts.append("".join(f"- {_inert(note)}\n" for note in comparison.notes))
     return "\n".join([*parts, RULE + "\n"])
@@ -74,6 +81,7 @@ def html(comparison: Comparison) -> str:
     return page_template(__package__).render(
         title=title(comparison), heads=_verdict_first(HEADS), class_heads=("class", *comparison.differences),
         sections=[_section(comparison, metric) for metric in comparison.metrics], notes=comparison.notes, rule=RULE,
+        costs_title=COSTS, cost_heads=COST_HEADS, costs=cost_rows(comparison),
     )  # fmt: skip
 
 
@@ -143,6 +151,19 @@ def rows(comparison: Comparison, metric: str) -> list[tuple[str, ...]]:
     return lines
 
 
+def cost_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return one row a run under `COST_HEADS`; none where no run says what it took."""
+    costs = {label: group.cost for label, group in comparison.groups.items()}
+    if not any(costs.values()):
+        return []
+    return [(label, *cost_cells(cost)) for label, cost in costs.items()]
+
+
+def cost_cells(cost: Cost | None) -> tuple[str, str]:
+    """Put processor seconds and gigabytes in words."""
+    return (MISSING, MISSING) if cost is None else (f"{cost.seconds:.0f}", f"{cost.peak_bytes / 1e9:.2f}")
+
+
 def screen_table(comparison: Comparison, metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return heads and rows of the columns that fit a terminal of 80 characters."""
     shown = HEADS[:5]
@@ -194,6 +215,7 @@ def as_record(comparison: Comparison) -> dict[str, Any]:
             label: {
                 "folder": str(group.folder),
                 "loops": {str(seed): run.at(loop) for seed, run in group.runs.items()},
+                "cost": None if group.cost is None else asdict(group.cost),
                 "metrics": {metric: asdict(summary) for metric, summary in comparison.summaries[label].items()},
             }
             for label, group in comparison.groups.items()

@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,13 +24,15 @@ def collect_manifest(
     data: Mapping[str, Mapping[str, Any]],
     started: datetime,
     finished: datetime | None = None,
+    processor_seconds: float | None = None,
     memory: Mapping[str, Any] | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Return the manifest as plain data.
 
     `device` is torch's name ("cpu", "cuda:0"), `plugins` maps each loaded plugin to its version, `data` maps each
-    role to the fingerprint of its data set, and `memory` is what the run was found to need before it began. Times
+    role to the fingerprint of its data set, and `memory` is what the run was found to need before it began.
+    `processor_seconds` are those of this process, for a run that it did from beginning to end. Times
     carry a zone and are written as ISO 8601 in UTC; without `finished` the run is going on. The git commit is that of
     `folder`, the working directory by default, and null outside git.
     """
@@ -48,6 +51,7 @@ def collect_manifest(
         "started": _utc(started),
         "finished": None if finished is None else _utc(finished),
         "seconds": None if finished is None else round((finished - started).total_seconds(), 3),
+        "processor_seconds": processor_seconds,
         "memory": None if memory is None else dict(memory),
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -121,7 +125,12 @@ def device_model(device: str) -> str:
 
 
 def peak_memory_bytes() -> int | None:
-    """Largest resident memory of this process so far; None where the system does not count it."""
+    """Most resident memory of this process since `forget_peak_memory`; None where the system does not count it."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     try:
         import resource
     except ImportError:
@@ -129,6 +138,12 @@ def peak_memory_bytes() -> int | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak_memory() -> None:
+    """Count the peak from here on, where the system can: of several runs in one process each has its own."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _utc(moment: datetime) -> str:

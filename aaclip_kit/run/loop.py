@@ -1,5 +1,6 @@
 """The one run loop. What differs between methods is the experiment file."""
 
+import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -114,6 +115,7 @@ class Execution:
         watch = AdapterWatch(adapter_names(run.model), file.training.adapter_gradient_floor)
         self.state = RunState(Examples(run.data.sets["test"], file.evaluation.heatmaps), watch)
         self.references = self._remember()
+        self.began: float | None = None
         self.trains = run.scheduler.next_loop(()) is not None
         self.store = open_feature_store(run)
         self.saving = Saving(run, folder, self.state, self.stop, report=self._record_step, tell=progress.message)
@@ -130,6 +132,7 @@ class Execution:
     def run(self, snapshot: Snapshot | None = None) -> Metrics:
         """See `execute`."""
         started = datetime.now(UTC) if snapshot is None else self.folder.started
+        self.began = time.process_time() if snapshot is None else None  # what an earlier process took is not known
         run, folder = self.assembled, self.folder
         broadcast(run.ranks, run.model.all_trained_parameters().values())
         if run.ranks.is_first:
@@ -346,10 +349,14 @@ class Execution:
             data=run.data.records,
             started=started,
             finished=ended,
+            processor_seconds=self._processor_seconds() if ended else None,
             memory=run.memory.record() if run.memory else None,
         )
         rescored = {} if self.stored is None else {"rescored_from": str(self.stored)}
         return {**manifest, "processes": run.ranks.size, **rescored}
+
+    def _processor_seconds(self) -> float | None:
+        return None if self.began is None else round(time.process_time() - self.began, 3)
 
 
 def reported(loops: list[Metrics], rule: str) -> Metrics:

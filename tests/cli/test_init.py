@@ -34,7 +34,7 @@ def test_what_it_writes_is_the_shipped_file_and_valid_where_it_is(aakit: Command
     assert (ran.code, ran.err) == (0, "")
     assert (place / f"{name}.toml").read_bytes() == FILES[name].read_bytes()
     assert f"wrote {name}.toml\n" in ran.out
-    command = "ablate" if name in ("ablation", "switches") else "run"
+    command = "ablate" if name in ("ablation", "family", "switches") else "run"
     assert ran.out.endswith(f"run it: aakit {command} {name}.toml\n")
     assert aakit("validate", f"{name}.toml").code == 0
 
@@ -44,6 +44,14 @@ def test_an_ablation_brings_the_files_that_it_names(aakit: Command, place: Path)
     aakit("init", "ablation.toml", "studies/mine.toml")
     written = {path.relative_to(place).as_posix() for path in place.rglob("*.toml")}
     assert written == {f"studies/{name}" for name in {"mine.toml", *OF_ABLATION} - {"ablation.toml"}}
+
+
+def test_a_file_in_a_folder_of_its_own_is_brought_into_one(aakit: Command, place: Path) -> None:
+    aakit("init", "family", "mine.toml")
+    written = {path.relative_to(place).as_posix() for path in place.rglob("*.toml")}
+    beside = {"base.toml", "cross_attention.toml", "feedback.toml"}
+    methods = {"ada_clip", "anomaly_clip", "april_gan", "text_free", "win_clip"}
+    assert written == {"mine.toml", *beside, *(f"methods/{name}.toml" for name in methods)}
 
 
 def test_a_file_that_an_ablation_names_and_that_is_there_is_kept_and_told(aakit: Command, place: Path) -> None:

@@ -10,9 +10,13 @@ Values = Mapping[str, Mapping[str, float | None]]
 
 
 def write_run(
-    folder: Path, seed: int, loops: list[Values], data: str = "one", quoted: int | None = None, train: str = "t"
-) -> Path:
-    """A finished run with these values of each class after each loop; before training everything is one half."""
+    folder: Path, seed: int, loops: list[Values], data: str = "one", quoted: int | None = None, train: str = "t",
+    facts: Mapping[str, object] | None = None,
+) -> Path:  # fmt: skip
+    """A finished run with these values of each class after each loop; before training everything is one half.
+
+    `facts` is more of what its manifest says.
+    """
     folder.mkdir(parents=True)
     before = {name: dict.fromkeys(values, 0.5) for name, values in loops[0].items()}
     metrics = {
@@ -26,6 +30,7 @@ def write_run(
         "data": {"test": {"sha256": data}, "train": {"sha256": train}},
         "git": None,
         "finished": "2026-01-01T00:00:00+00:00",
+        **(facts or {}),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aaclip_kit_plugins.synthetic import TRAIN_SURFACES
+from aaclip_kit_plugins.synthetic.photographs import materials_of
 
 from aaclip_kit import UserError, UserErrors
 from aaclip_kit.comparison.ablation_plan import Study, load_study
 from aaclip_kit.comparison.series import differences_from_folder, state_of, training_differences
-from aaclip_kit.experiment import load, resolved_toml
+from aaclip_kit.experiment import Experiment, load, resolved_toml
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.training.loop_plans import build_scheduler, plan_ahead
 
@@ -54,6 +56,14 @@ def test_every_variant_is_planned_with_the_same_seeds(write: Write) -> None:
     assert scales == [0.1, 0.1, 1.0, 1.0]
     assert places(loaded(write(TWO), seeds=1, only=("strong",))) == ["strong/seed_3"]
     assert loaded(write(TWO), overrides=("seed=9",)).runs[0].place == Path("plain/seed_9")
+
+
+def test_what_the_study_sets_is_set_in_every_run_unless_a_variant_says_otherwise(write: Write) -> None:
+    head = 'base = "small.toml"\nseeds = 1\nset = ["seed=9", "stages.text_to_image.scale=0.5"]\n'
+    study = loaded(write(TWO, head=head))
+    assert places(study) == ["plain/seed_9", "strong/seed_9"]
+    scales = [run.experiment.stages["text_to_image"].options.model_dump()["scale"] for run in study.runs]
+    assert scales == [0.5, 1.0]
 
 
 def test_a_file_with_another_seed_runs_with_those_of_the_base(write: Write, tmp_path: Path) -> None:
@@ -171,6 +181,29 @@ def test_the_shipped_studies_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path
     everything = loaded(EXPERIMENTS / "ablation.toml", seeds=1)
     assert set(everything.data) == {"", "drawings_to_photographs", "cracks_to_tiles", "tiles_to_cracks"}
     assert all(run.rescores for run in everything.runs if run.data == "drawings_to_photographs")
+
+
+def epochs(experiment: Experiment) -> int:
+    """Passes over the training images, of any phase and loop."""
+    return sum(phase.epochs for plan in plan_ahead(build_scheduler(experiment)) for phase in plan.phases)
+
+
+def test_every_variant_of_the_family_that_trains_sees_as_many_of_the_same_images() -> None:
+    runs = loaded(EXPERIMENTS / "family.toml", only_data=()).runs
+    own = {run.variant: run.experiment for run in runs if not run.data and run.seed == 111}
+    assert len([run for run in runs if not run.data]) == 5 * len(own) == 45
+    tables = [
+        {role: [one.options.model_dump() for one in sets] for role, sets in experiment.data.items()}
+        for experiment in own.values()
+    ]
+    assert all(one == tables[0] for one in tables), "one data set of each role for all"
+    drawn, blended = (one["images_per_class"] for one in tables[0]["train"])
+    images = drawn * len(TRAIN_SURFACES) + blended * len(materials_of("train"))
+    seen = {variant: epochs(experiment) * images for variant, experiment in own.items()}
+    assert seen == {variant: 0 if variant == "win_clip" else 672 for variant in own}
+    plans = [plan for one in own.values() for plan in plan_ahead(build_scheduler(one))]
+    batches = {phase.batch_size for plan in plans for phase in plan.phases}
+    assert batches == {8}, "as many steps, too"
 
 
 def test_each_variant_of_the_switches_changes_its_own_switch_only() -> None:

@@ -13,7 +13,7 @@ from aaclip_kit import UserError
 from aaclip_kit.comparison.compare import Comparison, compare
 from aaclip_kit.comparison.finished_runs import gather
 from aaclip_kit.comparison.paired_statistics import Interval, Signs, judge
-from aaclip_kit.comparison.write import NAMES, intervals_svg, markdown, screen_table, title, write_comparison
+from aaclip_kit.comparison.write import NAMES, cost_rows, intervals_svg, markdown, screen_table, title, write_comparison
 
 from ..helpers import assert_close
 from .made import Values, result, write_run, write_seeds
@@ -237,6 +237,25 @@ def test_what_is_written_agrees_with_what_was_found(pair: Pair, tmp_path: Path) 
     assert "<svg" in page
     assert not re.search(r"(src|href)=.https?:|url\(http|<script", page), "a page that loads nothing"
     assert write_comparison(comparison, tmp_path / "again")[2].read_text() == page
+
+
+def test_what_runs_took_is_told_by_the_median_of_those_that_trained_in_one_go(tmp_path: Path) -> None:
+    values: list[Values] = [{name: {"pixel_auroc": 0.5} for name in "abcde"}]
+    costs = [(10.0, 2_000_000_000), (30.0, 1_000_000_000), (14.4, 1_500_000_000), (None, 9_000_000_000)]
+    for seed, (seconds, peak) in enumerate(costs):
+        took = {"processor_seconds": seconds, "peak_memory_bytes": peak}
+        write_run(tmp_path / "plain" / f"seed_{seed}", seed, values, facts=took)
+        write_run(tmp_path / "again" / f"seed_{seed}", seed, values, facts={**took, "rescored_from": "plain"})
+    comparison = compare(gather([tmp_path / "plain", tmp_path / "again"]))
+    assert cost_rows(comparison) == [("plain", "14", "1.50"), ("again", "–", "–")]
+    paths = write_comparison(comparison, tmp_path / "out")
+    runs = json.loads(paths[0].read_text())["runs"]
+    assert runs["plain"]["cost"] == {"seconds": 14.4, "peak_bytes": 1_500_000_000}
+    assert runs["again"]["cost"] is None
+    assert "| plain | 14 | 1.50 |" in paths[1].read_text()
+    assert "<td>14</td><td>1.50</td>" in paths[2].read_text()
+    older = compare(gather([write_seeds(tmp_path / "older", {1: {"a": 0.5}})]))
+    assert cost_rows(older) == [] and "took" not in markdown(older)
 
 
 def test_the_interval_that_decides_is_the_one_that_is_shown(pair: Pair, tmp_path: Path) -> None:

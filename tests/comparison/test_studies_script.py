@@ -45,6 +45,18 @@ def test_the_tables_of_what_has_finished(studies: ModuleType, tmp_path: Path) ->
         studies.tables("switches", tmp_path)
 
 
+def test_what_runs_took_stands_beside_their_figures(studies: ModuleType, tmp_path: Path) -> None:
+    values = {name: {"pixel_auroc": 0.8, "image_auroc": 0.7} for name in "abcde"}
+    for variant, seconds in (("base", 61.0), ("win_clip", 7.0)):
+        for seed in (111, 112):
+            took = {"processor_seconds": seconds, "peak_memory_bytes": 1_200_000_000}
+            write_run(tmp_path / variant / f"seed_{seed}", seed, [values], facts=took)
+    text = studies.tables("family", tmp_path)
+    assert "| difference is | processor seconds | memory at its peak, GB |" in text
+    assert "| baseline | 61 | 1.20 |" in text
+    assert "| +0.0000 to +0.0000 | not shown | 7 | 1.20 |" in text
+
+
 def test_only_the_text_between_the_markers_changes(studies: ModuleType) -> None:
     page = "before\n<!-- begin x -->\nold\n<!-- end x -->\nafter\n"
     assert studies.between_markers(page, "x", "new\n") == page.replace("old", "new")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def test_times_are_utc() -> None:
     assert made["started"] == "2025-03-09T10:00:00+00:00"
     assert made["finished"] == "2025-03-09T10:01:01+00:00"
     assert made["seconds"] == 61.5
+    assert manifest(processor_seconds=70.25)["processor_seconds"] == 70.25
 
 
 def test_a_run_that_goes_on_has_no_end() -> None:
@@ -126,3 +128,18 @@ def test_peak_memory_is_what_the_system_counts() -> None:
     (counted,) = (int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     # The kernel gathers its counters a little late, page by page.
     assert peak_memory_bytes() == pytest.approx(counted, rel=0.02)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system cannot count the peak anew")
+def test_the_peak_of_memory_is_counted_anew() -> None:
+    """In a process of its own: one that has trained keeps what it frees for its next step."""
+    program = """
+from aaclip_kit.record.manifest import forget_peak_memory, peak_memory_bytes
+held = bytearray(200_000_000)
+before = peak_memory_bytes()
+del held
+forget_peak_memory()
+print(before - peak_memory_bytes())
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(finished.stdout) > 100_000_000

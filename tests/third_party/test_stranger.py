@@ -10,47 +10,44 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aaclip_kit.contracts.options import TOWERS
-
 from ..fresh import Fresh
 from ..helpers import assert_close
 from .conftest import EXAMPLES, Example, Runs, steps
 
-GATED, ZERO_INIT, PERCEIVER = EXAMPLES
+GATED, ZERO_INIT, PERCEIVER, COCOOP = EXAMPLES
 OFF = "scheduler.attention=false"
-each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stage)
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.component)
 
 
 @pytest.mark.slow
-def test_their_stages_are_listed_with_their_owners(fresh: Fresh, tmp_path: Path) -> None:
+def test_their_components_are_listed_with_their_owners(fresh: Fresh, tmp_path: Path) -> None:
     listed = fresh.aakit("list-plugins", "--json", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     found = json.loads(listed.stdout)
     assert found["problems"] == []
-    stages = {one["name"]: one for one in found["components"] if one["kind"] == "attention-stage"}
+    components = {(one["kind"], one["name"]): one for one in found["components"]}
     for example in EXAMPLES:
-        stage = stages[example.stage]
-        assert (stage["package"], stage["version"]) == (example.package, example.version)
-        assert "over" in stage["description"]
+        component = components[example.kind, example.component]
+        assert (component["package"], component["version"]) == (example.package, example.version)
+        assert component["description"].startswith(("Cross-attention over", "Learnt tokens before"))
 
 
 @pytest.mark.slow
 def test_their_options_are_shown_with_their_bounds(fresh: Fresh, tmp_path: Path) -> None:
-    for example, said in ((GATED, "float >= -3, <= 3"), (PERCEIVER, "int >= 1, <= 1024")):
-        shown = fresh.aakit("show", example.stage, cwd=tmp_path)
+    for example, said in ((GATED, "float >= -3, <= 3"), (PERCEIVER, "int >= 1, <= 1024"), (COCOOP, "int >= 1, <= 16")):
+        shown = fresh.aakit("show", example.component, cwd=tmp_path)
         assert said in " ".join(shown.stdout.split())
 
 
 @pytest.mark.slow
 @each_example
-def test_an_experiment_trains_it_in_the_place_of_both_built_in_stages(runs: Runs, example: Example) -> None:
+def test_an_experiment_trains_it_in_the_place_of_what_is_built_in(runs: Runs, example: Example) -> None:
     run = runs(example)
     plugins = json.loads((run / "manifest.json").read_text())["plugins"]
-    assert plugins[f"attention-stage:{example.stage}"].startswith(f"{example.package} {example.version}")
-    assert not plugins.keys() & {"attention-stage:text_to_image", "attention-stage:image_to_text"}
+    assert plugins[f"{example.kind}:{example.component}"].startswith(f"{example.package} {example.version}")
+    assert not plugins.keys() & {f"{example.kind}:{name}" for name in example.replaces}
     one, two = (load_file(run / "checkpoints" / f"loop_{loop}.safetensors") for loop in (1, 2))
-    for table in ("text_to_image", "image_to_text"):
-        name = f"sites.stages.{table}.0.{example.parameter}"
+    for name in example.weights():
         assert one[name].isfinite().all() and one[name].count_nonzero()
         assert not torch.equal(one[name], two[name])
     assert all(math.isfinite(step["loss"]) for step in steps(run))
@@ -88,13 +85,14 @@ def test_the_study_that_compares_them_is_valid(fresh: Fresh) -> None:
         (ZERO_INIT, "heads=5", "5 heads do not divide 16"),
         (PERCEIVER, "latents=0", "stages.text_to_image.latents"),
         (PERCEIVER, "heads=5", "5 heads do not divide 16"),
+        (COCOOP, "tokens=0", "prompts.tokens"),
     ],
 )
 @pytest.mark.slow
 def test_their_faults_are_plain_messages(
     fresh: Fresh, small_experiment: Path, tmp_path: Path, example: Example, override: str, said: str
 ) -> None:
-    options = [*example.overrides(), "--set", f"stages.text_to_image.{override}"]
+    options = [*example.overrides(), "--set", f"{example.tables[0]}.{override}"]
     ran = fresh.aakit("run", small_experiment, "--out", tmp_path / "run", *options, cwd=tmp_path)
     assert ran.returncode == 2
     assert said in ran.stderr
@@ -104,8 +102,8 @@ def test_their_faults_are_plain_messages(
 
 @pytest.mark.parametrize(
     "example",
-    [GATED, *(pytest.param(example, marks=pytest.mark.slow) for example in (ZERO_INIT, PERCEIVER))],
-    ids=lambda example: example.stage,
+    [GATED, *(pytest.param(example, marks=pytest.mark.slow) for example in EXAMPLES[1:])],
+    ids=lambda example: example.component,
 )
 def test_without_the_package_the_experiment_is_refused(
     small_experiment: Path, tmp_path: Path, example: Example
@@ -113,7 +111,7 @@ def test_without_the_package_the_experiment_is_refused(
     bare = Fresh(tmp_path / "bare")
     ran = bare.aakit("validate", small_experiment, *example.overrides(), cwd=tmp_path)
     assert ran.returncode == 2
-    assert f"no attention-stage called '{example.stage}'" in ran.stderr
+    assert f"no {example.kind} called '{example.component}'" in ran.stderr
 
 
 @pytest.mark.slow
@@ -121,8 +119,8 @@ def test_without_the_package_the_experiment_is_refused(
 def test_its_own_tests_pass(fresh: Fresh, copies: Path, example: Example) -> None:
     ran = fresh.run("-m", "pytest", "-v", "-p", "no:cacheprovider", cwd=copies / example.package)
     assert ran.returncode == 0, ran.stdout[-4000:]
-    for tower in TOWERS:
-        assert f"::test_in_the_{tower}_tower[S1-" in ran.stdout
+    for first in example.contract:
+        assert f"::{first}" in ran.stdout
 
 
 @pytest.mark.slow

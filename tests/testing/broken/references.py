@@ -197,7 +197,7 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "writes_into_the_bank": (WritesIntoTheBank, GoodOptions, "R9"),
     "goes_by_torchs_seed": (GoesByTorchsSeed, GoodOptions, "R10"),
     "keeps_it_at_hand": (KeepsItAtHand, GoodOptions, "R11"),
-    "keeps_the_backbone": (KeepsTheBackbone, GoodOptions, "R12"),
+    "keeps_the_backbone": (KeepsTheBackbone, GoodOptions, "R2"),
     "scales_the_backbone": (ScalesTheBackbone, GoodOptions, "R12"),
     "squares_in_half": (SquaresInHalf, GoodOptions, "R13"),
     "noise_in_a_run": (NoiseInARun, GoodOptions, "R14"),
