@@ -1,12 +1,13 @@
 """`aakit calibrate`: thresholds of a trained model, chosen on good photographs of one's own."""
 
+from functools import partial
 from pathlib import Path
 
 from typer import Argument, Option
 
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
-from .predict import check_shown
+from .predict import check_shown, ended_by_signals
 from .run import with_shortcuts
 from .teach import ALARMS_HELP, BAD_HELP, check_rate, say_chosen, say_photographs
 from .terminal import say
@@ -35,13 +36,14 @@ def calibrate(
     trained = find_trained(model, discover(), experiment, with_shortcuts((), device=device))
     check_own_experiment(trained)
     built = TrainedModel(trained)
-    photographs = read_for(built, good, 0, class_name, real_name)
-    others = None if bad is None else read_for(built, bad, 1, class_name, real_name)
-    say_photographs(photographs, others)
-    check_unused(built, photographs)
-    rank = rank_for(len(photographs.facts), false_alarms)
-    scores = scores_of(built, photographs)
-    found = None if others is None else scores_of(built, others)
+    with ended_by_signals() as stop:
+        ask = stop.raise_if_asked
+        read = partial(read_for, built, class_name=class_name, real_name=real_name, before_each=ask)
+        photographs, others = read(good, 0), None if bad is None else read(bad, 1)
+        say_photographs(photographs, others)
+        check_unused(built, photographs)
+        rank = rank_for(len(photographs.facts), false_alarms)
+        scores, found = scores_of(built, photographs, ask), None if others is None else scores_of(built, others, ask)
     name = next(iter(photographs.data.real_names.values()))
     chosen = choose(scores, found, rank=rank, folder=good, name=name, how="which the model had not seen")
     say_chosen(chosen, photographs, scores, found)

@@ -62,7 +62,7 @@ def predict(
     _check_finite(map_threshold, "--map-threshold")
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
-    with in_processes() as ranks, _ended_by_signals() as stop:
+    with in_processes() as ranks, ended_by_signals() as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.decoded import Decoded
         from ..data.manifests import list_images
@@ -97,7 +97,7 @@ def predict(
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[StopRequest]:
+def ended_by_signals() -> Iterator[StopRequest]:
     """Let a signal end the command before its next image, with nothing written; a second one ends it at once."""
     stop = StopRequest()
     try:

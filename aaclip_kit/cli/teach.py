@@ -1,5 +1,6 @@
 """`aakit teach`: a model of a folder of good photographs, with a threshold of its own."""
 
+import errno
 import os
 import tomllib
 from pathlib import Path
@@ -7,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, not_writable
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .new import shipped
-from .predict import check_shown
+from .predict import check_shown, ended_by_signals
 from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
 if TYPE_CHECKING:
     from ..inference.good_photographs import Chosen, PhotographScores
     from ..inference.photographs import Photographs
+    from ..inference.teach import Teacher
 
 BAD_HELP = "Folder of photographs of bad parts: how many of them are found is said, and nothing is chosen by them."
 ALARMS_HELP = "Share of good parts that may be called bad; by default 0.02, or the least that so few can show."
@@ -36,14 +38,28 @@ def teach(
     check_overrides(overrides, "scoring", "execution")
     check_shown(real_name, "--real-name")
     check_rate(false_alarms)
-    if os.path.lexists(out):
-        raise UserError("is there already", where=str(out), fix="name another one with --out")
-    from ..inference.good_photographs import PhotographScores, choose, rank_for
+    _check_place(out)
     from ..inference.teach import Teacher, taught_experiment
 
-    tables = tomllib.loads(shipped()["teach"])
-    experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
-    teacher = Teacher(experiment, real_name)
+    with ended_by_signals() as stop:
+        tables = tomllib.loads(shipped()["teach"])
+        experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
+        _teach(Teacher(experiment, real_name, stop.raise_if_asked), good, bad, out, false_alarms)
+    say(f"wrote {out}; aakit predict {out} photos/ --out found")
+
+
+def _check_place(out: Path) -> None:
+    """Raise `UserError` where the model cannot be written, before it is made."""
+    if os.path.lexists(out):
+        raise UserError("is there already", where=str(out), fix="name another one with --out")
+    parent = next(place for place in out.absolute().parents if place.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise not_writable(out, OSError(errno.EACCES, f"{parent} is no folder that may be written"))
+
+
+def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_alarms: float | None) -> None:
+    from ..inference.good_photographs import PhotographScores, choose, rank_for
+
     photographs = teacher.read(good, 0)
     others = None if bad is None else teacher.read(bad, 1)
     say_photographs(photographs, others)
@@ -55,7 +71,6 @@ def teach(
     chosen = choose(scores, found, rank=rank, folder=good, name=teacher.real_name, how=how)
     teacher.write(out, learnt, chosen)
     say_chosen(chosen, photographs, scores, found)
-    say(f"wrote {out}; aakit predict {out} photos/ --out found")
 
 
 def check_rate(rate: float | None) -> None:
@@ -93,9 +108,8 @@ def say_chosen(
         score = f"score {scores.images[place]:.4g}, half of the good ones are below {median(scores.images):.4g}"
         say(f"suspect     {good.data.samples[place].image}: {score}")
     if suspects:
-        say(
-            f"suspects    {len(suspects)} stand far out: look at them, take out what is bad, and give the command again"
-        )
+        many = f"those that stand far out are {len(suspects)} of {len(scores.images)}"
+        say(f"suspects    {many}: look at each, take out what is bad, and give the command again")
     say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
     for line in in_words(chosen):
         say(f"expect      {line}")

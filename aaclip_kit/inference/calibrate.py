@@ -1,5 +1,6 @@
 """New thresholds for a trained model, chosen on good photographs of one's own, in the place of those that it has."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..checkpoints.stored_thresholds import changed_keys
 from ..contracts.errors import UserError, in_short, writing
 from ..evaluation.calibration import Calibration
 from ..experiment import resolved_toml
+from ..files.plain_file import read_json
 from ..record.run_folder import CALIBRATION, CHECKPOINTS, RunFolder
 from .good_photographs import PhotographScores, scored
 from .load_model import UNNAMED, TrainedModel
@@ -25,13 +27,19 @@ def check_own_experiment(trained: Trained) -> None:
 
 
 def read_for(
-    model: TrainedModel, folder: Path, label: int, class_name: str | None, real_name: str | None
+    model: TrainedModel,
+    folder: Path,
+    label: int,
+    *,
+    class_name: str | None,
+    real_name: str | None,
+    before_each: Callable[[], None],
 ) -> Photographs:
     """Read a folder of photographs as the model is to score them."""
     name = class_name or UNNAMED
     return read_photographs(
         folder, label, class_name=name, real_name=real_name or model.real_name(name), domain=model.domain(),
-        size=model.evaluator.pixels.size,
+        size=model.evaluator.pixels.size, before_each=before_each,
     )  # fmt: skip
 
 
@@ -47,21 +55,31 @@ def check_unused(model: TrainedModel, photographs: Photographs) -> None:
         raise UserError(problem, where=str(photographs.folder), fix=fix)
 
 
-def scores_of(model: TrainedModel, photographs: Photographs) -> PhotographScores:
+def scores_of(model: TrainedModel, photographs: Photographs, before_each: Callable[[], None]) -> PhotographScores:
     """Score photographs as `aakit predict` does."""
-    return scored(model.evaluator_for(photographs.data), photographs, model.attending, model.is_trained)
+    evaluator = model.evaluator_for(photographs.data)
+    return scored(evaluator, photographs, model.attending, model.is_trained, before_each)
+
+
+def _is_quoted(checkpoint: Path, loop: int | None) -> bool:
+    """Whether the checkpoint lies in a run whose file tells the thresholds of its loop."""
+    if checkpoint.parent.name != CHECKPOINTS:
+        return False
+    told = checkpoint.parents[1] / CALIBRATION
+    return told.is_file() and read_json(told).get("loop") == loop
 
 
 def store(trained: Trained, calibration: Calibration) -> Path:
-    """Write the thresholds into the checkpoint, and where it is in its run's folder into the file there.
+    """Write the thresholds into the checkpoint, and where it is the one that its run quotes into the run's file.
 
     Those that were there are gone. Returns the checkpoint. Raises `UserError` where it cannot be written; then it is
     as it was.
     """
     path, metadata = trained.checkpoint, trained.metadata
     experiment = metadata.experiment or resolved_toml(trained.experiment)
+    loop, quoted = metadata.about.loop, _is_quoted(path, metadata.about.loop)
     with writing(path, "make it writable, or calibrate a copy of it"):
         write(read(path), path, replace(metadata, experiment=experiment, calibration=calibration))
-        if path.parent.name == CHECKPOINTS and (path.parents[1] / CALIBRATION).is_file():
-            RunFolder(path.parents[1]).write_calibration(asdict(calibration))
+        if quoted:
+            RunFolder(path.parents[1]).write_calibration({"loop": loop, **asdict(calibration)})
     return path

@@ -89,8 +89,8 @@ def read_photographs(
     for sample, facts in scan.pairs:
         once.setdefault(facts.pixels, (sample, facts))
     copies = len(scan.facts) - len(once)
-    said = [f"{copies} images are copies of others and are left out"] if copies else []
-    said += [*previews(scan.pairs), *_sizes(facts for _, facts in once.values())]
+    said = [f"{copies} of {len(scan.facts)} images are copies of others and are left out"] if copies else []
+    said += [*previews(scan.pairs), *_sizes(facts for _, facts in once.values()), *_folders(samples, folder, label)]
     kept = scan.only(once.values())
     return Photographs(folder, kept.data, kept.facts, decoded, (*notes, *said))
 
@@ -99,6 +99,15 @@ def _is_mask(picture: Image) -> bool:
     counts = picture.convert("L").histogram()
     between = sum(counts[_EXTREMES : 256 - _EXTREMES])
     return between <= _MOST_BETWEEN * sum(counts) and min(sum(counts[:_EXTREMES]), sum(counts[-_EXTREMES:])) > 0
+
+
+def _folders(samples: Iterable[Sample], folder: Path, label: int) -> list[str]:
+    """Say where images lie in several folders, since one of them may hold others, as in published data sets."""
+    held = Counter(str(sample.image.parent.relative_to(folder)) for sample in samples)
+    if len(held) == 1:
+        return []
+    shown = in_short((f"{count} in {place}" for place, count in held.most_common()), 4)
+    return [f"they lie in {len(held)} folders ({shown}), and all are taken as {'bad' if label else 'good'}"]
 
 
 def _sizes(facts: Iterable[FileFacts]) -> list[str]:

@@ -1,7 +1,6 @@
 """A model of normal photographs alone: their memory, and thresholds chosen by leaving each of them out in turn."""
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from ..evaluation.evaluator import Evaluator
 from ..evaluation.leave_one_out import LeftOut, leave_one_out
 from ..experiment import Experiment, checked, resolved_toml
 from ..experiment.check import check
-from ..files.whole_file import beside
+from ..files.whole_file import whole_folder
 from ..model.build import build_model
 from ..plugin_host.registry import Registry
 from ..record.run_folder import BANK
@@ -31,20 +30,23 @@ MODEL: Final = "model.safetensors"
 
 
 def taught_experiment(tables: dict[str, Any], good: Path, overrides: Sequence[str], registry: Registry) -> Experiment:
-    """Check the experiment of a taught model, whose data are the good images. Raises `UserError` without a memory."""
+    """Check the experiment of a taught model, whose data are the good images. Raises `UserError`."""
     place = {"use": "folder", "root": str(good.absolute())}
     tables = {**tables, "data": {role: dict(place) for role in ("train", "test", "reference")}}
-    experiment = checked(tables, overrides, lambda tables: check(tables, registry, "teach.toml"))
-    if experiment.reference is None:
-        raise UserError("has no memory, and nothing else can be taught", where="reference", fix="leave [reference] in")
-    return experiment
+    return checked(tables, overrides, lambda tables: check(tables, registry, "teach.toml"))
 
 
 class Teacher:
-    """Reads photographs and makes a model of them; writes it when everything is known."""
+    """Reads photographs and makes a model of them; writes it when everything is known.
 
-    def __init__(self, experiment: Experiment, real_name: str | None) -> None:
+    `before_each` is called for each image, and before anything is written; what it raises ends the teaching.
+    """
+
+    def __init__(
+        self, experiment: Experiment, real_name: str | None, before_each: Callable[[], None] = lambda: None
+    ) -> None:
         file, self.experiment, self.real_name = experiment.file, experiment, real_name or UNNAMED
+        self.before_each = before_each
         device = ComputeDevice.choose(file.device, file.precision)
         self.model = build_model(experiment, {UNNAMED: self.real_name}).to(device.device).requires_grad_(False)
         backbone = self.model.backbone
@@ -53,23 +55,23 @@ class Teacher:
 
     def read(self, folder: Path, label: int) -> Photographs:
         """Read a folder of images."""
-        size = self.evaluator.pixels.size
         return read_photographs(
-            folder, label, class_name=UNNAMED, real_name=self.real_name, domain="industrial", size=size
-        )
+            folder, label, class_name=UNNAMED, real_name=self.real_name, domain="industrial",
+            size=self.evaluator.pixels.size, before_each=self.before_each,
+        )  # fmt: skip
 
     def learn(self, good: Photographs) -> LeftOut:
         """Remember good images, two at least, and score each by the others. Raises `UserError` for others."""
-        pixels = replace(self.evaluator.pixels, decoded=good.decoded)
+        evaluator = replace(self.evaluator, pixels=replace(self.evaluator.pixels, decoded=good.decoded))
         try:
-            return leave_one_out(replace(self.evaluator, pixels=pixels), good.data, frozenset(), trained=False)
+            return leave_one_out(evaluator, good.data, frozenset(), trained=False, before_each=self.before_each)
         except UserError as fault:
             where = fault.where or str(good.folder)
             raise UserError(fault.problem, where=where, fix=fault.fix) from fault.__cause__
 
     def scores(self, learnt: LeftOut, photographs: Photographs) -> PhotographScores:
         """Score other photographs by what is remembered."""
-        return scored(learnt.evaluator, photographs, frozenset(), trained=False)
+        return scored(learnt.evaluator, photographs, frozenset(), trained=False, before_each=self.before_each)
 
     def write(self, out: Path, learnt: LeftOut, chosen: Chosen) -> None:
         """Write the model's folder, whole or not at all. Raises `UserError` where it cannot be."""
@@ -77,12 +79,7 @@ class Teacher:
         assert references is not None and self.model.reference is not None
         about = Provenance(self.experiment.file.name, 0, attending=(), real_names={UNNAMED: self.real_name})
         metadata = Metadata(about, resolved_toml(self.experiment), chosen.calibration, normal_scores=references.normal)
-        part = beside(out)
-        with writing(out):
-            try:
-                part.mkdir(parents=True)
-                save(self.model, part / MODEL, metadata)
-                write_banks(part / BANK, references, self.model.reference, reference_name(self.experiment))
-                part.rename(out)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+        self.before_each()
+        with writing(out), whole_folder(out) as part:
+            save(self.model, part / MODEL, metadata)
+            write_banks(part / BANK, references, self.model.reference, reference_name(self.experiment))

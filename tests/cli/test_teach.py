@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from PIL import Image
 from aaclip_kit import load_model
 from aaclip_kit.checkpoints.provenance import read_metadata
 from aaclip_kit.evaluation.calibration import Calibration
+from aaclip_kit.evaluation.evaluator import Evaluator
 
 from ..command import Command, Ran
 from ..once import once
@@ -92,12 +97,24 @@ def test_the_model_decides_at_once_and_without_the_good_images(
     shutil.rmtree(folders / "good")
     ran = aakit("predict", taught[0], folders / "bad", folders / "more", "--out", place / "found")
     assert (ran.code, ran.err) == (0, "")
-    assert "'tile'" in ran.out and "chosen on 8 good photographs, good, each by the memory of the others" in ran.out
+    said = (
+        "chosen on 8 good photographs (folder good, each by the memory of the others) for 11.11% false alarms; "
+        "expect 0.3% to 36.9% of good parts above it"
+    )
+    assert "'tile'" in ran.out and said in ran.out
     lines = [json.loads(line) for line in (place / "found" / "scores.jsonl").read_text().splitlines()]
     assert [line["decision"] for line in lines[:3]] == ["anomalous"] * 3
     calibration = stored(taught[0] / "model.safetensors")
     assert {line["threshold"] for line in lines} == {calibration.image_threshold}
     assert all(line["disagreement"] is None for line in lines)  # both thresholds are of the same number
+
+
+def test_images_that_the_model_remembers_are_told_in_prediction(
+    taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
+) -> None:
+    seen, new = (aakit("predict", taught[0], folders / of, "--out", place / of) for of in ("good", "more"))
+    assert (seen.code, new.code) == (0, 0)
+    assert "note        8 of the images are remembered by the model" in seen.out and "remembered" not in new.out
 
 
 def test_the_threshold_is_above_each_good_image_as_a_model_of_the_others_scores_it(
@@ -140,7 +157,32 @@ def test_copies_are_left_out_and_shapes_are_told(aakit: Command, place: Path, fo
     )
     ran = aakit("teach", folders / "good", "--out", place / "line.model")
     assert ran.code == 0
-    assert "1 images are copies of others" in ran.out and "8 of 40 x 40, 1 of 80 x 20" in ran.out
+    assert "1 of 10 images are copies of others" in ran.out and "8 of 40 x 40, 1 of 80 x 20" in ran.out
+
+
+def test_files_of_many_formats_are_photographs_and_other_files_are_told(
+    aakit: Command, place: Path, folders: Path
+) -> None:
+    mixed, random = folders / "mixed", np.random.default_rng(7)
+    mixed.mkdir()
+    colour = [Image.fromarray(random.integers(60, 200, (40, 40, 3), dtype=np.uint8)) for _ in range(7)]
+    colour[0].save(mixed / "a.jpg")
+    colour[1].convert("CMYK").save(mixed / "b.jpeg")
+    colour[2].convert("P").save(mixed / "c.gif")
+    colour[3].convert("RGBA").save(mixed / "d.webp", lossless=True)
+    colour[4].convert("L").save(mixed / "e.bmp")
+    colour[5].save(mixed / "f.tif", save_all=True, append_images=colour[6:])
+    Image.fromarray(random.integers(20000, 60000, (40, 40), dtype=np.uint16)).save(mixed / "g.png")
+    (mixed / "Thumbs.db").touch()
+    ran = aakit("teach", mixed, "--out", place / "line.model")
+    assert (ran.code, ran.err) == (0, "")
+    assert "8 photographs" in ran.out and "passed over: 1 .db" in ran.out and "several shapes" not in ran.out
+
+
+def test_photographs_in_several_folders_are_told(aakit: Command, place: Path, folders: Path) -> None:
+    ran = aakit("teach", folders, "--out", place / "line.model")
+    assert ran.code == 0
+    assert "they lie in 3 folders (8 in good, 6 in more, 3 in bad), and all are taken as good" in ran.out
 
 
 def test_a_rate_that_so_few_cannot_show_is_refused(refused: Callable[..., str]) -> None:
@@ -189,6 +231,74 @@ def test_what_is_there_is_not_written_over(taught: tuple[Path, Ran], aakit: Comm
     assert contents(taught[0]) == before
 
 
+def test_an_empty_folder_and_a_link_to_nothing_are_there_too(aakit: Command, place: Path, folders: Path) -> None:
+    (place / "empty").mkdir()
+    (place / "link").symlink_to(place / "nothing")
+    for out in ("empty", "link"):
+        assert "is there already" in aakit("teach", folders / "good", "--out", place / out).err
+    assert sorted(path.name for path in place.iterdir()) == ["empty", "link"] and not [*(place / "empty").iterdir()]
+
+
+def test_a_place_that_cannot_be_is_told_before_anything_is_read(aakit: Command, folders: Path) -> None:
+    ran = aakit("teach", folders / "good", "--out", folders / "good" / "000.png" / "line.model")
+    assert_plain(ran)
+    assert ran.out == "" and "cannot be written" in ran.err
+
+
+def test_a_disk_that_is_full_leaves_nothing(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aaclip_kit.inference.teach.write_banks", full)
+    assert "No space left on device" in refused()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_leaves_all_as_it_was(
+    taught: tuple[Path, Ran],
+    aakit: Command,
+    place: Path,
+    folders: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    def asked(own: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def run(*arguments: Any) -> Iterator[Any]:
+            for one in own(*arguments):
+                signal.raise_signal(number)
+                yield one
+
+        return run
+
+    before = contents(place)
+    for method in ("head_and_tokens", "scored_batches"):
+        monkeypatch.setattr(Evaluator, method, asked(getattr(Evaluator, method)))
+    for ran in (
+        aakit("teach", folders / "good", "--out", place / "new.model"),
+        aakit("calibrate", taught[0], folders / "more"),
+    ):
+        assert ran.code == 128 + number and "nothing is written" in ran.out
+        assert contents(place) == before
+
+
+KILLED = """
+import os, signal
+import aaclip_kit.inference.teach as teach
+from aaclip_kit.cli import main
+teach.write_banks = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+
+
+def test_killed_while_it_writes_it_has_made_no_model_and_is_in_no_ones_way(
+    aakit: Command, place: Path, folders: Path
+) -> None:
+    arguments = ["teach", str(folders / "good"), "--out", str(place / "line.model")]
+    assert subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False).returncode == -signal.SIGKILL
+    assert all(path.name.startswith(".") and path.suffix == ".part" for path in place.iterdir())
+    assert aakit(*arguments).code == 0 and (place / "line.model" / "model.safetensors").is_file()
+
+
 def test_calibrate_replaces_the_thresholds_and_their_origin(
     taught: tuple[Path, Ran], aakit: Command, folders: Path
 ) -> None:
@@ -198,7 +308,7 @@ def test_calibrate_replaces_the_thresholds_and_their_origin(
     assert (ran.code, ran.err) == (0, "")
     assert "found       3 of the 3" in ran.out and "it is replaced" in ran.out
     now = stored(model)
-    assert now.source.startswith("more, ") and now.counts == {"normal": 6, "anomalous": 3}
+    assert now.source.startswith("folder more, ") and now.counts == {"normal": 6, "anomalous": 3}
     assert now.image_threshold != before.image_threshold and read_metadata(model).about == about
 
 
@@ -215,6 +325,16 @@ def test_calibrate_serves_a_run(aakit: Command, trained: Path, tmp_path: Path, f
     assert (ran.code, ran.err) == (0, "")
     told = json.loads((run / "calibration.json").read_text())
     assert (told["rule"], told["classes"], told["counts"]["normal"]) == ("false_alarms", ["tile"], 8)
+    assert told["loop"] == 2
     assert told["image_threshold"] == stored(run / "checkpoints" / "loop_2.safetensors").image_threshold
     ran = aakit("predict", run, folders / "more", "--out", tmp_path / "found", "--real-name", "tile")
     assert (ran.code, ran.err) == (0, "") and "chosen on 8 good photographs" in ran.out
+
+
+def test_calibrate_of_a_loop_that_the_run_does_not_quote_leaves_the_file_of_the_one_that_it_does(
+    aakit: Command, trained: Path, tmp_path: Path, folders: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before, first = (run / "calibration.json").read_bytes(), run / "checkpoints" / "loop_1.safetensors"
+    assert aakit("calibrate", first, folders / "good", "--real-name", "tile").code == 0
+    assert stored(first).rule == "false_alarms" and (run / "calibration.json").read_bytes() == before
