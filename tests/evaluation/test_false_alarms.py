@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -51,6 +54,15 @@ def test_sixty_photographs_promise_up_to_six_in_a_hundred() -> None:
     promise = FalseAlarms(0.0, 60, largest_rank(60, 0.02))
     assert promise.rank == 1 and promise.of_next == (0, 6)
     assert_close(promise.interval, (1 - 0.975 ** (1 / 60), 1 - 0.025 ** (1 / 60)))
+
+
+def test_the_guide_shows_what_is_promised() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "teach.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([\d.]+) % \| (\d+) to (\d+) \|$", guide, re.MULTILINE)
+    assert len(rows) == 5
+    for images, rate, low, high in rows:
+        promise = FalseAlarms(0.0, int(images), 1)
+        assert (f"{promise.expected:.1%}", promise.of_next) == (f"{rate}%", (int(low), int(high)))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.02, 0.01, 0.003])
