@@ -82,7 +82,7 @@ def read_photographs(
     if found := [*faults, *scan.faults]:
         raise UserErrors(found[:MOST_SHOWN])
     if masks:
-        problem = f"{len(masks)} of its {len(samples)} images are black and white alone, as masks are: "
+        problem = f"{len(masks)} of its {len(samples)} images are of two tones alone, as masks are: "
         fix = "take them out; teaching needs photographs, and no masks"
         raise UserError(problem + in_short(sorted(map(str, masks)), 3), where=str(folder), fix=fix)
     once: dict[str, tuple[Sample, FileFacts]] = {}
@@ -96,7 +96,10 @@ def read_photographs(
 
 
 def _is_mask(picture: Image) -> bool:
+    """Whether it is black and white, or of two tones: masks are also stored as 0 and 1."""
     counts = picture.convert("L").histogram()
+    if sum(map(bool, counts)) == 2:
+        return True
     between = sum(counts[_EXTREMES : 256 - _EXTREMES])
     return between <= _MOST_BETWEEN * sum(counts) and min(sum(counts[:_EXTREMES]), sum(counts[-_EXTREMES:])) > 0
 

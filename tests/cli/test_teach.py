@@ -208,11 +208,13 @@ def test_images_of_one_colour_are_refused(refused: Callable[..., str], folders: 
     assert "all alike" in refused()
 
 
-def test_masks_are_refused(refused: Callable[..., str], folders: Path) -> None:
+@pytest.mark.parametrize(("white", "suffix"), [(255, "png"), (1, "png"), (255, "jpg")])
+def test_masks_are_refused(refused: Callable[..., str], folders: Path, white: int, suffix: str) -> None:
     mask = np.zeros((40, 40), np.uint8)
-    mask[5:9, 5:9] = 255
-    Image.fromarray(mask).save(folders / "good" / "mask.png")
-    assert "mask.png" in refused()
+    mask[8:24, 8:24] = white
+    Image.fromarray(mask).save(folders / "good" / f"mask.{suffix}")
+    said = refused()
+    assert "two tones alone, as masks are" in said and f"mask.{suffix}" in said
 
 
 def test_a_picture_that_is_good_and_bad_is_refused(refused: Callable[..., str], folders: Path) -> None:
