@@ -78,6 +78,14 @@ def refused(aakit: Command, place: Path, folders: Path) -> Callable[..., str]:
     return run
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """SIGINT acts as in a terminal: jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def stored(model: Path) -> Calibration:
     calibration = read_metadata(model).calibration
     assert calibration is not None and calibration.image_threshold is not None
@@ -255,6 +263,7 @@ def test_a_disk_that_is_full_leaves_nothing(refused: Callable[..., str], monkeyp
     assert "No space left on device" in refused()
 
 
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_and_leaves_all_as_it_was(
     taught: tuple[Path, Ran],
