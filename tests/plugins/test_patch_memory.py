@@ -175,7 +175,7 @@ def test_image_scores_have_a_least_unit() -> None:
     single = NormalScores(grid_mean=0.0, grid_deviation=1.0, image_mean=0.0, image_deviation=0.0)
     result = own.combine(scores, answer, bank=bank, normal=single, smooth=False)
     far = (answer.detection - bank["scale"][0]) / bank["scale"][1]
-    assert_close(result.detection, LEAST_UNIT * far)
+    assert_close(result.detection, own.options.weight * LEAST_UNIT * far)
 
 
 def test_levels_ascend() -> None:
