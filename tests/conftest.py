@@ -20,7 +20,8 @@ TENSOR_ROOMS = (
 TENSOR_PLUGINS = (
     *("clip", "embedded", "open_clip", "timm_vit", "attention", "adapter", "prompts", "projections", "losses"),
     *("anomaly_clip.head", "anomaly_clip.prompts", "april_gan", "text_free", "win_clip.head", "win_clip.memory"),
-    *("ada_clip.fusion", "ada_clip.head", "ada_clip.prompt_tokens", "patch_memory.memory", "anomaly_dino.memory"),
+    *("ada_clip.fusion", "ada_clip.head", "ada_clip.prompt_tokens", "patch_memory.memory", "patch_memory.pairs"),
+    "anomaly_dino.memory",
 )
 install_import_hook(
     [f"aaclip_kit.{room}" for room in TENSOR_ROOMS] + [f"aaclip_kit_plugins.{plugin}" for plugin in TENSOR_PLUGINS],

@@ -52,6 +52,11 @@ def origin(calibration: Calibration | None, what: What) -> str:
     if calibration is None:
         return "of unknown origin"
     counts, fpr = calibration.counts, (calibration.achieved.get(what) or {}).get("fpr")
+    if calibration.rule == "false_alarms" and calibration.expected is not None:
+        low, high = calibration.expected
+        chosen = f"chosen on {counts.get('normal', 0)} good photographs ({shortened(calibration.source, 200)})"
+        promise = f"for {calibration.fpr or 0:.2%} false alarms; expect {low:.1%} to {high:.1%} of good parts above it"
+        return f"{chosen} {promise}"
     images = f"{counts.get('normal', 0)} normal and {counts.get('anomalous', 0)} anomalous images"
     alarms = "false alarms there not known" if fpr is None else f"false alarms there {fpr:.1%}"
     return f"chosen by rule {calibration.rule} on {images} of {shortened(calibration.source, 200)}; {alarms}"

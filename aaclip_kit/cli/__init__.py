@@ -9,6 +9,7 @@ from typer import Context, Exit, Option, Typer
 from ..contracts.errors import UserError, not_writable
 from ..version import __version__
 from .cache import cache
+from .calibrate import calibrate
 from .checkpoints import export_checkpoint, import_checkpoint
 from .compare import ablate, compare
 from .data import data
@@ -20,6 +21,7 @@ from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
 from .run import report, run, validate
+from .teach import teach
 from .terminal import Debugging, escape_what_cannot_be_written, say
 
 app = Typer(
@@ -42,6 +44,8 @@ _add(run, "run feedback.toml --out runs/first --set seed=7")
 _add(validate, "validate feedback.toml ablation.toml")
 _add(ablate, "ablate ablation.toml --out runs/ablation --seeds 2")
 _add(evaluate, "evaluate runs/first --out evaluation.json")
+_add(teach, 'teach good/ --out line.model --real-name "metal nut"')
+_add(calibrate, "calibrate runs/first good/ --false-alarms 0.02")
 _add(predict, "predict runs/first photos/ --out found --real-name bottle")
 _add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
 _add(gradients, "gradients feedback.toml --scales 1.0,0.1")

@@ -60,9 +60,9 @@ def predict(
     check_overrides(overrides, "scoring", "execution")
     _check_finite(threshold, "--threshold")
     _check_finite(map_threshold, "--map-threshold")
-    _check_shown(class_name, "--class")
-    _check_shown(real_name, "--real-name")
-    with in_processes() as ranks, _ended_by_signals() as stop:
+    check_shown(class_name, "--class")
+    check_shown(real_name, "--real-name")
+    with in_processes() as ranks, ended_by_signals() as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.decoded import Decoded
         from ..data.manifests import list_images
@@ -97,7 +97,7 @@ def predict(
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[StopRequest]:
+def ended_by_signals() -> Iterator[StopRequest]:
     """Let a signal end the command before its next image, with nothing written; a second one ends it at once."""
     stop = StopRequest()
     try:
@@ -113,7 +113,8 @@ def _check_finite(threshold: float | None, option: str) -> None:
         raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
 
 
-def _check_shown(name: str | None, option: str) -> None:
+def check_shown(name: str | None, option: str) -> None:
+    """Raise `UserError` for a name that cannot be printed."""
     if name is not None and not name.isprintable():
         fix = "give letters, digits, blanks and signs that can be shown"
         raise UserError("holds what cannot be shown", where=option, fix=fix)

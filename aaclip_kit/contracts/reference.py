@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -95,6 +95,16 @@ class Reference(nn.Module, ABC):
     @abstractmethod
     def answer(self, bank: Bank, tokens: ImageTokens) -> Answer:
         """Return how far images are from those of the bank, in float32."""
+
+    def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer]]:
+        """Yield for each of some normal images, one each, a bank of all the others, and how far it is from them.
+
+        There are two at least. A memory that measures the distance of two images once may do better than fill a bank
+        for each; what it yields may then hold only as much of a bank as `combine` reads. Raises `UserError` as `fill`.
+        """
+        for place, image in enumerate(images):
+            bank = self.fill([*images[:place], *images[place + 1 :]])
+            yield bank, self.answer(bank, image)
 
     @abstractmethod
     def combine(self, scores: Scores, answer: Answer, *, bank: Bank, normal: NormalScores, smooth: bool) -> Scores:

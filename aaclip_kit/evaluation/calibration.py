@@ -36,7 +36,7 @@ class Calibration:
 
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
 
-    rule: Literal["f1max", "fpr"]
+    rule: Literal["f1max", "fpr", "false_alarms"]
     fpr: Rate | None
     source: str
     counts: dict[Literal["normal", "anomalous"], Annotated[int, Field(ge=0)]]
@@ -45,6 +45,8 @@ class Calibration:
     achieved: dict[What, Rates]
     reasons: dict[str, str] = field(default_factory=dict)
     classes: list[str] | None = None
+    expected: tuple[Rate, Rate] | None = None
+    """With rule false_alarms: limits of the share of further normal images that will be called anomalous."""
 
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:

@@ -190,6 +190,21 @@ class Evaluator:
         for batch in test_batches(tuple(samples), self.pixels, self.table.batch_size, self.workers):
             yield self._scored(batch, known, data.domain)
 
+    @torch.no_grad()
+    def head_and_tokens(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool
+    ) -> Iterator[tuple[Scores, ImageTokens]]:
+        """What the head alone says of each image of one class, one by one, and what the memory reads of it."""
+        samples = tuple(sample for sample in data.samples if sample.class_name == name)
+        known = replace(self._of_head(name, attending, trained), bank={})
+        for batch in test_batches(samples, self.pixels, 1, self.workers):
+            batch = batch.to(self.compute_device.device)
+            with naming_batch("scoring", batch.samples), self.compute_device.autocast():
+                features, text, tokens = self._features(batch, known)
+            assert tokens is not None
+            size, domain = batch.images.shape[-1], data.domain
+            yield self.model.head.score(features, text, size, domain, self.table.blur), tokens
+
     def shares(self, data: DataSet) -> dict[str, range]:
         """Which images of each class this rank scores: a contiguous run of the batches of all classes in order."""
         size = self.table.batch_size

@@ -141,7 +141,8 @@ class TrainedModel:
     ) -> Iterator[Prediction]:
         chosen = self.domain(domain)
         samples, decoded = tuple(Sample(Path(image), name, 0) for image in images), Decoded(once=True)
-        scan = self.scan(DataSet(samples, {name: name}, chosen), decoded, each_page=each_page)
+        real_name = self.real_name(name) if name == UNNAMED else name
+        scan = self.scan(DataSet(samples, {name: real_name}, chosen), decoded, each_page=each_page)
         if scan.faults:
             raise UserErrors(scan.faults)
         thresholds = stored_thresholds(self.trained, chosen)

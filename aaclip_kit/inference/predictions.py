@@ -24,6 +24,7 @@ from ..data.checks import previews
 from ..data.decoded import Decoded
 from ..data.image_file import page_of
 from ..data.manifests import Listed
+from ..data.scan import FileFacts
 from ..distributed.collectives import Lost, all_gather_object, barrier
 from ..distributed.ranks import Ranks
 from ..files.lock import LOCK, locked
@@ -105,7 +106,19 @@ def as_data(
     data = DataSet(tuple(sample for sample, _ in sound), {}, domain)
     names = {name: real_name or model.real_name(name) for name in data.classes}
     sizes = [facts.size for _, facts in sound]
-    return replace(data, real_names=names), sizes, [one for part in faults for one in part], previews(sound)
+    remarks = [*previews(sound), *_remembered(model, sound)]
+    return replace(data, real_names=names), sizes, [one for part in faults for one in part], remarks
+
+
+def _remembered(model: TrainedModel, sound: Sequence[tuple[Sample, FileFacts]]) -> list[str]:
+    """Say where images are of those that the model remembers, whose scores say nothing of new ones."""
+    references = model.evaluator.references
+    known = {digest for of in references.images.values() for digest in of} if references else set()
+    if not (seen := [sample.image for sample, facts in sound if facts.image in known]):
+        return []
+    return [
+        f"{len(seen)} of the images are remembered by the model, which finds them too normal; the first is {seen[0]}"
+    ]
 
 
 def write_predictions(

@@ -1,6 +1,6 @@
 """The memory itself: patches kept by image, distances to the nearest ones, and their scale by leaving one image out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -24,6 +24,7 @@ from aaclip_kit import (
 )  # fmt: skip
 
 from . import PatchMemoryOptions
+from .pairs import Nearest
 
 PROBES: Final = 64
 """Patches of each image that are compared with the other images to find how far normal ones are."""
@@ -79,7 +80,9 @@ class PatchMemory(Reference):
         else:
             others = (torch.cat([patches[:place], patches[place + 1 :]]) for place in range(len(patches)))
             found = [self._distances(image, left) for image, left in zip(probes, others, strict=True)]
-        distances = torch.stack(found)
+        return self._scale_of(torch.stack(found))
+
+    def _scale_of(self, distances: Float[Tensor, "k p"]) -> Float[Tensor, " 2"]:
         if distances.std(correction=0) < LEAST_DEVIATION:
             fix = "give photographs of several parts, none of them a copy of another"
             raise UserError("the reference images are all alike", fix=fix)
@@ -103,6 +106,20 @@ class PatchMemory(Reference):
         levels = torch.stack([tokens.levels[level] for level in self.levels])
         grid = self._distances(levels.flatten(1, 2), bank["patches"]).reshape(-1, self.side, self.side)
         return Answer(grid, grid.flatten(1).amax(dim=1))
+
+    def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer]]:
+        """See `Reference`: each image is compared with each other one once, in the place of once for each bank."""
+        if len(images) == 2:  # the scale of a single image is another
+            yield from super().left_out(images)
+            return
+        wholes = [whole for image in images for whole in self._each(image)]
+        kept = torch.stack([self._of_image(whole)[0] for whole in wholes])
+        found = [Nearest.of(whole, kept, place, self.options.neighbours) for place, whole in enumerate(wholes)]
+        probes = [one.only(self.probed) for one in found]
+        for place, one in enumerate(found):
+            others = [probe.without(place) for other, probe in enumerate(probes) if other != place]
+            grid = one.without().reshape(1, self.side, self.side)
+            yield {"scale": self._scale_of(torch.stack(others))}, Answer(grid, grid.flatten(1).amax(dim=1))
 
     def combine(self, scores: Scores, answer: Answer, *, bank: Bank, normal: NormalScores, smooth: bool) -> Scores:
         """Bring distances to the scale that the head has on normal images; add them to the head's, or to its mean."""

@@ -40,6 +40,7 @@ SINGLE_EPOCHS = {
     "feedback": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
     "feedback_v2": ["text_epochs=1", "image_epochs=1"],
     "photographs": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
+    "teach": [],
 }
 FEW = {
     ("train", 0): sorted(TRAIN_SURFACES)[:2],
@@ -50,7 +51,7 @@ FEW = {
     ("test", 1): sorted(materials_of("test"))[:2],
 }
 """Classes of each role's data sets, drawn ones and photographs."""
-LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3, "photographs": 3}
+LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3, "photographs": 3, "teach": 0}
 
 
 def test_every_file_is_small_or_large() -> None:

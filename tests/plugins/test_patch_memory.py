@@ -12,7 +12,7 @@ from aaclip_kit_plugins.patch_memory.memory import LEAST_UNIT, PatchMemory
 from pydantic import ValidationError
 from torch import Tensor
 
-from aaclip_kit import Backbone, Bank, ImageTokens, NormalScores, ReferenceSetting, Scores, UserError
+from aaclip_kit import Backbone, Bank, ImageTokens, NormalScores, Reference, ReferenceSetting, Scores, UserError
 
 from ..helpers import assert_close
 
@@ -119,6 +119,18 @@ def test_the_scale_of_one_image_is_of_its_halves() -> None:
         found.append(torch.cat([distances(upper, lower), distances(lower, upper)]))
     scale = torch.stack(found).mean(dim=0)
     assert_close(memory().fill([image])["scale"], torch.stack([scale.mean(), scale.std(correction=0)]))
+
+
+@pytest.mark.parametrize("options", [{}, {"neighbours": 3}, {"coreset": 0.3, "neighbours": 9}])
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_leaving_an_image_out_is_as_a_bank_of_the_others(options: dict[str, Any], count: int) -> None:
+    own, normal = memory(**options), images(count)
+    found, naive = list(own.left_out(normal)), list(Reference.left_out(own, normal))
+    assert len(found) == len(naive) == count
+    for (bank, answer), (whole, expected) in zip(found, naive, strict=True):
+        assert_close(bank["scale"], whole["scale"])
+        assert_close(answer.grid, expected.grid)
+        assert_close(answer.detection, expected.detection)
 
 
 def test_images_that_are_all_alike_are_refused() -> None:

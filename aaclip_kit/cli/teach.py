@@ -1,0 +1,120 @@
+"""`aakit teach`: a model of a folder of good photographs, with a threshold of its own."""
+
+import errno
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typer import Argument, Option
+
+from ..contracts.errors import UserError, not_writable
+from ..experiment.effects import check_overrides
+from ..plugin_host.discovery import discover
+from .new import shipped
+from .predict import check_shown, ended_by_signals
+from .run import SET_HELP, with_shortcuts
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..inference.good_photographs import Chosen, PhotographScores
+    from ..inference.photographs import Photographs
+    from ..inference.teach import Teacher
+
+BAD_HELP = "Folder of photographs of bad parts: how many of them are found is said, and nothing is chosen by them."
+ALARMS_HELP = "Share of good parts that may be called bad; by default 0.02, or the least that so few can show."
+
+
+def teach(
+    good: Path = Argument(help="Folder of photographs of good parts; no masks."),
+    bad: Path | None = Option(None, "--bad", help=BAD_HELP),
+    out: Path = Option(help="Folder of the model to write, such as line.model; it must not be there."),
+    real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
+    false_alarms: float | None = Option(None, "--false-alarms", min=0.0, max=1.0, help=ALARMS_HELP),
+    overrides: list[str] = Option([], "--set", help=SET_HELP),
+    device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+) -> None:
+    """Make a model of good photographs alone, choose its threshold on them, and say what to expect of it."""
+    check_overrides(overrides, "scoring", "execution")
+    check_shown(real_name, "--real-name")
+    check_rate(false_alarms)
+    _check_place(out)
+    from ..inference.teach import Teacher, taught_experiment
+
+    with ended_by_signals() as stop:
+        tables = tomllib.loads(shipped()["teach"])
+        experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
+        _teach(Teacher(experiment, real_name, stop.raise_if_asked), good, bad, out, false_alarms)
+    say(f"wrote {out}; aakit predict {out} photos/ --out found")
+
+
+def _check_place(out: Path) -> None:
+    """Raise `UserError` where the model cannot be written, before it is made."""
+    if os.path.lexists(out):
+        raise UserError("is there already", where=str(out), fix="name another one with --out")
+    parent = next(place for place in out.absolute().parents if place.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise not_writable(out, OSError(errno.EACCES, f"{parent} is no folder that may be written"))
+
+
+def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_alarms: float | None) -> None:
+    from ..inference.good_photographs import PhotographScores, choose, rank_for
+
+    photographs = teacher.read(good, 0)
+    others = None if bad is None else teacher.read(bad, 1)
+    say_photographs(photographs, others)
+    rank = rank_for(len(photographs.facts), false_alarms)
+    learnt = teacher.learn(photographs)
+    scores = PhotographScores(learnt.image_scores, learnt.peaks)
+    found = None if others is None else teacher.scores(learnt, others)
+    how = "each by the memory of the others"
+    chosen = choose(scores, found, rank=rank, folder=good, name=teacher.real_name, how=how)
+    teacher.write(out, learnt, chosen)
+    say_chosen(chosen, photographs, scores, found)
+
+
+def check_rate(rate: float | None) -> None:
+    """Raise `UserError` for a share that none can be."""
+    if rate is not None and not 0 < rate < 1:
+        raise UserError(
+            f"{rate:g} is no share of false alarms", where="--false-alarms", fix="such as 0.02 for 2 in 100"
+        )
+
+
+def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:
+    """Print what was read. Raises `UserError` for a single good one, and a picture that is both."""
+    for what, photographs in (("good", good), ("bad", bad)):
+        if photographs is not None:
+            say(f"{what:11} {len(photographs.facts)} photographs of {photographs.folder}")
+            for note in photographs.notes:
+                say(f"note        {note}")
+    good.check_several()
+    if bad is not None:
+        bad.check_apart(good)
+
+
+def say_chosen(
+    chosen: "Chosen", good: "Photographs", scores: "PhotographScores", bad: "PhotographScores | None"
+) -> None:
+    """Print suspects among the good photographs, the thresholds, what to expect of them, and what they find."""
+    from statistics import median
+
+    from ..data.checks import MOST_SHOWN
+    from ..evaluation.false_alarms import standing_out
+    from ..inference.good_photographs import found_at_other_rates, in_words
+
+    calibration, suspects = chosen.calibration, standing_out(scores.images)
+    for place in suspects[:MOST_SHOWN]:
+        score = f"score {scores.images[place]:.4g}, half of the good ones are below {median(scores.images):.4g}"
+        say(f"suspect     {good.data.samples[place].image}: {score}")
+    if suspects:
+        many = f"those that stand far out are {len(suspects)} of {len(scores.images)}"
+        say(f"suspects    {many}: look at each, take out what is bad, and give the command again")
+    say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
+    for line in in_words(chosen):
+        say(f"expect      {line}")
+    if bad is not None:
+        say(f"found       {chosen.found} of the {len(bad.images)} bad photographs; image AUROC {chosen.auroc:.3f}")
+        more = found_at_other_rates(scores, bad, chosen.promise.rank).items()
+        if more:
+            say(f"            {', '.join(f'{count} with --false-alarms {rate:g}' for rate, count in more)}")

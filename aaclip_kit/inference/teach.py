@@ -1,0 +1,85 @@
+"""A model of normal photographs alone: their memory, and thresholds chosen by leaving each of them out in turn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from ..checkpoints.bank_file import reference_name, write_banks
+from ..checkpoints.checkpoint import save
+from ..checkpoints.provenance import Metadata, Provenance
+from ..contracts.errors import UserError, writing
+from ..data.loader import Pixels
+from ..distributed.compute_device import ComputeDevice
+from ..distributed.ranks import ALONE
+from ..evaluation.calibration import one_by_one
+from ..evaluation.evaluator import Evaluator
+from ..evaluation.leave_one_out import LeftOut, leave_one_out
+from ..experiment import Experiment, checked, resolved_toml
+from ..experiment.check import check
+from ..files.whole_file import whole_folder
+from ..model.build import build_model
+from ..plugin_host.registry import Registry
+from ..record.run_folder import BANK
+from .good_photographs import Chosen, PhotographScores, scored
+from .load_model import UNNAMED
+from .photographs import Photographs, read_photographs
+
+MODEL: Final = "model.safetensors"
+"""The checkpoint in the folder of a taught model, beside its bank."""
+
+
+def taught_experiment(tables: dict[str, Any], good: Path, overrides: Sequence[str], registry: Registry) -> Experiment:
+    """Check the experiment of a taught model, whose data are the good images. Raises `UserError`."""
+    place = {"use": "folder", "root": str(good.absolute())}
+    tables = {**tables, "data": {role: dict(place) for role in ("train", "test", "reference")}}
+    return checked(tables, overrides, lambda tables: check(tables, registry, "teach.toml"))
+
+
+class Teacher:
+    """Reads photographs and makes a model of them; writes it when everything is known.
+
+    `before_each` is called for each image, and before anything is written; what it raises ends the teaching.
+    """
+
+    def __init__(
+        self, experiment: Experiment, real_name: str | None, before_each: Callable[[], None] = lambda: None
+    ) -> None:
+        file, self.experiment, self.real_name = experiment.file, experiment, real_name or UNNAMED
+        self.before_each = before_each
+        device = ComputeDevice.choose(file.device, file.precision)
+        self.model = build_model(experiment, {UNNAMED: self.real_name}).to(device.device).requires_grad_(False)
+        backbone = self.model.backbone
+        pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+        self.evaluator = one_by_one(Evaluator.of(self.model, device, pixels, file, ranks=ALONE))
+
+    def read(self, folder: Path, label: int) -> Photographs:
+        """Read a folder of images."""
+        return read_photographs(
+            folder, label, class_name=UNNAMED, real_name=self.real_name, domain="industrial",
+            size=self.evaluator.pixels.size, before_each=self.before_each,
+        )  # fmt: skip
+
+    def learn(self, good: Photographs) -> LeftOut:
+        """Remember good images, two at least, and score each by the others. Raises `UserError` for others."""
+        evaluator = replace(self.evaluator, pixels=replace(self.evaluator.pixels, decoded=good.decoded))
+        try:
+            return leave_one_out(evaluator, good.data, frozenset(), trained=False, before_each=self.before_each)
+        except UserError as fault:
+            where = fault.where or str(good.folder)
+            raise UserError(fault.problem, where=where, fix=fault.fix) from fault.__cause__
+
+    def scores(self, learnt: LeftOut, photographs: Photographs) -> PhotographScores:
+        """Score other photographs by what is remembered."""
+        return scored(learnt.evaluator, photographs, frozenset(), trained=False, before_each=self.before_each)
+
+    def write(self, out: Path, learnt: LeftOut, chosen: Chosen) -> None:
+        """Write the model's folder, whole or not at all. Raises `UserError` where it cannot be."""
+        references = learnt.evaluator.references
+        assert references is not None and self.model.reference is not None
+        about = Provenance(self.experiment.file.name, 0, attending=(), real_names={UNNAMED: self.real_name})
+        metadata = Metadata(about, resolved_toml(self.experiment), chosen.calibration, normal_scores=references.normal)
+        self.before_each()
+        with writing(out), whole_folder(out) as part:
+            save(self.model, part / MODEL, metadata)
+            write_banks(part / BANK, references, self.model.reference, reference_name(self.experiment))
