@@ -36,7 +36,9 @@ class Options(BaseModel):
     published_keys: ClassVar[tuple[str, ...]] = ()
     """Patterns, with * for any text, of keys by which a published checkpoint of the component is known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=(), defer_build=True
+    )
 
 
 class BackboneOptions(Options):
