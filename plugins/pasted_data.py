@@ -57,7 +57,9 @@ def read_pasted(options: PastedOptions) -> DataSet:
 
     def paint(name: str, index: int, defect: str | None) -> tuple[Any, Any]:
         rng = np.random.Generator(np.random.PCG64([options.seed, zlib.crc32(name.encode()), index]))
-        photograph = own[name][int(rng.integers(len(own[name])))]
+        # Each as it is first, then mirrored, so that none comes again before it must.
+        mirrored, place = divmod(index, len(own[name]))
+        photograph = own[name][place][:: -1 if mirrored & 2 else 1, :: -1 if mirrored & 1 else 1]
         return paste(photograph, others, rng, None if defect is None else str(rng.choice(options.kinds)))
 
     made_of = digest_of(options.split) + own_digest({name: own[name] for name in classes})

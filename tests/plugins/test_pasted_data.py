@@ -97,12 +97,12 @@ def test_kinds_may_be_chosen_and_a_strange_one_is_refused(tmp_path: Path) -> Non
         read(tmp_path, good, kinds=[])
 
 
-def test_splits_share_no_photograph(tmp_path: Path) -> None:
+def test_splits_share_no_photograph_and_each_comes_mirrored_before_it_comes_again(tmp_path: Path) -> None:
     good, used = own(tmp_path / "good", 10), {}
     for split in ("train", "validation", "test"):
         data = read(tmp_path / "cache", good, split=split, images_per_class=40, normal_fraction=0.9)
         used[split] = {one.image.read_bytes() for one in data.samples if not one.label}
-    assert [len(of) for of in used.values()] == [6, 2, 2] and len(set().union(*used.values())) == 10
+    assert [len(of) for of in used.values()] == [24, 8, 8] and len(set().union(*used.values())) == 40
 
 
 def test_names_folders_and_classes_that_cannot_be(tmp_path: Path) -> None:
