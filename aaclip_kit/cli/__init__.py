@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from typer import Context, Exit, Option, Typer
+from typer.core import TyperCommand
 
 from ..contracts.errors import UserError, not_writable
 from ..version import __version__
@@ -20,6 +21,7 @@ from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
 from .run import report, run, validate
+from .shots import NumbersAfterK, shots
 from .terminal import Debugging, escape_what_cannot_be_written, say
 
 app = Typer(
@@ -32,9 +34,9 @@ app = Typer(
 )
 
 
-def _add(command: Callable[..., None], example: str) -> None:
+def _add(command: Callable[..., None], example: str, cls: type[TyperCommand] | None = None) -> None:
     """Add a command under the first word of its example, which ends its page of `--help` and fits into 80 columns."""
-    app.command(example.split()[0], epilog=f"Example: aakit {example}")(command)
+    app.command(example.split()[0], cls=cls, epilog=f"Example: aakit {example}")(command)
 
 
 _add(init, "init feedback")
@@ -44,6 +46,7 @@ _add(ablate, "ablate ablation.toml --out runs/ablation --seeds 2")
 _add(evaluate, "evaluate runs/first --out evaluation.json")
 _add(predict, "predict runs/first photos/ --out found --real-name bottle")
 _add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
+_add(shots, "shots feedback.toml --k 0 1 2 4 8 --draws 5 --out runs/shots", NumbersAfterK)
 _add(gradients, "gradients feedback.toml --scales 1.0,0.1")
 _add(report, "report runs/first")
 app.add_typer(data, name="data")
