@@ -146,4 +146,5 @@ def _show(record: dict[str, Any], console: PlainConsole) -> None:
     for name, of in record["measured"].items():
         for reason in dict.fromkeys(of["undefined"].values()):
             console.print_line(f"{MISSING}  {name}: {reason}")
-    console.print_line(f"{len(record['seeds'])} draws; ±: half of the interval. {record['interval'].capitalize()}")
+    draws = len(record["seeds"])
+    console.print_line(f"means over {draws} draw{'s' * (draws > 1)}; ±: half of {record['interval']}")

@@ -29,8 +29,8 @@ PAGE: Final = "shots.html"
 FORMAT: Final = "aaclip_kit shots 1"
 
 INTERVAL: Final = (
-    "mean over the draws, and Student's 95 % interval of it: test images and model are taken as given, and only the "
-    "choice of references varies. 0 images have no draws, and one draw has no interval."
+    "Student's 95 % interval of the mean over the draws: test images and model are taken as given, and only the choice "
+    "of references varies. 0 images have no draws, and one draw has no interval."
 )
 
 Curve = dict[str, dict[str, dict[str, dict[str, Any]]]]
