@@ -103,6 +103,18 @@ def test_a_trained_model_is_scored_as_its_run_was(
     assert record["measured"][NAME]["references"] == 4, "its own shots limit no draw"
 
 
+def test_a_model_that_was_trained_without_a_memory_gets_one_by_set(
+    aakit: Command, place: Path, trained: Path, normal: Path
+) -> None:
+    images = f'data.reference=[{{use = "folder", part = "train", root = "{normal}"}}]'
+    given = with_set("reference.use=patch_memory", images)
+    record = draw(aakit, trained, place / "out", "--k", 1, "--draws", 1, *given)
+    quoted = json.loads((trained / "metrics.json").read_text())
+    assert_same(record["measured"][NAME]["zero_shot"], quoted["loops"][quoted["quoted"]["loop"] - 1])
+    ran = refused(aakit, place, trained, "--out", place / "other", *given, "--set", "scheduler.use=none")
+    assert "scheduler.use has no effect on a model that is trained already" in ran.err
+
+
 def test_a_file_that_trains_does_so_once(aakit: Command, place: Path, file: Path) -> None:
     cost = with_set(*ONE_LOOP, "evaluation.heatmaps=0", "calibration.held_out=0", "device=cpu")
     first = draw(aakit, file, place / "out", "--k", 1, "--draws", 1, *cost)
