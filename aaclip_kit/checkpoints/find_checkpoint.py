@@ -29,14 +29,20 @@ class Trained:
 
 
 def find_trained(
-    path: Path, registry: Registry, experiment: Path | None = None, overrides: Sequence[str] = (), *, role: str = ""
+    path: Path,
+    registry: Registry,
+    experiment: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    roles: Sequence[str] = (),
 ) -> Trained:
     """The checkpoint that `path` is or holds, with `experiment`, or else the one that belongs to it.
 
     A run folder stands for the loop that it quotes; another folder for the one checkpoint in it. An override of
-    `data.test.use` replaces the whole table, also where it names the plugin that the table has. `role` is that of the
-    data that is to be read. Raises `UserError` where there is no such checkpoint, or none that says which experiment it
-    belongs to; and where it names programs, or files and folders that would be used, which the user has not named.
+    `data.test.use` replaces the whole table, also where it names the plugin that the table has. `roles` are those of
+    the data that is to be read. Raises `UserError` where there is no such checkpoint, or none that says which
+    experiment it belongs to; and where it names programs, or files and folders that would be used, which the user has
+    not named.
     """
     checkpoint = checkpoint_in(path) if path.is_dir() else path
     metadata = read_metadata(checkpoint)
@@ -47,7 +53,7 @@ def find_trained(
         tables.get("data", {}).pop("test", None)
     chosen = checked(tables, overrides, lambda tables: check_with_plugin_files(tables, registry, source))
     if experiment is None and not _in_its_run(path, metadata):
-        _check_places(chosen, overrides, checkpoint, role)
+        _check_places(chosen, overrides, checkpoint, roles)
     return Trained(checkpoint, metadata, chosen)
 
 
@@ -70,12 +76,12 @@ def _holds(file: Path, text: str | None) -> bool:
         return False
 
 
-def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, role: str) -> None:
+def _check_places(chosen: Experiment, overrides: Sequence[str], checkpoint: Path, roles: Sequence[str]) -> None:
     """Raise `UserError` for files and folders that the checkpoint names and not the user: it may be a stranger's."""
     tables, given = tomllib.loads(resolved_toml(chosen)), [override.partition("=")[0].strip() for override in overrides]
     parts = ("backbone", "prompts", "head", "reference", "model", "stages", "scheduler")
     read = {name: tables[name] for name in parts if name in tables}
-    read["data"] = {name: table for name, table in tables["data"].items() if name == role}
+    read["data"] = {name: table for name, table in tables["data"].items() if name in roles}
     own = [(key, value) for key, value in by_key(read).items() if is_place(value)]
     named = [(key, value) for key, value in own if not any(f"{key}.".startswith(f"{one}.") for one in given)]
     if named:

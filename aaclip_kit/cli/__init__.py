@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from typer import Context, Exit, Option, Typer
+from typer.core import TyperCommand
 
 from ..contracts.errors import UserError, not_writable
 from ..version import __version__
@@ -21,6 +22,7 @@ from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
 from .run import report, run, validate
+from .shots import NumbersAfterK, shots
 from .teach import teach
 from .terminal import Debugging, escape_what_cannot_be_written, say
 
@@ -34,9 +36,9 @@ app = Typer(
 )
 
 
-def _add(command: Callable[..., None], example: str) -> None:
+def _add(command: Callable[..., None], example: str, cls: type[TyperCommand] | None = None) -> None:
     """Add a command under the first word of its example, which ends its page of `--help` and fits into 80 columns."""
-    app.command(example.split()[0], epilog=f"Example: aakit {example}")(command)
+    app.command(example.split()[0], cls=cls, epilog=f"Example: aakit {example}")(command)
 
 
 _add(init, "init feedback")
@@ -48,6 +50,7 @@ _add(teach, 'teach good/ --out line.model --real-name "metal nut"')
 _add(calibrate, "calibrate runs/first good/ --false-alarms 0.02")
 _add(predict, "predict runs/first photos/ --out found --real-name bottle")
 _add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
+_add(shots, "shots feedback.toml --k 0 1 2 4 8 --draws 5 --out runs/shots", NumbersAfterK)
 _add(gradients, "gradients feedback.toml --scales 1.0,0.1")
 _add(report, "report runs/first")
 app.add_typer(data, name="data")

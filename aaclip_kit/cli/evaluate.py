@@ -42,7 +42,7 @@ def evaluate(
 def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks: Ranks) -> dict[str, Any]:
     from ..checkpoints.find_checkpoint import find_trained
 
-    trained = find_trained(model, discover(), experiment, overrides, role="test")
+    trained = find_trained(model, discover(), experiment, overrides, roles=["test"])
     from ..checkpoints.bank_file import check_unremembered
     from ..checkpoints.leakage_guard import check_unseen
     from ..data.load_data import load_data

@@ -23,7 +23,7 @@ def draw_shots(scan: DatasetScan, shots: Shots, seed: int, where: str) -> Datase
     of fewer shots are among those of more. Raises `UserErrors` for each class that has too few.
     """
     wanted = (shots.normal, shots.anomalous)
-    ranks = [hashlib.sha256(f"{seed} {facts.image}".encode()).hexdigest() for facts in scan.facts]
+    ranks = [shot_rank(facts.image, seed) for facts in scan.facts]
     groups: dict[tuple[str, int], list[int]] = {}
     for place, sample in enumerate(scan.data.samples):
         groups.setdefault((sample.class_name, sample.label), []).append(place)
@@ -40,6 +40,11 @@ def draw_shots(scan: DatasetScan, shots: Shots, seed: int, where: str) -> Datase
     if faults:
         raise UserErrors(faults)
     return scan.only(pair for place, pair in enumerate(scan.pairs) if place in chosen)
+
+
+def shot_rank(checksum: str, seed: int) -> str:
+    """What images are sorted by where a seed draws a few: the first of them are the shots."""
+    return hashlib.sha256(f"{seed} {checksum}".encode()).hexdigest()
 
 
 def shots_record(scan: DatasetScan, shots: Shots) -> dict[str, object]:

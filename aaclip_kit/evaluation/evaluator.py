@@ -1,19 +1,20 @@
 """Scoring a whole data set with one model, class by class and batch by batch."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int8
+from jaxtyping import Bool, Float32, Int, Int8
 from torch import Tensor
 
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.head import Head, ImageFeatures, ImageTokens, Scores
 from ..contracts.options import TowerName
-from ..contracts.reference import Bank, NormalScores
+from ..contracts.reference import Answer, NormalScores
 from ..data.decode import IGNORED
 from ..data.loader import Batch, Pixels, test_batches
 from ..distributed.collectives import all_gather_object
@@ -27,7 +28,8 @@ from ..model.plugin_faults import PluginFault, naming_batch
 from ..model.prompts import PromptBook
 from ..model.stage_slots import NO_CONTEXT, Contexts
 from .class_metrics import ClassMetrics, ClassResult, Mask, results
-from .references import References
+from .published_scores import MinMaxScores
+from .references import Memory, References, saying_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +73,54 @@ def known_masks(samples: Sequence[Sample], masks: Iterable[Mask]) -> list[Mask |
     return [None if sample.label and sample.mask is None else mask for sample, mask in pairs]
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What is counted of a class's images; with the published scores, these and the labels of the images."""
+
+    metrics: ClassMetrics
+    published: MinMaxScores | None
+    labels: list[np.ndarray]
+
+    @classmethod
+    def of(cls, switches: Switches, domain: Domain) -> "Counts":
+        """Nothing yet, to be counted as an experiment's switches say."""
+        published = MinMaxScores(domain) if switches.score_normalisation == "test_set" else None
+        return cls(ClassMetrics(undefined_as_zero=switches.one_label_auroc == "zero"), published, [])
+
+    def add(self, batch: ScoredBatch) -> None:
+        """Count the images of a batch."""
+        self.metrics.update_pixels(batch.maps, batch.known_masks, batch.labels)
+        if self.published is None:
+            self.metrics.update_images(batch.image_scores, batch.labels)
+        else:
+            self.published.add(batch.maps, batch.detection)
+            self.labels.append(batch.labels)
+
+
+def whole(parts: Sequence[Counts]) -> ClassMetrics:
+    """The counts of all images of a class, which one rank or several have counted; theirs are no more to be used."""
+    first, *others = parts
+    for other in others:
+        first.metrics.merge(other.metrics)
+        if first.published is not None and other.published is not None:
+            first.published.merge(other.published)
+    if first.published is not None:
+        labels = np.concatenate([labels for part in parts for labels in part.labels])
+        first.metrics.update_images(first.published.image_scores(), labels)
+    return first.metrics
+
+
 def image_score(choice: str, detection: Tensor, peaks: Tensor, head: Head) -> Tensor:
     """One score an image, `[B]`, by a choice of `evaluation.image_score`; the head made maps with these peaks."""
     if choice == "detection":
         return detection
     return peaks if choice == "map" else (detection + head.map_probability(peaks)) / 2
 
+
+Key = TypeVar("Key")
+
+ScoreKind = Literal["zero_shot", "memory", "both"]
+"""What images are scored by: the head without a memory, a memory alone, or both together."""
 
 BatchCallback = Callable[[str, ScoredBatch], None]
 """Called with a class's name and one batch of its images after another."""
@@ -96,7 +140,9 @@ class _OfClass:
     text: Tensor | None
     contexts: Contexts
     attention: bool
-    bank: Bank | None = None
+    remembers: bool = False
+    """Whether what the memory reads is read."""
+    memory: Memory | None = None
     """What is remembered of the class's normal images, on the model's device; None where the head scores alone."""
 
 
@@ -153,42 +199,62 @@ class Evaluator:
         counts = ((name, self._counts(data, name, attending, trained, on_batch)) for name in data.classes)
         # Several ranks score all before anything is merged: they then wait for one another once, not for each class.
         scored = list(counts) if self.ranks.is_distributed else counts
-        return {name: _whole(all_gather_object(self.ranks, own)).result() for name, own in scored}
+        return {name: whole(all_gather_object(self.ranks, own)).result() for name, own in scored}
 
     def class_metrics(
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None = None
     ) -> ClassMetrics:
         """Counts of one class, which can be saved and added to those of other images of it."""
-        return _whole(all_gather_object(self.ranks, self._counts(data, name, attending, trained, on_batch)))
+        return whole(all_gather_object(self.ranks, self._counts(data, name, attending, trained, on_batch)))
 
     def _counts(
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, on_batch: BatchCallback | None
-    ) -> "_Counts":
-        metrics = ClassMetrics(undefined_as_zero=self.switches.one_label_auroc == "zero")
-        published = MinMaxScores(data.domain) if self.switches.score_normalisation == "test_set" else None
-        labels = []
+    ) -> Counts:
+        counts = Counts.of(self.switches, data.domain)
         for batch in self.scored_batches(data, name, attending, trained):
             if on_batch:
                 on_batch(name, batch)
-            metrics.update_pixels(batch.maps, batch.known_masks, batch.labels)
-            if published is None:
-                metrics.update_images(batch.image_scores, batch.labels)
-            else:
-                published.add(batch.maps, batch.detection)
-                labels.append(batch.labels)
-        return _Counts(metrics, published, labels)
+            counts.add(batch)
+        return counts
 
     def scored_batches(
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool
     ) -> Iterator[ScoredBatch]:
         """Score the images of one class in order, a batch at a time; of several ranks, this one's share of them."""
+        if samples := self._own_samples(data, name):
+            known = self._of_class(name, attending, trained)
+            for batch in test_batches(samples, self.pixels, self.table.batch_size, self.workers):
+                yield self._scored(batch, known, data.domain)
+
+    @torch.no_grad()
+    def scored_with_each(
+        self, data: DataSet, name: str, attending: Set[TowerName], trained: bool, memories: Mapping[Key, Memory]
+    ) -> Iterator[tuple[Key | None, ScoreKind, ScoredBatch]]:
+        """Score the images of one class by the head, and with each of several memories, in one walk of the backbone.
+
+        Of each batch come the head's scores (None), and for each memory's key those of the memory alone, beside a head
+        that says of every image what it says of normal ones on average, and those of both together.
+        """
+        known = replace(self._of_head(name, attending, trained), remembers=True)
+        for batch in test_batches(self._own_samples(data, name), self.pixels, self.table.batch_size, self.workers):
+            batch = batch.to(self.compute_device.device)
+            with self._explaining(batch):
+                scores, tokens = self._of_batch(batch, known, data.domain)
+                assert tokens is not None
+                found = self._as_scored(batch, scores, known)
+            yield None, "zero_shot", found
+            for key, memory in memories.items():
+                with self._explaining(batch):
+                    answer = self._answer(memory, tokens)
+                heads: dict[ScoreKind, Scores] = {"memory": saying_nothing(scores, memory.normal), "both": scores}
+                for kind, head in heads.items():
+                    with self._explaining(batch):
+                        found = self._as_scored(batch, self._with_memory(head, memory, answer), known)
+                    yield key, kind, found
+
+    def _own_samples(self, data: DataSet, name: str) -> tuple[Sample, ...]:
         own = self.shares(data)[name]
-        samples = [sample for sample in data.samples if sample.class_name == name][own.start : own.stop]
-        if not samples:
-            return
-        known = self._of_class(name, attending, trained)
-        for batch in test_batches(tuple(samples), self.pixels, self.table.batch_size, self.workers):
-            yield self._scored(batch, known, data.domain)
+        return tuple([sample for sample in data.samples if sample.class_name == name][own.start : own.stop])
 
     @torch.no_grad()
     def head_and_tokens(
@@ -222,27 +288,43 @@ class Evaluator:
     @torch.no_grad()
     def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
         batch = batch.to(self.compute_device.device)
+        with self._explaining(batch):
+            scores, tokens = self._of_batch(batch, known, domain)
+            if known.memory is not None and tokens is not None:
+                scores = self._with_memory(scores, known.memory, self._answer(known.memory, tokens))
+            return self._as_scored(batch, scores, known)
+
+    @contextmanager
+    def _explaining(self, batch: Batch) -> Iterator[None]:
         less = f"lower evaluation.batch_size, or use a smaller {SIDE}"
         shortage = explaining_out_of_memory(f"scoring {len(batch.samples)} images at once", less)
         with naming_batch("scoring", batch.samples), shortage:
-            with self.compute_device.autocast():
-                features, text, remembered = self._features(batch, known)
-            scores = self.model.head.score(features, text, batch.images.shape[-1], domain, self.table.blur)
-            if known.bank is not None and remembered is not None:
-                scores = self._with_memory(scores, known.bank, remembered, batch.classes[0])
-            on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
-            arrays = [part.cpu().numpy() for part in on_device]
-            if not all(np.isfinite(array).all() for array in arrays):
-                raise self._not_finite(batch, known)
+            yield
+
+    def _of_batch(self, batch: Batch, known: _OfClass, domain: Domain) -> tuple[Scores, ImageTokens | None]:
+        """What the head says of a batch, and what the memory reads of it, if there is one."""
+        with self.compute_device.autocast():
+            features, text, tokens = self._features(batch, known)
+        return self.model.head.score(features, text, batch.images.shape[-1], domain, self.table.blur), tokens
+
+    def _as_scored(self, batch: Batch, scores: Scores, known: _OfClass) -> ScoredBatch:
+        """Scores beside their samples and masks. Raises `PluginFault` where they are not finite."""
+        on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
+        arrays = [part.cpu().numpy() for part in on_device]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise self._not_finite(batch, known)
         names = ("grid", "maps", "detection", "peaks", "image_scores")
         return ScoredBatch(samples=batch.samples, masks=masks_of(batch), **dict(zip(names, arrays, strict=True)))
 
-    def _with_memory(self, scores: Scores, bank: Bank, tokens: ImageTokens, name: str) -> Scores:
+    def _answer(self, memory: Memory, tokens: ImageTokens) -> Answer:
+        assert self.model.reference is not None
+        return self.model.reference.answer(memory.bank, tokens)
+
+    def _with_memory(self, scores: Scores, memory: Memory, answer: Answer) -> Scores:
         """The scores of the head together with what the class's normal images say."""
-        reference, references = self.model.reference, self.references
-        assert reference is not None and references is not None
-        answer = reference.answer(bank, tokens)
-        return reference.combine(scores, answer, bank=bank, normal=references.normal[name], smooth=self.table.blur)
+        reference, smooth = self.model.reference, self.table.blur
+        assert reference is not None
+        return reference.combine(scores, answer, bank=memory.bank, normal=memory.normal, smooth=smooth)
 
     def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
         """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
@@ -259,8 +341,8 @@ class Evaluator:
         known = self._of_head(name, attending, trained)
         if self.references is None or name not in self.references.banks:
             return known
-        bank = self.references.banks[name]
-        return replace(known, bank={part: one.to(self.compute_device.device) for part, one in bank.items()})
+        memory = self.references.of_class(name, self.compute_device.device)
+        return replace(known, remembers=True, memory=memory)
 
     def _of_head(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
         model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
@@ -287,7 +369,7 @@ class Evaluator:
     def _tokens(self, batch: Batch, known: _OfClass, untouched: Untouched) -> tuple[ImageTokens, ImageTokens | None]:
         """What the head reads of a batch and what the memory does, in one walk where that can be."""
         model, reads = self.model, self.model.head.reads if known.trained else self.model.untrained_reads
-        memory = None if known.bank is None else model.reference
+        memory = model.reference if known.remembers else None
         readers = [] if memory is None else [(memory.reads, memory.levels)]
         if known.trained and not model.vision_is_fixed:
             contexts = {**known.contexts, **model.image_contexts(batch.images, known.attention, untouched)}
@@ -310,66 +392,3 @@ class Evaluator:
             )
             context = inputs[1]
         return model.text_features(batch.classes, context, self.prompts, embedding)
-
-
-class MinMaxScores:
-    """Collects map peaks and detection scores of a class, whose image scores are published as min-max over all of it.
-
-    The one place where scores are normalised by the test set, and where something is kept of every image: two numbers
-    (method: section 8).
-    """
-
-    def __init__(self, domain: Domain) -> None:
-        self.domain = domain
-        self._peaks: list[np.ndarray] = []
-        self._detection: list[np.ndarray] = []
-        self._lowest = np.float32(np.inf)
-
-    def add(self, maps: Float[np.ndarray, "B S S"], detection: Float[np.ndarray, " B"]) -> None:
-        """Note the images of a batch."""
-        self._peaks.append(maps.max(axis=(1, 2)))
-        self._detection.append(detection)
-        self._lowest = min(self._lowest, maps.min())
-
-    def merge(self, other: "MinMaxScores") -> None:
-        """Add the images that another has noted, after those noted here."""
-        self._peaks += other._peaks
-        self._detection += other._detection
-        self._lowest = min(self._lowest, other._lowest)
-
-    def image_scores(self) -> Float[np.ndarray, " n"]:
-        """One score for each image seen: half the normalised peak and half the normalised detection score.
-
-        For medical data the normalised peak alone. A class whose values are all equal has 0 for them.
-        """
-        peaks, detection = np.concatenate(self._peaks), np.concatenate(self._detection)
-        peaks = _scaled(peaks, self._lowest, peaks.max())
-        if self.domain == "medical":
-            return peaks
-        return 0.5 * peaks + 0.5 * _scaled(detection, detection.min(), detection.max())
-
-
-def _scaled(values: np.ndarray, low: np.floating, high: np.floating) -> np.ndarray:
-    return (values - low) / ((high - low) or 1.0)
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """What one rank has counted of a class; with the published scores, these and the labels of its images."""
-
-    metrics: ClassMetrics
-    published: MinMaxScores | None
-    labels: list[np.ndarray]
-
-
-def _whole(parts: Sequence[_Counts]) -> ClassMetrics:
-    """The counts of all ranks."""
-    first, *others = parts
-    for other in others:
-        first.metrics.merge(other.metrics)
-        if first.published is not None and other.published is not None:
-            first.published.merge(other.published)
-    if first.published is not None:
-        labels = np.concatenate([labels for part in parts for labels in part.labels])
-        first.metrics.update_images(first.published.image_scores(), labels)
-    return first.metrics

@@ -9,12 +9,29 @@ import torch
 from ..contracts.backbone import Backbone
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError, in_short
-from ..contracts.head import ImageTokens, Reads
+from ..contracts.head import ImageTokens, Reads, Scores
 from ..contracts.reference import Bank, NormalScores, Reference
 from ..data.loader import Pixels, test_batches
 from ..distributed.compute_device import ComputeDevice
 from ..model.anomaly_model import AnomalyModel
 from ..model.windows import window_patches
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of normal images of one class, and what the head says of them."""
+
+    bank: Bank
+    normal: NormalScores
+
+
+def saying_nothing(scores: Scores, normal: NormalScores) -> Scores:
+    """The scores of a head that tells no image from another: what it says of normal ones on average.
+
+    Put together with a memory's answer they leave the memory alone, whatever the memory's kind.
+    """
+    grid, maps = (torch.full_like(of, normal.grid_mean) for of in (scores.grid, scores.maps))
+    return Scores(grid, maps, torch.full_like(scores.detection, normal.image_mean))
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,10 @@ class References:
     images: Mapping[str, tuple[str, ...]]
     normal: Mapping[str, NormalScores] = field(default_factory=dict)
 
+    def of_class(self, name: str, device: torch.device) -> Memory:
+        """What is remembered of a class, on a device."""
+        return Memory({part: one.to(device) for part, one in self.banks[name].items()}, self.normal[name])
+
     def check_known(self, classes: tuple[str, ...], where: str) -> None:
         """Raise `UserError` for a class that nothing is remembered of."""
         if lacking := [name for name in classes if name not in self.banks]:
@@ -33,21 +54,33 @@ class References:
             raise UserError(f"nothing is remembered of class {in_short(lacking)}", where=where, fix=fix)
 
 
-@torch.no_grad()
 def remember(model: AnomalyModel, device: ComputeDevice, pixels: Pixels, data: DataSet, workers: int) -> References:
     """Fill the bank of each class of a data set of normal images, read one by one. Raises `UserError`."""
-    reference = model.reference
-    assert reference is not None
     banks, images = {}, {}
     for name in data.classes:
         samples = tuple(sample for sample in data.samples if sample.class_name == name)
-        try:
-            banks[name] = reference.fill(_read(model, reference, device, pixels, samples, workers))
-        except UserError as fault:
-            where = fault.where or f"data.reference, class '{name}'"
-            raise UserError(fault.problem, where=where, fix=fault.fix) from fault.__cause__
+        banks[name] = filled(model, device, pixels, samples, workers)
         images[name] = tuple(sorted(sample.checksums[0] for sample in samples))
     return References(banks, images)
+
+
+@torch.no_grad()
+def filled(
+    model: AnomalyModel,
+    device: ComputeDevice,
+    pixels: Pixels,
+    samples: tuple[Sample, ...],
+    workers: int,
+    bank: Bank | None = None,
+) -> Bank:
+    """Fill a bank with normal images of one class, read one by one, beside those in `bank`. Raises `UserError`."""
+    reference = model.reference
+    assert reference is not None
+    try:
+        return reference.fill(_read(model, reference, device, pixels, samples, workers), bank)
+    except UserError as fault:
+        where = fault.where or f"data.reference, class '{samples[0].class_name}'"
+        raise UserError(fault.problem, where=where, fix=fault.fix) from fault.__cause__
 
 
 def _read(

@@ -80,8 +80,11 @@ class Prediction:
 class TrainedModel:
     """A model with trained weights. An image's score depends on that image and on the name of its object alone."""
 
-    def __init__(self, trained: Trained, ranks: Ranks = ALONE) -> None:
-        """Build the model and load its weights. Of several ranks, each then scores its share of the images."""
+    def __init__(self, trained: Trained, ranks: Ranks = ALONE, *, remembers: bool = True) -> None:
+        """Build the model and load its weights, and what it remembers of normal images, if that is wanted.
+
+        Of several ranks, each then scores its share of the images.
+        """
         file = trained.experiment.file
         self.trained, self.compute_device = trained, ComputeDevice.choose(file.device, file.precision, ranks)
         model = build_model(trained.experiment, {UNNAMED: UNNAMED})
@@ -94,7 +97,7 @@ class TrainedModel:
         backbone = self.model.backbone
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
         evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
-        self.evaluator = replace(evaluator, references=_references(self.model, trained))
+        self.evaluator = replace(evaluator, references=_references(self.model, trained) if remembers else None)
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from ..contracts.errors import plain_lines
@@ -33,7 +33,10 @@ MOST_POINTS: Final = 300
 
 @dataclass(frozen=True)
 class Line:
-    """A named line: its points, its colour, its dashes, its width in points."""
+    """A named line: its points, its colour, its dashes, its width in points.
+
+    `band` has x, lowest and highest of an area around it; with `dots` each point is marked.
+    """
 
     name: str
     points: Points
@@ -41,6 +44,8 @@ class Line:
     _: KW_ONLY
     dash: str = "solid"
     width: float = 1.4
+    band: Points = ()
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Axes:
-    """Names of both axes, their limits where they are fixed, and places of thin vertical lines."""
+    """Names of both axes, their limits where they are fixed, and places of thin vertical lines.
+
+    `places` are numbers that stand below x = 0, 1, 2 and so on.
+    """
 
     x: str
     y: str
@@ -64,6 +72,7 @@ class Axes:
     y_limits: tuple[float, float] | None = None
     logarithmic: bool = False
     borders: tuple[float, ...] = ()
+    places: tuple[int, ...] = ()
 
 
 def styles() -> Iterator[tuple[str, str]]:
@@ -99,10 +108,16 @@ def line_figure(title: str, alt: str, lines: Sequence[Line], axes: Axes) -> Figu
             plot.axvline(border, color="#c9ccd1", linewidth=0.8)
         for line in lines:
             x, y = zip(*line.points, strict=True) if line.points else ((), ())
-            plot.plot(x, y, color=line.colour, linestyle=line.dash, linewidth=line.width)
+            marker = "o" if line.dots else None
+            plot.plot(x, y, color=line.colour, linestyle=line.dash, linewidth=line.width, marker=marker, markersize=4)
+            if line.band:
+                x, low, high = zip(*line.band, strict=True)
+                plot.fill_between(x, low, high, color=line.colour, alpha=0.15, linewidth=0)
         plot.set(xlabel=axes.x, ylabel=axes.y)
         if axes.logarithmic:
             plot.set_yscale("log")
+        if axes.places:
+            plot.set_xticks(range(len(axes.places)), [str(place) for place in axes.places])
         for limits, fix in ((axes.x_limits, plot.set_xlim), (axes.y_limits, plot.set_ylim)):
             if limits:
                 fix(*limits)
@@ -115,8 +130,11 @@ def line_figure(title: str, alt: str, lines: Sequence[Line], axes: Axes) -> Figu
 
 
 def page_template(package: str) -> Template:
-    """Return `page.html` of a package: what it shows is escaped, and a name that it is not given is an error."""
-    loader = PackageLoader(package, ".")
+    """Return `page.html` of a package: what it shows is escaped, and a name that it is not given is an error.
+
+    It may include what this package has, such as its style.
+    """
+    loader = ChoiceLoader([PackageLoader(package, "."), PackageLoader(__package__, ".")])
     return Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_as_letters, trim_blocks=True,
         lstrip_blocks=True,

@@ -1,1 +1,1 @@
-"""Measurements beside training: what cross-attention does to the adapters' gradient."""
+"""Measurements beside training: what cross-attention does to the gradient, what references add to the scores."""

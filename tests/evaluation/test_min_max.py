@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aaclip_kit.evaluation.evaluator import MinMaxScores
+from aaclip_kit.evaluation.published_scores import MinMaxScores
 
 from ..helpers import assert_close
 
