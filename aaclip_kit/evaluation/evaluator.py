@@ -262,14 +262,13 @@ class Evaluator:
     ) -> Iterator[tuple[Scores, ImageTokens]]:
         """What the head alone says of each image of one class, one by one, and what the memory reads of it."""
         samples = tuple(sample for sample in data.samples if sample.class_name == name)
-        known = replace(self._of_head(name, attending, trained), bank={})
+        known = replace(self._of_head(name, attending, trained), remembers=True)
         for batch in test_batches(samples, self.pixels, 1, self.workers):
             batch = batch.to(self.compute_device.device)
-            with naming_batch("scoring", batch.samples), self.compute_device.autocast():
-                features, text, tokens = self._features(batch, known)
+            with self._explaining(batch):
+                scores, tokens = self._of_batch(batch, known, data.domain)
             assert tokens is not None
-            size, domain = batch.images.shape[-1], data.domain
-            yield self.model.head.score(features, text, size, domain, self.table.blur), tokens
+            yield scores, tokens
 
     def shares(self, data: DataSet) -> dict[str, range]:
         """Which images of each class this rank scores: a contiguous run of the batches of all classes in order."""
