@@ -1,13 +1,13 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from PIL.Image import Image
 from torch.nn import functional
 
@@ -17,7 +17,6 @@ from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
 from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
-from ..contracts.deprecation import renamed_attribute
 from ..contracts.errors import UserError, UserErrors, in_short
 from ..contracts.options import TOWERS, TowerName
 from ..data.decoded import Decoded
@@ -26,7 +25,7 @@ from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import one_by_one
-from ..evaluation.evaluator import Evaluator
+from ..evaluation.evaluator import Evaluator, ScoredBatch, image_score
 from ..evaluation.references import References
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
@@ -34,47 +33,9 @@ from ..model.build import build_model, check_conditioning
 from ..model.prompts import PromptBook
 from ..plugin_host.discovery import discover
 from ..training.loop_plans import attending_after, build_scheduler, plan_ahead
-
-UNNAMED = "object"
-"""What the prompts call a thing whose name is not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One image's result.
-
-    `pred_score` is at or above `threshold` for an anomalous image; `anomaly_map` has the size of the image, upright;
-    `max_value` is the map's largest value at the model's own size; `class_name` is what the image was taken for. What
-    needs a threshold is None without one.
-    """
-
-    path: Path
-    pred_score: float
-    threshold: float | None
-    max_value: float
-    anomaly_map: Float32[np.ndarray, "H W"]
-    map_threshold: float | None
-    class_name: str = UNNAMED
-
-    score = renamed_attribute("Prediction.score", "pred_score")
-    map = renamed_attribute("Prediction.map", "anomaly_map")
-    largest = renamed_attribute("Prediction.largest", "max_value")
-
-    @property
-    def decision(self) -> Literal["anomalous", "normal"] | None:
-        """The decision by the image's threshold."""
-        if self.threshold is None:
-            return None
-        return "anomalous" if self.pred_score >= self.threshold else "normal"
-
-    @property
-    def mask(self) -> Bool[np.ndarray, "H W"] | None:
-        """Where the map is at or above its threshold."""
-        if self.map_threshold is None:
-            return None
-        # NumPy would round the threshold to the map's float32, onto one of the two values that it lies between.
-        least = np.float32(self.map_threshold)
-        return self.anomaly_map >= (least if float(least) >= self.map_threshold else np.nextafter(least, np.inf))
+from .looked_at import LookedAt
+from .prediction import UNNAMED as UNNAMED
+from .prediction import Prediction
 
 
 class TrainedModel:
@@ -161,23 +122,42 @@ class TrainedModel:
         return scan_dataset(data, hold, each_page=each_page)
 
     def predictions(
-        self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds, decoded: Decoded
+        self,
+        data: DataSet,
+        sizes: Sequence[tuple[int, int]],
+        thresholds: Thresholds,
+        decoded: Decoded,
+        *,
+        least_area: int = 1,
+        looked_at: LookedAt | None = None,
     ) -> Iterator[Prediction]:
-        """Score sound images class by class, of several ranks this one's share; what `decoded` holds is not read.
+        """Score sound images class by class, on this rank alone; what `decoded` holds is not read.
 
-        `sizes` are those of all samples, (width, height), in their order.
+        `sizes` are those of all samples, (width, height), in their order. With `looked_at` the largest map value, and
+        the part of an image's score that comes of it, are of what is looked at alone.
         """
         pixels = replace(self.evaluator.pixels, decoded=decoded)
-        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels)
+        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels, ranks=ALONE)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
             for batch in evaluator.scored_batches(data, name, self.attending, self.is_trained):
+                if looked_at is not None:
+                    batch = self._only(batch, looked_at)
                 scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
                 for sample, score, peak, values in scored:
                     yield Prediction(
                         path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
                         anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map, class_name=name,
+                        good_scores=thresholds.good_scores, least_area=least_area,
+                        looked_at=None if looked_at is None else looked_at.pixels,
                     )  # fmt: skip
+
+    def _only(self, batch: ScoredBatch, looked_at: LookedAt) -> ScoredBatch:
+        """The batch with largest map values, and scores, of what is looked at."""
+        peaks = looked_at.peaks(batch.maps)
+        detection, largest = torch.from_numpy(batch.detection), torch.from_numpy(peaks)
+        scores = image_score(self.evaluator.table.image_score, detection, largest, self.model.head)
+        return replace(batch, peaks=peaks, image_scores=scores.numpy())
 
 
 def _references(model: AnomalyModel, trained: Trained) -> References | None:
