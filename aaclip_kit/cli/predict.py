@@ -25,9 +25,13 @@ from .terminal import PlainConsole, say
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
     from ..checkpoints.stored_thresholds import Thresholds
+    from ..data.manifests import Listed
+    from ..distributed.ranks import Ranks
     from ..evaluation.calibration import What
+    from ..inference.arrivals import Look
     from ..inference.load_model import TrainedModel
     from ..inference.looked_at import LookedAt
+    from ..inference.score_images import Scoring
 
 
 Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
@@ -64,48 +68,67 @@ def predict(
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
-    _check_finite(threshold, "--threshold")
-    _check_finite(map_threshold, "--map-threshold")
+    given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
+    _check_finite(given)
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
     kept = append or watch
     with in_processes() as ranks, _ended_by_signals(kept, watch) as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.manifests import list_images
-        from ..inference.arrivals import arrivals
         from ..inference.load_model import TrainedModel
         from ..inference.looked_at import read_looked_at
         from ..inference.predictions import write_predictions
         from ..inference.results_folder import claimed_results
-        from ..inference.score_images import Scoring, real_names
+        from ..inference.score_images import Scoring
 
-        if watch and ranks.is_distributed:
-            raise UserError("works in one process", where="--watch", fix="start aakit predict without torchrun")
+        looks = _looks(paths, root, ranks, stop) if watch else None
         looked_at = read_looked_at(roi, ignore)
         listed, faults, notes = list_images(paths, root, may_be_empty=watch)
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
-            built = TrainedModel(trained, ranks)
+            thresholds, built = _thresholds(trained, domain, given, uncalibrated), TrainedModel(trained, ranks)
             scoring = Scoring(
                 thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
                 least_area=least_area, looked_at=looked_at,
             )  # fmt: skip
-            if ranks.is_first:
-                for note in notes:
-                    say(note)
-                _show(built, real_names(built, listed, scoring), thresholds, {"image": threshold, "map": map_threshold})
-                _show_looked_at(built, looked_at)
+            _announce(built, listed, scoring, notes=notes, given=given)
             write = partial(
                 write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
                 skip=on_bad_image is OnBadImage.skip, append=kept,
             )  # fmt: skip
-            looks = arrivals(paths, root, stop.raise_if_asked) if watch else iter([(listed, faults)])
-            for images, bad in looks:
-                if images or bad or not watch:
-                    summary, tally = write(images, faults=bad)
-                    if ranks.is_first:
-                        show_results(summary, tally, out, watch=watch)
+            for images, bad in [(listed, faults)] if looks is None else looks:
+                summary, tally = write(images, faults=bad)
+                if ranks.is_first:
+                    show_results(summary, tally, out, watch=watch)
+
+
+def _announce(
+    built: "TrainedModel",
+    listed: "Sequence[Listed]",
+    scoring: "Scoring",
+    *,
+    notes: Sequence[str],
+    given: "Mapping[What, float | None]",
+) -> None:
+    """Print, in the first process, what was passed over and what the images are scored with."""
+    from ..inference.score_images import real_names
+
+    if not built.evaluator.ranks.is_first:
+        return
+    for note in notes:
+        say(note)
+    _show(built, real_names(built, listed, scoring), scoring.thresholds, given)
+    _show_looked_at(built, scoring.looked_at)
+
+
+def _looks(paths: list[Path], root: Path | None, ranks: "Ranks", stop: StopRequest) -> "Iterator[Look]":
+    """What is new in watched folders, look after look. Raises `UserError` where several processes would watch."""
+    from ..inference.arrivals import arrivals
+
+    if ranks.is_distributed:
+        raise UserError("works in one process", where="--watch", fix="start aakit predict without torchrun")
+    return (look for look in arrivals(paths, root, stop.raise_if_asked) if any(look))
 
 
 @contextmanager
@@ -124,9 +147,12 @@ def _ended_by_signals(kept: bool, watch: bool) -> Iterator[StopRequest]:
         raise SystemExit(0 if watch and stopped.number == SIGINT else stopped.code) from None
 
 
-def _check_finite(threshold: float | None, option: str) -> None:
-    if threshold is not None and not isfinite(threshold):
-        raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
+def _check_finite(thresholds: "Mapping[What, float | None]") -> None:
+    options = {"image": "--threshold", "map": "--map-threshold"}
+    for what, value in thresholds.items():
+        if value is not None and not isfinite(value):
+            fix = "give a finite number, or leave it out"
+            raise UserError(f"{value} is no threshold", where=options[what], fix=fix)
 
 
 def check_shown(name: str | None, option: str) -> None:
@@ -137,7 +163,7 @@ def check_shown(name: str | None, option: str) -> None:
 
 
 def _thresholds(
-    trained: "Trained", domain: Domains | None, *, image: float | None, pixel: float | None, uncalibrated: bool
+    trained: "Trained", domain: Domains | None, given: "Mapping[What, float | None]", uncalibrated: bool
 ) -> "Thresholds":
     """Take those given, else those stored. Raises `UserError` where an image has none, unless that is wanted."""
     from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
@@ -145,7 +171,8 @@ def _thresholds(
     stored = stored_thresholds(trained, None if domain is None else domain.value)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
-    image, pixel = stored.image if image is None else image, stored.map if pixel is None else pixel
+    image = stored.image if given["image"] is None else given["image"]
+    pixel = stored.map if given["map"] is None else given["map"]
     if image is None and not uncalibrated:
         problem = f"holds no threshold for these scores ({stored.reasons.get('image', 'it has none')})"
         fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import ConfigDict, Field
 
 from ..contracts.data import DataSet
@@ -111,7 +112,7 @@ class Calibrator:
             achieved={what: _rates(scores, chosen[what]) for what, scores in counted.items()},
             reasons={f"{what}_threshold": _reason(counted[what], self.images) for what in lacking},
             classes=None if classes is None else list(classes),
-            normal_scores=_normal_scores(self.images),
+            normal_scores=kept_scores(np.repeat(self.images.edges(), self.images.sums()[0].astype(int))),
         )
 
 
@@ -145,12 +146,11 @@ def absurd_rates(achieved: Mapping[What, Rates], source: str) -> list[str]:
     return lines
 
 
-def _normal_scores(images: Histogram) -> list[float] | None:
-    """The scores of the normal images, of many an even choice; None without any."""
-    negatives = images.sums()[0].astype(int)
-    scores = np.repeat(images.edges(), negatives)
-    places = np.linspace(0, len(scores) - 1, min(len(scores), MOST_SCORES)).round().astype(int)
-    return [float(f"{score:.7g}") for score in scores[places].tolist()] or None
+def kept_scores(scores: Sequence[float] | Float[np.ndarray, " N"]) -> list[float] | None:
+    """Return scores of normal images in ascending order, of many an even choice; None without any."""
+    ascending = np.sort(np.asarray(scores, np.float64))
+    places = np.linspace(0, len(ascending) - 1, min(len(ascending), MOST_SCORES)).round().astype(int)
+    return [float(f"{score:.7g}") for score in ascending[places].tolist()] or None
 
 
 def _rates(scores: Histogram, threshold: float | None) -> Rates:

@@ -15,13 +15,16 @@ PAUSE: Final = 1.0
 _STEPS: Final = 10
 """Parts of a pause, after each of which it may be ended."""
 
+Look = tuple[list[Listed], list[UserError]]
+"""Images, and faults of folders and rows."""
+
 _State = tuple[int, int] | None
 """Size and time of a file; None for one that has gone."""
 
 
 def arrivals(
     paths: Sequence[Path], root: Path | None, before_each: Callable[[], None], pause: float = PAUSE
-) -> Iterator[tuple[list[Listed], list[UserError]]]:
+) -> Iterator[Look]:
     """Yield, look after look without end, the images that are new or changed and whole, and faults that are new.
 
     A folder may be empty at first. `before_each` is called often, and ends it by what it raises. Raises `UserError` as

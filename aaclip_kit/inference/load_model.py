@@ -1,8 +1,11 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args
 
 import numpy as np
@@ -33,9 +36,13 @@ from ..model.build import build_model, check_conditioning
 from ..model.prompts import PromptBook
 from ..plugin_host.discovery import discover
 from ..training.loop_plans import attending_after, build_scheduler, plan_ahead
+from .given_images import GivenImage, Group, as_picture, block_size, check_several, in_groups
 from .looked_at import LookedAt
 from .prediction import UNNAMED as UNNAMED
 from .prediction import Prediction
+
+Sizes = list[tuple[int, int]]
+"""Width and height of each image."""
 
 
 class TrainedModel:
@@ -56,6 +63,7 @@ class TrainedModel:
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
         evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
         self.evaluator = replace(evaluator, references=_references(self.model, trained))
+        self._lock = Lock()
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
@@ -81,33 +89,71 @@ class TrainedModel:
         """What prompts call a class: as in training if it was known there, else its name with blanks for "_"."""
         return self.trained.metadata.about.real_names.get(name, name.replace("_", " "))
 
-    def predict(self, image: str | Path, name: str = UNNAMED, domain: str | None = None) -> Prediction:
-        """Score one image file; `name` is what the prompts call the object, `domain` by default that of training.
+    @property
+    def block_size(self) -> int:
+        """How many images are read before the first of them is scored."""
+        return block_size(self.evaluator.table.batch_size, self.evaluator.pixels.size)
 
-        Raises `UserError` for a bad image, one of several pages, or no domain.
+    def predict(
+        self, image: GivenImage, name: str = UNNAMED, domain: str | None = None, *, least_area: int = 1
+    ) -> Prediction:
+        """Score one image, a file or a picture; `name` is what the prompts call the object.
+
+        `domain` is by default that of training; regions of fewer pixels than `least_area` are not in the mask. Several
+        threads may use one model. Raises `UserError` for a bad image, one of several pages, or no domain.
         """
-        (prediction,) = self._predicted([image], name, domain, each_page=False)
+        (prediction,) = self._predicted([(1, image)], name, domain, least_area, each_page=False)
         return prediction
 
     def predict_all(
-        self, images: Sequence[str | Path], name: str = UNNAMED, domain: str | None = None
+        self, images: Iterable[GivenImage], name: str = UNNAMED, domain: str | None = None, *, least_area: int = 1
     ) -> Iterator[Prediction]:
-        """Score image files one after another, each page of one that has several. Raises `UserErrors`, before any is
-        scored, for bad ones.
+        """Score images one after another, each page of a file that has several; there may be any number of them.
+
+        They are read in blocks of 128 at most, the first of them at once. Raises `UserError` for a single image, and
+        `UserErrors` for bad ones before any image of their block is scored.
         """
-        return self._predicted(images, name, domain, each_page=True)
+        check_several(images)
+        groups = in_groups(images, self.block_size)
+        scored = (self._predicted(group, name, domain, least_area, each_page=True) for group in groups)
+        return chain(next(scored, iter(())), chain.from_iterable(scored))
 
     def _predicted(
-        self, images: Sequence[str | Path], name: str, domain: str | None, each_page: bool
+        self, group: Group, name: str, domain: str | None, least_area: int, each_page: bool
     ) -> Iterator[Prediction]:
         chosen = self.domain(domain)
-        samples, decoded = tuple(Sample(Path(image), name, 0) for image in images), Decoded(once=True)
-        real_name = self.real_name(name) if name == UNNAMED else name
-        scan = self.scan(DataSet(samples, {name: real_name}, chosen), decoded, each_page=each_page)
+        names = {name: self.real_name(name) if name == UNNAMED else name}
+        held = not isinstance(group[0][1], str | Path)
+        decoded = Decoded(sys.maxsize, once=True) if held else Decoded(once=True)
+        data, sizes = (self._held if held else self._read)(group, DataSet((), names, chosen), decoded, each_page)
+        thresholds = stored_thresholds(self.trained, chosen)
+        return self.predictions(data, sizes, thresholds, decoded, least_area=least_area, held=held)
+
+    def _read(self, group: Group, data: DataSet, decoded: Decoded, each_page: bool) -> tuple[DataSet, Sizes]:
+        """Files as a data set, and their sizes. Raises `UserErrors` for bad ones."""
+        (name,) = data.real_names
+        samples = tuple(Sample(Path(str(image)), name, 0) for _, image in group)
+        scan = self.scan(replace(data, samples=samples), decoded, each_page=each_page)
         if scan.faults:
             raise UserErrors(scan.faults)
-        thresholds = stored_thresholds(self.trained, chosen)
-        return self.predictions(scan.data, [facts.size for facts in scan.facts], thresholds, decoded)
+        return scan.data, [facts.size for facts in scan.facts]
+
+    def _held(self, group: Group, data: DataSet, decoded: Decoded, each_page: bool) -> tuple[DataSet, Sizes]:
+        """Pictures as a data set of images that are called by their number, and their sizes. Raises `UserErrors`."""
+        (name,), samples, sizes, faults = data.real_names, list[Sample](), Sizes(), list[UserError]()
+        for number, image in group:
+            sample = Sample(Path(f"image {number}"), name, 0)
+            try:
+                picture = as_picture(image, str(sample.image))
+            except UserError as fault:
+                faults.append(fault)
+                continue
+            decoded.hold(sample.image, picture, self.evaluator.pixels.size)
+            samples.append(sample)
+            sizes.append(picture.size)
+        if faults:
+            raise UserErrors(faults)
+        return replace(data, samples=tuple(samples)), sizes
 
     def scan(
         self, data: DataSet, decoded: Decoded, *, each_page: bool, before_each: Callable[[], None] = lambda: None
@@ -130,17 +176,22 @@ class TrainedModel:
         *,
         least_area: int = 1,
         looked_at: LookedAt | None = None,
+        held: bool = False,
     ) -> Iterator[Prediction]:
         """Score sound images class by class, on this rank alone; what `decoded` holds is not read.
 
         `sizes` are those of all samples, (width, height), in their order. With `looked_at` the largest map value, and
-        the part of an image's score that comes of it, are of what is looked at alone.
+        the part of an image's score that comes of it, are of what is looked at alone. `held` says that `decoded` holds
+        them all, and that there are no files.
         """
-        pixels = replace(self.evaluator.pixels, decoded=decoded)
-        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels, ranks=ALONE)
+        pixels, workers = replace(self.evaluator.pixels, decoded=decoded), 0 if held else self.evaluator.workers
+        with self._lock:
+            own = one_by_one(self.evaluator_for(data))
+        evaluator = replace(own, pixels=pixels, ranks=ALONE, workers=workers)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
-            for batch in evaluator.scored_batches(data, name, self.attending, self.is_trained):
+            batches = evaluator.scored_batches(data, name, self.attending, self.is_trained)
+            while (batch := self._next(batches)) is not None:
                 if looked_at is not None:
                     batch = self._only(batch, looked_at)
                 scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
@@ -151,6 +202,11 @@ class TrainedModel:
                         good_scores=thresholds.good_scores, least_area=least_area,
                         looked_at=None if looked_at is None else looked_at.pixels,
                     )  # fmt: skip
+
+    def _next(self, batches: Iterator[ScoredBatch]) -> ScoredBatch | None:
+        """The next batch, while no other thread scores: a plugin may keep what it is at work on."""
+        with self._lock:
+            return next(batches, None)
 
     def _only(self, batch: ScoredBatch, looked_at: LookedAt) -> ScoredBatch:
         """The batch with largest map values, and scores, of what is looked at."""

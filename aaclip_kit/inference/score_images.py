@@ -4,22 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 from pathlib import Path
-from typing import Final
 
 from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError
 from ..data.checks import MOST_SHOWN, first_faults
-from ..data.decoded import MOST_KEPT, Decoded
+from ..data.decoded import Decoded
 from ..data.manifests import Listed
 from ..data.scan import DatasetScan
 from .load_model import TrainedModel
 from .looked_at import LookedAt
 from .prediction import UNNAMED, Prediction
 from .results_folder import Line
-
-_MOST_AT_ONCE: Final = 128
-"""Images of a block, or fewer where their pictures at the model's size take more than is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +81,6 @@ def real_names(model: TrainedModel, listed: Sequence[Listed], scoring: Scoring) 
     return {name: scoring.real_name or model.real_name(name) for name in names}
 
 
-def block_size(model: TrainedModel) -> int:
-    """Return how many images are read before the first of them is scored: whole batches."""
-    batch, pixels = model.evaluator.table.batch_size, model.evaluator.pixels.size**2
-    fitting = min(_MOST_AT_ONCE, MOST_KEPT // (4 * pixels))
-    return max(1, fitting // batch) * batch
-
-
 def own_share(model: TrainedModel, count: int) -> range:
     """Return the places of the images that this rank scores: a contiguous run of whole batches."""
     batch = model.evaluator.table.batch_size
@@ -122,7 +111,7 @@ def in_blocks(
     Unless faults are to be skipped, nothing more is scored after one, and the other images are still read.
     `before_each` is called for each image, by several threads.
     """
-    size = block_size(model)
+    size = model.block_size
     for first in range(0, len(listed), size):
         block, decoded = listed[first : first + size], Decoded(once=True)
         samples = tuple(Sample(item.image, scoring.class_of(item), 0) for item in block)

@@ -129,4 +129,4 @@ def _scale(file: ExamplesFile, budget: Budget) -> dict[str, Any]:
     low, high = file.scale
     bar = coloured(np.linspace(low, high, SCALE_STEPS, dtype=np.float32)[None].repeat(12, axis=0), file.scale)
     alt = f"Colour scale of the anomaly maps from {low:.3g}, dark, to {high:.3g}, bright"
-    return {"low": f"{low:.3g}", "high": f"{high:.3g}", "bar": budget.embed(alt, bar)}
+    return {"low": f"normal, {low:.3g}", "high": f"{high:.3g}, anomalous", "bar": budget.embed(alt, bar)}

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from aaclip_kit import Prediction, TrainedModel
-from aaclip_kit.inference import score_images
 
 from ..command import Command, Ran
 from .conftest import assert_plain, contents
@@ -93,7 +92,7 @@ def test_after_a_kill_it_goes_on_with_the_blocks_that_were_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(score_images, "block_size", lambda model: 1)
+        patch.setattr(TrainedModel, "block_size", 1)
         killed_after(2, patch)
         assert appended().code != 0
     out = place / "out"
@@ -118,7 +117,7 @@ def test_a_signal_keeps_what_is_scored(
         signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(score_images, "block_size", lambda model: 1)
+        patch.setattr(TrainedModel, "block_size", 1)
         patch.setattr(TrainedModel, "predictions", ended)
         ran = appended()
     assert ran.code == 128 + signal.SIGTERM and "what is scored is kept, and the same command goes on" in ran.out
@@ -144,7 +143,7 @@ def test_results_of_another_kind_are_not_gone_on_with(appended: Callable[..., Ra
 def test_an_image_that_cannot_be_used_ends_it_and_what_is_scored_stays(
     appended: Callable[..., Ran], place: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_images, "block_size", lambda model: 1)
+    monkeypatch.setattr(TrainedModel, "block_size", 1)
     (photos / "1b.png").write_text("no image")
     ran = appended()
     assert_plain(ran)

@@ -28,6 +28,18 @@ def test_pages_are_named_by_their_number_also_where_the_name_is_too_long(tmp_pat
         assert all(len(page) <= 255 for page in pages)
 
 
+def test_pages_have_a_number_where_their_file_is_looked_at_twice_and_not_for_another_of_its_name(
+    tmp_path: Path,
+) -> None:
+    for name in ("scan.png", "scan.tif"):
+        (tmp_path / name).touch()
+    scan, page = tmp_path / "scan.tif", tmp_path / "scan.tif#1"
+    names = list(picture_names([tmp_path / "scan.png", scan, scan]))
+    assert [name.of(page).name for name in names[1:]] == ["scan.tif#1.png", "scan.tif#1_2.png"]
+    (later,) = picture_names([scan], taken=("scan.tif#1.png", "scan.tif#1_2.png"))
+    assert later.of(page).name == "scan.tif#1_3.png"
+
+
 def test_a_file_that_is_called_like_a_page_is_not_in_its_way(tmp_path: Path) -> None:
     images = [tmp_path / "scan.tif", tmp_path / "scan.tif#1.jpg", tmp_path / "other#1.jpg"]
     for image in images:
