@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .data.decode import open_picture
     from .evaluation.patch_distance import patch_distances
     from .files.weights_file import read_weights
-    from .inference.load_model import Prediction, TrainedModel, load_model
+    from .inference.load_model import TrainedModel, load_model
+    from .inference.prediction import Prediction
     from .kernels.maps import gaussian_blur, gaussian_filter, softmax_maps, unit, upsampled
     from .kernels.nearest import nearest, spread_out
     from .kernels.norm_matched import norm_matched_residual
@@ -42,7 +43,8 @@ _WITH_TORCH = {
     "data.decode": ("open_picture",),
     "evaluation.patch_distance": ("patch_distances",),
     "files.weights_file": ("read_weights",),
-    "inference.load_model": ("Prediction", "TrainedModel", "load_model"),
+    "inference.load_model": ("TrainedModel", "load_model"),
+    "inference.prediction": ("Prediction",),
     "kernels.maps": ("gaussian_blur", "gaussian_filter", "softmax_maps", "unit", "upsampled"),
     "kernels.nearest": ("nearest", "spread_out"),
     "kernels.norm_matched": ("norm_matched_residual",),

@@ -31,6 +31,7 @@ _SOURCES = [
             "data/find_files.py",
             "evaluation/patch_distance.py",
             "inference/load_model.py",
+            "inference/prediction.py",
             "files/weights_file.py",
             "evaluation/patch_distance.py",
             "kernels/maps.py",

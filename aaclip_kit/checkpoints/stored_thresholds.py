@@ -21,12 +21,14 @@ from .provenance import Metadata
 class Thresholds:
     """At or above them an image, or a pixel of its map, counts as anomalous; None where that is not decided.
 
-    `reasons` says, under "image" and "map", why a checkpoint gives none.
+    `reasons` says, under "image" and "map", why a checkpoint gives none. `good_scores` are image scores of good images,
+    ascending, made in the same way; None where the checkpoint knows none.
     """
 
     image: float | None = None
     map: float | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    good_scores: Sequence[float] | None = None
 
 
 def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresholds:
@@ -43,8 +45,12 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresho
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
         reasons |= {"map": problem} if evaluation.image_score == "detection" else {"image": problem, "map": problem}
-    image = None if "image" in reasons else calibration.image_threshold
-    return Thresholds(image, None if "map" in reasons else calibration.map_threshold, reasons)
+    other = "image" in reasons
+    image, map_ = (
+        None if other else calibration.image_threshold,
+        None if "map" in reasons else calibration.map_threshold,
+    )
+    return Thresholds(image, map_, reasons, None if other else calibration.normal_scores)
 
 
 def origin(calibration: Calibration | None, what: What) -> str:
@@ -89,7 +95,7 @@ def changed_keys(own: str, experiment: Experiment) -> list[str]:
     A file or folder of the backbone may lie elsewhere, under its old name. The levels are left out: the checkpoint
     fits no others.
     """
-    before, now = (_scoring(with_moved_keys(tomllib.loads(text))) for text in (own, resolved_toml(experiment)))
+    before, now = scoring_keys(own), scoring_keys(resolved_toml(experiment))
     return [
         f"{key} is {now.get(key, 'unset')}, and was {before.get(key, 'unset')}"
         for key in dict.fromkeys([*now, *before])
@@ -97,12 +103,16 @@ def changed_keys(own: str, experiment: Experiment) -> list[str]:
     ]
 
 
-def _scoring(tables: Mapping[str, Any]) -> dict[str, Any]:
+def scoring_keys(text: str) -> dict[str, Any]:
+    """Return every key of an experiment (TOML) that acts on raw scores, with its value; files by their name alone."""
+    tables = with_moved_keys(tomllib.loads(text))
     backbone = {key: _place_free(value) for key, value in tables["backbone"].items()}
     model = {key: value for key, value in tables["model"].items() if key != "levels"}
     chosen = [key.split(".") for key in keys_acting_on("scoring") if key.startswith(("evaluation.", "switches."))]
     own = {f"{table}.{key}": tables[table].get(key) for table, key in chosen}
-    shared = {name: tables[name] for name in ("prompts", "head", "reference", "stages") if name in tables}
+    shared: dict[str, Any] = {
+        name: tables[name] for name in ("prompts", "head", "reference", "stages") if name in tables
+    }
     return by_key({"backbone": backbone, "model": model, **shared, **own})
 
 

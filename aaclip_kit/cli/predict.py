@@ -1,21 +1,23 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from math import isfinite
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, UserErrors, in_short, shortened
+from ..contracts.errors import UserError, in_short, shortened
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from ..run.stop import Stopped, StopRequest
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
+from .predicted import show_results
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
 from .terminal import PlainConsole, say
@@ -23,10 +25,13 @@ from .terminal import PlainConsole, say
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
     from ..checkpoints.stored_thresholds import Thresholds
-    from ..contracts.data import DataSet
+    from ..data.manifests import Listed
+    from ..distributed.ranks import Ranks
     from ..evaluation.calibration import What
+    from ..inference.arrivals import Look
     from ..inference.load_model import TrainedModel
-    from ..inference.predictions import Line
+    from ..inference.looked_at import LookedAt
+    from ..inference.score_images import Scoring
 
 
 Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
@@ -54,63 +59,100 @@ def predict(
     on_bad_image: OnBadImage = Option(OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
+    least_area: int = Option(1, "--least-area", min=1, help="Pixels of the smallest region that a mask has."),
+    roi: Path | None = Option(None, "--roi", help="Mask of the images' size: only what is white in it is looked at."),
+    ignore: Path | None = Option(None, "--ignore", help="Mask of the images' size: what is white in it is not."),
+    append: bool = Option(False, "--append", help="Go on with the results in --out: images that have a line stay."),
+    watch: bool = Option(False, "--watch", help="Score what comes into the folders, until Ctrl-C; implies --append."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
-    _check_finite(threshold, "--threshold")
-    _check_finite(map_threshold, "--map-threshold")
+    given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
+    _check_finite(given)
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
-    with in_processes() as ranks, ended_by_signals() as stop:
+    kept = append or watch
+    with in_processes() as ranks, ended_by_signals(kept, watch) as stop:
         from ..checkpoints.find_checkpoint import find_trained
-        from ..data.decoded import Decoded
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
-        from ..inference.predictions import as_data, claimed_results, write_predictions
+        from ..inference.looked_at import read_looked_at
+        from ..inference.predictions import write_predictions
+        from ..inference.results_folder import claimed_results
+        from ..inference.score_images import Scoring
 
-        listed, faults, notes = list_images(paths, root)
-        with claimed_results(out, ranks) as target:
+        looks = _looks(paths, root, ranks, stop) if watch else None
+        looked_at = read_looked_at(roi, ignore)
+        listed, faults, notes = list_images(paths, root, may_be_empty=watch)
+        with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            thresholds = _thresholds(trained, domain, image=threshold, pixel=map_threshold, uncalibrated=uncalibrated)
-            for note in notes if ranks.is_first else ():
-                say(note)
-            built, decoded, ask = TrainedModel(trained, ranks), Decoded(once=True), stop.raise_if_asked
-            data, sizes, bad, remarks = as_data(
-                built, listed, decoded,
-                class_name=class_name, real_name=real_name, domain=built.domain(domain), before_each=ask,
+            thresholds, built = _thresholds(trained, domain, given, uncalibrated), TrainedModel(trained, ranks)
+            scoring = Scoring(
+                thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
+                least_area=least_area, looked_at=looked_at,
             )  # fmt: skip
-            faults += bad
-            if faults and (on_bad_image is OnBadImage.error or not data.samples):
-                raise UserErrors(first_faults(faults))
-            if ranks.is_first:
-                _show(built, data, thresholds, {"image": threshold, "map": map_threshold})
-                for remark in remarks:
-                    say(f"note        {remark}")
-            lines = write_predictions(
-                built, data, sizes, thresholds, decoded=decoded, faults=faults, out=target, before_each=ask
-            )
-        if ranks.is_first:
-            for fault in faults:
-                say(f"skipped     {fault.where}: {fault.problem}")
-            _show_counts(lines, len(faults), out)
+            _announce(built, listed, scoring, notes=notes, given=given)
+            write = partial(
+                write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
+                skip=on_bad_image is OnBadImage.skip, append=kept,
+            )  # fmt: skip
+            for images, bad in [(listed, faults)] if looks is None else looks:
+                summary, tally = write(images, faults=bad)
+                if ranks.is_first:
+                    show_results(summary, tally, out, watch=watch)
+
+
+def _announce(
+    built: "TrainedModel",
+    listed: "Sequence[Listed]",
+    scoring: "Scoring",
+    *,
+    notes: Sequence[str],
+    given: "Mapping[What, float | None]",
+) -> None:
+    """Print, in the first process, what was passed over and what the images are scored with."""
+    from ..inference.score_images import real_names
+
+    if not built.evaluator.ranks.is_first:
+        return
+    for note in notes:
+        say(note)
+    _show(built, real_names(built, listed, scoring), scoring.thresholds, given)
+    _show_looked_at(built, scoring.looked_at)
+
+
+def _looks(paths: list[Path], root: Path | None, ranks: "Ranks", stop: StopRequest) -> "Iterator[Look]":
+    """What is new in watched folders, look after look. Raises `UserError` where several processes would watch."""
+    from ..inference.arrivals import arrivals
+
+    if ranks.is_distributed:
+        raise UserError("works in one process", where="--watch", fix="start aakit predict without torchrun")
+    return (look for look in arrivals(paths, root, stop.raise_if_asked) if any(look))
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[StopRequest]:
-    """Let a signal end the command before its next image, with nothing written; a second one ends it at once."""
+def ended_by_signals(kept: bool = False, watch: bool = False) -> Iterator[StopRequest]:
+    """Let a signal end the command before its next image; a second one ends it at once.
+
+    What is scored is then `kept`, or nothing is written. Ctrl-C is how a `watch` ends well.
+    """
     stop = StopRequest()
     try:
         with stop.listening():
             yield stop
     except Stopped as stopped:
-        say(f"stopped by {stopped}: nothing is written")
-        raise SystemExit(stopped.code) from None
+        left = "what is scored is kept, and the same command goes on" if kept else "nothing is written"
+        say(f"stopped by {stopped}: {left}")
+        raise SystemExit(0 if watch and stopped.number == SIGINT else stopped.code) from None
 
 
-def _check_finite(threshold: float | None, option: str) -> None:
-    if threshold is not None and not isfinite(threshold):
-        raise UserError(f"{threshold} is no threshold", where=option, fix="give a finite number, or leave it out")
+def _check_finite(thresholds: "Mapping[What, float | None]") -> None:
+    options = {"image": "--threshold", "map": "--map-threshold"}
+    for what, value in thresholds.items():
+        if value is not None and not isfinite(value):
+            fix = "give a finite number, or leave it out"
+            raise UserError(f"{value} is no threshold", where=options[what], fix=fix)
 
 
 def check_shown(name: str | None, option: str) -> None:
@@ -121,7 +163,7 @@ def check_shown(name: str | None, option: str) -> None:
 
 
 def _thresholds(
-    trained: "Trained", domain: Domains | None, *, image: float | None, pixel: float | None, uncalibrated: bool
+    trained: "Trained", domain: Domains | None, given: "Mapping[What, float | None]", uncalibrated: bool
 ) -> "Thresholds":
     """Take those given, else those stored. Raises `UserError` where an image has none, unless that is wanted."""
     from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
@@ -129,7 +171,8 @@ def _thresholds(
     stored = stored_thresholds(trained, None if domain is None else domain.value)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
-    image, pixel = stored.image if image is None else image, stored.map if pixel is None else pixel
+    image = stored.image if given["image"] is None else given["image"]
+    pixel = stored.map if given["map"] is None else given["map"]
     if image is None and not uncalibrated:
         problem = f"holds no threshold for these scores ({stored.reasons.get('image', 'it has none')})"
         fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"
@@ -139,27 +182,23 @@ def _thresholds(
 
 def first_faults(faults: Sequence[UserError]) -> list[UserError]:
     """The first faults, and one line with the number of the others."""
-    from ..data.checks import MOST_SHOWN
+    from ..data import checks
 
-    if (more := len(faults) - MOST_SHOWN) <= 0:
-        return list(faults)
-    problem = f"{more} more images cannot be used, {len(faults)} in all"
-    return [*faults[:MOST_SHOWN], UserError(problem, fix="--on-bad-image skip goes on without them")]
+    return checks.first_faults(faults, len(faults))
 
 
-def _show_counts(lines: "list[Line]", skipped: int, out: Path) -> None:
-    """Print how many images were decided as what, and where decision and mask say different things."""
-    apart = Counter(line["decision"] for line in lines if line.get("disagreement"))
-    for decision, mask in (("normal", "a mask that is not empty"), ("anomalous", "an empty mask")):
-        if apart[decision]:
-            say(f"disagree    {apart[decision]} images are decided {decision} and have {mask}; scores.jsonl says which")
-    counts = Counter(line["decision"] or "undecided" for line in lines)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    say(f"wrote {out}: {kinds}" + (f", {skipped} skipped" if skipped else ""))
+def _show_looked_at(built: "TrainedModel", looked_at: "LookedAt | None") -> None:
+    """Print how much of each image is looked at, and where an image's score is not of that alone."""
+    if looked_at is None:
+        return
+    choice = built.evaluator.table.image_score
+    whole = {"map": "", "mean": "; half of an image's score is of the whole image"}
+    more = whole.get(choice, "; an image's score is of the whole image")
+    say(f"looked at   {looked_at.share:.1%} of each image{more}")
 
 
 def _show(
-    built: "TrainedModel", data: "DataSet", thresholds: "Thresholds", given: Mapping["What", float | None]
+    built: "TrainedModel", real_names: Mapping[str, str], thresholds: "Thresholds", given: Mapping["What", float | None]
 ) -> None:
     """Print what the images are scored with, and of thresholds that are not `given` where they are from."""
     from ..checkpoints.stored_thresholds import objections, origin
@@ -168,10 +207,10 @@ def _show(
     values: dict[What, float | None] = {"image": thresholds.image, "map": thresholds.map}
     origins = {what: "given" if own is not None else origin(metadata.calibration, what) for what, own in given.items()}
     stored = [what for what, own in given.items() if own is None and values[what] is not None]
-    for line in objections(metadata, data.real_names, stored):
+    for line in objections(metadata, real_names, stored):
         PlainConsole().print_line(f"warning     {line}", style="bold red")
-    names = in_short(f"'{name}'" for name in dict.fromkeys(data.real_names.values()))
-    hint = "; --class or --real-name names it" if "object" in data.real_names.values() else ""
+    names = in_short(f"'{name}'" for name in dict.fromkeys(real_names.values()))
+    hint = "; --class or --real-name names it" if "object" in real_names.values() else ""
     say(f"prompts     call the object {names}{hint}")
     if built.evaluator.switches.score_normalisation == "test_set":
         say("scores      are raw: the published normalisation by the whole test set is left out")
@@ -179,3 +218,8 @@ def _show(
         reason = f" ({shortened(thresholds.reasons[what], 400)})" if what in thresholds.reasons else ""
         none = f"none{reason}, so nothing is decided by it"
         say(f"threshold   {what}: {none if value is None else f'{value:.6g}, {origins[what]}'}")
+    if thresholds.good_scores:
+        known = len(thresholds.good_scores)
+        say(f"certainty   beside each score: the share of {known} good images that score as high, or higher")
+    else:
+        say("certainty   not known: the model has no scores of good images, made in this way, to compare with")

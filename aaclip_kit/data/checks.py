@@ -145,8 +145,25 @@ def _value(value: int | float) -> str:
 
 def previews(pairs: Iterable[tuple[Sample, FileFacts]]) -> list[str]:
     """A remark on images whose files hold more than the picture that is looked at."""
-    found = [sample.image for sample, facts in pairs if facts.passed_over]
+    return remark_on_previews([sample.image for sample, facts in pairs if facts.passed_over])
+
+
+def remark_on_previews(found: Sequence[Path]) -> list[str]:
+    """The same, of the images that have such."""
     return _of_images("images have previews, or maps of gain or depth, in their files, which are not looked at", found)
+
+
+def remark_on_remembered(found: Sequence[Path]) -> list[str]:
+    """Say which images the model remembers, whose scores say nothing of new ones."""
+    return _of_images("of the images are remembered by the model, which finds them too normal", found)
+
+
+def first_faults(faults: Sequence[UserError], count: int) -> list[UserError]:
+    """The first of `count` faults, and one line with the number of the others."""
+    first = list(faults[:MOST_SHOWN])
+    problem = f"{count - len(first)} more images cannot be used, {count} in all"
+    rest = [UserError(problem, fix="--on-bad-image skip goes on without them")] if count > len(first) else []
+    return [*first, *rest]
 
 
 def _of_classes(text: str, names: list[str]) -> list[str]:

@@ -27,16 +27,20 @@ def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
     """
     try:
         with DECODING:
-            upright, bits = _upright(path, content)
-            if upright.mode.startswith("I;16") or (upright.mode == "I" and bits <= 16):
-                upright = Image.fromarray((np.asarray(upright) >> (bits - 8)).astype(np.uint8))
-            if upright.mode in ("I", "F"):
-                kind = "32-bit" if upright.mode == "I" else "floating-point"
-                raise ValueError(f"its pixels are {kind} numbers, which have no agreed scale")
-            return upright.convert("RGB")
+            return in_rgb(*_upright(path, content))
     # A decoder may raise anything: Pillow's raise TypeError or struct.error over a damaged EXIF block.
     except Exception as error:
         raise _unreadable(path, error) from None
+
+
+def in_rgb(upright: Image.Image, bits: int = 16) -> Image.Image:
+    """An upright image in RGB; grey of more than 8 `bits` is scaled. Raises ValueError for numbers without a scale."""
+    if upright.mode.startswith("I;16") or (upright.mode == "I" and bits <= 16):
+        upright = Image.fromarray((np.asarray(upright) >> (bits - 8)).astype(np.uint8))
+    if upright.mode in ("I", "F"):
+        kind = "32-bit" if upright.mode == "I" else "floating-point"
+        raise ValueError(f"its pixels are {kind} numbers, which have no agreed scale")
+    return upright.convert("RGB")
 
 
 Values = tuple[tuple[int | float, int], ...]

@@ -36,21 +36,21 @@ class Listed:
 
 
 def list_images(
-    paths: Sequence[Path], root: Path | None = None
+    paths: Sequence[Path], root: Path | None = None, *, may_be_empty: bool = False
 ) -> tuple[list[Listed], list[UserError], tuple[str, ...]]:
     """Every image once for each class, in the order of the paths; faults of rows and folders; notes for the user.
 
     Folders are searched to any depth, without hidden files, the masks below `ground_truth` and pictures that `predict`
     wrote; the notes tell of what is left out. A path may name one page of a file. A list has the keys or columns
     "image_path", from `root` or the list's own folder, which no path may leave, and, if wanted, "class_name"; others
-    are ignored. Raises `UserError` for a path that is not there, a folder without images, and a list that cannot be
-    read.
+    are ignored. Raises `UserError` for a path that is not there, a folder without images, unless it `may_be_empty`,
+    and a list that cannot be read.
     """
     images: dict[tuple[str, str | None], Listed] = {}
     faults: list[UserError] = []
     left_out: list[tuple[str, Path]] = []
     for path in paths:
-        listed, bad = _listed(path, root, left_out)
+        listed, bad = _listed(path, root, left_out, may_be_empty)
         faults += bad
         for item in listed:
             # As it is named: a link into a store of contents is a photograph of its own.
@@ -58,9 +58,11 @@ def list_images(
     return list(images.values()), faults, passed_over(left_out)
 
 
-def _listed(path: Path, root: Path | None, left_out: list[tuple[str, Path]]) -> tuple[list[Listed], list[UserError]]:
+def _listed(
+    path: Path, root: Path | None, left_out: list[tuple[str, Path]], may_be_empty: bool
+) -> tuple[list[Listed], list[UserError]]:
     if path.is_dir():
-        return _in_folder(path, left_out)
+        return _in_folder(path, left_out, may_be_empty)
     if not page_of(path)[0].is_file():
         problem = "is no plain file" if path.exists() else "there is no such file or folder"
         raise UserError(problem, where=str(path), fix="name images, a folder or a list")
@@ -75,7 +77,9 @@ def _listed(path: Path, root: Path | None, left_out: list[tuple[str, Path]]) -> 
     return [Listed(path)], []
 
 
-def _in_folder(folder: Path, left_out: list[tuple[str, Path]]) -> tuple[list[Listed], list[UserError]]:
+def _in_folder(
+    folder: Path, left_out: list[tuple[str, Path]], may_be_empty: bool
+) -> tuple[list[Listed], list[UserError]]:
     found = search_folder(folder)
     results = {path.parent for _, path in found.left_out if path.name == _RESULTS[0]}
     images: list[Path] = []
@@ -87,7 +91,7 @@ def _in_folder(folder: Path, left_out: list[tuple[str, Path]]) -> tuple[list[Lis
             found.left_out.append(("in results of predict", path))
         else:
             images.append(path)
-    if not (images or found.faults):
+    if not (images or found.faults or may_be_empty):
         fix = "; ".join([f"images end in {', '.join(IMAGE_SUFFIXES)}", *passed_over(found.left_out)])
         raise UserError("there is no image in this folder", where=str(folder), fix=fix)
     left_out += found.left_out

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
+import numpy as np
+from jaxtyping import Float
 from pydantic import ConfigDict, Field
 
 from ..contracts.data import DataSet
@@ -20,6 +22,9 @@ Rates = dict[Literal["fpr", "f1"], Rate | None]
 What = Literal["image", "map"]
 Threshold = Annotated[float, Field(ge=-1e30, le=1e30)]
 """Within the numbers that scores in float32 can be."""
+
+MOST_SCORES: Final = 1000
+"""Scores of normal images that are kept with the thresholds."""
 
 ABSURD_FPR: Final = 0.3
 """The share of normal images, or pixels, from which on a threshold that calls them anomalous is warned of."""
@@ -47,6 +52,8 @@ class Calibration:
     classes: list[str] | None = None
     expected: tuple[Rate, Rate] | None = None
     """With rule false_alarms: limits of the share of further normal images that will be called anomalous."""
+    normal_scores: list[Threshold] | None = None
+    """Image scores of the normal images, ascending, of many `MOST_SCORES` evenly spread; None where not known."""
 
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:
@@ -105,6 +112,7 @@ class Calibrator:
             achieved={what: _rates(scores, chosen[what]) for what, scores in counted.items()},
             reasons={f"{what}_threshold": _reason(counted[what], self.images) for what in lacking},
             classes=None if classes is None else list(classes),
+            normal_scores=kept_scores(np.repeat(self.images.edges(), self.images.sums()[0].astype(int))),
         )
 
 
@@ -120,6 +128,7 @@ def withheld(calibration: Calibration, reason: str) -> Calibration:
         map_threshold=None,
         achieved={"image": none, "map": none},
         reasons={"image_threshold": reason, "map_threshold": reason},
+        normal_scores=None,
     )
 
 
@@ -135,6 +144,13 @@ def absurd_rates(achieved: Mapping[What, Rates], source: str) -> list[str]:
         if rates.get("f1") == 0:
             lines.append(f"the {what} threshold finds none of the anomalous {things} that it was tried on ({source})")
     return lines
+
+
+def kept_scores(scores: Sequence[float] | Float[np.ndarray, " N"]) -> list[float] | None:
+    """Return scores of normal images in ascending order, of many an even choice; None without any."""
+    ascending = np.sort(np.asarray(scores, np.float64))
+    places = np.linspace(0, len(ascending) - 1, min(len(ascending), MOST_SCORES)).round().astype(int)
+    return [float(f"{score:.7g}") for score in ascending[places].tolist()] or None
 
 
 def _rates(scores: Histogram, threshold: float | None) -> Rates:

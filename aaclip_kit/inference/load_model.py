@@ -1,13 +1,17 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from threading import Lock
+from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from PIL.Image import Image
 from torch.nn import functional
 
@@ -17,7 +21,6 @@ from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
 from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
-from ..contracts.deprecation import renamed_attribute
 from ..contracts.errors import UserError, UserErrors, in_short
 from ..contracts.options import TOWERS, TowerName
 from ..data.decoded import Decoded
@@ -26,7 +29,7 @@ from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import one_by_one
-from ..evaluation.evaluator import Evaluator
+from ..evaluation.evaluator import Evaluator, ScoredBatch, image_score
 from ..evaluation.references import References
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
@@ -34,47 +37,13 @@ from ..model.build import build_model, check_conditioning
 from ..model.prompts import PromptBook
 from ..plugin_host.discovery import discover
 from ..training.loop_plans import attending_after, build_scheduler, plan_ahead
+from .given_images import GivenImage, Group, as_picture, block_size, check_several, in_groups
+from .looked_at import LookedAt
+from .prediction import UNNAMED as UNNAMED
+from .prediction import Prediction
 
-UNNAMED = "object"
-"""What the prompts call a thing whose name is not given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One image's result.
-
-    `pred_score` is at or above `threshold` for an anomalous image; `anomaly_map` has the size of the image, upright;
-    `max_value` is the map's largest value at the model's own size; `class_name` is what the image was taken for. What
-    needs a threshold is None without one.
-    """
-
-    path: Path
-    pred_score: float
-    threshold: float | None
-    max_value: float
-    anomaly_map: Float32[np.ndarray, "H W"]
-    map_threshold: float | None
-    class_name: str = UNNAMED
-
-    score = renamed_attribute("Prediction.score", "pred_score")
-    map = renamed_attribute("Prediction.map", "anomaly_map")
-    largest = renamed_attribute("Prediction.largest", "max_value")
-
-    @property
-    def decision(self) -> Literal["anomalous", "normal"] | None:
-        """The decision by the image's threshold."""
-        if self.threshold is None:
-            return None
-        return "anomalous" if self.pred_score >= self.threshold else "normal"
-
-    @property
-    def mask(self) -> Bool[np.ndarray, "H W"] | None:
-        """Where the map is at or above its threshold."""
-        if self.map_threshold is None:
-            return None
-        # NumPy would round the threshold to the map's float32, onto one of the two values that it lies between.
-        least = np.float32(self.map_threshold)
-        return self.anomaly_map >= (least if float(least) >= self.map_threshold else np.nextafter(least, np.inf))
+Sizes = list[tuple[int, int]]
+"""Width and height of each image."""
 
 
 class TrainedModel:
@@ -98,6 +67,13 @@ class TrainedModel:
         pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
         evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
         self.evaluator = replace(evaluator, references=_references(self.model, trained) if remembers else None)
+        self._lock = Lock()
+
+    @cached_property
+    def remembered(self) -> frozenset[str]:
+        """SHA-256 of the files that the memory holds."""
+        references = self.evaluator.references
+        return frozenset(digest for of in references.images.values() for digest in of) if references else frozenset()
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
@@ -123,33 +99,71 @@ class TrainedModel:
         """What prompts call a class: as in training if it was known there, else its name with blanks for "_"."""
         return self.trained.metadata.about.real_names.get(name, name.replace("_", " "))
 
-    def predict(self, image: str | Path, name: str = UNNAMED, domain: str | None = None) -> Prediction:
-        """Score one image file; `name` is what the prompts call the object, `domain` by default that of training.
+    @property
+    def block_size(self) -> int:
+        """How many images are read before the first of them is scored."""
+        return block_size(self.evaluator.table.batch_size, self.evaluator.pixels.size)
 
-        Raises `UserError` for a bad image, one of several pages, or no domain.
+    def predict(
+        self, image: GivenImage, name: str = UNNAMED, domain: str | None = None, *, least_area: int = 1
+    ) -> Prediction:
+        """Score one image, a file or a picture; `name` is what the prompts call the object.
+
+        `domain` is by default that of training; regions of fewer pixels than `least_area` are not in the mask. Several
+        threads may use one model. Raises `UserError` for a bad image, one of several pages, or no domain.
         """
-        (prediction,) = self._predicted([image], name, domain, each_page=False)
+        (prediction,) = self._predicted([(1, image)], name, domain, least_area, each_page=False)
         return prediction
 
     def predict_all(
-        self, images: Sequence[str | Path], name: str = UNNAMED, domain: str | None = None
+        self, images: Iterable[GivenImage], name: str = UNNAMED, domain: str | None = None, *, least_area: int = 1
     ) -> Iterator[Prediction]:
-        """Score image files one after another, each page of one that has several. Raises `UserErrors`, before any is
-        scored, for bad ones.
+        """Score images one after another, each page of a file that has several; there may be any number of them.
+
+        They are read in blocks of 128 at most, the first of them at once. Raises `UserError` for a single image, and
+        `UserErrors` for bad ones before any image of their block is scored.
         """
-        return self._predicted(images, name, domain, each_page=True)
+        check_several(images)
+        groups = in_groups(images, self.block_size)
+        scored = (self._predicted(group, name, domain, least_area, each_page=True) for group in groups)
+        return chain(next(scored, iter(())), chain.from_iterable(scored))
 
     def _predicted(
-        self, images: Sequence[str | Path], name: str, domain: str | None, each_page: bool
+        self, group: Group, name: str, domain: str | None, least_area: int, each_page: bool
     ) -> Iterator[Prediction]:
         chosen = self.domain(domain)
-        samples, decoded = tuple(Sample(Path(image), name, 0) for image in images), Decoded(once=True)
-        real_name = self.real_name(name) if name == UNNAMED else name
-        scan = self.scan(DataSet(samples, {name: real_name}, chosen), decoded, each_page=each_page)
+        names = {name: self.real_name(name) if name == UNNAMED else name}
+        held = not isinstance(group[0][1], str | Path)
+        decoded = Decoded(sys.maxsize, once=True) if held else Decoded(once=True)
+        data, sizes = (self._held if held else self._read)(group, DataSet((), names, chosen), decoded, each_page)
+        thresholds = stored_thresholds(self.trained, chosen)
+        return self.predictions(data, sizes, thresholds, decoded, least_area=least_area, held=held)
+
+    def _read(self, group: Group, data: DataSet, decoded: Decoded, each_page: bool) -> tuple[DataSet, Sizes]:
+        """Files as a data set, and their sizes. Raises `UserErrors` for bad ones."""
+        (name,) = data.real_names
+        samples = tuple(Sample(Path(str(image)), name, 0) for _, image in group)
+        scan = self.scan(replace(data, samples=samples), decoded, each_page=each_page)
         if scan.faults:
             raise UserErrors(scan.faults)
-        thresholds = stored_thresholds(self.trained, chosen)
-        return self.predictions(scan.data, [facts.size for facts in scan.facts], thresholds, decoded)
+        return scan.data, [facts.size for facts in scan.facts]
+
+    def _held(self, group: Group, data: DataSet, decoded: Decoded, each_page: bool) -> tuple[DataSet, Sizes]:
+        """Pictures as a data set of images that are called by their number, and their sizes. Raises `UserErrors`."""
+        (name,), samples, sizes, faults = data.real_names, list[Sample](), Sizes(), list[UserError]()
+        for number, image in group:
+            sample = Sample(Path(f"image {number}"), name, 0)
+            try:
+                picture = as_picture(image, str(sample.image))
+            except UserError as fault:
+                faults.append(fault)
+                continue
+            decoded.hold(sample.image, picture, self.evaluator.pixels.size)
+            samples.append(sample)
+            sizes.append(picture.size)
+        if faults:
+            raise UserErrors(faults)
+        return replace(data, samples=tuple(samples)), sizes
 
     def scan(
         self, data: DataSet, decoded: Decoded, *, each_page: bool, before_each: Callable[[], None] = lambda: None
@@ -164,23 +178,52 @@ class TrainedModel:
         return scan_dataset(data, hold, each_page=each_page)
 
     def predictions(
-        self, data: DataSet, sizes: Sequence[tuple[int, int]], thresholds: Thresholds, decoded: Decoded
+        self,
+        data: DataSet,
+        sizes: Sequence[tuple[int, int]],
+        thresholds: Thresholds,
+        decoded: Decoded,
+        *,
+        least_area: int = 1,
+        looked_at: LookedAt | None = None,
+        held: bool = False,
     ) -> Iterator[Prediction]:
-        """Score sound images class by class, of several ranks this one's share; what `decoded` holds is not read.
+        """Score sound images class by class, on this rank alone; what `decoded` holds is not read.
 
-        `sizes` are those of all samples, (width, height), in their order.
+        `sizes` are those of all samples, (width, height), in their order. With `looked_at` the largest map value, and
+        the part of an image's score that comes of it, are of what is looked at alone. `held` says that `decoded` holds
+        them all, and that there are no files.
         """
-        pixels = replace(self.evaluator.pixels, decoded=decoded)
-        evaluator = replace(one_by_one(self.evaluator_for(data)), pixels=pixels)
+        pixels, workers = replace(self.evaluator.pixels, decoded=decoded), 0 if held else self.evaluator.workers
+        with self._lock:
+            own = one_by_one(self.evaluator_for(data))
+        evaluator = replace(own, pixels=pixels, ranks=ALONE, workers=workers)
         size_of = dict(zip(data.samples, sizes, strict=True))
         for name in data.classes:
-            for batch in evaluator.scored_batches(data, name, self.attending, self.is_trained):
+            batches = evaluator.scored_batches(data, name, self.attending, self.is_trained)
+            while (batch := self._next(batches)) is not None:
+                if looked_at is not None:
+                    batch = self._only(batch, looked_at)
                 scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
                 for sample, score, peak, values in scored:
                     yield Prediction(
                         path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
                         anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map, class_name=name,
+                        good_scores=thresholds.good_scores, least_area=least_area,
+                        looked_at=None if looked_at is None else looked_at.pixels,
                     )  # fmt: skip
+
+    def _next(self, batches: Iterator[ScoredBatch]) -> ScoredBatch | None:
+        """The next batch, while no other thread scores: a plugin may keep what it is at work on."""
+        with self._lock:
+            return next(batches, None)
+
+    def _only(self, batch: ScoredBatch, looked_at: LookedAt) -> ScoredBatch:
+        """The batch with largest map values, and scores, of what is looked at."""
+        peaks = looked_at.peaks(batch.maps)
+        detection, largest = torch.from_numpy(batch.detection), torch.from_numpy(peaks)
+        scores = image_score(self.evaluator.table.image_score, detection, largest, self.model.head)
+        return replace(batch, peaks=peaks, image_scores=scores.numpy())
 
 
 def _references(model: AnomalyModel, trained: Trained) -> References | None:

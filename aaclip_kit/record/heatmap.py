@@ -42,7 +42,7 @@ def save_heatmap(
     sheet = Image.new("RGB", (3 * size[0] + 2 * _GAP, _CAPTION + size[1]), "white")
     for column, panel in enumerate(panels):
         sheet.paste(panel, (column * (size[0] + _GAP), _CAPTION))
-    _write_captions(sheet, size[0], scale)
+    _write_captions(sheet, size[0])
     sheet.save(path, compress_level=4)  # a fifth of the time of optimize=True, for 5 % more bytes
 
 
@@ -103,11 +103,11 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=14)
 
 
-def _write_captions(sheet: Image.Image, panel: int, scale: tuple[float, float]) -> None:
+def _write_captions(sheet: Image.Image, panel: int) -> None:
     draw, middle = ImageDraw.Draw(sheet), _CAPTION // 2
     for column, text in enumerate(("image", "mask", "map")):
         draw.text((column * (panel + _GAP) + 2, middle), text, fill=_INK, font=_font(), anchor="lm")
-    low, high = (f"{value:.3g}" for value in scale)
+    low, high = "normal", "anomalous"
     right = sheet.width - 2
     draw.text((right, middle), high, fill=_INK, font=_font(), anchor="rm")
     bar_right = right - round(_font().getlength(high)) - 5

@@ -152,6 +152,5 @@ def _map_panel(file: ExamplesFile, place: int, loop: int, budget: Budget) -> Pan
 def _scale(file: ExamplesFile, budget: Budget) -> dict[str, Any]:
     low, high = file.scale
     bar = coloured(np.linspace(low, high, SCALE_STEPS, dtype=np.float32)[None].repeat(12, axis=0), file.scale)
-    ends = f"normal, {low:.3g}", f"anomalous, {high:.3g}"
-    alt = f"Colour scale of the anomaly maps from {ends[0]}, dark, to {ends[1]}, bright"
-    return {"low": ends[0], "high": ends[1], "bar": budget.embed(alt, bar)}
+    alt = f"Colour scale of the anomaly maps from {low:.3g}, dark, to {high:.3g}, bright"
+    return {"low": f"normal, {low:.3g}", "high": f"{high:.3g}, anomalous", "bar": budget.embed(alt, bar)}

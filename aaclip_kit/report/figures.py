@@ -129,8 +129,8 @@ def line_figure(title: str, alt: str, lines: Sequence[Line], axes: Axes) -> Figu
     return Figure(title, alt, data_uri("image/svg+xml", out.getvalue()), tuple(lines))
 
 
-def page_template(package: str) -> Template:
-    """Return `page.html` of a package: what it shows is escaped, and a name that it is not given is an error.
+def page_template(package: str, name: str = "page.html") -> Template:
+    """Return a page of a package: what it shows is escaped, and a name that it is not given is an error.
 
     It may include what this package has, such as its style.
     """
@@ -138,7 +138,7 @@ def page_template(package: str) -> Template:
     return Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_as_letters, trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("page.html")  # fmt: skip
+    ).get_template(name)  # fmt: skip
 
 
 def _as_letters(value: Any) -> Any:

@@ -22,11 +22,15 @@ from aaclip_kit import Prediction, TrainedModel
 from aaclip_kit.checkpoints.provenance import read_metadata
 from aaclip_kit.checkpoints.stored_thresholds import objections
 from aaclip_kit.evaluation.calibration import Rates, What
+from aaclip_kit.inference.draw_predictions import AT_THRESHOLD
 from aaclip_kit.record.heatmap import coloured
 
 from ..command import Command, Ran
 from .conftest import assert_plain, contents
 from .published import imported, write_loop
+
+MADE = {"scores.jsonl", "scores.csv", "index.html", "settings.json", "heatmaps", "masks"}
+"""What lies in a folder of results."""
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def test_every_image_has_a_score_a_heatmap_and_a_mask_of_its_size(
     calibration = json.loads((trained / "calibration.json").read_text())
     for line in lines:
         assert line["class"] == "object"
-        assert line["threshold"] == calibration["image_threshold"]
+        assert line["threshold"] == float(f"{calibration['image_threshold']:.4g}")
         assert line["decision"] == ("anomalous" if line["score"] >= line["threshold"] else "normal")
         with Image.open(line["path"]) as image, Image.open(place / "out" / line["heatmap"]) as heat:
             assert heat.size == image.size and heat.mode == "RGB"
@@ -79,7 +83,7 @@ def test_every_image_has_a_score_a_heatmap_and_a_mask_of_its_size(
     names = [line["heatmap"] for line in lines]
     assert names == ["heatmaps/2.png", "heatmaps/a/1.png", "heatmaps/b/1.png", "heatmaps/b/1_2.png"]
     written = {path.relative_to(place / "out").as_posix() for path in (place / "out").rglob("*") if path.is_file()}
-    assert written == {"scores.jsonl", *names, *(line["mask"] for line in lines)}
+    assert written == {*MADE - {"heatmaps", "masks"}, *names, *(line["mask"] for line in lines)}
     assert set(contents(place)) == {"out", *(f"out/{name}" for name in contents(place / "out"))}, "nothing half-written"
 
 
@@ -123,8 +127,8 @@ def test_a_score_does_not_depend_on_the_other_images(
     for number, (path, line) in enumerate(among.items()):
         (alone,) = predicted(path, out=f"alone_{number}")
         for key in ("score", "largest_map_value"):
-            assert alone[key] == pytest.approx(line[key], abs=1e-5)
-            assert batches[number][key] == pytest.approx(line[key], abs=1e-5)
+            assert alone[key] == pytest.approx(line[key], rel=1e-3)  # of four digits
+            assert batches[number][key] == pytest.approx(line[key], rel=1e-3)
 
 
 def test_published_switches_do_not_make_it_depend_on_them(
@@ -140,7 +144,7 @@ def test_published_switches_do_not_make_it_depend_on_them(
         assert ran.code == 0, ran.err
         found[name] = {line["path"]: line["score"] for line in lines_of(place / name)}
     for path, score in found["alone"].items():
-        assert found["all"][path] == pytest.approx(score, abs=1e-5)
+        assert found["all"][path] == pytest.approx(score, rel=1e-3)
     refused = aakit("predict", trained, images, "--out", place / "x", "--set", "switches.score_normalisation=none")
     assert_plain(refused)
     assert "switches.score_normalisation has no effect" in refused.err
@@ -169,7 +173,7 @@ def test_names_reach_the_prompts(predicted: Callable[..., list[dict[str, Any]]],
         scores[name] = line["score"]
     assert len(set(scores.values())) == len(scores)
     (line,) = predicted(image, "--real-name", "red cloth", out="real")
-    assert line["score"] == pytest.approx(scores["red cloth"], abs=1e-6)
+    assert line["score"] == pytest.approx(scores["red cloth"], rel=1e-3)
 
 
 def test_the_command_says_what_prompts_call_the_object(
@@ -202,27 +206,28 @@ def test_a_list_names_images_and_classes(
     ]
     assert len({line["heatmap"] for line in found}) == 4, "an image under two classes is looked at as both"
     (line,) = predicted(images / "b/1.png", "--class", "red_cloth", out="alone")
-    assert line["score"] == pytest.approx(found[0]["score"], abs=1e-5)
+    assert line["score"] == pytest.approx(found[0]["score"], rel=1e-3)
 
 
-def test_the_colours_have_one_scale_with_the_threshold_in_the_middle(
+def test_the_colours_have_one_scale_with_the_threshold_near_its_dark_end(
     predicted: Callable[..., list[dict[str, Any]]], place: Path, images: Path
 ) -> None:
-    middle = coloured(np.full((1, 1), 0.5), (0.0, 1.0))[0, 0].astype(int)
+    dark = coloured(np.full((1, 1), AT_THRESHOLD), (0.0, 1.0))[0, 0].astype(int)
     line = predicted(images / "2.bmp", out="first")[0]
     line = predicted(images / "2.bmp", "--map-threshold", line["largest_map_value"], out="second")[0]
     heat = np.asarray(Image.open(place / "second" / line["heatmap"])).astype(int)
     brightest = heat.sum(axis=-1)
     place_of = np.unravel_index(brightest.argmax(), brightest.shape)
-    assert np.abs(heat[place_of] - middle).max() <= 6, "the largest value lies at the threshold"
+    assert np.abs(heat[place_of] - dark).max() <= 6, "the largest value lies at the threshold"
     higher = predicted(images / "2.bmp", "--map-threshold", line["largest_map_value"] + 1, out="third")[0]
     assert np.asarray(Image.open(place / "third" / higher["heatmap"])).astype(int).sum() < heat.sum()
 
 
 def test_a_threshold_of_ones_own(predicted: Callable[..., list[dict[str, Any]]], images: Path) -> None:
     scores = sorted(line["score"] for line in predicted(images, out="first"))
-    lines = predicted(images, "--threshold", scores[1], out="second")
-    assert {line["threshold"] for line in lines} == {scores[1]}
+    threshold = float(f"{(scores[0] + scores[1]) / 2:.4g}")
+    lines = predicted(images, "--threshold", threshold, out="second")
+    assert {line["threshold"] for line in lines} == {threshold}
     assert sorted(line["decision"] for line in lines) == ["anomalous"] * 3 + ["normal"]
 
 
@@ -397,7 +402,7 @@ def test_a_folder_that_is_not_empty_or_cannot_be_written_is_refused(
     (place / "empty").mkdir()
     monkeypatch.chdir(place / "empty")
     assert aakit("predict", trained, images, "--out", ".").code == 0
-    assert {path.name for path in Path().iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
+    assert {path.name for path in Path().iterdir()} == MADE
 
 
 def test_what_is_no_model_is_refused(aakit: Command, place: Path, images: Path) -> None:
@@ -473,7 +478,7 @@ def test_a_folder_that_cannot_be_renamed_is_filled(
     for name in ("rename", "replace"):
         monkeypatch.setattr(Path, name, partialmethod(busy, own=getattr(Path, name)))
     assert len(predicted(images, out="mounted")) == 4
-    assert {path.name for path in mounted.iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
+    assert {path.name for path in mounted.iterdir()} == MADE
 
 
 def test_of_two_commands_with_one_new_folder_the_second_is_refused_and_nothing_is_mixed(
@@ -481,8 +486,8 @@ def test_of_two_commands_with_one_new_folder_the_second_is_refused_and_nothing_i
 ) -> None:
     own, refused = TrainedModel.predictions, list[Ran]()
 
-    def during(*arguments: Any) -> Iterator[Prediction]:
-        for prediction in own(*arguments):
+    def during(*arguments: Any, **options: Any) -> Iterator[Prediction]:
+        for prediction in own(*arguments, **options):
             if not refused:
                 before = contents(place)
                 refused.append(aakit("predict", trained, images / "2.bmp", "--out", place / "out"))
@@ -494,7 +499,7 @@ def test_of_two_commands_with_one_new_folder_the_second_is_refused_and_nothing_i
     assert_plain(refused[0])
     assert "out: another run is at work in this folder" in refused[0].err
     assert [line["path"] for line in lines_of(place / "out")] == [str(images / "a" / "1.png")]
-    assert {path.name for path in (place / "out").iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
+    assert {path.name for path in (place / "out").iterdir()} == MADE
 
 
 def test_what_a_command_that_was_killed_has_left_is_in_nobodys_way(
@@ -505,7 +510,7 @@ def test_what_a_command_that_was_killed_has_left_is_in_nobodys_way(
     (left / "heatmaps" / "1.png").touch()
     (place / "out" / "run.lock").touch()
     assert len(predicted(images)) == 4
-    assert {path.name for path in (place / "out").iterdir()} == {"scores.jsonl", "heatmaps", "masks"}
+    assert {path.name for path in (place / "out").iterdir()} == MADE
 
 
 def test_a_signal_to_end_leaves_nothing_that_is_in_the_way_of_the_next_call(
@@ -513,8 +518,8 @@ def test_a_signal_to_end_leaves_nothing_that_is_in_the_way_of_the_next_call(
 ) -> None:
     own = TrainedModel.predictions
 
-    def ended(*arguments: Any) -> Iterator[Prediction]:
-        for prediction in own(*arguments):
+    def ended(*arguments: Any, **options: Any) -> Iterator[Prediction]:
+        for prediction in own(*arguments, **options):
             yield prediction
             signal.raise_signal(signal.SIGTERM)
 
@@ -532,8 +537,8 @@ from aaclip_kit import TrainedModel
 from aaclip_kit.cli import main
 own = TrainedModel.predictions
 
-def ended(*arguments):
-    for prediction in own(*arguments):
+def ended(*arguments, **options):
+    for prediction in own(*arguments, **options):
         print("scored", flush=True)
         sys.stdin.readline()
         yield prediction

@@ -136,7 +136,7 @@ def test_predictions_of_two_processes_are_those_of_one(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote two") == 1
     names = files_of(tmp_path / "one")
-    assert files_of(tmp_path / "two") == names and len(names) == 33
+    assert files_of(tmp_path / "two") == names and len(names) == 36
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
 
 

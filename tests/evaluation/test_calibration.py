@@ -11,7 +11,15 @@ import pytest
 
 from aaclip_kit import DataSet, Sample
 from aaclip_kit.data.splits import split
-from aaclip_kit.evaluation.calibration import Calibration, Calibrator, Rates, What, absurd_rates, one_by_one
+from aaclip_kit.evaluation.calibration import (
+    Calibration,
+    Calibrator,
+    Rates,
+    What,
+    absurd_rates,
+    kept_scores,
+    one_by_one,
+)
 from aaclip_kit.evaluation.evaluator import Evaluator, ScoredBatch
 from aaclip_kit.experiment.schema import CalibrationTable, EvaluationTable
 
@@ -225,3 +233,10 @@ def test_published_switches_that_mix_a_batch_score_images_one_by_one(small_exper
         chosen = run.experiment.switches.model_copy(update={"image_context": switches})
         evaluator = one_by_one(Evaluator(run.model, run.compute_device, run.pixels, table=table, switches=chosen))
         assert evaluator.table.batch_size == size
+
+
+def test_scores_of_normal_images_are_kept_in_order_and_of_many_an_even_choice() -> None:
+    assert kept_scores([0.3, 0.1, 0.2]) == [0.1, 0.2, 0.3] and kept_scores([]) is None
+    many = kept_scores(np.arange(5000)[::-1] / 5000)
+    assert many is not None and len(many) == 1000 and many == sorted(many)
+    assert (many[0], many[-1]) == (0.0, 0.9998)

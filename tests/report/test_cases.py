@@ -85,7 +85,7 @@ def test_all_maps_have_the_files_colour_scale(run: RunFiles) -> None:
             expected = coloured(enlarged(file.grids[place, loop], SIDE), file.scale)
             assert np.abs(pixels(panel.picture) - expected).mean() < 2, "but for JPEG"
     bar = pixels(shown["scale"]["bar"])
-    assert (shown["scale"]["low"], shown["scale"]["high"]) == ("normal, -1", "anomalous, 3")
+    assert (shown["scale"]["low"], shown["scale"]["high"]) == ("normal, -1", "3, anomalous")
     assert np.abs(bar[6, [0, -1]] - coloured(np.array([[-1.0, 3.0]]), (0, 1))[0]).max() < 12
 
 

@@ -1,0 +1,220 @@
+"""The folder that `aakit predict` writes: claimed, filled line by line, there as a whole or, going on, bit by bit."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ..contracts.errors import UserError, not_writable, writing
+from ..distributed.collectives import Lost, all_gather_object, barrier
+from ..distributed.ranks import Ranks
+from ..files.lock import LOCK, locked
+from ..files.plain_file import read_json
+from ..files.whole_file import beside, is_leftover, remove_leftovers, remove_whole, write_whole
+from ..record.run_folder import made_folder
+
+SCORES, TABLE, SHEET = "scores.jsonl", "scores.csv", "index.html"
+SKIPPED, SETTINGS = "skipped.jsonl", "settings.json"
+HEATMAPS, MASKS = "heatmaps", "masks"
+
+_MADE: Final = (HEATMAPS, MASKS, SKIPPED, SETTINGS, SHEET, TABLE, SCORES)
+"""All that is written, in the order in which it appears: the scores come last."""
+
+Line = dict[str, Any]
+Key = tuple[str, str]
+"""The path of an image and the class that it is looked at as."""
+
+
+def key_of(line: Line) -> Key:
+    """Return what a line is of."""
+    return line["path"], line["class"]
+
+
+@contextmanager
+def claimed_results(out: Path, ranks: Ranks, append: bool = False) -> Iterator[Path]:
+    """The folder that `out` is, or leads to as a link: made, and the first rank's own until the block ends.
+
+    What a command that died has left in it is removed. Raises `UserError` unless it is new or empty or, with `append`,
+    holds results; and where another command works in it.
+    """
+    with writing(out):
+        whole = Path(os.path.realpath(out)) if out.is_symlink() else out
+    if not ranks.is_first:
+        yield whole
+        return
+    _check_free(whole, append)
+    with made_folder(whole, whole.name), locked(whole):
+        _check_free(whole, append)  # another command may have ended meanwhile
+        remove_leftovers(whole)
+        yield whole
+        (whole / LOCK).unlink()
+
+
+def _check_free(folder: Path, append: bool) -> None:
+    """Raise `UserError` for a file, and for a folder that holds more than the leftovers of a command that died."""
+    fix = "name a new or an empty folder with --out"
+    with writing(folder, fix):
+        if not folder.is_symlink() and (append and (folder / SETTINGS).is_file()):
+            return
+        if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and all(map(_is_left, folder.iterdir())))):
+            if (folder / SETTINGS).is_file():
+                fix += "; or give --append to go on with the results in it"
+            elif append:
+                raise UserError("is not empty, and holds no results to go on with", where=str(folder), fix=fix)
+            raise UserError("is not an empty folder", where=str(folder), fix=fix)
+
+
+def _is_left(path: Path) -> bool:
+    return is_leftover(path) or (path.name == LOCK and path.lstat().st_size == 0)
+
+
+class Results:
+    """Results that are being written: each rank adds lines of its own, which the first one puts together."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self.folder, self.ranks = folder, ranks
+        self.done, self.pictures = set[Key](), set[str]()
+
+    def add(self, lines: Iterable[Line], file: str = SCORES) -> None:
+        """Add lines of this rank; they outlast the process as soon as this returns."""
+        if not (text := "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)):
+            return
+        with self._own(self.ranks.rank, file).open("a", encoding="utf-8") as journal:
+            journal.write(text)
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def put_together(self) -> None:
+        """Put all ranks' lines behind those that are there; what was skipped before has its line already."""
+        (self.folder / SCORES).touch()
+        known = set[bytes]()
+        if (self.folder / SKIPPED).exists():
+            known.update((self.folder / SKIPPED).read_bytes().splitlines(keepends=True))
+        for rank in range(self.ranks.size):
+            _move(self._own(rank, SCORES), self.folder / SCORES)
+            _move(self._own(rank, SKIPPED), self.folder / SKIPPED, known)
+
+    def take_up(self, settings: Mapping[str, Any]) -> None:
+        """Go on with the lines that are there, those of a command that died among them, or begin.
+
+        Raises `UserError` where they were made with other settings.
+        """
+        if (self.folder / SETTINGS).is_file():
+            _check_same(self.folder, settings)
+            _mend(self.folder)
+        self.begin(settings)
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Write what the images are scored with, and the file whose presence says whose pictures lie beside it."""
+        write_whole(self.folder / SETTINGS, json.dumps(settings, indent=2, allow_nan=False) + "\n")
+        (self.folder / SCORES).touch()
+
+    def pass_over(self) -> None:
+        """Note what has a line, a file whose pages have some too, and what its pictures are called."""
+        for path, name in map(key_of, self.lines()):
+            file, _, page = path.rpartition("#")
+            self.done |= {(path, name), *([(file, name)] if page.isdecimal() else [])}
+        self.pictures = {line["heatmap"].partition("/")[2] for line in self.lines()}
+
+    def lines(self) -> Iterator[Line]:
+        """Read the lines that are put together, one after another."""
+        yield from _lines(self.folder / SCORES)
+
+    def _own(self, rank: int, file: str) -> Path:
+        return self.folder / f".{rank}.{file}"
+
+
+@contextmanager
+def results_in(out: Path, ranks: Ranks, settings: Mapping[str, Any], *, append: bool) -> Iterator[Results]:
+    """Results to be filled: in a hidden folder, out of which they come when the block has ended, or in `out` itself.
+
+    Raises `UserError` where the folder cannot be written.
+    """
+    part = out if append else all_gather_object(ranks, beside(out / "results"))[0]
+    results = Results(part, ranks)
+    try:
+        if ranks.is_first:
+            part.mkdir(exist_ok=append)
+            (results.take_up if append else results.begin)(settings)
+        barrier(ranks)
+        if not part.is_dir():
+            fix = "give --out a folder that all processes share"
+            raise UserError(f"process {ranks.rank} does not see it", where=str(part), fix=fix)
+        if append:
+            results.pass_over()
+        yield results
+        if ranks.is_first and not append:
+            for made in _MADE:
+                if (part / made).exists():
+                    (part / made).rename(out / made)
+    except OSError as error:
+        if not ranks.is_first and not part.exists():
+            raise Lost("the first process has removed it", where=str(part), fix="look at what it said") from error
+        raise not_writable(out, error) from None
+    finally:
+        if ranks.is_first and not append:
+            remove_whole(part)
+
+
+def _move(journal: Path, file: Path, known: Set[bytes] = frozenset()) -> None:
+    """Put a journal's lines behind a file's, but for those that are known, and remove it."""
+    if not journal.exists():
+        return
+    with journal.open("rb") as lines, file.open("ab") as whole:
+        whole.writelines(line for line in lines if line not in known)
+        whole.flush()
+        os.fsync(whole.fileno())
+    journal.unlink()
+
+
+def _check_same(folder: Path, settings: Mapping[str, Any]) -> None:
+    stored = read_json(folder / SETTINGS, fix="name another folder with --out")
+    before = stored if isinstance(stored, dict) else {}
+    if other := [key for key in {**before, **settings} if before.get(key) != settings.get(key)]:
+        told = "; ".join(f"{key} was {before.get(key)}, and is {settings.get(key)}" for key in other)
+        fix = "name another folder with --out, or give what was given then"
+        raise UserError(f"its results were made in another way: {told}", where=str(folder), fix=fix)
+
+
+def _mend(folder: Path) -> None:
+    """Make the scores what a command that died would have made them: every whole line, once; pictures whole or none."""
+    journals = sorted(folder.glob(f".*.{SCORES}"), key=lambda path: int(path.name.split(".")[1]))
+    files = [path for path in (folder / SCORES, *journals) if path.exists()]
+    part, keys = beside(folder / SCORES), set[Key]()
+    with part.open("x", encoding="utf-8") as whole:
+        for line in (line for file in files for line in _lines(file)):
+            if key_of(line) not in keys:
+                keys.add(key_of(line))
+                whole.write(json.dumps(line, allow_nan=False) + "\n")
+        whole.flush()
+        os.fsync(whole.fileno())
+    part.replace(folder / SCORES)
+    for journal in (*journals, *folder.glob(f".*.{SKIPPED}")):
+        journal.unlink()
+    for pictures in (folder / HEATMAPS, folder / MASKS):
+        for place in (pictures, *(path for path in pictures.rglob("*") if path.is_dir())):
+            remove_leftovers(place)
+
+
+def _lines(file: Path) -> Iterator[Line]:
+    """The whole lines of a file; a last one that was cut short is none."""
+    with file.open(encoding="utf-8") as text:
+        for number, row in enumerate(text, start=1):
+            if not row.endswith("\n"):
+                return
+            try:
+                line = json.loads(row)
+                key_of(line)
+            except (ValueError, TypeError, KeyError) as error:
+                problem = f"is no line of scores ({error})"
+                fix = "mend or remove it, or name another folder with --out"
+                raise UserError(problem, where=f"{file}, line {number}", fix=fix) from None
+            yield line
+
+
+def leading_to(folder: Path, names: Iterable[Path]) -> None:
+    """Make the folders of files in a folder."""
+    for parent in {name.parent for name in names}:
+        (folder / parent).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,185 @@
+"""`aakit predict --append` and `--watch`: results that grow, after a kill too, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aaclip_kit import Prediction, TrainedModel
+
+from ..command import Command, Ran
+from .conftest import assert_plain, contents
+
+
+def photograph(path: Path, seed: int) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(3):
+        photograph(tmp_path / "photos" / f"{number}.png", number)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def appended(aakit: Command, place: Path, trained: Path, photos: Path) -> Callable[..., Ran]:
+    def run(*options: object) -> Ran:
+        return aakit("predict", trained, photos, "--out", place / "out", "--append", "--map-threshold", -1e9, *options)
+
+    return run
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
+
+
+def names_of(out: Path) -> list[str]:
+    return [Path(line["path"]).name for line in lines_of(out)]
+
+
+def test_a_folder_that_grew_is_gone_on_with(appended: Callable[..., Ran], place: Path, photos: Path) -> None:
+    assert appended().code == 0
+    before = contents(place / "out")
+    photograph(photos / "1a.png", 7)
+    photograph(photos.parent / "photos" / "0.jpg", 8)
+    ran = appended()
+    assert ran.code == 0, ran.err
+    assert names_of(place / "out") == ["0.png", "1.png", "2.png", "0.jpg", "1a.png"]
+    after = contents(place / "out")
+    pictures = [name for name in before if name.startswith("heatmaps/") and name.endswith(".png")]
+    assert all(after[name] == before[name] for name in pictures), "what is done is not done again"
+    heatmaps = [line["heatmap"] for line in lines_of(place / "out")]
+    assert heatmaps[3:] == ["heatmaps/0_2.png", "heatmaps/1a.png"] and len(set(heatmaps)) == 5
+    assert (place / "out" / "scores.csv").read_text().count("\n") == 6
+    assert "5 images, worst first" in (place / "out" / "index.html").read_text()
+    again = appended()
+    assert again.code == 0 and contents(place / "out") == after, "nothing is new"
+
+
+def killed_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, left = TrainedModel.predictions, [count]
+
+    def ending(*arguments: Any, **options: Any) -> Iterator[Prediction]:
+        for prediction in own(*arguments, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            yield prediction
+
+    monkeypatch.setattr(TrainedModel, "predictions", ending)
+
+
+def test_after_a_kill_it_goes_on_with_the_blocks_that_were_written(
+    appended: Callable[..., Ran],
+    place: Path,
+    aakit: Command,
+    trained: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainedModel, "block_size", 1)
+        killed_after(2, patch)
+        assert appended().code != 0
+    out = place / "out"
+    with (out / ".0.scores.jsonl").open("a") as journal:
+        journal.write('{"path": "cut sho')
+    (out / "heatmaps" / f".{'0' * 32}.png.part").write_bytes(b"half")
+    ran = appended()
+    assert ran.code == 0, ran.err
+    assert names_of(out) == ["0.png", "1.png", "2.png"]
+    assert not [path for path in out.rglob("*") if path.name.startswith(".") or path.name == "run.lock"]
+    alone = aakit("predict", trained, photos, "--out", place / "whole", "--map-threshold", -1e9)
+    assert alone.code == 0 and lines_of(place / "whole") == lines_of(out)
+
+
+def test_a_signal_keeps_what_is_scored(
+    appended: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = TrainedModel.predictions
+
+    def ended(*arguments: Any, **options: Any) -> Iterator[Prediction]:
+        yield from own(*arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainedModel, "block_size", 1)
+        patch.setattr(TrainedModel, "predictions", ended)
+        ran = appended()
+    assert ran.code == 128 + signal.SIGTERM and "what is scored is kept, and the same command goes on" in ran.out
+    assert names_of(place / "out") == ["0.png"] and (place / "out" / "scores.csv").is_file()
+    assert appended().code == 0 and names_of(place / "out") == ["0.png", "1.png", "2.png"]
+
+
+def test_results_of_another_kind_are_not_gone_on_with(appended: Callable[..., Ran], place: Path, photos: Path) -> None:
+    assert appended("--threshold", 0.5).code == 0
+    before = contents(place / "out")
+    ran = appended("--threshold", 0.75)
+    assert_plain(ran)
+    assert "its results were made in another way: threshold was 0.5, and is 0.75" in ran.err
+    assert contents(place / "out") == before
+    shutil.rmtree(place / "out")
+    (place / "out").mkdir()
+    (place / "out" / "mine.txt").write_text("x")
+    ran = appended()
+    assert_plain(ran)
+    assert "is not empty, and holds no results to go on with" in ran.err
+
+
+def test_an_image_that_cannot_be_used_ends_it_and_what_is_scored_stays(
+    appended: Callable[..., Ran], place: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainedModel, "block_size", 1)
+    (photos / "1b.png").write_text("no image")
+    ran = appended()
+    assert_plain(ran)
+    assert names_of(place / "out") == ["0.png", "1.png"]
+    for _ in range(2):
+        ran = appended("--on-bad-image", "skip")
+        assert ran.code == 0 and ", 1 skipped" in ran.out
+    assert names_of(place / "out") == ["0.png", "1.png", "2.png"]
+    skipped = [json.loads(line)["path"] for line in (place / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert skipped == [str(photos / "1b.png")]
+
+
+def test_a_folder_is_watched_until_control_c(place: Path, trained: Path, photos: Path) -> None:
+    command = [sys.executable, "-m", "aaclip_kit", "predict", str(trained), str(photos), "--out", "out", "--watch"]
+    with subprocess.Popen(
+        command, cwd=place, stdout=subprocess.PIPE, text=True, preexec_fn=restore_interrupts
+    ) as process:
+        try:
+            assert process.stdout is not None
+            out = iter(process.stdout.readline, "")
+            assert any(line.startswith("wrote out: ") for line in out)
+            photograph(photos / "new.png", 9)
+            assert any("new.png" in line for line in out) and any(line.startswith("wrote out: ") for line in out)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+    assert names_of(place / "out") == ["0.png", "1.png", "2.png", "new.png"]
+
+
+def restore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_what_cannot_be_watched_is_refused(aakit: Command, place: Path, trained: Path, photos: Path) -> None:
+    ran = aakit("predict", trained, photos / "0.png", "--out", place / "out", "--watch")
+    assert_plain(ran)
+    assert "there is no folder to watch" in ran.err
