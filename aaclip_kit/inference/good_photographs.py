@@ -11,7 +11,7 @@ import numpy as np
 from ..contracts.errors import UserError
 from ..contracts.options import TowerName
 from ..evaluation.auroc import auroc
-from ..evaluation.calibration import Calibration, Rates
+from ..evaluation.calibration import Calibration, Rates, kept_scores
 from ..evaluation.evaluator import Evaluator
 from ..evaluation.f1_max import rates_at
 from ..evaluation.false_alarms import NEXT, FalseAlarms, at_rank, images_needed, largest_rank
@@ -80,6 +80,7 @@ def choose(
         achieved={"image": {"fpr": fpr, "f1": f1}, "map": none},
         classes=[name],
         expected=promise.interval,
+        normal_scores=kept_scores(good.images),
     )
     found = None if bad is None else sum(score >= promise.threshold for score in others)
     return Chosen(calibration, promise, found, auroc(counts))

@@ -65,9 +65,15 @@ class Tally:
     def of_all(cls, parts: Sequence["Tally"]) -> "Tally":
         """Return what came of all images, of which each tally counts some, in order."""
         faults = [fault for part in parts for fault in part.first_faults][:MOST_SHOWN]
-        told = ([image for part in parts for image in getattr(part, kind)] for kind in ("previews", "remembered"))
         worst = nlargest(MOST_SHOWN, (line for part in parts for line in part.worst), key=lambda line: line["score"])
-        return cls(sum(part.scored for part in parts), sum(part.bad for part in parts), faults, *told, worst=worst)
+        return cls(
+            scored=sum(part.scored for part in parts),
+            bad=sum(part.bad for part in parts),
+            first_faults=faults,
+            previews=[image for part in parts for image in part.previews],
+            remembered=[image for part in parts for image in part.remembered],
+            worst=worst,
+        )
 
     def is_good(self, skip: bool, append: bool) -> bool:
         """Whether no image is bad or, where those are skipped, any is left or may come."""

@@ -15,6 +15,7 @@ from aaclip_kit.testing import checks_of, conformance, tiny_experiment
 from aaclip_kit.testing.check import Broken
 from aaclip_kit.testing.subject import NotApplicable, find_subject
 
+from ..plugins.made_photographs import own
 from ..plugins.miniature import miniature
 from ..plugins.tiny_vits import weights_file
 from ..tiers import daily
@@ -42,7 +43,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "single": {"train": "vision", "epochs": 1},
     "none": {},
 }
-DATA_SETS = ("folder", "manifest", "synthetic", "blended", "mvtec", "colon_kvasir")
+DATA_SETS = ("folder", "manifest", "synthetic", "blended", "pasted", "mvtec", "colon_kvasir")
 """Of the public ones, whose reader is one and the same, two: with normal images, and without."""
 
 
@@ -182,6 +183,9 @@ def written(name: str, folder: Path) -> dict[str, Any]:
     if name in ("synthetic", "blended"):
         few: dict[str, Any] = {"images_per_class": 2, "image_size": 56}
         few["classes"] = ["leather", "denim"] if name == "synthetic" else ["sand", "towel"]
+        return {"split": "train", "cache": str(folder / "cache"), **few}
+    if name == "pasted":
+        few = {"images_per_class": 2, "image_size": 56, "photographs": str(own(folder / "good", 5))}
         return {"split": "train", "cache": str(folder / "cache"), **few}
     if name in ("folder", "manifest"):
         tiny_experiment(folder)
