@@ -22,6 +22,7 @@ from machine import describe
 from PIL import Image
 
 from aaclip_kit import Backbone, DataSet, ImageTokens, Reference, ReferenceSetting, Sample
+from aaclip_kit.data.scan import scan_dataset
 from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.evaluation.references import remember
 from aaclip_kit.experiment import load
@@ -127,8 +128,8 @@ def _photographs(folder: Path, seed: int, count: int) -> DataSet:
         coarse = random.integers(0, 255, (60, 80, 3), np.uint8)
         file = folder / f"{number}.jpg"
         Image.fromarray(coarse).resize((800, 600)).save(file, quality=90)
-        samples.append(Sample(file, "wood", 0, checksums=(f"{seed}{number}",)))
-    return DataSet(tuple(samples), {"wood": "wood"})
+        samples.append(Sample(file, "wood", 0))
+    return scan_dataset(DataSet(tuple(samples), {"wood": "wood"})).data
 
 
 if __name__ == "__main__":
