@@ -52,9 +52,10 @@ def read_generated(
     """Make what is not in the cache, or not as it was made, and read it; other files there are left alone.
 
     `defects` has the classes and the kinds of defect of each, `made_of` what the pictures depend on beside the options
-    and the code of `synthetic`. Raises `UserError`: a cache that cannot be written.
+    and the code of `synthetic` and of the file that has `paint`. Raises `UserError`: a cache that cannot be written.
     """
-    folder = cache_folder(options, kind) / _key(options, tuple(defects), made_of)
+    code = Path(paint.__code__.co_filename).read_bytes()
+    folder = cache_folder(options, kind) / _key(options, tuple(defects), made_of + code)
     try:
         if (made := _sound(folder)) is None:
             made = _make_into(folder, options, defects, paint)

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from aaclip_kit_plugins.generated import GeneratedOptions, read_generated
 from aaclip_kit_plugins.pasted_data import Kind, register_data_sets
 from aaclip_kit_plugins.synthetic import DEFECTS
 from aaclip_kit_plugins.synthetic.paste import PASTED, PhotographCanvas, paste, squeezed
@@ -86,6 +87,20 @@ def test_the_same_options_give_the_same_files_and_another_seed_others(tmp_path: 
     assert contents(read(tmp_path / "b", good)) == first
     anomalous = {one for one in first if one not in contents(read(tmp_path / "a", good, seed=1))}
     assert len(anomalous) >= 3
+
+
+def test_pictures_are_made_anew_where_the_code_that_paints_them_changed(tmp_path: Path) -> None:
+    file, seen = tmp_path / "painter.py", []
+    options = GeneratedOptions(split="train", images_per_class=2, image_size=56, cache=tmp_path / "cache")
+    for grey in (10, 200):
+        lines = ["import numpy as np", "def paint(name, index, defect):"]
+        lines += [f"    return np.full((56, 56, 3), {grey}, np.uint8), np.ones((56, 56), bool)"]
+        file.write_text("\n".join(lines))
+        made: dict[str, Any] = {}
+        exec(compile(file.read_text(), file, "exec"), made)
+        data = read_generated(options, "painted", {"a": ("spot",)}, made["paint"])
+        seen.append([np.asarray(Image.open(one.image)).max() for one in data.samples])
+    assert seen == [[10, 10], [200, 200]]
 
 
 def test_kinds_may_be_chosen_and_a_strange_one_is_refused(tmp_path: Path) -> None:
