@@ -19,6 +19,7 @@ from aaclip_kit.evaluation.evaluator import Evaluator
 from aaclip_kit.experiment import Experiment, load
 from aaclip_kit.experiment.toml_file import read_toml
 from aaclip_kit.plugin_host.discovery import discover
+from aaclip_kit.record.run_folder import BANK
 from aaclip_kit.run.assemble import Run, assemble
 from aaclip_kit.training.loop_plans import attending_after, plan_ahead
 from aaclip_kit.training.phase import Phase, train_phase
@@ -40,7 +41,6 @@ SINGLE_EPOCHS = {
     "feedback": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
     "feedback_v2": ["text_epochs=1", "image_epochs=1"],
     "photographs": ["text_epochs=[1, 1, 1]", "image_epochs=[1, 1, 1]"],
-    "teach": [],
 }
 FEW = {
     ("train", 0): sorted(TRAIN_SURFACES)[:2],
@@ -51,11 +51,11 @@ FEW = {
     ("test", 1): sorted(materials_of("test"))[:2],
 }
 """Classes of each role's data sets, drawn ones and photographs."""
-LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3, "photographs": 3, "teach": 0}
+LOOPS = {"base": 1, "cross_attention": 1, "feedback": 3, "feedback_v2": 3, "photographs": 3}
 
 
 def test_every_file_is_small_or_large() -> None:
-    assert sorted([*SINGLE_EPOCHS, *LARGE]) == FILES
+    assert sorted([*SINGLE_EPOCHS, "teach", *LARGE]) == FILES
 
 
 def strings(value: object) -> Iterator[str]:
@@ -118,6 +118,20 @@ def test_a_small_experiment_runs_to_the_end(name: str, tmp_path: Path) -> None:
     assert all(math.isfinite(step.loss) and step.loss > 0 for step in watcher.steps)
     checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert checkpoints == {f"loop_{loop}.safetensors" for loop in range(1, LOOPS[name] + 1)}
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.slow
+def test_the_file_of_teach_remembers_and_trains_nothing(tmp_path: Path) -> None:
+    few = ["data.train.images_per_class=2", "data.reference.images_per_class=4", "data.reference.shots=2"]
+    few += ["data.test.images_per_class=2"]
+    classes = json.dumps(FEW["test", 0])
+    few += [f"data.{role}.classes={classes}" for role in ("reference", "test")]
+    metrics, watcher = run_file(FOLDER / "teach.toml", tmp_path / "run", *few)
+    assert (watcher.phases, metrics["loops"]) == ([], [])
+    assert sorted(metrics["before"]["classes"]) == FEW["test", 0]
+    checkpoints = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert checkpoints == {"loop_0.safetensors", BANK}
 
 
 def _mean(classes: dict[str, dict[str, float]], metric: str) -> float:
