@@ -8,7 +8,7 @@ from typing import Any
 
 from ..contracts.data import Domain
 from ..contracts.errors import in_short, shortened
-from ..evaluation.calibration import Calibration, What, absurd_rates
+from ..evaluation.calibration import Calibration, Tiles, What, absurd_rates
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
 from ..experiment.moved_keys import with_moved_keys
@@ -31,8 +31,11 @@ class Thresholds:
     good_scores: Sequence[float] | None = None
 
 
-def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresholds:
-    """Those of the checkpoint that are for such scores; `domain` is the images' own, by default that of training."""
+def stored_thresholds(trained: Trained, domain: Domain | None = None, tiles: Tiles | None = None) -> Thresholds:
+    """Those of the checkpoint that are for such scores: of images of a domain, by default that of training, in tiles.
+
+    Those chosen on whole images are not for images that are cut into tiles, nor the other way round.
+    """
     calibration, metadata = trained.metadata.calibration, trained.metadata
     evaluation = trained.experiment.file.evaluation
     if calibration is None:
@@ -41,6 +44,8 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None) -> Thresho
         return _none("it does not say which experiment its thresholds were chosen with")
     if changed := changed_keys(metadata.experiment, trained.experiment):
         return _none(f"not chosen for scores made in this way: {in_short(changed, between='; ')}")
+    if calibration.tiles != tiles:
+        return _none(f"chosen on images {_cut(calibration.tiles)}, and these are scored {_cut(tiles)}")
     reasons = {key.removesuffix("_threshold"): reason for key, reason in calibration.reasons.items()}
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
@@ -119,6 +124,10 @@ def scoring_keys(text: str) -> dict[str, Any]:
 def _place_free(value: Any) -> Any:
     """The last part of a path that says where it lies; anything else as it is."""
     return PureWindowsPath(value).name if isinstance(value, str) and is_place(value) else value
+
+
+def _cut(tiles: Tiles | None) -> str:
+    return "as a whole" if tiles is None else f"in tiles ({tiles})"
 
 
 def _none(reason: str) -> Thresholds:

@@ -1,5 +1,6 @@
 """`aakit calibrate`: thresholds of a trained model, chosen on good photographs of one's own."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from typer import Argument, Option
 
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
-from .predict import check_shown, ended_by_signals
+from .predict import TILES_HELP, check_shown, ended_by_signals
 from .run import with_shortcuts
 from .teach import ALARMS_HELP, BAD_HELP, check_rate, say_chosen, say_photographs
 from .terminal import say
@@ -21,6 +22,7 @@ def calibrate(
     class_name: str | None = Option(None, "--class", help="Class of the images, as in training if known there."),
     real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
+    tiles: str = Option("off", "--tiles", help=TILES_HELP),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Choose the thresholds of a trained model anew, on good photographs, and say what to expect of them."""
@@ -32,21 +34,26 @@ def calibrate(
     from ..inference.calibrate import check_own_experiment, check_unused, read_for, scores_of, store
     from ..inference.good_photographs import choose, rank_for
     from ..inference.load_model import TrainedModel
+    from ..inference.tile_grid import as_tiles
+    from ..inference.tiled import check_tiles
 
+    cut = as_tiles(tiles, "--tiles")
     trained = find_trained(model, discover(), experiment, with_shortcuts((), device=device))
     check_own_experiment(trained)
+    check_tiles(trained, cut)
     built = TrainedModel(trained)
     with ended_by_signals() as stop:
         ask = stop.raise_if_asked
-        read = partial(read_for, built, class_name=class_name, real_name=real_name, before_each=ask)
+        read = partial(read_for, built, class_name=class_name, real_name=real_name, tiles=cut, before_each=ask)
         photographs, others = read(good, 0), None if bad is None else read(bad, 1)
         say_photographs(photographs, others)
         check_unused(built, photographs)
         rank = rank_for(len(photographs.facts), false_alarms)
         scores, found = scores_of(built, photographs, ask), None if others is None else scores_of(built, others, ask)
     name = next(iter(photographs.data.real_names.values()))
-    chosen = choose(scores, found, rank=rank, folder=good, name=name, how="which the model had not seen")
+    how = "which the model had not seen" + ("" if cut is None else f", in tiles ({cut})")
+    chosen = choose(scores, found, rank=rank, folder=good, name=name, how=how)
     say_chosen(chosen, photographs, scores, found)
     if (before := trained.metadata.calibration) is not None and before.image_threshold is not None:
         say(f"before      image: {before.image_threshold:.6g}, {origin(before, 'image')}; it is replaced")
-    say(f"wrote the thresholds into {store(trained, chosen.calibration)}")
+    say(f"wrote the thresholds into {store(trained, replace(chosen.calibration, tiles=cut))}")

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from ..checkpoints.stored_thresholds import Thresholds
     from ..data.manifests import Listed
     from ..distributed.ranks import Ranks
-    from ..evaluation.calibration import What
+    from ..evaluation.calibration import Tiles, What
     from ..inference.arrivals import Look
     from ..inference.load_model import TrainedModel
-    from ..inference.looked_at import LookedAt
     from ..inference.score_images import Scoring
 
 
@@ -39,6 +38,8 @@ Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
 
 OnBadImage = StrEnum("OnBadImage", ["error", "skip"])
 """What to do about an image that cannot be used."""
+
+TILES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off."
 
 
 def predict(
@@ -62,6 +63,7 @@ def predict(
     least_area: int = Option(1, "--least-area", min=1, help="Pixels of the smallest region that a mask has."),
     roi: Path | None = Option(None, "--roi", help="Mask of the images' size: only what is white in it is looked at."),
     ignore: Path | None = Option(None, "--ignore", help="Mask of the images' size: what is white in it is not."),
+    tiles: str = Option("off", "--tiles", help=TILES_HELP),
     append: bool = Option(False, "--append", help="Go on with the results in --out: images that have a line stay."),
     watch: bool = Option(False, "--watch", help="Score what comes into the folders, until Ctrl-C; implies --append."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
@@ -81,16 +83,21 @@ def predict(
         from ..inference.predictions import write_predictions
         from ..inference.results_folder import claimed_results
         from ..inference.score_images import Scoring
+        from ..inference.tile_grid import as_tiles
+        from ..inference.tiled import check_tiles
 
+        cut = as_tiles(tiles, "--tiles")
         looks = _looks(paths, root, ranks, stop) if watch else None
         looked_at = read_looked_at(roi, ignore)
         listed, faults, notes = list_images(paths, root, may_be_empty=watch)
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            thresholds, built = _thresholds(trained, domain, given, uncalibrated), TrainedModel(trained, ranks)
+            check_tiles(trained, cut)
+            thresholds = _thresholds(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
+            built = TrainedModel(trained, ranks)
             scoring = Scoring(
                 thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
-                least_area=least_area, looked_at=looked_at,
+                least_area=least_area, looked_at=looked_at, tiles=cut,
             )  # fmt: skip
             _announce(built, listed, scoring, notes=notes, given=given)
             write = partial(
@@ -119,7 +126,9 @@ def _announce(
     for note in notes:
         say(note)
     _show(built, real_names(built, listed, scoring), scoring.thresholds, given)
-    _show_looked_at(built, scoring.looked_at)
+    if scoring.tiles is not None:
+        say(_tiles_in_words(scoring.tiles, built.evaluator.pixels.size))
+    _show_looked_at(built, scoring)
 
 
 def _looks(paths: list[Path], root: Path | None, ranks: "Ranks", stop: StopRequest) -> "Iterator[Look]":
@@ -163,12 +172,17 @@ def check_shown(name: str | None, option: str) -> None:
 
 
 def _thresholds(
-    trained: "Trained", domain: Domains | None, given: "Mapping[What, float | None]", uncalibrated: bool
+    trained: "Trained",
+    domain: Domains | None,
+    *,
+    tiles: "Tiles | None",
+    given: "Mapping[What, float | None]",
+    uncalibrated: bool,
 ) -> "Thresholds":
     """Take those given, else those stored. Raises `UserError` where an image has none, unless that is wanted."""
     from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 
-    stored = stored_thresholds(trained, None if domain is None else domain.value)
+    stored = stored_thresholds(trained, None if domain is None else domain.value, tiles)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
     image = stored.image if given["image"] is None else given["image"]
@@ -176,6 +190,7 @@ def _thresholds(
     if image is None and not uncalibrated:
         problem = f"holds no threshold for these scores ({stored.reasons.get('image', 'it has none')})"
         fix = "give --threshold, or --uncalibrated for scores and heatmaps alone"
+        fix += "" if tiles is None else f"; aakit calibrate --tiles {tiles} chooses thresholds for tiles"
         raise UserError(problem, where=str(trained.checkpoint), fix=fix)
     return replace(stored, image=image, map=pixel)
 
@@ -187,14 +202,20 @@ def first_faults(faults: Sequence[UserError]) -> list[UserError]:
     return checks.first_faults(faults, len(faults))
 
 
-def _show_looked_at(built: "TrainedModel", looked_at: "LookedAt | None") -> None:
+def _tiles_in_words(tiles: "Tiles", side: int) -> str:
+    """How images are cut."""
+    number = f"of about {side} pixels, the model's size" if tiles == "auto" else f"{tiles} along the shorter side"
+    return f"tiles       squares, {number}; they overlap by a quarter, and each is scored as an image"
+
+
+def _show_looked_at(built: "TrainedModel", scoring: "Scoring") -> None:
     """Print how much of each image is looked at, and where an image's score is not of that alone."""
-    if looked_at is None:
+    if scoring.looked_at is None:
         return
-    choice = built.evaluator.table.image_score
-    whole = {"map": "", "mean": "; half of an image's score is of the whole image"}
-    more = whole.get(choice, "; an image's score is of the whole image")
-    say(f"looked at   {looked_at.share:.1%} of each image{more}")
+    choice, of = built.evaluator.table.image_score, "whole image" if scoring.tiles is None else "tiles that hold some"
+    share = {"map": "", "mean": f"; half of an image's score is of the {of}"}
+    more = share.get(choice, f"; an image's score is of the {of}")
+    say(f"looked at   {scoring.looked_at.share:.1%} of each image{more}")
 
 
 def _show(

@@ -23,6 +23,9 @@ What = Literal["image", "map"]
 Threshold = Annotated[float, Field(ge=-1e30, le=1e30)]
 """Within the numbers that scores in float32 can be."""
 
+Tiles = Literal["auto"] | int
+"""How images are cut into tiles: how many along the shorter side, or as many as fit the model's size."""
+
 MOST_SCORES: Final = 1000
 """Scores of normal images that are kept with the thresholds."""
 
@@ -54,6 +57,8 @@ class Calibration:
     """With rule false_alarms: limits of the share of further normal images that will be called anomalous."""
     normal_scores: list[Threshold] | None = None
     """Image scores of the normal images, ascending, of many `MOST_SCORES` evenly spread; None where not known."""
+    tiles: Tiles | None = None
+    """How the images were cut; None where they were scored as a whole."""
 
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:

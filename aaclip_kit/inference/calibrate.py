@@ -7,13 +7,13 @@ from pathlib import Path
 from ..checkpoints.checkpoint import read, write
 from ..checkpoints.find_checkpoint import Trained
 from ..checkpoints.provenance import short
-from ..checkpoints.stored_thresholds import changed_keys
+from ..checkpoints.stored_thresholds import Thresholds, changed_keys
 from ..contracts.errors import UserError, in_short, writing
-from ..evaluation.calibration import Calibration
+from ..evaluation.calibration import Calibration, Tiles
 from ..experiment import resolved_toml
 from ..files.plain_file import read_json
 from ..record.run_folder import CALIBRATION, CHECKPOINTS, RunFolder
-from .good_photographs import PhotographScores, scored
+from .good_photographs import PhotographScores
 from .load_model import UNNAMED, TrainedModel
 from .photographs import Photographs, read_photographs
 
@@ -33,13 +33,14 @@ def read_for(
     *,
     class_name: str | None,
     real_name: str | None,
+    tiles: Tiles | None,
     before_each: Callable[[], None],
 ) -> Photographs:
-    """Read a folder of photographs as the model is to score them."""
+    """Read a folder of photographs as the model is to score them. Raises `UserError` as `check_tiles` does."""
     name = class_name or UNNAMED
     return read_photographs(
         folder, label, class_name=name, real_name=real_name or model.real_name(name), domain=model.domain(),
-        size=model.evaluator.pixels.size, before_each=before_each,
+        size=model.evaluator.pixels.size, decoded=model.decoded(tiles), before_each=before_each,
     )  # fmt: skip
 
 
@@ -57,8 +58,13 @@ def check_unused(model: TrainedModel, photographs: Photographs) -> None:
 
 def scores_of(model: TrainedModel, photographs: Photographs, before_each: Callable[[], None]) -> PhotographScores:
     """Score photographs as `aakit predict` does."""
-    evaluator = model.evaluator_for(photographs.data)
-    return scored(evaluator, photographs, model.attending, model.is_trained, before_each)
+    images, peaks = list[float](), list[float]()
+    sizes = [facts.size for facts in photographs.facts]
+    for prediction in model.predictions(photographs.data, sizes, Thresholds(), photographs.decoded):
+        before_each()
+        images.append(prediction.pred_score)
+        peaks.append(prediction.max_value)
+    return PhotographScores(tuple(images), tuple(peaks))
 
 
 def _is_quoted(checkpoint: Path, loop: int | None) -> bool:

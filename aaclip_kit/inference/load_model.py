@@ -1,19 +1,16 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, get_args
 
-import numpy as np
 import torch
-from jaxtyping import Float32
 from PIL.Image import Image
-from torch.nn import functional
 
 from ..checkpoints.bank_file import bank_of, read_banks, reference_name
 from ..checkpoints.checkpoint import load_into
@@ -23,12 +20,12 @@ from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError, UserErrors, in_short
 from ..contracts.options import TOWERS, TowerName
-from ..data.decoded import Decoded
+from ..data.decoded import MOST_KEPT, Decoded
 from ..data.loader import Pixels
 from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
-from ..evaluation.calibration import one_by_one
+from ..evaluation.calibration import Tiles, one_by_one
 from ..evaluation.evaluator import Evaluator, ScoredBatch, image_score
 from ..evaluation.references import References
 from ..kernels.norm_matched import why_not_fused
@@ -37,10 +34,13 @@ from ..model.build import build_model, check_conditioning
 from ..model.prompts import PromptBook
 from ..plugin_host.discovery import discover
 from ..training.loop_plans import attending_after, build_scheduler, plan_ahead
+from .full_size_map import stretched
 from .given_images import GivenImage, Group, as_picture, block_size, check_several, in_groups
 from .looked_at import LookedAt
 from .prediction import UNNAMED as UNNAMED
 from .prediction import Prediction
+from .tile_grid import as_tiles
+from .tiled import Floats, Scored, Tiled, check_tiles
 
 Sizes = list[tuple[int, int]]
 """Width and height of each image."""
@@ -105,39 +105,66 @@ class TrainedModel:
         return block_size(self.evaluator.table.batch_size, self.evaluator.pixels.size)
 
     def predict(
-        self, image: GivenImage, name: str = UNNAMED, domain: str | None = None, *, least_area: int = 1
+        self,
+        image: GivenImage,
+        name: str = UNNAMED,
+        domain: str | None = None,
+        *,
+        least_area: int = 1,
+        tiles: Tiles | None = None,
     ) -> Prediction:
         """Score one image, a file or a picture; `name` is what the prompts call the object.
 
-        `domain` is by default that of training; regions of fewer pixels than `least_area` are not in the mask. Several
-        threads may use one model. Raises `UserError` for a bad image, one of several pages, or no domain.
+        `domain` is by default that of training; regions of fewer pixels than `least_area` are not in the mask. With
+        `tiles` the image is cut into that many squares along its shorter side, or, "auto", into ones of about the
+        model's size. Several threads may use one model. Raises `UserError` for a bad image, one of several pages, no
+        domain, and tiles of a model that remembers whole images.
         """
-        (prediction,) = self._predicted([(1, image)], name, domain, least_area, each_page=False)
+        how = partial(self._predicted, name=name, domain=domain, least_area=least_area, tiles=as_tiles(tiles))
+        (prediction,) = how([(1, image)], each_page=False)
         return prediction
 
     def predict_all(
-        self, images: Iterable[GivenImage], name: str = UNNAMED, domain: str | None = None, *, least_area: int = 1
+        self,
+        images: Iterable[GivenImage],
+        name: str = UNNAMED,
+        domain: str | None = None,
+        *,
+        least_area: int = 1,
+        tiles: Tiles | None = None,
     ) -> Iterator[Prediction]:
         """Score images one after another, each page of a file that has several; there may be any number of them.
 
-        They are read in blocks of 128 at most, the first of them at once. Raises `UserError` for a single image, and
-        `UserErrors` for bad ones before any image of their block is scored.
+        They are read in blocks of 128 at most, with `tiles` one by one, the first of them at once. Raises `UserError`
+        as `predict` does and for a single image, and `UserErrors` for bad ones before any image of their block is
+        scored.
         """
         check_several(images)
-        groups = in_groups(images, self.block_size)
-        scored = (self._predicted(group, name, domain, least_area, each_page=True) for group in groups)
+        how = partial(self._predicted, name=name, domain=domain, least_area=least_area, tiles=as_tiles(tiles))
+        groups = in_groups(images, self.block_size if as_tiles(tiles) is None else 1)
+        scored = (how(group, each_page=True) for group in groups)
         return chain(next(scored, iter(())), chain.from_iterable(scored))
 
     def _predicted(
-        self, group: Group, name: str, domain: str | None, least_area: int, each_page: bool
+        self, group: Group, *, name: str, domain: str | None, least_area: int, tiles: Tiles | None, each_page: bool
     ) -> Iterator[Prediction]:
         chosen = self.domain(domain)
         names = {name: self.real_name(name) if name == UNNAMED else name}
         held = not isinstance(group[0][1], str | Path)
-        decoded = Decoded(sys.maxsize, once=True) if held else Decoded(once=True)
+        decoded = self.decoded(tiles, held=held)
         data, sizes = (self._held if held else self._read)(group, DataSet((), names, chosen), decoded, each_page)
-        thresholds = stored_thresholds(self.trained, chosen)
+        thresholds = stored_thresholds(self.trained, chosen, tiles)
         return self.predictions(data, sizes, thresholds, decoded, least_area=least_area, held=held)
+
+    def decoded(self, tiles: Tiles | None, *, held: bool = False) -> Decoded:
+        """Return what images, or their tiles, are read by once they are looked through.
+
+        `held` says that there are no files. Raises `UserError` as `check_tiles` does.
+        """
+        check_tiles(self.trained, tiles)
+        if tiles is not None:
+            return Tiled(tiles, self.evaluator.pixels.size, held=held)
+        return Decoded(sys.maxsize if held else MOST_KEPT, once=True)
 
     def _read(self, group: Group, data: DataSet, decoded: Decoded, each_page: bool) -> tuple[DataSet, Sizes]:
         """Files as a data set, and their sizes. Raises `UserErrors` for bad ones."""
@@ -155,10 +182,10 @@ class TrainedModel:
             sample = Sample(Path(f"image {number}"), name, 0)
             try:
                 picture = as_picture(image, str(sample.image))
+                decoded.hold(sample.image, picture, self.evaluator.pixels.size)
             except UserError as fault:
                 faults.append(fault)
                 continue
-            decoded.hold(sample.image, picture, self.evaluator.pixels.size)
             samples.append(sample)
             sizes.append(picture.size)
         if faults:
@@ -192,38 +219,50 @@ class TrainedModel:
 
         `sizes` are those of all samples, (width, height), in their order. With `looked_at` the largest map value, and
         the part of an image's score that comes of it, are of what is looked at alone. `held` says that `decoded` holds
-        them all, and that there are no files.
+        them all, and that there are no files. Where it is `Tiled`, tiles are scored.
         """
         pixels, workers = replace(self.evaluator.pixels, decoded=decoded), 0 if held else self.evaluator.workers
         with self._lock:
             own = one_by_one(self.evaluator_for(data))
         evaluator = replace(own, pixels=pixels, ranks=ALONE, workers=workers)
         size_of = dict(zip(data.samples, sizes, strict=True))
+        tiled = decoded if isinstance(decoded, Tiled) else None
+        parts = data if tiled is None else tiled.cut(data, sizes)
         for name in data.classes:
-            batches = evaluator.scored_batches(data, name, self.attending, self.is_trained)
-            while (batch := self._next(batches)) is not None:
-                if looked_at is not None:
-                    batch = self._only(batch, looked_at)
-                scored = zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True)
-                for sample, score, peak, values in scored:
-                    yield Prediction(
-                        path=sample.image, pred_score=float(score), threshold=thresholds.image, max_value=float(peak),
-                        anomaly_map=stretched(values, size_of[sample]), map_threshold=thresholds.map, class_name=name,
-                        good_scores=thresholds.good_scores, least_area=least_area,
-                        looked_at=None if looked_at is None else looked_at.pixels,
-                    )  # fmt: skip
+            batches = self._looked_at(evaluator.scored_batches(parts, name, self.attending, self.is_trained), looked_at)
+            scored = _whole(batches, size_of) if tiled is None else tiled.joined(batches, self._image_scores, looked_at)
+            for image, score, peak, anomaly_map in scored:
+                yield Prediction(
+                    path=image, pred_score=score, threshold=thresholds.image, max_value=peak, anomaly_map=anomaly_map,
+                    map_threshold=thresholds.map, class_name=name, good_scores=thresholds.good_scores,
+                    least_area=least_area, looked_at=None if looked_at is None else looked_at.pixels,
+                )  # fmt: skip
+
+    def _looked_at(self, batches: Iterator[ScoredBatch], looked_at: LookedAt | None) -> Iterator[ScoredBatch]:
+        """The batches, each scored while no other thread scores, with largest map values of what is looked at."""
+        while (batch := self._next(batches)) is not None:
+            if looked_at is not None:
+                peaks = looked_at.peaks(batch.maps)
+                batch = replace(batch, peaks=peaks, image_scores=self._image_scores(batch.detection, peaks))
+            yield batch
 
     def _next(self, batches: Iterator[ScoredBatch]) -> ScoredBatch | None:
         """The next batch, while no other thread scores: a plugin may keep what it is at work on."""
         with self._lock:
             return next(batches, None)
 
-    def _only(self, batch: ScoredBatch, looked_at: LookedAt) -> ScoredBatch:
-        """The batch with largest map values, and scores, of what is looked at."""
-        peaks = looked_at.peaks(batch.maps)
-        detection, largest = torch.from_numpy(batch.detection), torch.from_numpy(peaks)
-        scores = image_score(self.evaluator.table.image_score, detection, largest, self.model.head)
-        return replace(batch, peaks=peaks, image_scores=scores.numpy())
+    def _image_scores(self, detection: Floats, peaks: Floats) -> Floats:
+        """Image scores by the experiment's choice."""
+        largest = torch.from_numpy(peaks)
+        scores = image_score(self.evaluator.table.image_score, torch.from_numpy(detection), largest, self.model.head)
+        return scores.numpy()
+
+
+def _whole(batches: Iterator[ScoredBatch], size_of: Mapping[Sample, tuple[int, int]]) -> Iterator[Scored]:
+    """Each image's scores, and its map at its own size."""
+    for batch in batches:
+        for sample, score, peak, values in zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True):
+            yield Scored(sample.image, float(score), float(peak), stretched(values, size_of[sample]))
 
 
 def _references(model: AnomalyModel, trained: Trained) -> References | None:
@@ -242,13 +281,6 @@ def load_model(path: str | Path, experiment: str | Path | None = None, device: s
     """
     file = None if experiment is None else Path(experiment)
     return TrainedModel(find_trained(Path(path), discover(), file, [f"device={device}"]))
-
-
-def stretched(values: Float32[np.ndarray, "S S"], size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:
-    """A map at an image's own size (width, height): bilinear, corners not aligned, as pictures are resized."""
-    width, height = size
-    tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]
-    return functional.interpolate(tensor, (height, width), mode="bilinear")[0, 0].numpy()
 
 
 def _attending(trained: Trained) -> frozenset[TowerName]:

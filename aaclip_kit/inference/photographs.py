@@ -24,7 +24,7 @@ _MOST_BETWEEN: Final = 0.001
 
 @dataclass(frozen=True)
 class Photographs:
-    """The sound images of a folder, a picture that is there twice once, decoded at a model's size, and remarks."""
+    """The sound images of a folder, a picture that is there twice once, what reads them, and remarks."""
 
     folder: Path
     data: DataSet
@@ -58,19 +58,20 @@ def read_photographs(
     real_name: str,
     domain: Domain,
     size: int,
+    decoded: Decoded,
     before_each: Callable[[], None] = lambda: None,
 ) -> Photographs:
     """Read every image below a folder, as `aakit predict` does; label 1 is bad.
 
-    `before_each` is called for each image, by several threads. Raises `UserError` for what is no folder or holds no
-    image, for images that cannot be used, and for masks among them.
+    `decoded` is what reads them, at the model's `size`. `before_each` is called for each image, by several threads.
+    Raises `UserError` for what is no folder or holds no image, images that cannot be used, and masks among them.
     """
     if not folder.is_dir():
         problem = "is no folder" if folder.exists() else "there is no such folder"
         raise UserError(problem, where=str(folder), fix="name a folder of photographs")
     listed, faults, notes = list_images([folder])
     samples = tuple(Sample(item.image, class_name, 1 if label else 0) for item in listed)
-    decoded, masks = Decoded(once=True), list[Path]()
+    masks = list[Path]()
 
     def hold(image: Path, picture: Image) -> None:
         before_each()

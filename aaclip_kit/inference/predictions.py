@@ -83,6 +83,7 @@ def _settings(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
         "real_name": scoring.real_name,
         "domain": scoring.domain,
         "least_area": scoring.least_area,
+        "tiles": scoring.tiles,
         "looked_at_sha256": None if scoring.looked_at is None else scoring.looked_at.digest,
     }
 
@@ -148,7 +149,8 @@ def _sum_up(results: Results, model: TrainedModel, scoring: Scoring) -> Summary:
 def _facts(model: TrainedModel, scoring: Scoring) -> list[tuple[str, str]]:
     """What the images were scored with, in words."""
     thresholds, known = scoring.thresholds, scoring.thresholds.good_scores
-    stored, calibration = stored_thresholds(model.trained, scoring.domain), model.trained.metadata.calibration
+    stored = stored_thresholds(model.trained, scoring.domain, scoring.tiles)
+    calibration = model.trained.metadata.calibration
     facts = [("model", model.trained.checkpoint.name)]
     pairs: list[tuple[What, float | None, float | None]] = [
         ("image", thresholds.image, stored.image), ("map", thresholds.map, stored.map),
@@ -157,6 +159,8 @@ def _facts(model: TrainedModel, scoring: Scoring) -> list[tuple[str, str]]:
         from_where = "given" if value != own else origin(calibration, what)
         facts.append((f"{what} threshold", "none" if value is None else f"{value:.4g}, {from_where}"))
     told = f"{len(known)} known: beside each score, the share of them that score as high" if known else "none known"
+    if scoring.tiles is not None:
+        facts.append(("tiles", f"{scoring.tiles}, as many along the shorter side"))
     return [*facts, ("scores of good images", told)]
 
 

@@ -9,9 +9,9 @@ from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Domain, Sample
 from ..contracts.errors import UserError
 from ..data.checks import MOST_SHOWN, first_faults
-from ..data.decoded import Decoded
 from ..data.manifests import Listed
 from ..data.scan import DatasetScan
+from ..evaluation.calibration import Tiles
 from .load_model import TrainedModel
 from .looked_at import LookedAt
 from .prediction import UNNAMED, Prediction
@@ -22,7 +22,8 @@ from .results_folder import Line
 class Scoring:
     """How images are scored: what they are called, of which domain they are, and from where they are anomalous.
 
-    Regions of fewer pixels than `least_area` are not in a mask, nor what lies outside of `looked_at`.
+    Regions of fewer pixels than `least_area` are not in a mask, nor what lies outside of `looked_at`. With `tiles`
+    images are cut.
     """
 
     thresholds: Thresholds
@@ -31,6 +32,7 @@ class Scoring:
     domain: Domain = "industrial"
     least_area: int = 1
     looked_at: LookedAt | None = None
+    tiles: Tiles | None = None
 
     def class_of(self, item: Listed) -> str:
         """Return the class that an image is looked at as."""
@@ -123,7 +125,7 @@ def in_blocks(
     """
     size = model.block_size
     for first in range(0, len(listed), size):
-        block, decoded = listed[first : first + size], Decoded(once=True)
+        block, decoded = listed[first : first + size], model.decoded(scoring.tiles)
         samples = tuple(Sample(item.image, scoring.class_of(item), 0) for item in block)
         data = DataSet(samples, real_names(model, block, scoring), scoring.domain)
         scan = _fitting(model.scan(data, decoded, each_page=True, before_each=before_each), scoring.looked_at)

@@ -9,6 +9,7 @@ from ..checkpoints.bank_file import reference_name, write_banks
 from ..checkpoints.checkpoint import save
 from ..checkpoints.provenance import Metadata, Provenance
 from ..contracts.errors import UserError, writing
+from ..data.decoded import Decoded
 from ..data.loader import Pixels
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE
@@ -57,7 +58,7 @@ class Teacher:
         """Read a folder of images."""
         return read_photographs(
             folder, label, class_name=UNNAMED, real_name=self.real_name, domain="industrial",
-            size=self.evaluator.pixels.size, before_each=self.before_each,
+            size=self.evaluator.pixels.size, decoded=Decoded(once=True), before_each=self.before_each,
         )  # fmt: skip
 
     def learn(self, good: Photographs) -> LeftOut:

@@ -17,7 +17,7 @@ from aaclip_kit.checkpoints.find_checkpoint import find_trained
 from aaclip_kit.data import decoded, scan
 from aaclip_kit.data.decode import open_picture
 from aaclip_kit.data.decoded import Decoded
-from aaclip_kit.inference.load_model import stretched
+from aaclip_kit.inference.full_size_map import stretched
 from aaclip_kit.plugin_host.discovery import discover
 
 from ..helpers import assert_close

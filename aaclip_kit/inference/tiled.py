@@ -1,0 +1,122 @@
+"""Photographs cut into tiles, each of which is scored as an image, and put together again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+from ..checkpoints.find_checkpoint import Trained
+from ..contracts.data import DataSet, Sample
+from ..contracts.errors import UserError
+from ..data.decode import resized
+from ..data.decoded import Decoded, Pair, read_picture
+from ..evaluation.calibration import Tiles
+from ..evaluation.evaluator import ScoredBatch
+from .full_size_map import BlendedMap, stretched
+from .looked_at import LookedAt
+from .tile_grid import Box, Grid, grid_for
+
+Floats = Float32[np.ndarray, " B"]
+"""A number an image."""
+
+
+def check_tiles(trained: Trained, tiles: Tiles | None) -> None:
+    """Raise `UserError` for tiles of a model that remembers whole images, which tiles are not like."""
+    if tiles is not None and trained.experiment.reference is not None:
+        problem = "remembers whole images, and tiles are not like them"
+        fix = "score whole images, use a model without a memory, or cut good and new photographs before teaching"
+        raise UserError(problem, where=str(trained.checkpoint), fix=fix)
+
+
+class Scored(NamedTuple):
+    """What an image's prediction is made of: the map has the image's size."""
+
+    image: Path
+    score: float
+    peak: float
+    anomaly_map: Float32[np.ndarray, "H W"]
+
+
+class _Tile(NamedTuple):
+    photograph: Sample
+    grid: Grid
+    box: Box
+
+
+class Tiled(Decoded):
+    """Reads tiles: a photograph is opened when the first of its tiles is read, and kept until another one is.
+
+    Photographs that are in no file are held from the beginning.
+    """
+
+    def __init__(self, tiles: Tiles, side: int, *, held: bool = False) -> None:
+        super().__init__(once=True)
+        self.tiles, self.side, self.held = tiles, side, held
+        self._pictures, self._parts = dict[Path, Image.Image](), dict[Path, _Tile]()
+        self._last: tuple[Path, Image.Image] | None = None
+
+    def __reduce__(self) -> Any:
+        return Tiled, (self.tiles, self.side), {"_parts": self._parts}
+
+    def hold(self, image: Path, picture: Image.Image, size: int) -> None:
+        """Keep a photograph that is in no file. Raises `UserError` for one of too many tiles."""
+        try:
+            grid_for(picture.size, self.tiles, self.side)
+        except UserError as fault:
+            raise UserError(fault.problem, where=str(image), fix=fault.fix) from None
+        if self.held:
+            self._pictures[image] = picture
+
+    def cut(self, data: DataSet, sizes: Sequence[tuple[int, int]]) -> DataSet:
+        """Return the data set of all tiles, those of one photograph after another."""
+        samples = list[Sample]()
+        for sample, size in zip(data.samples, sizes, strict=True):
+            grid = grid_for(size, self.tiles, self.side)
+            for number, box in enumerate(grid.boxes, start=1):
+                name = sample.image if grid.is_whole else Path(f"{sample.image}, tile {number} of {grid.count}")
+                self._parts[name] = _Tile(sample, grid, box)
+                samples.append(replace(sample, image=name))
+        return replace(data, samples=tuple(samples))
+
+    def read(self, sample: Sample, size: int) -> Pair:
+        """A tile at the model's size, and no mask. Raises `UserError` as `read_picture` does."""
+        photograph, grid, box = self._parts[sample.image]
+        picture = self._picture(photograph)
+        tile = picture if grid.is_whole else picture.crop(box)
+        return np.asarray(resized(tile, size)), np.zeros((size, size), np.int8)
+
+    def _picture(self, photograph: Sample) -> Image.Image:
+        name = photograph.image
+        if (held := self._pictures.get(name)) is not None:
+            return held
+        if self._last is None or self._last[0] != name:
+            self._last = None  # two of the largest would be twice the memory
+            self._last = name, read_picture(photograph)
+        return self._last[1]
+
+    def joined(
+        self, batches: Iterator[ScoredBatch], score: Callable[[Floats, Floats], Floats], looked_at: LookedAt | None
+    ) -> Iterator[Scored]:
+        """Put the tiles of one class together again.
+
+        `score` makes image scores of the largest scores of their tiles without the maps, and of the largest values of
+        the blended maps. An image of one tile has what that has.
+        """
+        blend: BlendedMap | None = None
+        for batch in batches:
+            rows = zip(batch.samples, batch.maps, batch.detection, batch.image_scores, batch.peaks, strict=True)
+            for sample, values, detection, whole, peak in rows:
+                photograph, grid, _ = self._parts[sample.image]
+                if grid.is_whole:
+                    yield Scored(photograph.image, float(whole), float(peak), stretched(values, grid.size))
+                    continue
+                blend = blend or BlendedMap(grid, None if looked_at is None else looked_at.pixels)
+                blend.add(values, float(detection))
+                if blend.is_whole:
+                    own, peak = (np.array([value], np.float32) for value in (blend.detection, blend.peak))
+                    yield Scored(photograph.image, float(score(own, peak)[0]), float(peak[0]), blend.values)
+                    blend = None
