@@ -51,7 +51,7 @@ def predict(
     domain: Domains | None = Option(None, "--domain", help="Kind of images, which sets the blur; as in training."),
     threshold: float | None = Option(None, "--threshold", help="Image score from which an image is anomalous."),
     map_threshold: float | None = Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
-    uncalibrated: bool = Option(False, "--uncalibrated", help="Scores and heatmaps: no threshold but those given here."),
+    uncalibrated: bool = Option(False, "--uncalibrated", help="Scores and heatmaps; no threshold but those given."),
     root: Path | None = Option(None, "--root", help="Folder of a list's paths, which they may not leave; or its own."),
     on_bad_image: OnBadImage = Option(OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
