@@ -52,7 +52,7 @@ def predict(
     threshold: float | None = Option(None, "--threshold", help="Image score from which an image is anomalous."),
     map_threshold: float | None = Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
     uncalibrated: bool = Option(False, "--uncalibrated", help="Scores and heatmaps; no threshold but those given."),
-    root: Path | None = Option(None, "--root", help="Folder of a list's paths, which they may not leave; or its own."),
+    root: Path | None = Option(None, "--root", help="Folder that a list's paths may not leave; by default its own."),
     on_bad_image: OnBadImage = Option(OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
