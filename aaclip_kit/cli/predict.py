@@ -51,12 +51,8 @@ def predict(
     domain: Domains | None = Option(None, "--domain", help="Kind of images, which sets the blur; as in training."),
     threshold: float | None = Option(None, "--threshold", help="Image score from which an image is anomalous."),
     map_threshold: float | None = Option(None, "--map-threshold", help="Map value from which a pixel is masked."),
-    uncalibrated: bool = Option(
-        False, "--uncalibrated", help="Scores and heatmaps alone: no threshold but those given here."
-    ),
-    root: Path | None = Option(
-        None, "--root", help="Folder that a list's paths start from and may not leave; by default the list's own."
-    ),
+    uncalibrated: bool = Option(False, "--uncalibrated", help="Scores and heatmaps; no threshold but those given."),
+    root: Path | None = Option(None, "--root", help="Folder that a list's paths may not leave; by default its own."),
     on_bad_image: OnBadImage = Option(OnBadImage.error, "--on-bad-image", help="Stop at bad images, or skip them."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
@@ -84,15 +80,12 @@ def predict(
         from ..inference.results_folder import claimed_results
         from ..inference.score_images import Scoring
         from ..inference.tile_grid import as_tiles
-        from ..inference.tiled import check_tiles
 
-        cut = as_tiles(tiles, "--tiles")
         looks = _looks(paths, root, ranks, stop) if watch else None
-        looked_at = read_looked_at(roi, ignore)
+        looked_at, cut = read_looked_at(roi, ignore), as_tiles(tiles, "--tiles")
         listed, faults, notes = list_images(paths, root, may_be_empty=watch)
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            check_tiles(trained, cut)
             thresholds = _thresholds(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
             built = TrainedModel(trained, ranks)
             scoring = Scoring(
@@ -179,9 +172,14 @@ def _thresholds(
     given: "Mapping[What, float | None]",
     uncalibrated: bool,
 ) -> "Thresholds":
-    """Take those given, else those stored. Raises `UserError` where an image has none, unless that is wanted."""
-    from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
+    """Take those given, else those stored.
 
+    Raises `UserError` where an image has none, unless that is wanted, and where the model takes no tiles.
+    """
+    from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
+    from ..inference.tiled import check_tiles
+
+    check_tiles(trained, tiles)
     stored = stored_thresholds(trained, None if domain is None else domain.value, tiles)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))
