@@ -1,7 +1,7 @@
 """Thresholds chosen on good photographs at a rate of false alarms, and what they find of bad ones."""
 
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 
 from ..contracts.errors import UserError
-from ..contracts.options import TowerName
 from ..evaluation.auroc import auroc
 from ..evaluation.calibration import Calibration, Rates, kept_scores
 from ..evaluation.evaluator import Evaluator
@@ -22,7 +21,7 @@ RATE: Final = 0.02
 """Share of false alarms that is aimed at where none is asked for."""
 
 _RATES: Final = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-"""Shares that people before_each for."""
+"""Shares that people ask for."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,13 @@ def choose(
 
 
 def scored(
-    evaluator: Evaluator,
-    photographs: Photographs,
-    attending: Set[TowerName],
-    trained: bool,
-    before_each: Callable[[], None] = lambda: None,
+    evaluator: Evaluator, photographs: Photographs, before_each: Callable[[], None] = lambda: None
 ) -> PhotographScores:
-    """Score photographs as `aakit predict` does; `before_each` is called for each batch."""
-    pixels = replace(evaluator.pixels, decoded=photographs.decoded)
+    """Score photographs with untrained weights as `aakit predict` does; `before_each` is called for each batch."""
+    data, pixels = photographs.data, replace(evaluator.pixels, decoded=photographs.decoded)
     images, peaks = list[float](), list[float]()
-    data = photographs.data
     for name in data.classes:
-        for batch in replace(evaluator, pixels=pixels).scored_batches(data, name, attending, trained):
+        for batch in replace(evaluator, pixels=pixels).scored_batches(data, name, frozenset(), trained=False):
             before_each()
             images += batch.image_scores.tolist()
             peaks += batch.peaks.tolist()
@@ -116,7 +110,7 @@ def in_words(chosen: Chosen) -> list[str]:
 
 
 def found_at_other_rates(good: PhotographScores, bad: PhotographScores, rank: int) -> dict[float, int]:
-    """Return how many bad images would be found at larger rates of false alarms, such as people before_each for."""
+    """Return how many bad images would be found at larger rates of false alarms, such as people ask for."""
     ranks = {rate: largest_rank(len(good.images), rate) for rate in reversed(_RATES)}
     thresholds = {rate: at_rank(good.images, other).threshold for rate, other in ranks.items() if other > rank}
     return {rate: sum(score >= threshold for score in bad.images) for rate, threshold in thresholds.items()}

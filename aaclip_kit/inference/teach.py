@@ -72,7 +72,7 @@ class Teacher:
 
     def scores(self, learnt: LeftOut, photographs: Photographs) -> PhotographScores:
         """Score other photographs by what is remembered."""
-        return scored(learnt.evaluator, photographs, frozenset(), trained=False, before_each=self.before_each)
+        return scored(learnt.evaluator, photographs, self.before_each)
 
     def write(self, out: Path, learnt: LeftOut, chosen: Chosen) -> None:
         """Write the model's folder, whole or not at all. Raises `UserError` where it cannot be."""
