@@ -178,7 +178,7 @@ def _remembered(run: Run, chosen: ComponentConfig, *, measured: bool) -> str:
         return line
     most = max(normal for normal, _ in class_counts(run.data.sets[REFERENCE].samples).values())
     size, seconds = cost(reference, run.model.backbone, most)
-    return f"{line}; about {size / 1e6:.3g} MB a class of {most} images, {1000 * seconds:.2g} ms an image on one CPU"
+    return f"{line}; about {size / 1e6:.3g} MB a class of {most} images, {1000 * seconds:,.1f} ms an image on one CPU"
 
 
 def _describe(plan: LoopPlan) -> str:
