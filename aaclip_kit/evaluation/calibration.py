@@ -57,7 +57,7 @@ class Calibration:
     """With rule false_alarms: limits of the share of further normal images that will be called anomalous."""
     normal_scores: list[Threshold] | None = None
     """Image scores of the normal images, ascending, of many `MOST_SCORES` evenly spread; None where not known."""
-    tiles: Tiles | None = None
+    tiles: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None
     """How the images were cut; None where they were scored as a whole."""
 
 

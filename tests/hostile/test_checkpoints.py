@@ -222,7 +222,7 @@ METADATA = {
 CALIBRATION: dict[str, Any] = {
     "rule": "fpr", "fpr": 0.1, "source": "data.validation", "counts": {"normal": 4, "anomalous": 2},
     "image_threshold": 0.25, "map_threshold": None, "reasons": {"map_threshold": "no masks"}, "classes": ["a"],
-    "expected": [0.0, 0.06], "normal_scores": [0.1, 0.2],
+    "expected": [0.0, 0.06], "normal_scores": [0.1, 0.2], "tiles": 3,
     "achieved": {"image": {"fpr": 0.0, "f1": 1.0}, "map": {"fpr": None, "f1": None}},
 }  # fmt: skip
 ABOUT: dict[str, Any] = {
@@ -237,6 +237,7 @@ WRONG: dict[str, list[Any]] = {
     **{"rule": ["best", 1, None], "source": [3, None], "counts": [[4, 2], {"odd": 1}], "achieved": [[], {"text": {}}]},
     **{"reasons": [[], {"map_threshold": 3}], "classes": ["a", [1], {"a": "a"}]},
     **{"expected": [0.5, [0.1], [0.0, 1.5], [NAN, 1.0], [0.0, "1"]], "normal_scores": [3, [NAN], ["1"], [True]]},
+    "tiles": ["all", 0, 1.5, True, [3]],
     **{
         "loop": [True, -1, 1.5, "1", NAN, 10**30],
         "experiment": [3, None, True],
