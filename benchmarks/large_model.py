@@ -38,7 +38,7 @@ def main() -> None:
     model = build_model(experiment, data.real_names)
     built = time.perf_counter()
     backbone = model.backbone
-    pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+    pixels = Pixels.of(backbone)
     evaluator = Evaluator(
         model,
         ComputeDevice.choose("cpu", "fp32"),

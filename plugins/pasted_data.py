@@ -53,13 +53,13 @@ def read_pasted(options: PastedOptions) -> DataSet:
     classes = chosen_classes(options, sorted(own), "pasted")
     if strange := unknown_classes(tuple(options.real_names), classes, "pasted real_names"):
         raise UserErrors(strange)
-    others = [photograph for name in materials_of(options.split) for photograph in photographs_of(name)]
 
     def paint(name: str, index: int, defect: str | None) -> tuple[Any, Any]:
         rng = np.random.Generator(np.random.PCG64([options.seed, zlib.crc32(name.encode()), index]))
         # Each as it is first, then mirrored, so that none comes again before it must.
         mirrored, place = divmod(index, len(own[name]))
         photograph = own[name][place][:: -1 if mirrored & 2 else 1, :: -1 if mirrored & 1 else 1]
+        others = [other for material in materials_of(options.split) for other in photographs_of(material)]
         return paste(photograph, others, rng, None if defect is None else str(rng.choice(options.kinds)))
 
     made_of = digest_of(options.split) + own_digest({name: own[name] for name in classes})

@@ -67,7 +67,7 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
 
 def check_unremembered(references: References, data: Data, allowed: bool) -> None:
     """Raise `UserError` where test images are among those that are remembered as normal, unless that is allowed."""
-    known = {short(digest) for digests in references.images.values() for digest in digests}
+    known = {short(digest) for digest in references.digests}
     found = [path for path, digest in data.fingerprints["test"].images.items() if short(digest) in known]
     if found and not allowed:
         problem = f"the model remembers {len(found)} of these images as normal, by content; the first is {found[0]}"

@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from ..annotations.decisions import Annotators, Crowds, Decisions, Nothing
 from ..contracts.errors import UserError, UserErrors, shortened
-from .predict import OnBadImage, first_faults
+from .predict import OnBadImage
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def import_masks(
     """Make masks, and a list for data set manifest, from annotations. What they leave open must be said."""
     from ..annotations.import_masks import LIST
     from ..annotations.import_masks import import_masks as made_of
+    from ..data.checks import first_faults
 
     if class_name is not None and class_of_folder:
         raise UserError("says what --class says too", where="--class-of-folder", fix="give one of the two")
@@ -47,7 +48,7 @@ def import_masks(
     try:
         made = made_of(file, images, out, decisions, skip_bad=on_bad_image is OnBadImage.skip)
     except UserErrors as error:
-        raise UserErrors(first_faults(error.faults)) from None
+        raise UserErrors(first_faults(error.faults, len(error.faults))) from None
     _show(made, decisions)
     say(f'wrote {out}; to use it: use = "manifest", manifest = "{out / LIST}"')
 

@@ -193,13 +193,6 @@ def _thresholds(
     return replace(stored, image=image, map=pixel)
 
 
-def first_faults(faults: Sequence[UserError]) -> list[UserError]:
-    """The first faults, and one line with the number of the others."""
-    from ..data import checks
-
-    return checks.first_faults(faults, len(faults))
-
-
 def _tiles_in_words(tiles: "Tiles", side: int) -> str:
     """How images are cut."""
     number = f"of about {side} pixels, the model's size" if tiles == "auto" else f"{tiles} along the shorter side"

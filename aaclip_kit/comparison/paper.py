@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from ..contracts.errors import MISSING, UserError, plain, writing
+from ..contracts.errors import MISSING, UserError, plain, table_cell, writing
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from .compare import Comparison, Difference, Summary
@@ -92,7 +92,7 @@ def _csv(comparison: Comparison) -> str:
     for label, summaries in comparison.summaries.items():
         for metric, summary in summaries.items():
             difference = comparison.differences.get(label, {}).get(metric)
-            writer.writerow([_no_formula(plain(label)), summary.seeds, metric, *_numbers(summary, difference)])
+            writer.writerow([table_cell(label), summary.seeds, metric, *_numbers(summary, difference)])
     return out.getvalue()
 
 
@@ -102,11 +102,6 @@ def _numbers(summary: Summary, difference: Difference | None) -> list[str]:
     ends = (None, None) if interval is None else (interval.low, interval.high)
     verdict = "baseline" if difference is None else difference.verdict.kind
     return [*("" if value is None else f"{value:.4f}" for value in (*values, *ends)), verdict]
-
-
-def _no_formula(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _latex(comparison: Comparison) -> str:

@@ -24,6 +24,16 @@ def plain(text: str, longest: int | None = None) -> str:
     return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+FORMULA: Final = ("=", "+", "-", "@")
+"""What a program for tables takes for the beginning of something to compute."""
+
+
+def table_cell(text: str) -> str:
+    """The same as a cell of a table in a file: an apostrophe stands before what would be taken for a formula."""
+    text = plain(text)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
 def shortened(text: str, longest: int) -> str:
     """The text, without its middle where it has more than `longest` characters."""
     return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"

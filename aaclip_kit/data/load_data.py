@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..contracts.data import DataSet, Sample
+from ..contracts.data import DataSet
 from ..contracts.errors import UserError, UserErrors, in_short
 from ..experiment import ComponentConfig, Experiment
 from ..experiment.check import REFERENCE
@@ -20,7 +20,7 @@ from .checks import (
 )
 from .join import join, labels, unjoinable
 from .roles import Role, RoleTable, compare
-from .scan import DatasetScan, FileFacts, Fingerprint, scan_dataset
+from .scan import DatasetScan, Fingerprint, scan_dataset
 from .splits import draw_shots, shots_record, split
 
 ROLES = ("train", "validation", "calibration", "reference", "test")
@@ -80,7 +80,8 @@ def read_roles(experiment: Experiment, roles: Sequence[str] = ROLES) -> tuple[li
     """Each role with its own faults, in the order of `ROLES`, and the faults that lie between them. Raises nothing."""
     file = experiment.file
     chosen = {name: experiment.data[name] for name in ROLES if name in roles and name in experiment.data}
-    read = [read_role(name, tables, file.seed, by_masks=_by_masks(experiment)) for name, tables in chosen.items()]
+    by_masks = _by_masks(experiment)
+    read = [read_role(name, tables, file.seed, by_masks=by_masks) for name, tables in chosen.items()]
     return read, [*compare(read, file.data.allow_overlap), *_unremembered(read)]
 
 
@@ -194,18 +195,16 @@ def _sort_out(table: RoleTable, scan: DatasetScan) -> None:
 
 def _normal_alone(table: RoleTable, scan: DatasetScan) -> DatasetScan:
     """The normal images, and of pictures that are there twice one: a copy would find itself in the memory."""
-    once: dict[tuple[str, str], tuple[Sample, FileFacts]] = {}
-    for sample, facts in scan.pairs:
-        if not sample.label:
-            once.setdefault((sample.class_name, facts.pixels), (sample, facts))
-    anomalous = sum(sample.label for sample in scan.data.samples)
-    counts = {"anomalous images": anomalous, "copies of other images": len(scan.facts) - anomalous - len(once)}
-    table.notes += [f"{count} {kind} are left out of the references" for kind, count in counts.items() if count]
+    normal = scan.only(pair for pair in scan.pairs if not pair[0].label)
+    once = normal.without_copies()
+    left_out = {"anomalous images": len(scan.facts) - len(normal.facts)}
+    left_out["copies of other images"] = len(normal.facts) - len(once.facts)
+    table.notes += [f"{count} {kind} are left out of the references" for kind, count in left_out.items() if count]
     for name in scan.data.classes:
-        if not any(of == name for of, _ in once):
+        if all(sample.class_name != name for sample in once.data.samples):
             fix = "give normal images of it, or leave the class out with `classes`"
             table.faults.append(UserError(f"class '{name}' has no normal image", where=table.where, fix=fix))
-    return scan.only(once.values())
+    return once
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..contracts.backbone import Backbone
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
 from ..distributed.ranks import ALONE, Ranks
@@ -32,6 +33,11 @@ class Pixels:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     decoded: Decoded = field(default_factory=Decoded, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> "Pixels":
+        """Return what a backbone is given."""
+        return cls(backbone.image_size, backbone.image_mean, backbone.image_std)
 
 
 View = tuple[int, ...]

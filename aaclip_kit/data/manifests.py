@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..contracts.data import IMAGE_SUFFIXES, DataSet
-from ..contracts.errors import UserError, writing
+from ..contracts.errors import FORMULA, UserError, writing
 from .find_files import ListRow, passed_over, read_list, search_folder
 from .image_file import page_of
 
@@ -172,7 +172,7 @@ def _check_utf8(rows: Sequence[Row]) -> None:
 def _check_cells(rows: Sequence[Row], out: Path) -> None:
     """Raise `UserError` where a program for tables would compute a text: in quotes it would be another name."""
     texts = (str(row[key]) for row in rows for key in KEYS if key in row)
-    if formula := next((text for text in texts if text.startswith(("=", "+", "-", "@", "\t", "\r"))), None):
+    if formula := next((text for text in texts if text.startswith((*FORMULA, "\t", "\r"))), None):
         fix = "rename it, name a folder above with ROOT, or write JSON lines (.jsonl)"
         raise UserError(f"a table would take {formula!r} for a formula", where=str(out), fix=fix)
 

@@ -89,6 +89,13 @@ class DatasetScan:
         data = replace(self.data, samples=tuple(sample for sample, _ in pairs))
         return replace(self, data=data, facts=tuple(facts for _, facts in pairs))
 
+    def without_copies(self) -> "DatasetScan":
+        """The same with each picture once in its class: the first of those with the same pixels."""
+        once: dict[tuple[str, str], tuple[Sample, FileFacts]] = {}
+        for sample, facts in self.pairs:
+            once.setdefault((sample.class_name, facts.pixels), (sample, facts))
+        return self.only(once.values())
+
     def fingerprint(self) -> Fingerprint:
         """Counts and checksums; neither names nor places of the files matter to them, but their order does."""
         counts: dict[str, Counter[str]] = {}

@@ -46,6 +46,11 @@ class References:
         """What is remembered of a class, on a device."""
         return Memory({part: one.to(device) for part, one in self.banks[name].items()}, self.normal[name])
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """SHA-256 of every image that is remembered."""
+        return frozenset(digest for of in self.images.values() for digest in of)
+
     def check_known(self, classes: tuple[str, ...], where: str) -> None:
         """Raise `UserError` for a class that nothing is remembered of."""
         if lacking := [name for name in classes if name not in self.banks]:

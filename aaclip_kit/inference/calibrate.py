@@ -46,9 +46,8 @@ def read_for(
 
 def check_unused(model: TrainedModel, photographs: Photographs) -> None:
     """Raise `UserError` for good images that the model was trained on, or remembers: it finds them too normal."""
-    metadata, references = model.trained.metadata, model.evaluator.references
-    known = {*metadata.training_images, *metadata.training_pixels}
-    known |= {short(one) for of in (references.images.values() if references else ()) for one in of}
+    metadata = model.trained.metadata
+    known = {*metadata.training_images, *metadata.training_pixels, *map(short, model.remembered)}
     pairs = zip(photographs.data.samples, photographs.facts, strict=True)
     if seen := [sample.image for sample, facts in pairs if {short(facts.image), short(facts.pixels)} & known]:
         problem = f"the model was made of {len(seen)} of these images, by content; the first is {seen[0]}"

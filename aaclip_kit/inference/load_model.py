@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 
 from ..checkpoints.bank_file import bank_of, read_banks, reference_name
-from ..checkpoints.checkpoint import load_into
+from ..checkpoints.checkpoint import checksum_of, load_into
 from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
 from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
@@ -63,9 +63,7 @@ class TrainedModel:
         self.attending, self.is_trained = _attending(trained), trained.metadata.about.loop != 0
         _load(self.model, trained, self.attending)
         check_conditioning(trained.experiment, self.model.slots)
-        backbone = self.model.backbone
-        pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
-        evaluator = Evaluator.of(self.model, self.compute_device, pixels, file, ranks)
+        evaluator = Evaluator.of(self.model, self.compute_device, Pixels.of(self.model.backbone), file, ranks)
         self.evaluator = replace(evaluator, references=_references(self.model, trained) if remembers else None)
         self._lock = Lock()
 
@@ -73,7 +71,12 @@ class TrainedModel:
     def remembered(self) -> frozenset[str]:
         """SHA-256 of the files that the memory holds."""
         references = self.evaluator.references
-        return frozenset(digest for of in references.images.values() for digest in of) if references else frozenset()
+        return frozenset() if references is None else references.digests
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the checkpoint's file."""
+        return checksum_of(self.trained.checkpoint)
 
     def metrics(self, data: DataSet) -> dict[str, Any]:
         """Metrics of a labelled data set, as a run writes them for a loop."""
@@ -140,8 +143,9 @@ class TrainedModel:
         scored.
         """
         check_several(images)
-        how = partial(self._predicted, name=name, domain=domain, least_area=least_area, tiles=as_tiles(tiles))
-        groups = in_groups(images, self.block_size if as_tiles(tiles) is None else 1)
+        cut = as_tiles(tiles)
+        how = partial(self._predicted, name=name, domain=domain, least_area=least_area, tiles=cut)
+        groups = in_groups(images, self.block_size if cut is None else 1)
         scored = (how(group, each_page=True) for group in groups)
         return chain(next(scored, iter(())), chain.from_iterable(scored))
 

@@ -86,13 +86,10 @@ def read_photographs(
         problem = f"{len(masks)} of its {len(samples)} images are of two tones alone, as masks are: "
         fix = "take them out; teaching needs photographs, and no masks"
         raise UserError(problem + in_short(sorted(map(str, masks)), 3), where=str(folder), fix=fix)
-    once: dict[str, tuple[Sample, FileFacts]] = {}
-    for sample, facts in scan.pairs:
-        once.setdefault(facts.pixels, (sample, facts))
-    copies = len(scan.facts) - len(once)
+    kept = scan.without_copies()
+    copies = len(scan.facts) - len(kept.facts)
     said = [f"{copies} of {len(scan.facts)} images are copies of others and are left out"] if copies else []
-    said += [*previews(scan.pairs), *_sizes(facts for _, facts in once.values()), *_folders(samples, folder, label)]
-    kept = scan.only(once.values())
+    said += [*previews(scan.pairs), *_sizes(kept.facts), *_folders(samples, folder, label)]
     return Photographs(folder, kept.data, kept.facts, decoded, (*notes, *said))
 
 

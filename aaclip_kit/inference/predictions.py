@@ -70,12 +70,10 @@ def write_predictions(
 def _settings(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
     """What the scores, decisions and pictures depend on beside the images."""
     trained = model.trained
-    with trained.checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     keys = json.dumps(scoring_keys(resolved_toml(trained.experiment)), sort_keys=True, default=str)
     return {
         "checkpoint": trained.checkpoint.name,
-        "checkpoint_sha256": digest,
+        "checkpoint_sha256": model.checksum,
         "scoring_keys_sha256": hashlib.sha256(keys.encode()).hexdigest(),
         "threshold": scoring.thresholds.image,
         "map_threshold": scoring.thresholds.map,

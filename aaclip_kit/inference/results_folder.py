@@ -113,10 +113,11 @@ class Results:
 
     def pass_over(self) -> None:
         """Note what has a line, a file whose pages have some too, and what its pictures are called."""
-        for path, name in map(key_of, self.lines()):
+        for line in self.lines():
+            path, name = key_of(line)
             file, _, page = path.rpartition("#")
             self.done |= {(path, name), *([(file, name)] if page.isdecimal() else [])}
-        self.pictures = {line["heatmap"].partition("/")[2] for line in self.lines()}
+            self.pictures.add(line["heatmap"].partition("/")[2])
 
     def lines(self) -> Iterator[Line]:
         """Read the lines that are put together, one after another."""

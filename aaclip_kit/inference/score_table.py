@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from ..contracts.errors import plain
+from ..contracts.errors import table_cell
 from ..files.whole_file import beside
 from .results_folder import TABLE, Line, Results
 
@@ -19,9 +19,6 @@ COLUMNS: Final = (
 
 MOST_WORST: Final = 1000
 """Images that are remembered as the worst."""
-
-_FORMULA: Final = ("=", "+", "-", "@")
-"""What a program for tables takes for the beginning of something to compute."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,4 @@ def _counted(lines: Iterator[Line], summary: Summary) -> Iterator[Line]:
 
 
 def _cell(value: Any) -> Any:
-    """A text without what commands a terminal and, where it begins as a formula does, with an apostrophe before it."""
-    if not isinstance(value, str):
-        return value
-    text = plain(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return table_cell(value) if isinstance(value, str) else value

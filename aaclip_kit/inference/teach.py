@@ -50,8 +50,7 @@ class Teacher:
         self.before_each = before_each
         device = ComputeDevice.choose(file.device, file.precision)
         self.model = build_model(experiment, {UNNAMED: self.real_name}).to(device.device).requires_grad_(False)
-        backbone = self.model.backbone
-        pixels = Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+        pixels = Pixels.of(self.model.backbone)
         self.evaluator = one_by_one(Evaluator.of(self.model, device, pixels, file, ranks=ALONE))
 
     def read(self, folder: Path, label: int) -> Photographs:

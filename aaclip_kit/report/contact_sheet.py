@@ -49,9 +49,10 @@ class Sheet:
         scale = _scale(self.at_threshold, budget)
         shown = [_card(line, self.folder, budget) for line in self.worst[:MOST_PICTURES] if budget.left > 0]
         rows = [_row(line) for line in self.worst[:MOST_ROWS]]
+        count = sum(self.decisions.values())
         html = page_template(__package__, "contact_sheet.html").render(
-            count=sum(self.decisions.values()), decisions=sorted(self.decisions.items()), scale=scale, cards=shown,
-            rows=rows[len(shown) :], more=sum(self.decisions.values()) - len(rows), facts=self.facts,
+            title=f"{count:,} images, worst first", decisions=sorted(self.decisions.items()), scale=scale, cards=shown,
+            rows=rows[len(shown) :], more=count - len(rows), facts=self.facts,
         )  # fmt: skip
         # The name of an image file may be in another encoding.
         return html.encode("utf-8", errors="backslashreplace")

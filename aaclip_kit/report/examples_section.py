@@ -55,7 +55,7 @@ def section(run: RunFiles, budget: Budget) -> dict[str, Any]:
     # The ranked examples are few, and the first to have room in the file.
     ranked = ranked_examples(file)
     first = [pair for pair in ranked if pair[1].label] or ranked
-    others = [pair for pair in ranked if pair not in first]
+    others = ranked[len(first) :]
     shown = {
         name: [row(place, reason=reason_of(example)) for place, example in pairs]
         for name, pairs in (("first", first), ("ranked", others))

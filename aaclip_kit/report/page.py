@@ -31,7 +31,7 @@ def write_report(folder: Path) -> Path:
 def _html(run: RunFiles) -> str:
     budget = Budget()
     return page_template(__package__).render(
-        name=run.name,
+        title=run.name,
         text=run.text,
         summary=subtitle(run),
         warnings=warning_lines(run),

@@ -89,10 +89,17 @@ def _wrong_score(scores: Mapping[str, Any]) -> Iterable[str]:
         yield f'{told}: set evaluation.image_score = "{best}"'
 
 
+def of_rules(metrics: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return the mean of a metric for each rule that knows nothing, by its name in words, where it is defined."""
+    rules = {
+        name.replace("_", " "): result["mean"].get(metric) for name, result in (metrics.get("rules") or {}).items()
+    }
+    return {name: value for name, value in rules.items() if value is not None}
+
+
 def _worse(metrics: Mapping[str, Any], metric: str) -> Iterable[str]:
     before = ((metrics.get("before") or {}).get("mean") or {}).get(metric)
-    rules = {f"rule {name}": result["mean"].get(metric) for name, result in (metrics.get("rules") or {}).items()}
-    known = {name.replace("_", " "): value for name, value in rules.items() if value is not None} | {"chance": 0.5}
+    known = {f"rule {name}": value for name, value in of_rules(metrics, metric).items()} | {"chance": 0.5}
     best = max(known, key=lambda name: known[name])
     marks = {"worse than before training": before, f"below what knows nothing ({best})": known[best]}
     for words, mark in marks.items():

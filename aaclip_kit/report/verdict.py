@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..evaluation.class_metrics import heading
+from .results_section import of_rules
 from .run_files import RunFiles, named
 
 JUDGED: Final = ("image_auroc", "pixel_auroc")
@@ -19,7 +20,7 @@ def verdict(run: RunFiles) -> list[str]:
     model = f"The weights after {named(loop)} have" if loop else "The model as it is, without training, has"
     figures = " and ".join(f"{heading(metric)} {value:.3f}" for metric, value in found.items())
     mean = f", the mean of {classes} classes" if classes > 1 else ""
-    return [f"{model} {figures}{mean}.", *_of_training(run, found), *_of_rules(run, found)]
+    return [f"{model} {figures}{mean}.", *_of_training(run, found), *_of_best_rules(run, found)]
 
 
 def _known(result: Mapping[str, Any]) -> dict[str, float]:
@@ -38,13 +39,12 @@ def _change(metric: str, value: float, before: float) -> str:
     return f"{heading(metric)} by {round(value, 3) - round(before, 3):+.3f} from {before:.3f}"
 
 
-def _of_rules(run: RunFiles, found: Mapping[str, float]) -> Iterator[str]:
+def _of_best_rules(run: RunFiles, found: Mapping[str, float]) -> Iterator[str]:
     """The best of the rules that know nothing, by each metric, which may be another one."""
-    rules = {name: _known(result) for name, result in (run.metrics.get("rules") or {}).items()}
     parts = []
     for metric in found:
-        if values := {name: of[metric] for name, of in rules.items() if metric in of}:
+        if values := of_rules(run.metrics, metric):
             best = max(values, key=lambda name: values[name])
-            parts.append(f"{heading(metric)} {values[best]:.3f} ({best.replace('_', ' ')})")
+            parts.append(f"{heading(metric)} {values[best]:.3f} ({best})")
     if parts:
         yield f"The best rule that knows nothing has {' and '.join(parts)}."

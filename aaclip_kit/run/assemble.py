@@ -57,8 +57,7 @@ class Run:
     @cached_property
     def pixels(self) -> Pixels:
         """How pictures become tensors for this backbone; the run decodes them once for all its epochs."""
-        backbone = self.model.backbone
-        return Pixels(backbone.image_size, backbone.image_mean, backbone.image_std)
+        return Pixels.of(self.model.backbone)
 
 
 def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:

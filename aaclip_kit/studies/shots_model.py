@@ -1,11 +1,11 @@
 """The model that `aakit shots` scores with: as an experiment file makes or trains it, once, or one trained before."""
 
-import hashlib
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from ..checkpoints.checkpoint import checksum_of
 from ..checkpoints.find_checkpoint import Trained, checkpoint_in, find_trained
 from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import read_metadata
@@ -63,10 +63,7 @@ class ShotsModel:
 
     def checksum(self) -> str | None:
         """SHA-256 of the checkpoint; None for a model that was trained on nothing."""
-        if self.checkpoint is None:
-            return None
-        with self.checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return None if self.checkpoint is None else checksum_of(self.checkpoint)
 
 
 def pool_of(data: Data, name: str) -> list[Sample]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from aaclip_kit_plugins.generated import GeneratedOptions, read_generated
 from aaclip_kit_plugins.pasted_data import Kind, register_data_sets
-from aaclip_kit_plugins.synthetic import DEFECTS
+from aaclip_kit_plugins.synthetic import DEFECTS, photographs
 from aaclip_kit_plugins.synthetic.paste import PASTED, PhotographCanvas, paste, squeezed
 from PIL import Image
 from pydantic import ValidationError
@@ -131,3 +131,18 @@ def test_names_folders_and_classes_that_cannot_be(tmp_path: Path) -> None:
         read(tmp_path, good, real_names={"metal_nuts": "steel nut"})
     with pytest.raises(UserError, match="there is no such folder"):
         read(tmp_path, tmp_path / "nowhere")
+
+
+def test_what_is_in_the_cache_is_read_without_decoding_a_shipped_photograph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = own(tmp_path / "good", 5)
+    first = read(tmp_path / "cache", good)
+
+    def decoded(name: str) -> None:
+        raise AssertionError(f"{name} was decoded")
+
+    monkeypatch.setattr(photographs, "photographs_of", decoded)
+    assert read(tmp_path / "cache", good) == first
+    with pytest.raises(AssertionError, match="was decoded"):
+        read(tmp_path / "cache", good, seed=1)
