@@ -114,7 +114,7 @@ def _worse(metrics: Mapping[str, Any], metric: str) -> Iterable[str]:
 def section(run: RunFiles) -> dict[str, Any]:
     """What `results.html` shows."""
     return {
-        "quoted": run.metrics.get("quoted"),
+        "rule": run.metrics["quoted"]["rule"].replace("_", " ") if run.reported_loop else None,
         "model": named(run.reported_loop or 0),
         "has_rules": bool(run.metrics.get("rules")),
         "loops": metric_table("model", _loop_lines(run)),
