@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typer import Argument, Option
 
@@ -15,8 +15,12 @@ from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
+if TYPE_CHECKING:
+    from ..evaluation.calibration import Tiles
+
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
+TILES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off."
 
 
 def evaluate(
@@ -27,6 +31,8 @@ def evaluate(
         None, "--out", help="JSON file to write, or a folder, for evaluation.json in it; `aakit compare` reads both."
     ),
     as_json: bool = Option(False, "--json", help="Print JSON."),
+    full_size: bool = Option(False, "--full-size", help="Measure pixels at each image's own size, not the model's."),
+    tiles: str = Option("off", "--tiles", help=f"{TILES_HELP} Implies --full-size."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score a data set with a trained model: by default the test data of its experiment."""
@@ -34,12 +40,23 @@ def evaluate(
     overrides = with_shortcuts(overrides, device=device)
     with in_processes() as ranks:
         target = None if out is None or not ranks.is_first else _target(out)
-        record = _evaluate(model, experiment, overrides, ranks)
+        from ..inference.tile_grid import as_tiles
+
+        cut = as_tiles(tiles, "--tiles")
+        record = _evaluate(model, experiment, overrides, ranks, full_size=full_size or cut is not None, tiles=cut)
         if ranks.is_first:
             _report(record, target, as_json)
 
 
-def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks: Ranks) -> dict[str, Any]:
+def _evaluate(
+    model: Path,
+    experiment: Path | None,
+    overrides: list[str],
+    ranks: Ranks,
+    *,
+    full_size: bool,
+    tiles: "Tiles | None",
+) -> dict[str, Any]:
     from ..checkpoints.find_checkpoint import find_trained
 
     trained = find_trained(model, discover(), experiment, overrides, roles=["test"])
@@ -47,8 +64,11 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
     from ..checkpoints.leakage_guard import check_unseen
     from ..data.load_data import load_data
     from ..evaluation.class_metrics import with_sets
+    from ..inference.full_size_metrics import full_size_metrics
     from ..inference.load_model import TrainedModel
+    from ..inference.tiled import check_tiles
 
+    check_tiles(trained, tiles)
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
     about = {"checkpoint": str(trained.checkpoint), "seed": trained.metadata.seed}
@@ -56,7 +76,11 @@ def _evaluate(model: Path, experiment: Path | None, overrides: list[str], ranks:
     scoring = TrainedModel(trained, ranks)
     if (references := scoring.evaluator.references) is not None:
         check_unremembered(references, data, allowed)
-    found = scoring.metrics(data.sets["test"])
+    if full_size:
+        about = {**about, "full_size": True, "tiles": tiles}
+        found = full_size_metrics(scoring, data.sets["test"], data.sizes, tiles)
+    else:
+        found = scoring.metrics(data.sets["test"])
     return {**about, **seen, **with_sets(found, data.classes("test"))}
 
 
@@ -92,4 +116,7 @@ def _show(record: dict[str, Any], target: Path | None) -> None:
     rows = {**class_rows(record), "mean": record["mean"]}
     screen.console.print(metrics_table("test class", rows.items()))
     screen.undefined(record)
+    if record.get("full_size"):
+        cut = "" if record["tiles"] is None else f", in tiles ({record['tiles']})"
+        screen.message(f"pixel metrics are at each image's own size{cut}")
     screen.message(f"scored by {record['checkpoint']}" + (f"\nwrote {target}" if target else ""))

@@ -16,7 +16,7 @@ from ..contracts.errors import UserError, in_short, shortened
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from ..run.stop import Stopped, StopRequest
-from .evaluate import EXPERIMENT_HELP, MODEL_HELP
+from .evaluate import EXPERIMENT_HELP, MODEL_HELP, TILES_HELP
 from .predicted import show_results
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
@@ -38,8 +38,6 @@ Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
 
 OnBadImage = StrEnum("OnBadImage", ["error", "skip"])
 """What to do about an image that cannot be used."""
-
-TILES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off."
 
 
 def predict(

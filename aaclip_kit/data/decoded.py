@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+from jaxtyping import Int8
 from PIL import Image
 from torch.utils.data import get_worker_info
 
@@ -26,6 +27,13 @@ def read_picture(sample: Sample) -> Image.Image:
 def read_mask(sample: Sample, image_size: tuple[int, int] | None, size: int) -> Mask:
     """A sample's mask resized with nearest neighbours; all 0 without a file, whose own size goes unseen without one."""
     return _mask(sample, _checked_mask(sample)[0], image_size, size)
+
+
+def read_marks(sample: Sample, image_size: tuple[int, int]) -> Int8[np.ndarray, "H W"]:
+    """A sample's mask at its image's own size (width, height); all 0 without a file. Raises `UserError`."""
+    if sample.mask is None:
+        return np.zeros(image_size[::-1], np.int8)
+    return open_mask(sample.mask, image_size, _checked_mask(sample)[0], ignore=sample.ignore).marks
 
 
 def _mask(sample: Sample, content: bytes, image_size: tuple[int, int] | None, size: int) -> Mask:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..contracts.data import DataSet
@@ -31,7 +32,8 @@ class Data:
     """The data sets of a run by role, with their fingerprints: train, test, perhaps others.
 
     A role of several has them joined in `sets`, and each by its label in `parts`, before anything was held out.
-    `records` is what the run's manifest says of each role; `notes` are lines for the user.
+    `records` is what the run's manifest says of each role; `notes` are lines for the user; `sizes` are those of the
+    image files, (width, height).
     """
 
     sets: dict[str, DataSet]
@@ -39,6 +41,7 @@ class Data:
     records: dict[str, dict[str, Any]]
     notes: tuple[str, ...]
     parts: dict[str, dict[str, DataSet]]
+    sizes: Mapping[Path, tuple[int, int]]
 
     @property
     def real_names(self) -> dict[str, str]:
@@ -64,7 +67,8 @@ def load_data(experiment: Experiment, roles: Sequence[str] = ROLES) -> Data:
     fingerprints = {name: scan.fingerprint() for name, scan in scans.items()}
     records = {role.name: {**fingerprints[role.name].as_record(), **role.record, "notes": role.notes} for role in read}
     notes = tuple(f"{role.where}: {note}" for role in read for note in role.notes)
-    return Data({name: scan.data for name, scan in scans.items()}, fingerprints, records, notes, parts)
+    sizes = {sample.image: facts.size for scan in scans.values() for sample, facts in scan.pairs}
+    return Data({name: scan.data for name, scan in scans.items()}, fingerprints, records, notes, parts, sizes)
 
 
 def all_faults(read: Sequence[Role], between: Sequence[UserError]) -> list[UserError]:

@@ -221,7 +221,7 @@ class Evaluator:
         self, data: DataSet, name: str, attending: Set[TowerName], trained: bool
     ) -> Iterator[ScoredBatch]:
         """Score the images of one class in order, a batch at a time; of several ranks, this one's share of them."""
-        if samples := self._own_samples(data, name):
+        if samples := self.own_samples(data, name):
             known = self._of_class(name, attending, trained)
             for batch in test_batches(samples, self.pixels, self.table.batch_size, self.workers):
                 yield self._scored(batch, known, data.domain)
@@ -236,7 +236,7 @@ class Evaluator:
         that says of every image what it says of normal ones on average, and those of both together.
         """
         known = replace(self._of_head(name, attending, trained), remembers=True)
-        for batch in test_batches(self._own_samples(data, name), self.pixels, self.table.batch_size, self.workers):
+        for batch in test_batches(self.own_samples(data, name), self.pixels, self.table.batch_size, self.workers):
             batch = batch.to(self.compute_device.device)
             with self._explaining(batch):
                 scores, tokens = self._of_batch(batch, known, data.domain)
@@ -252,7 +252,8 @@ class Evaluator:
                         found = self._as_scored(batch, self._with_memory(head, memory, answer), known)
                     yield key, kind, found
 
-    def _own_samples(self, data: DataSet, name: str) -> tuple[Sample, ...]:
+    def own_samples(self, data: DataSet, name: str) -> tuple[Sample, ...]:
+        """Return the images of a class that this rank scores."""
         own = self.shares(data)[name]
         return tuple([sample for sample in data.samples if sample.class_name == name][own.start : own.stop])
 

@@ -15,7 +15,9 @@ import tomli_w
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
 
+from aaclip_kit import load_model
 from aaclip_kit.checkpoints.checkpoint import read, write
 from aaclip_kit.checkpoints.provenance import read_metadata
 
@@ -87,6 +89,35 @@ def test_it_says_of_how_many_masks_its_pixel_metrics_are(aakit: Command, trained
     part = "3 of 4 masks; the others have no anomalous pixel at the map's size"
     assert evaluated(aakit, trained, *sets)["pixel_metrics_of"] == {"blue_felt": part}
     assert f"warning    blue_felt: pixel metrics are of {part}" in aakit("evaluate", trained, *sets).out
+
+
+def test_at_full_size_pixels_are_measured_at_the_images_own_size(aakit: Command, trained: Path, other: Path) -> None:
+    """Against maps and masks of 40 pixels and sklearn; the model's are of 32, where a pinhole is lost."""
+    pinhole = np.zeros((40, 40), np.uint8)
+    pinhole[2, 2] = 1
+    Image.fromarray(pinhole).save(min((other / "blue_felt" / "ground_truth").rglob("*.png")))
+    sets = ["--set", "data.test.use=folder", "--set", f"data.test.root={other}"]
+    whole = evaluated(aakit, trained, *sets, "--full-size")
+    assert (whole["full_size"], whole["tiles"], "pixel_metrics_of" in whole) == (True, None, False)
+    model, masks, files = load_model(trained), [], sorted((other / "blue_felt" / "test").rglob("*.png"))
+    for file in files:
+        mask = other / "blue_felt" / "ground_truth" / file.parent.name / f"{file.stem}_mask.png"
+        masks.append(np.asarray(Image.open(mask)) > 0 if mask.exists() else np.zeros((40, 40), bool))
+    for tiles in (None, 2):
+        found = evaluated(aakit, trained, *sets, "--full-size", "--tiles", tiles or "off")["classes"]["blue_felt"]
+        predicted = list(model.predict_all(files, "blue felt", tiles=tiles))
+        values = np.stack([one.anomaly_map for one in predicted])
+        assert found["pixel_auroc"] == pytest.approx(roc_auc_score(np.ravel(masks), values.ravel()), abs=1e-4)
+        labels = [bool(mask.any()) for mask in masks]
+        assert found["image_auroc"] == pytest.approx(roc_auc_score(labels, [one.pred_score for one in predicted]))
+    ran = aakit("evaluate", trained, *sets, "--tiles", 2)
+    assert ran.code == 0 and "pixel metrics are at each image's own size, in tiles (2)" in ran.out
+
+
+def test_scores_by_the_whole_test_set_have_no_full_size(aakit: Command, place: Path, trained: Path) -> None:
+    ran = aakit("evaluate", trained, "--full-size", "--set", "switches.score_normalisation=test_set", "--out", "x.json")
+    assert_plain(ran)
+    assert "leave out --full-size and --tiles" in ran.err and not (place / "x.json").exists()
 
 
 def test_pixels_that_the_data_table_leaves_out_count_in_no_metric(aakit: Command, trained: Path, other: Path) -> None:
