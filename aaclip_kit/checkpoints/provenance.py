@@ -14,7 +14,7 @@ from ..contracts.data import Domain
 from ..contracts.errors import UserError, shortened
 from ..contracts.options import TowerName
 from ..contracts.reference import NormalScores
-from ..evaluation.calibration import Calibration
+from ..evaluation.calibration import Calibration, StoredTiles
 from ..files.plain_file import read_json
 from ..files.weights_file import check_kind
 
@@ -45,6 +45,8 @@ class Provenance:
     """Names of the published data sets that it was trained on, also before the run."""
     unknown_start: bool = False
     """Whether it started from weights that do not say all that they were trained on."""
+    tiles: StoredTiles | None = None
+    """How the images that it remembers were cut; None for whole ones, and without a memory."""
 
 
 @dataclass(frozen=True)

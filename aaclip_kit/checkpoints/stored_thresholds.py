@@ -45,7 +45,7 @@ def stored_thresholds(trained: Trained, domain: Domain | None = None, tiles: Til
     if changed := changed_keys(metadata.experiment, trained.experiment):
         return _none(f"not chosen for scores made in this way: {in_short(changed, between='; ')}")
     if calibration.tiles != tiles:
-        return _none(f"chosen on images {_cut(calibration.tiles)}, and these are scored {_cut(tiles)}")
+        return _none(f"chosen on images {how_cut(calibration.tiles)}, and these are scored {how_cut(tiles)}")
     reasons = {key.removesuffix("_threshold"): reason for key, reason in calibration.reasons.items()}
     if domain not in (None, metadata.about.domain) and evaluation.blur:
         problem = f"chosen for {metadata.about.domain} images, whose maps are blurred in another way"
@@ -126,7 +126,8 @@ def _place_free(value: Any) -> Any:
     return PureWindowsPath(value).name if isinstance(value, str) and is_place(value) else value
 
 
-def _cut(tiles: Tiles | None) -> str:
+def how_cut(tiles: Tiles | None) -> str:
+    """Say how images are cut."""
     return "as a whole" if tiles is None else f"in tiles ({tiles})"
 
 

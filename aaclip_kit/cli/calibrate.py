@@ -7,8 +7,8 @@ from pathlib import Path
 from typer import Argument, Option
 
 from ..plugin_host.discovery import discover
-from .evaluate import EXPERIMENT_HELP, MODEL_HELP
-from .predict import TILES_HELP, check_shown, ended_by_signals
+from .evaluate import EXPERIMENT_HELP, MODEL_HELP, TILES_HELP
+from .predict import check_shown, ended_by_signals
 from .run import with_shortcuts
 from .teach import ALARMS_HELP, BAD_HELP, check_rate, say_chosen, say_photographs
 from .terminal import say
@@ -22,7 +22,7 @@ def calibrate(
     class_name: str | None = Option(None, "--class", help="Class of the images, as in training if known there."),
     real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
-    tiles: str = Option("off", "--tiles", help=TILES_HELP),
+    tiles: str | None = Option(None, "--tiles", help=TILES_HELP),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Choose the thresholds of a trained model anew, on good photographs, and say what to expect of them."""
@@ -34,13 +34,11 @@ def calibrate(
     from ..inference.calibrate import check_own_experiment, check_unused, read_for, scores_of, store
     from ..inference.good_photographs import choose, rank_for
     from ..inference.load_model import TrainedModel
-    from ..inference.tile_grid import as_tiles
-    from ..inference.tiled import check_tiles
+    from ..inference.tiled import chosen_tiles
 
-    cut = as_tiles(tiles, "--tiles")
     trained = find_trained(model, discover(), experiment, with_shortcuts((), device=device))
     check_own_experiment(trained)
-    check_tiles(trained, cut)
+    cut = chosen_tiles(trained, tiles, "--tiles")
     built = TrainedModel(trained)
     with ended_by_signals() as stop:
         ask = stop.raise_if_asked

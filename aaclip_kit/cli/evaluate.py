@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer import Argument, Option
 
@@ -15,12 +15,10 @@ from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
-if TYPE_CHECKING:
-    from ..evaluation.calibration import Tiles
-
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
-TILES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off."
+SQUARES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off"
+TILES_HELP = f"{SQUARES_HELP}; as a model was taught by default."
 
 
 def evaluate(
@@ -32,7 +30,7 @@ def evaluate(
     ),
     as_json: bool = Option(False, "--json", help="Print JSON."),
     full_size: bool = Option(False, "--full-size", help="Measure pixels at each image's own size, not the model's."),
-    tiles: str = Option("off", "--tiles", help=f"{TILES_HELP} Implies --full-size."),
+    tiles: str | None = Option(None, "--tiles", help=f"{TILES_HELP} Implies --full-size."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
     """Score a data set with a trained model: by default the test data of its experiment."""
@@ -40,10 +38,7 @@ def evaluate(
     overrides = with_shortcuts(overrides, device=device)
     with in_processes() as ranks:
         target = None if out is None or not ranks.is_first else _target(out)
-        from ..inference.tile_grid import as_tiles
-
-        cut = as_tiles(tiles, "--tiles")
-        record = _evaluate(model, experiment, overrides, ranks, full_size=full_size or cut is not None, tiles=cut)
+        record = _evaluate(model, experiment, overrides, ranks, full_size=full_size, tiles=tiles)
         if ranks.is_first:
             _report(record, target, as_json)
 
@@ -55,7 +50,7 @@ def _evaluate(
     ranks: Ranks,
     *,
     full_size: bool,
-    tiles: "Tiles | None",
+    tiles: str | None,
 ) -> dict[str, Any]:
     from ..checkpoints.find_checkpoint import find_trained
 
@@ -66,9 +61,9 @@ def _evaluate(
     from ..evaluation.class_metrics import with_sets
     from ..inference.full_size_metrics import full_size_metrics
     from ..inference.load_model import TrainedModel
-    from ..inference.tiled import check_tiles
+    from ..inference.tiled import chosen_tiles
 
-    check_tiles(trained, tiles)
+    cut = chosen_tiles(trained, tiles, "--tiles")
     allowed = trained.experiment.file.data.allow_overlap
     data = check_unseen(trained.metadata, load_data(trained.experiment, ["test"]), allowed)
     about = {"checkpoint": str(trained.checkpoint), "seed": trained.metadata.seed}
@@ -76,9 +71,9 @@ def _evaluate(
     scoring = TrainedModel(trained, ranks)
     if (references := scoring.evaluator.references) is not None:
         check_unremembered(references, data, allowed)
-    if full_size:
-        about = {**about, "full_size": True, "tiles": tiles}
-        found = full_size_metrics(scoring, data.sets["test"], data.sizes, tiles)
+    if full_size or cut is not None:
+        about = {**about, "full_size": True, "tiles": cut}
+        found = full_size_metrics(scoring, data.sets["test"], data.sizes, cut)
     else:
         found = scoring.metrics(data.sets["test"])
     return {**about, **seen, **with_sets(found, data.classes("test"))}

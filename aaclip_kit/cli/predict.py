@@ -57,7 +57,7 @@ def predict(
     least_area: int = Option(1, "--least-area", min=1, help="Pixels of the smallest region that a mask has."),
     roi: Path | None = Option(None, "--roi", help="Mask of the images' size: only what is white in it is looked at."),
     ignore: Path | None = Option(None, "--ignore", help="Mask of the images' size: what is white in it is not."),
-    tiles: str = Option("off", "--tiles", help=TILES_HELP),
+    tiles: str | None = Option(None, "--tiles", help=TILES_HELP),
     append: bool = Option(False, "--append", help="Go on with the results in --out: images that have a line stay."),
     watch: bool = Option(False, "--watch", help="Score what comes into the folders, until Ctrl-C; implies --append."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
@@ -77,13 +77,14 @@ def predict(
         from ..inference.predictions import write_predictions
         from ..inference.results_folder import claimed_results
         from ..inference.score_images import Scoring
-        from ..inference.tile_grid import as_tiles
+        from ..inference.tiled import chosen_tiles
 
         looks = _looks(paths, root, ranks, stop) if watch else None
-        looked_at, cut = read_looked_at(roi, ignore), as_tiles(tiles, "--tiles")
+        looked_at = read_looked_at(roi, ignore)
         listed, faults, notes = list_images(paths, root, may_be_empty=watch)
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
+            cut = chosen_tiles(trained, tiles, "--tiles")
             thresholds = _thresholds(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
             built = TrainedModel(trained, ranks)
             scoring = Scoring(
@@ -172,12 +173,10 @@ def _thresholds(
 ) -> "Thresholds":
     """Take those given, else those stored.
 
-    Raises `UserError` where an image has none, unless that is wanted, and where the model takes no tiles.
+    Raises `UserError` where an image has none, unless that is wanted.
     """
     from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
-    from ..inference.tiled import check_tiles
 
-    check_tiles(trained, tiles)
     stored = stored_thresholds(trained, None if domain is None else domain.value, tiles)
     if uncalibrated:
         stored = Thresholds(None, None, dict.fromkeys(("image", "map"), "as --uncalibrated asks"))

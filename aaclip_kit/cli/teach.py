@@ -11,6 +11,7 @@ from typer import Argument, Option
 from ..contracts.errors import UserError, not_writable
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
+from .evaluate import SQUARES_HELP
 from .new import shipped
 from .predict import check_shown, ended_by_signals
 from .run import SET_HELP, with_shortcuts
@@ -31,6 +32,7 @@ def teach(
     out: Path = Option(help="Folder of the model to write, such as line.model; it must not be there."),
     real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
     false_alarms: float | None = Option(None, "--false-alarms", min=0.0, max=1.0, help=ALARMS_HELP),
+    tiles: str | None = Option(None, "--tiles", help=f"{SQUARES_HELP}; as whole images by default."),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
 ) -> None:
@@ -40,11 +42,13 @@ def teach(
     check_rate(false_alarms)
     _check_place(out)
     from ..inference.teach import Teacher, taught_experiment
+    from ..inference.tile_grid import as_tiles
 
+    cut = as_tiles(tiles, "--tiles")
     with ended_by_signals() as stop:
         tables = tomllib.loads(shipped()["teach"])
         experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
-        _teach(Teacher(experiment, real_name, stop.raise_if_asked), good, bad, out, false_alarms)
+        _teach(Teacher(experiment, real_name, cut, stop.raise_if_asked), good, bad, out, false_alarms)
     say(f"wrote {out}; aakit predict {out} photos/ --out found")
 
 
@@ -64,10 +68,13 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
     others = None if bad is None else teacher.read(bad, 1)
     say_photographs(photographs, others)
     rank = rank_for(len(photographs.facts), false_alarms)
+    if teacher.tiles is not None:
+        count, minutes = len(photographs.parts.samples), teacher.expected_seconds(photographs) / 60
+        say(f"tiles       {count:,} squares, compared with one another: about {max(1, round(minutes))} minutes")
     learnt = teacher.learn(photographs)
     scores = PhotographScores(learnt.image_scores, learnt.peaks)
     found = None if others is None else teacher.scores(learnt, others)
-    how = "each by the memory of the others"
+    how = "each by the memory of the others" + ("" if teacher.tiles is None else f", in tiles ({teacher.tiles})")
     chosen = choose(scores, found, rank=rank, folder=good, name=teacher.real_name, how=how)
     teacher.write(out, learnt, chosen)
     say_chosen(chosen, photographs, scores, found)

@@ -1,6 +1,7 @@
 """Images and masks of samples at the model's size, checked to be those that were looked through, and kept."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -10,7 +11,7 @@ from jaxtyping import Int8
 from PIL import Image
 from torch.utils.data import get_worker_info
 
-from ..contracts.data import Sample
+from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from .decode import Mask, Picture, open_mask, open_picture, resized
 from .image_file import checksum, read_content
@@ -81,6 +82,14 @@ class Decoded:
         with self._lock:
             if self._bytes + _bytes(pair) <= self.most:
                 self._keep((image, size), pair)
+
+    def cut(self, data: DataSet, sizes: Sequence[tuple[int, int]]) -> DataSet:
+        """Return what is read of a data set whose images have these sizes (width, height): here the images."""
+        return data
+
+    def whole_of(self, sample: Sample) -> Sample:
+        """Return the image that a sample of what is read is of."""
+        return sample
 
     def read(self, sample: Sample, size: int) -> Pair:
         """Image and mask resized to `size` x `size`. Raises `UserError` as `read_picture` does.

@@ -26,6 +26,9 @@ Threshold = Annotated[float, Field(ge=-1e30, le=1e30)]
 Tiles = Literal["auto"] | int
 """How images are cut into tiles: how many along the shorter side, or as many as fit the model's size."""
 
+StoredTiles = Literal["auto"] | Annotated[int, Field(ge=1)]
+"""The same, as a file says it."""
+
 MOST_SCORES: Final = 1000
 """Scores of normal images that are kept with the thresholds."""
 
@@ -57,7 +60,7 @@ class Calibration:
     """With rule false_alarms: limits of the share of further normal images that will be called anomalous."""
     normal_scores: list[Threshold] | None = None
     """Image scores of the normal images, ascending, of many `MOST_SCORES` evenly spread; None where not known."""
-    tiles: Literal["auto"] | Annotated[int, Field(ge=1)] | None = None
+    tiles: StoredTiles | None = None
     """How the images were cut; None where they were scored as a whole."""
 
 

@@ -36,7 +36,7 @@ def read_for(
     tiles: Tiles | None,
     before_each: Callable[[], None],
 ) -> Photographs:
-    """Read a folder of photographs as the model is to score them. Raises `UserError` as `check_tiles` does."""
+    """Read a folder of photographs as the model is to score them."""
     name = class_name or UNNAMED
     return read_photographs(
         folder, label, class_name=name, real_name=real_name or model.real_name(name), domain=model.domain(),

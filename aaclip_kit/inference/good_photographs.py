@@ -16,6 +16,7 @@ from ..evaluation.f1_max import rates_at
 from ..evaluation.false_alarms import NEXT, FalseAlarms, at_rank, images_needed, largest_rank
 from ..evaluation.histogram import Histogram
 from .photographs import Photographs
+from .tiled import as_wholes, rows_of
 
 RATE: Final = 0.02
 """Share of false alarms that is aimed at where none is asked for."""
@@ -88,14 +89,15 @@ def choose(
 def scored(
     evaluator: Evaluator, photographs: Photographs, before_each: Callable[[], None] = lambda: None
 ) -> PhotographScores:
-    """Score photographs with untrained weights as `aakit predict` does; `before_each` is called for each batch."""
-    data, pixels = photographs.data, replace(evaluator.pixels, decoded=photographs.decoded)
+    """Score photographs with untrained weights as `aakit predict` does; `before_each` is called for each."""
+    data, pixels = photographs.parts, replace(evaluator.pixels, decoded=photographs.decoded)
     images, peaks = list[float](), list[float]()
     for name in data.classes:
-        for batch in replace(evaluator, pixels=pixels).scored_batches(data, name, frozenset(), trained=False):
+        batches = replace(evaluator, pixels=pixels).scored_batches(data, name, frozenset(), trained=False)
+        for one in as_wholes(rows_of(batches), evaluator, photographs.decoded, photographs.size_of):
             before_each()
-            images += batch.image_scores.tolist()
-            peaks += batch.peaks.tolist()
+            images.append(one.score)
+            peaks.append(one.peak)
     return PhotographScores(tuple(images), tuple(peaks))
 
 

@@ -1,7 +1,7 @@
 """A trained model in use: scores, decisions and anomaly maps of new images."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, get_args
 
-import torch
 from PIL.Image import Image
 
 from ..checkpoints.bank_file import bank_of, read_banks, reference_name
@@ -26,7 +25,7 @@ from ..data.scan import DatasetScan, scan_dataset
 from ..distributed.compute_device import ComputeDevice
 from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import Tiles, one_by_one
-from ..evaluation.evaluator import Evaluator, ScoredBatch, image_score
+from ..evaluation.evaluator import Evaluator, ScoredBatch
 from ..evaluation.references import References
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
@@ -34,13 +33,11 @@ from ..model.build import build_model, check_conditioning
 from ..model.prompts import PromptBook
 from ..plugin_host.discovery import discover
 from ..training.loop_plans import attending_after, build_scheduler, plan_ahead
-from .full_size_map import stretched
 from .given_images import GivenImage, Group, as_picture, block_size, check_several, in_groups
 from .looked_at import LookedAt
 from .prediction import UNNAMED as UNNAMED
 from .prediction import Prediction
-from .tile_grid import as_tiles
-from .tiled import Floats, Scored, Tiled, check_tiles
+from .tiled import Tiled, as_wholes, chosen_tiles, rows_of
 
 Sizes = list[tuple[int, int]]
 """Width and height of each image."""
@@ -120,10 +117,12 @@ class TrainedModel:
 
         `domain` is by default that of training; regions of fewer pixels than `least_area` are not in the mask. With
         `tiles` the image is cut into that many squares along its shorter side, or, "auto", into ones of about the
-        model's size. Several threads may use one model. Raises `UserError` for a bad image, one of several pages, no
-        domain, and tiles of a model that remembers whole images.
+        model's size; a model that remembers tiles cuts images as those. Several threads may use one model. Raises
+        `UserError` for a bad image, one of several pages, no domain, and tiles that the model does not remember.
         """
-        how = partial(self._predicted, name=name, domain=domain, least_area=least_area, tiles=as_tiles(tiles))
+        how = partial(
+            self._predicted, name=name, domain=domain, least_area=least_area, tiles=chosen_tiles(self.trained, tiles)
+        )
         (prediction,) = how([(1, image)], each_page=False)
         return prediction
 
@@ -143,7 +142,7 @@ class TrainedModel:
         scored.
         """
         check_several(images)
-        cut = as_tiles(tiles)
+        cut = chosen_tiles(self.trained, tiles)
         how = partial(self._predicted, name=name, domain=domain, least_area=least_area, tiles=cut)
         groups = in_groups(images, self.block_size if cut is None else 1)
         scored = (how(group, each_page=True) for group in groups)
@@ -163,9 +162,8 @@ class TrainedModel:
     def decoded(self, tiles: Tiles | None, *, held: bool = False) -> Decoded:
         """Return what images, or their tiles, are read by once they are looked through.
 
-        `held` says that there are no files. Raises `UserError` as `check_tiles` does.
+        `held` says that there are no files.
         """
-        check_tiles(self.trained, tiles)
         if tiles is not None:
             return Tiled(tiles, self.evaluator.pixels.size, held=held)
         return Decoded(sys.maxsize if held else MOST_KEPT, once=True)
@@ -230,11 +228,10 @@ class TrainedModel:
             own = one_by_one(self.evaluator_for(data))
         evaluator = replace(own, pixels=pixels, ranks=ALONE, workers=workers)
         size_of = dict(zip(data.samples, sizes, strict=True))
-        tiled = decoded if isinstance(decoded, Tiled) else None
-        parts = data if tiled is None else tiled.cut(data, sizes)
+        parts = decoded.cut(data, sizes)
         for name in data.classes:
             batches = self._looked_at(evaluator.scored_batches(parts, name, self.attending, self.is_trained), looked_at)
-            scored = _whole(batches, size_of) if tiled is None else tiled.joined(batches, self._image_scores, looked_at)
+            scored = as_wholes(rows_of(batches), evaluator, decoded, size_of, looked_at)
             for image, score, peak, anomaly_map in scored:
                 yield Prediction(
                     path=image, pred_score=score, threshold=thresholds.image, max_value=peak, anomaly_map=anomaly_map,
@@ -247,26 +244,13 @@ class TrainedModel:
         while (batch := self._next(batches)) is not None:
             if looked_at is not None:
                 peaks = looked_at.peaks(batch.maps)
-                batch = replace(batch, peaks=peaks, image_scores=self._image_scores(batch.detection, peaks))
+                batch = replace(batch, peaks=peaks, image_scores=self.evaluator.image_scores_of(batch.detection, peaks))
             yield batch
 
     def _next(self, batches: Iterator[ScoredBatch]) -> ScoredBatch | None:
         """The next batch, while no other thread scores: a plugin may keep what it is at work on."""
         with self._lock:
             return next(batches, None)
-
-    def _image_scores(self, detection: Floats, peaks: Floats) -> Floats:
-        """Image scores by the experiment's choice."""
-        largest = torch.from_numpy(peaks)
-        scores = image_score(self.evaluator.table.image_score, torch.from_numpy(detection), largest, self.model.head)
-        return scores.numpy()
-
-
-def _whole(batches: Iterator[ScoredBatch], size_of: Mapping[Sample, tuple[int, int]]) -> Iterator[Scored]:
-    """Each image's scores, and its map at its own size."""
-    for batch in batches:
-        for sample, score, peak, values in zip(batch.samples, batch.image_scores, batch.peaks, batch.maps, strict=True):
-            yield Scored(sample.image, float(score), float(peak), stretched(values, size_of[sample]))
 
 
 def _references(model: AnomalyModel, trained: Trained) -> References | None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,16 @@ class Photographs:
     facts: tuple[FileFacts, ...]
     decoded: Decoded
     notes: tuple[str, ...]
+
+    @property
+    def size_of(self) -> dict[Sample, tuple[int, int]]:
+        """Width and height of each image."""
+        return {sample: facts.size for sample, facts in zip(self.data.samples, self.facts, strict=True)}
+
+    @cached_property
+    def parts(self) -> DataSet:
+        """What is scored: the images, or the tiles that `decoded` cuts them into, those of one after another."""
+        return self.decoded.cut(self.data, [facts.size for facts in self.facts])
 
     @property
     def pixels(self) -> dict[str, Path]:

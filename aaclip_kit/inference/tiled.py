@@ -1,6 +1,6 @@
 """Photographs cut into tiles, each of which is scored as an image, and put together again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,26 +10,34 @@ from jaxtyping import Float32
 from PIL import Image
 
 from ..checkpoints.find_checkpoint import Trained
+from ..checkpoints.stored_thresholds import how_cut
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError
 from ..data.decode import resized
 from ..data.decoded import Decoded, Pair, read_picture
 from ..evaluation.calibration import Tiles
-from ..evaluation.evaluator import ScoredBatch
+from ..evaluation.evaluator import Evaluator, ScoredBatch
 from .full_size_map import BlendedMap, stretched
 from .looked_at import LookedAt
-from .tile_grid import Box, Grid, grid_for
+from .tile_grid import Box, Grid, as_tiles, grid_for
 
-Floats = Float32[np.ndarray, " B"]
-"""A number an image."""
+Row = tuple[Sample, Float32[np.ndarray, "S S"], Any, Any, Any]
+"""An image, its map, and its scores: without the map, that by the experiment's choice, and the map's largest value."""
 
 
-def check_tiles(trained: Trained, tiles: Tiles | None) -> None:
-    """Raise `UserError` for tiles of a model that remembers whole images, which tiles are not like."""
-    if tiles is not None and trained.experiment.reference is not None:
-        problem = "remembers whole images, and tiles are not like them"
-        fix = "score whole images, use a model without a memory, or cut good and new photographs before teaching"
+def chosen_tiles(trained: Trained, given: Any, where: str = "tiles") -> Tiles | None:
+    """Return the tiles that are asked for, by default those that the model remembers.
+
+    Raises `UserError` for what is no number of tiles, and for others than those that a memory is of.
+    """
+    tiles, remembered = as_tiles(given, where), trained.metadata.about.tiles
+    if given is None:
+        return remembered
+    if trained.experiment.reference is not None and tiles != remembered:
+        problem = f"remembers images {how_cut(remembered)}, and what is seen {how_cut(tiles)} is not like them"
+        fix = f"leave out {where}, or teach a model with {where} {given}"
         raise UserError(problem, where=str(trained.checkpoint), fix=fix)
+    return tiles
 
 
 class Scored(NamedTuple):
@@ -98,25 +106,48 @@ class Tiled(Decoded):
             self._last = name, read_picture(photograph)
         return self._last[1]
 
-    def joined(
-        self, batches: Iterator[ScoredBatch], score: Callable[[Floats, Floats], Floats], looked_at: LookedAt | None
-    ) -> Iterator[Scored]:
+    def whole_of(self, sample: Sample) -> Sample:
+        """Return the photograph that a tile is of."""
+        return self._parts[sample.image].photograph
+
+    def joined(self, rows: Iterable[Row], evaluator: Evaluator, looked_at: LookedAt | None = None) -> Iterator[Scored]:
         """Put the tiles of one class together again.
 
-        `score` makes image scores of the largest scores of their tiles without the maps, and of the largest values of
-        the blended maps. An image of one tile has what that has.
+        An image's score is made of the largest of the scores that its tiles have without the maps, and of the largest
+        value of the blended map. An image of one tile has what that has.
         """
         blend: BlendedMap | None = None
-        for batch in batches:
-            rows = zip(batch.samples, batch.maps, batch.detection, batch.image_scores, batch.peaks, strict=True)
-            for sample, values, detection, whole, peak in rows:
-                photograph, grid, _ = self._parts[sample.image]
-                if grid.is_whole:
-                    yield Scored(photograph.image, float(whole), float(peak), stretched(values, grid.size))
-                    continue
-                blend = blend or BlendedMap(grid, None if looked_at is None else looked_at.pixels)
-                blend.add(values, float(detection))
-                if blend.is_whole:
-                    own, peak = (np.array([value], np.float32) for value in (blend.detection, blend.peak))
-                    yield Scored(photograph.image, float(score(own, peak)[0]), float(peak[0]), blend.values)
-                    blend = None
+        for sample, values, detection, whole, peak in rows:
+            photograph, grid, _ = self._parts[sample.image]
+            if grid.is_whole:
+                yield Scored(photograph.image, float(whole), float(peak), stretched(values, grid.size))
+                continue
+            blend = blend or BlendedMap(grid, None if looked_at is None else looked_at.pixels)
+            blend.add(values, float(detection))
+            if blend.is_whole:
+                own, peak = (np.array([value], np.float32) for value in (blend.detection, blend.peak))
+                score = evaluator.image_scores_of(own, peak)
+                yield Scored(photograph.image, float(score[0]), float(peak[0]), blend.values)
+                blend = None
+
+
+def as_wholes(
+    rows: Iterable[Row],
+    evaluator: Evaluator,
+    decoded: Decoded,
+    size_of: Mapping[Sample, tuple[int, int]],
+    looked_at: LookedAt | None = None,
+) -> Iterator[Scored]:
+    """Each image's scores and its map at its own size, whether `decoded` cuts images or not."""
+    if isinstance(decoded, Tiled):
+        return decoded.joined(rows, evaluator, looked_at)
+    return (
+        Scored(sample.image, float(score), float(peak), stretched(values, size_of[sample]))
+        for sample, values, _, score, peak in rows
+    )
+
+
+def rows_of(batches: Iterable[ScoredBatch]) -> Iterator[Row]:
+    """What batches hold of one image, or tile, after another."""
+    for batch in batches:
+        yield from zip(batch.samples, batch.maps, batch.detection, batch.image_scores, batch.peaks, strict=True)

@@ -6,6 +6,7 @@ from typing import Final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from aaclip_kit import (
     Answer,
@@ -109,16 +110,18 @@ class PatchMemory(Reference):
 
     def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer]]:
         """See `Reference`: each image is compared with each other one once, in the place of once for each bank."""
-        if len(images) == 2:  # the scale of a single image is another
-            yield from super().left_out(images)
+        owners = [owner for owner, image in enumerate(images) for _ in self._each(image)]
+        if any(len(owners) - owners.count(owner) == 1 for owner in range(len(images))):
+            yield from super().left_out(images)  # the scale of a single image is another
             return
         wholes = [whole for image in images for whole in self._each(image)]
-        kept = torch.stack([self._of_image(whole)[0] for whole in wholes])
-        found = [Nearest.of(whole, kept, place, self.options.neighbours) for place, whole in enumerate(wholes)]
+        kept = functional.normalize(torch.stack([self._of_image(whole)[0] for whole in wholes]).float(), dim=-1)
+        found = [Nearest.of(whole, kept, owners, place, self.options.neighbours) for place, whole in enumerate(wholes)]
         probes = [one.only(self.probed) for one in found]
-        for place, one in enumerate(found):
-            others = [probe.without(place) for other, probe in enumerate(probes) if other != place]
-            grid = one.without().reshape(1, self.side, self.side)
+        for place in range(len(images)):
+            others = [probe.without(place) for owner, probe in zip(owners, probes, strict=True) if owner != place]
+            own = [one.without(place) for owner, one in zip(owners, found, strict=True) if owner == place]
+            grid = torch.stack(own).reshape(-1, self.side, self.side)
             yield {"scale": self._scale_of(torch.stack(others))}, Answer(grid, grid.flatten(1).amax(dim=1))
 
     def combine(self, scores: Scores, answer: Answer, *, bank: Bank, normal: NormalScores, smooth: bool) -> Scores:

@@ -1,6 +1,8 @@
 """How far an image's patches are from each of some images, kept so that one of these can be left out later."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int
@@ -10,10 +12,10 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Nearest:
-    """Of each patch the cosines that its nearest stored patches can be chosen from, whichever image is left out.
+    """Of each patch the cosines that its nearest stored patches can be chosen from, whichever owner is left out.
 
-    An image has `neighbours` of the nearest at most: of twice as many, enough are left without it. `owners` says which
-    image each is of.
+    An owner has `neighbours` of the nearest at most: of twice as many, enough are left without it. `owners` says whose
+    each is.
     """
 
     cosines: Float[Tensor, "L N m"]
@@ -22,26 +24,37 @@ class Nearest:
 
     @classmethod
     def of(
-        cls, image: Float[Tensor, "L N D"], stored: Float[Tensor, "k L n D"], own: int, neighbours: int
+        cls,
+        image: Float[Tensor, "L N D"],
+        stored: Float[Tensor, "k L n D"],
+        owners: Sequence[int],
+        own: int,
+        neighbours: int,
     ) -> "Nearest":
-        """Compare an image with all that are stored but the one at `own`, which it is itself; one after another."""
-        queries, (count, _, patches, _) = functional.normalize(image.float(), dim=-1), stored.shape
-        most, places = min(neighbours, patches), [place for place in range(count) if place != own]
+        """Compare an image with all that are stored, in unit length, but the one at `own`, which it is itself.
+
+        `owners` says what each that is stored belongs to: all of an owner's are left out together.
+        """
+        queries = functional.normalize(image.float(), dim=-1)
+        best, found = list[Tensor](), list[int]()
         with torch.autocast(image.device.type, enabled=False):
-            pairs = (queries @ functional.normalize(stored[place].float(), dim=-1).mT for place in places)
-            cosines = torch.cat([_largest(pair, most) for pair in pairs], dim=2)
-        owners = torch.tensor(places, device=image.device).repeat_interleave(most)
-        best = cosines.topk(min(2 * neighbours, cosines.shape[2]), dim=2)
-        return cls(best.values, owners[best.indices], neighbours)
+            for owner, places in groupby(range(len(owners)), owners.__getitem__):
+                if others := [place for place in places if place != own]:
+                    cosines = queries @ stored[others].transpose(0, 1).flatten(1, 2).mT
+                    best.append(_largest(cosines, min(neighbours, cosines.shape[2])))
+                    found += [owner] * best[-1].shape[2]
+        cosines = torch.cat(best, dim=2)
+        top = cosines.topk(min(2 * neighbours, cosines.shape[2]), dim=2)
+        return cls(top.values, torch.tensor(found, device=image.device)[top.indices], neighbours)
 
     def only(self, rows: Int[Tensor, " p"]) -> "Nearest":
         """The same of some of the patches."""
         rows = rows.to(self.cosines.device)
         return Nearest(self.cosines[:, rows], self.owners[:, rows], self.neighbours)
 
-    def without(self, place: int | None = None) -> Float[Tensor, " N"]:
-        """Mean distance to the nearest patches, and over the levels, with the image at `place` left out."""
-        cosines = self.cosines if place is None else self.cosines.masked_fill(self.owners == place, -torch.inf)
+    def without(self, owner: int) -> Float[Tensor, " N"]:
+        """Mean distance to the nearest patches, and over the levels, with what belongs to an owner left out."""
+        cosines = self.cosines.masked_fill(self.owners == owner, -torch.inf)
         best = _largest(cosines, min(self.neighbours, cosines.shape[2]))
         near = best.isfinite()
         distances = (1 - best.clamp(max=1.0)).where(near, 0.0).sum(dim=2) / near.sum(dim=2)

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aaclip_kit import load_model
+from aaclip_kit.checkpoints.provenance import read_metadata
+
 from ..command import Command
 from .conftest import assert_plain, contents
 
@@ -80,7 +83,37 @@ def test_a_memory_of_whole_photographs_takes_no_tiles(
     for command in (("predict", photos, "--out", place / "out"), ("calibrate", photos)):
         ran = aakit(command[0], place / "line.model", *command[1:], "--tiles", "auto")
         assert_plain(ran)
-        assert "remembers whole images, and tiles are not like them" in ran.err and contents(place) == before
+        assert "remembers images as a whole, and what is seen in tiles (auto) is not like them" in ran.err
+        assert contents(place) == before
+
+
+def test_a_model_that_is_taught_in_tiles_sees_everything_in_them(
+    aakit: Command, place: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Each photograph is scored as by a model of the others; the defect lies in one tile of an unseen one."""
+    good = photographs(tmp_path / "good", 5, seed=3)
+    bad = np.array(Image.open(photos / "0.png"))
+    bad[4:12, 4:12] = 250
+    Image.fromarray(bad).save(photos / "0.png")
+    ran = aakit("teach", good, "--out", place / "line.model", "--tiles", 2, "--real-name", "tile")
+    assert (ran.code, ran.err) == (0, "") and "tiles       30 squares, compared with one another" in ran.out
+    metadata = read_metadata(place / "line.model" / "model.safetensors")
+    assert metadata.about.tiles == 2 and metadata.calibration is not None
+    known = metadata.calibration.normal_scores
+    ran = aakit("predict", place / "line.model", photos, "--out", place / "out")
+    assert (ran.code, ran.err) == (0, "") and "in tiles (2)) for" in ran.out
+    lines = [json.loads(line) for line in (place / "out" / "scores.jsonl").read_text().splitlines()]
+    assert {Path(line["path"]).name: line["decision"] for line in lines}["0.png"] == "anomalous"
+    assert load_model(place / "line.model").predict(photos / "0.png").pred_score == pytest.approx(
+        max(line["score"] for line in lines), rel=1e-3
+    )
+    ran = aakit("predict", place / "line.model", photos, "--out", place / "off", "--tiles", "off")
+    assert_plain(ran)
+    assert "remembers images in tiles (2), and what is seen as a whole is not like them" in ran.err
+    (last := sorted(good.iterdir())[-1]).rename(tmp_path / "last.png")
+    assert aakit("teach", good, "--out", place / "four.model", "--tiles", 2, "--real-name", "tile").code == 0
+    score = load_model(place / "four.model").predict(tmp_path / "last.png").pred_score
+    assert known is not None and min(abs(score - one) for one in known) < 1e-4 and not last.exists()
 
 
 def test_a_photograph_of_too_many_tiles_is_a_bad_image(

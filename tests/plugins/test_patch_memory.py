@@ -133,6 +133,17 @@ def test_leaving_an_image_out_is_as_a_bank_of_the_others(options: dict[str, Any]
         assert_close(answer.detection, expected.detection)
 
 
+@pytest.mark.parametrize("options", [{}, {"neighbours": 3}])
+@pytest.mark.parametrize("sizes", [(1, 2), (3, 1, 2), (2, 2)])
+def test_parts_of_an_image_are_left_out_together(options: dict[str, Any], sizes: tuple[int, ...]) -> None:
+    own, every = memory(**options), iter(images(sum(sizes)))
+    wholes = [together([next(every) for _ in range(size)]) for size in sizes]
+    for (bank, answer), (whole, expected) in zip(own.left_out(wholes), Reference.left_out(own, wholes), strict=True):
+        assert_close(bank["scale"], whole["scale"])
+        assert_close(answer.grid, expected.grid)
+        assert_close(answer.detection, expected.detection)
+
+
 def test_images_that_are_all_alike_are_refused() -> None:
     with pytest.raises(UserError, match="all alike"):
         memory().fill(images(1) * 2)
