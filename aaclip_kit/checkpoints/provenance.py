@@ -45,7 +45,7 @@ class Provenance:
     """Names of the published data sets that it was trained on, also before the run."""
     unknown_start: bool = False
     """Whether it started from weights that do not say all that they were trained on."""
-    tiles: StoredTiles | None = None
+    reference_tiles: StoredTiles | None = None
     """How the images that it remembers were cut; None for whole ones, and without a memory."""
 
 

@@ -26,7 +26,10 @@ Threshold = Annotated[float, Field(ge=-1e30, le=1e30)]
 Tiles = Literal["auto"] | int
 """How images are cut into tiles: how many along the shorter side, or as many as fit the model's size."""
 
-StoredTiles = Literal["auto"] | Annotated[int, Field(ge=1)]
+MOST_ALONG: Final = 100
+"""Tiles along the shorter side that can be asked for."""
+
+StoredTiles = Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_ALONG)]
 """The same, as a file says it."""
 
 MOST_SCORES: Final = 1000

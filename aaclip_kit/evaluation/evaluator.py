@@ -285,13 +285,6 @@ class Evaluator:
         """One score an image, `[B]`, by the experiment's choice."""
         return image_score(self.table.image_score, scores.detection, scores.map_peak, self.model.head)
 
-    def image_scores_of(
-        self, detection: Float32[np.ndarray, " B"], peaks: Float32[np.ndarray, " B"]
-    ) -> Float32[np.ndarray, " B"]:
-        """The same of scores without the maps, and of the maps' largest values."""
-        largest = torch.from_numpy(peaks)
-        return image_score(self.table.image_score, torch.from_numpy(detection), largest, self.model.head).numpy()
-
     @torch.no_grad()
     def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
         batch = batch.to(self.compute_device.device)

@@ -37,7 +37,7 @@ from .given_images import GivenImage, Group, as_picture, block_size, check_sever
 from .looked_at import LookedAt
 from .prediction import UNNAMED as UNNAMED
 from .prediction import Prediction
-from .tiled import Tiled, as_wholes, chosen_tiles, rows_of
+from .tiled import Tiled, as_wholes, chosen_tiles, image_scores, rows_of
 
 Sizes = list[tuple[int, int]]
 """Width and height of each image."""
@@ -244,7 +244,7 @@ class TrainedModel:
         while (batch := self._next(batches)) is not None:
             if looked_at is not None:
                 peaks = looked_at.peaks(batch.maps)
-                batch = replace(batch, peaks=peaks, image_scores=self.evaluator.image_scores_of(batch.detection, peaks))
+                batch = replace(batch, peaks=peaks, image_scores=image_scores(self.evaluator, batch.detection, peaks))
             yield batch
 
     def _next(self, batches: Iterator[ScoredBatch]) -> ScoredBatch | None:

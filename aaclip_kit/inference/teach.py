@@ -128,7 +128,7 @@ class Teacher:
         references = learnt.evaluator.references
         assert references is not None and self.model.reference is not None
         names = {UNNAMED: self.real_name}
-        about = Provenance(self.experiment.file.name, 0, attending=(), real_names=names, tiles=self.tiles)
+        about = Provenance(self.experiment.file.name, 0, attending=(), real_names=names, reference_tiles=self.tiles)
         calibration = replace(chosen.calibration, tiles=self.tiles)
         metadata = Metadata(about, resolved_toml(self.experiment), calibration, normal_scores=references.normal)
         self.before_each()

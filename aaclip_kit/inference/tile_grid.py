@@ -10,13 +10,10 @@ from jaxtyping import Float32
 
 from ..contracts.errors import UserError
 from ..data.scan import LEAST_SIDE
-from ..evaluation.calibration import Tiles
+from ..evaluation.calibration import MOST_ALONG, Tiles
 
 MOST_TILES: Final = 10_000
 """Tiles of one photograph: one of 100 megapixels has 3,100 of 240 pixels."""
-
-MOST_ALONG: Final = 100
-"""Tiles along the shorter side that can be asked for."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, as Pillow has it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from PIL import Image
 
@@ -16,10 +17,13 @@ from ..contracts.errors import UserError
 from ..data.decode import resized
 from ..data.decoded import Decoded, Pair, read_picture
 from ..evaluation.calibration import Tiles
-from ..evaluation.evaluator import Evaluator, ScoredBatch
+from ..evaluation.evaluator import Evaluator, ScoredBatch, image_score
 from .full_size_map import BlendedMap, stretched
 from .looked_at import LookedAt
 from .tile_grid import Box, Grid, as_tiles, grid_for
+
+Floats = Float32[np.ndarray, " B"]
+"""A number an image."""
 
 Row = tuple[Sample, Float32[np.ndarray, "S S"], Any, Any, Any]
 """An image, its map, and its scores: without the map, that by the experiment's choice, and the map's largest value."""
@@ -30,7 +34,7 @@ def chosen_tiles(trained: Trained, given: Any, where: str = "tiles") -> Tiles | 
 
     Raises `UserError` for what is no number of tiles, and for others than those that a memory is of.
     """
-    tiles, remembered = as_tiles(given, where), trained.metadata.about.tiles
+    tiles, remembered = as_tiles(given, where), trained.metadata.about.reference_tiles
     if given is None:
         return remembered
     if trained.experiment.reference is not None and tiles != remembered:
@@ -38,6 +42,12 @@ def chosen_tiles(trained: Trained, given: Any, where: str = "tiles") -> Tiles | 
         fix = f"leave out {where}, or teach a model with {where} {given}"
         raise UserError(problem, where=str(trained.checkpoint), fix=fix)
     return tiles
+
+
+def image_scores(evaluator: Evaluator, detection: Floats, peaks: Floats) -> Floats:
+    """One score an image, by the experiment's choice, of scores without the maps and of the maps' largest values."""
+    choice, largest = evaluator.table.image_score, torch.from_numpy(peaks)
+    return image_score(choice, torch.from_numpy(detection), largest, evaluator.model.head).numpy()
 
 
 class Scored(NamedTuple):
@@ -126,7 +136,7 @@ class Tiled(Decoded):
             blend.add(values, float(detection))
             if blend.is_whole:
                 own, peak = (np.array([value], np.float32) for value in (blend.detection, blend.peak))
-                score = evaluator.image_scores_of(own, peak)
+                score = image_scores(evaluator, own, peak)
                 yield Scored(photograph.image, float(score[0]), float(peak[0]), blend.values)
                 blend = None
 

@@ -98,7 +98,7 @@ def test_a_model_that_is_taught_in_tiles_sees_everything_in_them(
     ran = aakit("teach", good, "--out", place / "line.model", "--tiles", 2, "--real-name", "tile")
     assert (ran.code, ran.err) == (0, "") and "tiles       30 squares, compared with one another" in ran.out
     metadata = read_metadata(place / "line.model" / "model.safetensors")
-    assert metadata.about.tiles == 2 and metadata.calibration is not None
+    assert metadata.about.reference_tiles == 2 and metadata.calibration is not None
     known = metadata.calibration.normal_scores
     ran = aakit("predict", place / "line.model", photos, "--out", place / "out")
     assert (ran.code, ran.err) == (0, "") and "in tiles (2)) for" in ran.out

@@ -227,7 +227,7 @@ CALIBRATION: dict[str, Any] = {
 }  # fmt: skip
 ABOUT: dict[str, Any] = {
     "experiment": "small", "loop": 1, "imported_from": [], "attending": ["text"], "domain": "industrial",
-    "real_names": {"a": "a"}, "trained_on": [], "unknown_start": False,
+    "real_names": {"a": "a"}, "trained_on": [], "unknown_start": False, "reference_tiles": 3,
 }  # fmt: skip
 NAN = float("nan")
 WRONG: dict[str, list[Any]] = {
@@ -237,7 +237,7 @@ WRONG: dict[str, list[Any]] = {
     **{"rule": ["best", 1, None], "source": [3, None], "counts": [[4, 2], {"odd": 1}], "achieved": [[], {"text": {}}]},
     **{"reasons": [[], {"map_threshold": 3}], "classes": ["a", [1], {"a": "a"}]},
     **{"expected": [0.5, [0.1], [0.0, 1.5], [NAN, 1.0], [0.0, "1"]], "normal_scores": [3, [NAN], ["1"], [True]]},
-    "tiles": ["all", 0, 1.5, True, [3]],
+    **{key: ["all", 0, 101, 1.5, True, [3]] for key in ("tiles", "reference_tiles")},
     **{
         "loop": [True, -1, 1.5, "1", NAN, 10**30],
         "experiment": [3, None, True],
