@@ -79,8 +79,9 @@ class PatchMemory(Reference):
         if len(patches) == 1:
             found = self._between_halves(patches[0], probes[0])
         else:
-            others = (torch.cat([patches[:place], patches[place + 1 :]]) for place in range(len(patches)))
-            found = [self._distances(image, left) for image, left in zip(probes, others, strict=True)]
+            stored, each = functional.normalize(patches.float(), dim=-1), range(len(patches))
+            every = (Nearest.of(probes[place], stored, each, place, self.options.neighbours) for place in each)
+            found = [one.without() for one in every]
         return self._scale_of(torch.stack(found))
 
     def _scale_of(self, distances: Float[Tensor, "k p"]) -> Float[Tensor, " 2"]:

@@ -38,9 +38,12 @@ class Nearest:
         queries = functional.normalize(image.float(), dim=-1)
         best, found = list[Tensor](), list[int]()
         with torch.autocast(image.device.type, enabled=False):
-            for owner, places in groupby(range(len(owners)), owners.__getitem__):
+            for owner, group in groupby(range(len(owners)), owners.__getitem__):
+                places = list(group)
                 if others := [place for place in places if place != own]:
-                    cosines = queries @ stored[others].transpose(0, 1).flatten(1, 2).mT
+                    # A run of images is no copy.
+                    of_owner = stored[others] if own in places else stored[places[0] : places[-1] + 1]
+                    cosines = queries @ of_owner.transpose(0, 1).flatten(1, 2).mT
                     best.append(_largest(cosines, min(neighbours, cosines.shape[2])))
                     found += [owner] * best[-1].shape[2]
         cosines = torch.cat(best, dim=2)
@@ -52,9 +55,9 @@ class Nearest:
         rows = rows.to(self.cosines.device)
         return Nearest(self.cosines[:, rows], self.owners[:, rows], self.neighbours)
 
-    def without(self, owner: int) -> Float[Tensor, " N"]:
+    def without(self, owner: int | None = None) -> Float[Tensor, " N"]:
         """Mean distance to the nearest patches, and over the levels, with what belongs to an owner left out."""
-        cosines = self.cosines.masked_fill(self.owners == owner, -torch.inf)
+        cosines = self.cosines if owner is None else self.cosines.masked_fill(self.owners == owner, -torch.inf)
         best = _largest(cosines, min(self.neighbours, cosines.shape[2]))
         near = best.isfinite()
         distances = (1 - best.clamp(max=1.0)).where(near, 0.0).sum(dim=2) / near.sum(dim=2)
