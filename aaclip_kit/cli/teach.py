@@ -70,7 +70,7 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
     rank = rank_for(len(photographs.facts), false_alarms)
     if teacher.tiles is not None:
         count, minutes = len(photographs.parts.samples), teacher.expected_seconds(photographs) / 60
-        say(f"tiles       {count:,} squares, compared with one another: about {max(1, round(minutes))} minutes")
+        say(f"tiles       {count:,} squares, compared with one another: about {max(1, round(minutes))} min")
     learnt = teacher.learn(photographs)
     scores = PhotographScores(learnt.image_scores, learnt.peaks)
     found = None if others is None else teacher.scores(learnt, others)
