@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ..annotations.given import LABELS, SCRATCH, SQUARE, coco, coloured, cvat, images, square, written
 from ..command import Command
@@ -76,3 +78,26 @@ def test_labels_say_what_became_of_them(aakit: Command, place: Path, told: list[
 
 def test_two_classes_at_once_are_refused(aakit: Command, told: list[object]) -> None:
     assert_plain(aakit(*told, "--class-of-folder"))
+
+
+@pytest.mark.slow
+def test_what_is_imported_is_trained_on_and_tested(aakit: Command, place: Path, small_experiment: Path) -> None:
+    """Two folders of four photographs each, of which the first two have marks: one trains, the other is tested on."""
+    for part, seed in (("seen", 1), ("new", 2)):
+        names, random = [f"{number}.png" for number in range(4)], np.random.default_rng(seed)
+        (place / part).mkdir()
+        for name in names:
+            Image.fromarray(random.integers(0, 255, (*square().shape, 3), dtype=np.uint8)).save(place / part / name)
+        told = coco([SQUARE], names=names)
+        told["annotations"].append({**told["annotations"][0], "id": 11, "image_id": 1})
+        file = written(place / f"{part}.json", told)
+        arguments = ("--out", f"{part}_parts", "--class", part, "--empty", "normal")
+        ran = aakit("data", "import", file.name, "--images", part, *arguments)
+        assert (ran.code, ran.err) == (0, "")
+    tables = {role: f"{part}_parts/list.jsonl" for role, part in (("train", "seen"), ("test", "new"))}
+    sets = [f"data.{role}={{ use = 'manifest', manifest = '{file}' }}" for role, file in tables.items()]
+    ran = aakit("run", small_experiment, "--out", "run", "--set", sets[0], "--set", sets[1])
+    assert (ran.code, ran.err) == (0, "")
+    manifest, metrics = (json.loads((place / "run" / name).read_text()) for name in ("manifest.json", "metrics.json"))
+    assert manifest["data"]["train"]["counts"] == {"seen": {"normal": 2, "anomalous": 2}}
+    assert None not in metrics["loops"][-1]["classes"]["new"].values()
