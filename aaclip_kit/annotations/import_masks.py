@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -41,9 +41,18 @@ class Imported:
     skipped: list[UserError] = field(default_factory=list)
 
 
-def import_masks(place: Path, images: Path, out: Path, decisions: Decisions, *, skip_bad: bool = False) -> Imported:
+def import_masks(
+    place: Path,
+    images: Path,
+    out: Path,
+    decisions: Decisions,
+    *,
+    skip_bad: bool = False,
+    before_each: Callable[[], None] = lambda: None,
+) -> Imported:
     """Read annotations, and write images, masks and their list into a new folder, which is there whole or not at all.
 
+    `before_each` is called for each image; what it raises ends the work, and nothing is written.
     Raises `UserError` for what cannot be read, `UserErrors` with all decisions that are to be taken, and with all
     images that cannot be used, unless `skip_bad` leaves those out and something remains.
     """
@@ -61,6 +70,7 @@ def import_masks(place: Path, images: Path, out: Path, decisions: Decisions, *, 
     with writing(out), whole_folder(out) as part:
         rows: list[Row] = []
         for image in folder.images:
+            before_each()
             try:
                 rows += _written(image, of.get(image, []), folder.folder, part, decisions, made)
             except UserError as fault:

@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from ..annotations.decisions import Annotators, Crowds, Decisions, Nothing
 from ..contracts.errors import UserError, UserErrors, shortened
-from .predict import OnBadImage
+from .predict import OnBadImage, ended_by_signals
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -45,8 +45,10 @@ def import_masks(
         class_name=class_name, class_of_folder=class_of_folder, empty=empty, unannotated=unannotated, crowds=crowds,
         annotators=annotators, defects=tuple(defects), ignored=tuple(ignored),
     )  # fmt: skip
+    skip = on_bad_image is OnBadImage.skip
     try:
-        made = made_of(file, images, out, decisions, skip_bad=on_bad_image is OnBadImage.skip)
+        with ended_by_signals() as stop:
+            made = made_of(file, images, out, decisions, skip_bad=skip, before_each=stop.raise_if_asked)
     except UserErrors as error:
         raise UserErrors(first_faults(error.faults, len(error.faults))) from None
     _show(made, decisions)

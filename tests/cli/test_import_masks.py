@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,19 @@ def test_what_is_imported_is_trained_on_and_tested(aakit: Command, place: Path, 
     manifest, metrics = (json.loads((place / "run" / name).read_text()) for name in ("manifest.json", "metrics.json"))
     assert manifest["data"]["train"]["counts"] == {"seen": {"normal": 2, "anomalous": 2}}
     assert None not in metrics["loops"][-1]["classes"]["new"].values()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_nothing_is_written(
+    aakit: Command, place: Path, told: list[object], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before, made = contents(place), import_module("aaclip_kit.annotations.import_masks")
+    own = made._written
+
+    def written_late(*arguments: object) -> object:
+        signal.raise_signal(number)
+        return own(*arguments)
+
+    monkeypatch.setattr(made, "_written", written_late)
+    ran = aakit(*told, "--empty", "normal")
+    assert ran.code == 128 + number and "nothing is written" in ran.out and contents(place) == before
