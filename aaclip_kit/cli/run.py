@@ -171,7 +171,7 @@ def _run_seeds(
 
 def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path, registry: Registry) -> None:
     from ..comparison.series import open_run, seed_folder, take_up_if_begun
-    from ..record.manifest import forget_peak_memory
+    from ..files.system import forget_peak_memory
     from ..run.execute import execute_to_the_end
     from ..run.resume import lacks_report
     from .screen import Screen

@@ -16,9 +16,9 @@ import torch
 
 from ..contracts.errors import UserError, UserErrors
 from ..files.lock import HOLDER, InUseError, locked
+from ..files.system import forget_peak_memory
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
-from ..record.manifest import forget_peak_memory
 from ..record.run_folder import EXPERIMENT, RunFolder, claimed, is_finished
 from ..run.assemble import assemble
 from ..run.fit_memory import fit_memory

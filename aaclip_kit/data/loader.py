@@ -1,8 +1,7 @@
 """Batches of training and test images, the same for any number of worker processes."""
 
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Literal
 
@@ -17,6 +16,7 @@ from ..contracts.data import Sample
 from ..contracts.errors import UserError
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import AugmentationTable
+from ..files.system import unsignalled
 from .augmentation import jitter_color, move
 from .decode import IGNORED, resized
 from .decoded import Decoded, read_mask, read_picture
@@ -170,7 +170,7 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
     )
     batches = None
     try:
-        with _unsignalled() if workers else nullcontext():
+        with unsignalled() if workers else nullcontext():
             batches = iter(loader)
         for batch in batches:
             if isinstance(batch, UserError):
@@ -187,22 +187,6 @@ def _batches(items: _Items, places: list[list[int]], workers: int) -> Iterator[B
             getattr(batches, "_shutdown_workers", lambda: None)()
             for worker in getattr(batches, "_workers", ()):
                 worker.kill()
-
-
-@contextmanager
-def _unsignalled() -> Iterator[None]:
-    """Keep signals waiting; processes that start meanwhile never see them, but end with the one that started them.
-
-    A scheduler asks all processes of a job to end, and the main one has yet to finish its step.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_batches(samples: tuple[Sample, ...], pixels: Pixels, batch_size: int, workers: int = 0) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..cache.folder import VARIABLE, default_folder, entries
+from ..files.system import usable_cores
 from ..record.run_folder import default_run_path
 from .examine import GB, Finding
 
@@ -48,14 +49,6 @@ def processor() -> Iterator[Finding]:
         yield Finding("processor", "note", found, advice)
     else:
         yield Finding("processor", "good", found)
-
-
-def usable_cores() -> int:
-    """Cores that the system lets this process use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS, not on Windows
-        return os.cpu_count() or 1
 
 
 def matmul_rate(side: int = 1024) -> float:

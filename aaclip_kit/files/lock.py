@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..contracts.errors import UserError, writing
-
-try:
-    import fcntl
-except ImportError:  # no such locks outside of POSIX
-    fcntl = None  # type: ignore[assignment]
+from .system import lock_file
 
 LOCK: Final = "run.lock"
 HOLDER: Final = "another run is at work in this folder"
@@ -48,7 +44,8 @@ def locked(folder: Path) -> Iterator[Lock]:
             yield Lock(None if held is None else held.strerror or str(held))
         except BaseException:
             if new:
-                path.unlink(missing_ok=True)
+                with suppress(PermissionError):  # Windows removes no open file
+                    path.unlink(missing_ok=True)
             raise
     finally:
         os.close(descriptor)
@@ -58,12 +55,8 @@ def _opened(path: Path) -> tuple[int, OSError | None]:
     """A descriptor of the lock's file, and what the system says to locking it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        if fcntl is None:
-            return descriptor, OSError(errno.ENOSYS, "this system has no such locks")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return descriptor, error
+        if (refused := lock_file(descriptor)) is not None:
+            return descriptor, refused
         # The one who held it may have removed the file since it was opened.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):

@@ -1,12 +1,12 @@
 """Files that are read whole: plain ones of a bounded size; no pipe is waited for, no device read without end."""
 
 import json
-import os
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, Final
 
 from ..contracts.errors import UserError
+from .system import open_without_waiting
 
 MOST_BYTES: Final = 256 << 20
 """Size of the largest JSON file that is read; the events of a long run have a few million bytes."""
@@ -36,7 +36,7 @@ def read_plain(path: Path, *, most: int = MOST_BYTES, fix: str = "name another f
     size = check_plain(path, most=most, fix=fix)
     try:
         # Of what the system makes while it is read, neither the size is known before nor whether it ever comes.
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=open_without_waiting) as file:
             content = file.read(size + 1) or b""
             if len(content) > size:
                 content += file.read(most + 1 - len(content)) or b""
@@ -69,10 +69,6 @@ def read_any_json(path: Path, *, fix: str = WHOLE) -> Any:
         return json.loads(read_text(path, fix=fix))
     except (ValueError, RecursionError) as error:
         raise UserError(f"cannot be read: it is damaged ({error})", where=str(path), fix=fix) from None
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _unreadable(path: Path, error: Exception, fix: str) -> UserError:

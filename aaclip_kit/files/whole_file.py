@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from uuid import uuid4
 
+from .system import make_renamings_last
+
 _BESIDE: Final = re.compile(r"\.[0-9a-f]{32}(\.[^.]*)?\.part")
 
 
@@ -66,12 +68,7 @@ def write_whole_together(contents: Mapping[Path, str | bytes]) -> None:
         for path, part in parts.items():
             part.replace(path)
         for folder in {path.parent for path in contents}:
-            with suppress(OSError):  # makes a renaming last, where the system can do that for a folder
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            make_renamings_last(folder)
     finally:
         for part in parts.values():
             with suppress(OSError):

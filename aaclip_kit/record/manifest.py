@@ -3,9 +3,7 @@
 import os
 import platform
 import re
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, Final
 
 from ..contracts.errors import UserError
 from ..files.plain_file import read_text
+from ..files.system import peak_memory_bytes
 from ..version import __version__
 
 
@@ -122,28 +121,6 @@ def device_model(device: str) -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def peak_memory_bytes() -> int | None:
-    """Most resident memory of this process since `forget_peak_memory`; None where the system does not count it."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def forget_peak_memory() -> None:
-    """Count the peak from here on, where the system can: of several runs in one process each has its own."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _utc(moment: datetime) -> str:

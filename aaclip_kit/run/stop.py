@@ -4,12 +4,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
 
-SIGNALS: Final = tuple(
-    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
-)
-"""From the keyboard, from a scheduler or the system, and from a terminal that is closed; not every system has all."""
+from ..files.system import ENDING
 
 
 class Stopped(Exception):
@@ -33,14 +29,14 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """For a while, `SIGNALS` are noted in place of what they do; a second one of any of them does that at once.
+        """For a while, `ENDING` are noted in place of what they do; a second one of any of them does that at once.
 
         One that is ignored, as under `nohup`, stays so. Signals reach the main thread alone; in another one nothing
         changes.
         """
         before = {}
         with suppress(ValueError):
-            for number in SIGNALS:
+            for number in ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, self._note)
         try:
@@ -51,7 +47,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        for other in SIGNALS:
+        for other in ENDING:
             if signal.getsignal(other) == self._note:
                 usual = signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL
                 signal.signal(other, usual)

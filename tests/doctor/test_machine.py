@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ import torch
 
 from aaclip_kit.distributed import available_memory as room
 from aaclip_kit.doctor import machine as module
-from aaclip_kit.doctor.machine import matmul_rate, memory, processor, usable_cores
+from aaclip_kit.doctor.machine import matmul_rate, memory, processor
 
 
 @pytest.fixture
@@ -41,13 +40,6 @@ def test_cores_against_threads(
     (found,) = processor()
     assert (found.status, found.found) == (status, f"cores: 4, torch's threads: {threads}, 123 GFLOP/s in float32")
     assert found.advice is None if advice is None else advice in str(found.advice)
-
-
-def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
-    assert usable_cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert usable_cores() == os.cpu_count()
 
 
 def test_the_rate_is_that_of_the_best_product(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 import aaclip_kit
-from aaclip_kit.record.manifest import collect_manifest, git_state, peak_memory_bytes
+from aaclip_kit.record.manifest import collect_manifest, git_state
 
 STARTED = datetime(2025, 3, 9, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))
 
@@ -119,27 +118,3 @@ def test_what_is_no_repository_has_no_commit(tmp_path: Path, head: str) -> None:
     (own / "HEAD").write_text(head)
     (own / "refs" / "heads" / "a").write_text("ref: refs/heads/a")
     assert git_state(tmp_path) is None
-
-
-def test_peak_memory_is_what_the_system_counts() -> None:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        pytest.skip("this system does not show the peak of resident memory elsewhere")
-    (counted,) = (int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    # The kernel gathers its counters a little late, page by page.
-    assert peak_memory_bytes() == pytest.approx(counted, rel=0.02)
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system cannot count the peak anew")
-def test_the_peak_of_memory_is_counted_anew() -> None:
-    """In a process of its own: one that has trained keeps what it frees for its next step."""
-    program = """
-from aaclip_kit.record.manifest import forget_peak_memory, peak_memory_bytes
-held = bytearray(200_000_000)
-before = peak_memory_bytes()
-del held
-forget_peak_memory()
-print(before - peak_memory_bytes())
-"""
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(finished.stdout) > 100_000_000
