@@ -193,7 +193,7 @@ def test_each_behaviour_happens_where_the_page_of_the_architecture_says() -> Non
 def test_guides_begin_with_what_to_type_and_hold_no_dated_measurement() -> None:
     for page in (DOCS / "guide").glob("*.md"):
         text = page.read_text()
-        assert re.match(r"# .+\n\n```sh\n", text), f"{page.name} does not begin with a command"
+        assert re.match(r"# .+\n\n```(sh|powershell)\n", text), f"{page.name} does not begin with a command"
         assert not re.search(r"\b20\d\d-\d\d-\d\d\b", text), f"{page.name} has the day of a measurement"
 
 
