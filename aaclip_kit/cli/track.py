@@ -35,7 +35,9 @@ def track(
         delivery = Delivery(run, chosen.component, tracker, place)
         before = delivery.sent.events
         if delivery.is_complete():
-            return say(f"{to} has everything of this run already; remove {place.path} and it is sent again, as a new one")
+            return say(
+                f"{to} has everything of this run already; remove {place.path} and it is sent again, as a new one"
+            )
         delivery.begin()
         delivery.events()
         delivery.end()

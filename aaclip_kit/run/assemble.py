@@ -26,11 +26,11 @@ from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
 from ..model.image_tower import FIXED_BATCH
+from ..tracking.live import check_trackers
 from ..training.feature_cache import CachedFeatures
 from ..training.loop_plans import build_scheduler, plan_ahead
 from ..training.losses import WeightedLosses, made_by, trained_by
 from ..training.phase import Phase
-from ..tracking.live import check_trackers
 from .memory_plan import MemoryPlan
 
 

@@ -4,7 +4,7 @@ import faulthandler
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..contracts.errors import UserError, in_short
 from ..contracts.tracker import Point, Setting, TrackedRun, Tracker
@@ -41,7 +41,7 @@ class Delivery:
     def __init__(self, folder: Path, component: Component, tracker: Tracker, place: Place, *, patience: float = 0):
         """A method of the tracker that takes more than `patience` seconds ends the process; 0 waits for ever."""
         self.folder, self.component, self.tracker, self.place = folder, component, tracker, place
-        self.patience, self.log = patience, None
+        self.patience = patience
         self.sent: Sent = place.sent
         self._lines, self._count, self._begun = EventLines(folder), StepCount(), False
 

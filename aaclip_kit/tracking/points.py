@@ -61,14 +61,15 @@ class StepCount:
 
     def point(self, event: Mapping[str, Any]) -> Point | None:
         """Return the scalars of the next event; None where it has none. An undefined value, null, is left out."""
-        kind = event.get("event")
+        kind = str(event.get("event"))
         if kind == "step":
             self.steps += 1
             values = dict(_numbers(_of_step(event), f"train/{plain(str(event.get('phase')))}/"))
         elif kind == "skipped":
             values = dict(_numbers({"skipped": event.get("skipped")}, "train/"))
         else:
-            values = dict(_numbers(event, _TABLES[kind])) if kind in _TABLES else {}
+            tables = {name: value for name, value in event.items() if name != "loop"}
+            values = dict(_numbers(tables, _TABLES[kind])) if kind in _TABLES else {}
         return Point(self.steps, values) if values else None
 
 
