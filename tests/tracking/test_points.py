@@ -49,7 +49,7 @@ def test_steps_count_through_phases_and_loops_and_evaluations_stand_at_the_last(
 def test_names_are_letters_alone_and_what_is_no_finite_number_is_left_out() -> None:
     event = {"event": "validation", "mean": {"a\x1b[2J": 0.5, "b": True, "c": "1", "d": [1.0], "e": 1e400}}
     assert StepCount().point(event) == Point(0, {"validation/mean/a\\x1b[2J": 0.5})
-    assert StepCount().point({"event": "step", "phase": "text", "terms": 3, "gradient_norms": "x"}) is None
+    assert StepCount().point({"event": "step", "phase": "text", "terms": [3], "gradient_norms": "x"}) is None
     assert StepCount().point({"event": ["step"]}) is None
 
 
