@@ -37,7 +37,7 @@ def main() -> int:
         os.nice(5)
     order: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     over = Event()
-    Thread(target=lambda: (sys.stdin.buffer.read(), over.set()), daemon=True).start()
+    Thread(target=_wait_for_the_end, args=(over,), daemon=True).start()
     place, until = Place(Path(order["place"])), time.monotonic() + _OTHERS
     while True:
         try:
@@ -48,6 +48,11 @@ def main() -> int:
                 print(error, flush=True)
                 return 2
         time.sleep(EVERY)
+
+
+def _wait_for_the_end(over: Event) -> None:
+    sys.stdin.buffer.read()
+    over.set()
 
 
 def _follow(order: dict[str, Any], place: Place, over: Event) -> int:
