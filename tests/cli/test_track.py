@@ -112,6 +112,7 @@ def test_mlflow_finds_what_is_sent(aakit: Command, run: Path, monkeypatch: pytes
 
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("surfaces")
+    assert experiment is not None
     (kept,) = client.search_runs([experiment.experiment_id])
     assert (kept.info.run_name, kept.info.status) == ("first", "FINISHED")
     assert kept.data.params["stages.text_adapter.tower"] == "text"
