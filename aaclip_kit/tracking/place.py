@@ -17,8 +17,9 @@ from ..experiment.resolved import component_table
 from ..files.lock import InUseError, locked
 from ..files.plain_file import read_json
 from ..files.whole_file import write_whole
+from ..plugin_host.discovery import with_plugin_files
 from ..plugin_host.registry import Registry
-from ..record.run_folder import TRACKERS, TRACKING, as_written
+from ..record.run_folder import EXPERIMENT, TRACKERS, TRACKING, as_written
 
 _STATE, _LOG = "sent.json", "log.txt"
 
@@ -98,8 +99,9 @@ def write_trackers(run: Path, trackers: Sequence[ComponentConfig]) -> None:
 
 def with_trackers_of(run: Path, experiment: Experiment, registry: Registry) -> Experiment:
     """The experiment of a run that goes on, with the trackers that it has. Raises `UserError` for faults of them."""
-    where = str(run / TRACKERS)
-    return replace(experiment, trackers=tuple(check_tracker_table(one, registry, where) for one in tables_of(run)))
+    where, files = str(run / TRACKERS), [file.resolve() for file in experiment.file.plugins]
+    known = with_plugin_files(registry, files, f"{run / EXPERIMENT}: plugins")
+    return replace(experiment, trackers=tuple(check_tracker_table(one, known, where) for one in tables_of(run)))
 
 
 def tables_of(run: Path) -> list[dict[str, Any]]:

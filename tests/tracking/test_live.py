@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from torch import nn
 
 from aaclip_kit.cli.screen import QuietScreen
 from aaclip_kit.distributed.ranks import Ranks
@@ -162,12 +164,12 @@ def test_no_point_comes_twice_where_a_run_dies_and_goes_on(
                 raise RuntimeError("out of power")  # after its event, and before the next state
 
     run = tmp_path / "run"
-    experiment = load(small_experiment, discover(), [*SAME, 'trackers=[{use = "csv"}]'])
+    experiment = load(small_experiment, discover(), [*SAME, *tracked("csv", "recorded")])
     with pytest.raises(RuntimeError, match="out of power"):
         execute_to_the_end(assemble(experiment), RunFolder.create(run), Dies())
     before, sent = scalars(run), json.loads((run / "tracking/csv/sent.json").read_text())
     assert sent["events"] == len(read_events(run)) and not sent["finished"]
-    ran = aakit("run", "--resume", run)
+    ran = aakit("run", "--resume", run, "--experiment", run / "experiment.toml")
     assert ran.code == 0 and "going on from loop 2, phase 2, step 0" in ran.out and "tracker" not in ran.out
     after = scalars(run)
     assert after[: len(before)] == before and max(Counter(after).values()) == 1
@@ -175,6 +177,24 @@ def test_no_point_comes_twice_where_a_run_dies_and_goes_on(
     straight = Path(shutil.copytree(trained, tmp_path / "straight"))
     assert aakit("track", straight, "--to", "csv").code == 0
     assert after == scalars(straight)
+    lines = (run / "tracking/recorded/points.jsonl").read_text().splitlines()
+    assert [json.loads(line)[1] for line in lines if line.startswith("[-1")] == [
+        {"finished": False},
+        {"finished": True},
+    ]
+
+
+def test_learnt_scales_of_stages_are_written_down_and_sent(small_experiment: Path, tmp_path: Path) -> None:
+    experiment = load(small_experiment, discover(), [*SAME, "scheduler.use=none", 'trackers=[{use = "csv"}]'])
+    run, assembled = tmp_path / "run", assemble(experiment)
+    (_, name, stage), *_ = assembled.model.slots.of("text")
+    assert not assembled.model.slots.learnt_scales()
+    stage.gate = nn.Parameter(torch.tensor(0.375))
+    execute(assembled, RunFolder.create(run), Told())
+    (event,) = [event for event in read_events(run) if event["event"] == "scales"]
+    ((key, value),) = event["scales"].items()
+    assert key.startswith(f"{name}.") and key.endswith(".gate") and (event["loop"], value) == (0, 0.375)
+    assert ("0", f"scales/{key}", "0.375") in scalars(run)
 
 
 def test_adding_or_removing_a_tracker_changes_nothing_for_a_series(
