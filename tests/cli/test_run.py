@@ -50,7 +50,7 @@ def test_a_run_from_plan_to_results(aakit: Command, place: Path, small_experimen
         assert line in ran.out
     folder = place / "out" / "deep"
     left = set(RUN_NAMES) - {SNAPSHOTS, FAULT, TRACKERS, TRACKING}
-    assert {path.name for path in folder.iterdir()} == left, "what only a run needs that went wrong, or has trackers, is not there"
+    assert {path.name for path in folder.iterdir()} == left, "only what every run leaves"
     assert not list(place.rglob("*.part"))
     metrics = json.loads((folder / "metrics.json").read_text())
     table = {" ".join(line.split()[:-7]): line.split()[-7:] for line in ran.out.splitlines() if len(line.split()) > 7}
