@@ -11,6 +11,7 @@ from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import BackboneOptions, Indices, Options, Phrases, Sites, StageOptions, TowerName
 from .contracts.schedule import LoopPlan, LoopRecord, LoopScheduler, OptimizerPlan, PhasePlan, RatePlan
+from .contracts.tracker import Point, TrackedRun, Tracker
 from .data.find_files import ListRow, Search, passed_over, read_list, search_folder
 from .plugin_host.api_version import API_VERSION
 from .plugin_host.hookspecs import Register, hookimpl
@@ -77,6 +78,7 @@ __all__ = [
     "Options",
     "PhasePlan",
     "Phrases",
+    "Point",
     "Prediction",
     "PromptSetting",
     "Prompts",
@@ -94,6 +96,8 @@ __all__ = [
     "Surgery",
     "Tower",
     "TowerName",
+    "TrackedRun",
+    "Tracker",
     "TrainedModel",
     "UserError",
     "UserErrors",

@@ -25,6 +25,7 @@ from .run import report, run, validate
 from .shots import NumbersAfterK, shots
 from .teach import teach
 from .terminal import Debugging, escape_what_cannot_be_written, say
+from .track import track
 
 app = Typer(
     help="Experiments on zero-shot anomaly detection with CLIP.",
@@ -53,6 +54,7 @@ _add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
 _add(shots, "shots feedback.toml --k 0 1 2 4 8 --draws 5 --out runs/shots", NumbersAfterK)
 _add(gradients, "gradients feedback.toml --scales 1.0,0.1")
 _add(report, "report runs/first")
+_add(track, "track runs/first --to tensorboard")
 app.add_typer(data, name="data")
 _add(list_plugins, "list-plugins | grep loss")
 _add(show, "show text_to_image")

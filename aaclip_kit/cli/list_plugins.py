@@ -29,7 +29,7 @@ def list_plugins(
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
 ) -> None:
     """List every component that is installed, and every plugin that failed to load, with the reason."""
-    registry = _registry(experiment)
+    registry = registry_with(experiment)
     if as_json:
         say(json.dumps(_as_record(registry), indent=2))
         return
@@ -64,7 +64,7 @@ def show(
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
 ) -> None:
     """Show a component's options: types, defaults, bounds, meaning."""
-    registry = _registry(experiment)
+    registry = registry_with(experiment)
     named = [component for component in _sorted(registry) if component.name == name]
     if not named:
         for kind in KINDS:
@@ -80,7 +80,8 @@ def show(
         console.print(plain_table("option", "type", "default", "meaning", rows=rows))
 
 
-def _registry(experiment: Path | None) -> Registry:
+def registry_with(experiment: Path | None) -> Registry:
+    """What is installed, and what the plugin files of an experiment file offer. Raises `UserError`."""
     registry = discover()
     if experiment is None:
         return registry

@@ -80,6 +80,7 @@ def _run(experiment: Experiment, file: Path, *, out: Path | None, dry_run: bool,
 def _resume(path: Path, registry: Registry, ranks: Ranks, named: Path | None) -> None:
     from ..record.run_folder import EXPERIMENT, RunFolder, claimed
     from ..run.resume import check_begun, finish, lacks_report, take_up, unfinished
+    from ..tracking.place import with_trackers_of
     from .screen import Screen
 
     check_begun(path)
@@ -95,7 +96,7 @@ def _resume(path: Path, registry: Registry, ranks: Ranks, named: Path | None) ->
         for warning in warnings:
             screen.message(f"warning: {warning}")
         screen.message(f"assembling {own}")
-        assembled = _assemble(load(own, registry), ranks)
+        assembled = _assemble(with_trackers_of(path, load(own, registry), registry), ranks)
         line = take_up(folder, snapshot, assembled.experiment.plugins, assembled.data.records)
         screen.plan(assembled, path)
         screen.message(line)

@@ -51,6 +51,8 @@ class Experiment:
     scheduler: ComponentConfig
     data: dict[str, tuple[ComponentConfig, ...]]
     """The data sets of each role, in the order of the file."""
+    trackers: tuple[ComponentConfig, ...] = ()
+    """Where curves go, in the order of the file; no result depends on them, and no name of theirs is in `plugins`."""
 
     @property
     def switches(self) -> Switches:
@@ -94,6 +96,16 @@ class _Checker:
                 group = self.group("data-set", {role: tables}, "data.")
             found[role] = tuple(group.values())
         return {role: chosen for role, chosen in found.items() if chosen}
+
+    def trackers(self, tables: Any) -> tuple[ComponentConfig, ...]:
+        """Check the tables of trackers, of which no two may be alike."""
+        listed = dict(zip(map(str, count()), tables, strict=False)) if isinstance(tables, list) else {}
+        found = self.group("tracker", listed, "trackers.")
+        for name, chosen in found.items():
+            if chosen in [found[other] for other in found if int(other) < int(name)]:
+                fault = UserError("is there twice", where=f"{self.source}: trackers.{name}", fix="remove one of them")
+                self.faults.append(fault)
+        return tuple(found.values())
 
     def check_reference(self, tables: dict[str, Any]) -> None:
         """A memory and the images that fill it come together."""
@@ -173,10 +185,19 @@ def _with_shots(tables: Any) -> Any:
     return tables
 
 
+def check_tracker_table(table: dict[str, Any], registry: Registry, source: str) -> ComponentConfig:
+    """Check a tracker's table that stands alone, such as that of `aakit track RUN --to NAME`. Raises `UserErrors`."""
+    return _checked_alone("tracker", table, registry, source)
+
+
 def check_data_table(table: dict[str, Any], registry: Registry, source: str) -> ComponentConfig:
     """Check a data set's table that stands alone, such as that of `aakit data check FOLDER`. Raises `UserErrors`."""
+    return _checked_alone("data-set", table, registry, source)
+
+
+def _checked_alone(kind: Kind, table: dict[str, Any], registry: Registry, source: str) -> ComponentConfig:
     checker = _Checker(registry, source)
-    chosen = checker.component("data-set", table, "data")
+    chosen = checker.component(kind, table, "data" if kind == "data-set" else kind)
     if checker.faults or chosen is None:
         raise UserErrors(checker.faults)
     return chosen
@@ -197,6 +218,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
         phase: checker.group("loss", phases.get(phase), f"losses.{phase}.") for phase in TRAINS
     }
     data = checker.data_sets(tables.get("data"))
+    trackers = checker.trackers(tables.get("trackers"))
     if backbone is not None and isinstance(backbone.options, BackboneOptions) and not backbone.options.has_text:
         checker.check_text(head, prompts, stages)
     checker.check_reference(tables)
@@ -207,7 +229,7 @@ def check(tables: dict[str, Any], registry: Registry, source: str) -> Experiment
             checker.faults.append(UserError(problem, where=f"{source}: stages.{name}", fix=fix))
     if checker.faults or file is None or not (backbone and prompts and head and scheduler):
         raise UserErrors(checker.faults)
-    return Experiment(file, backbone, prompts, head, reference, stages, losses, scheduler, data)
+    return Experiment(file, backbone, prompts, head, reference, stages, losses, scheduler, data, trackers)
 
 
 def _single_table(tables: dict[str, Any], kind: Kind) -> Any:

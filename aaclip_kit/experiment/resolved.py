@@ -11,8 +11,11 @@ from .toml_file import is_array_of_tables
 
 
 def resolved_toml(experiment: Experiment) -> str:
-    """The experiment as TOML. Keys that are unset (None) have no TOML form and are left out."""
-    components = {*SINGLE, "stages", "losses", "data"}
+    """The experiment as TOML. Keys that are unset (None) have no TOML form and are left out.
+
+    So are trackers: what a run leaves is the same with and without them.
+    """
+    components = {*SINGLE, "stages", "losses", "data", "trackers"}
     tables: dict[str, Any] = experiment.file.model_dump(exclude=components, exclude_none=True)
     chosen = {kind: getattr(experiment, kind) for kind in SINGLE}
     tables |= {kind: _table(one) for kind, one in chosen.items() if one is not None}
@@ -48,6 +51,12 @@ def is_place(value: Any) -> bool:
         return False
     paths = PurePosixPath(value), PureWindowsPath(value)
     return value.startswith("~") or any(path.is_absolute() or ".." in path.parts for path in paths)
+
+
+def component_table(chosen: ComponentConfig) -> dict[str, Any]:
+    """A component's table as plain data, its paths absolute."""
+    table: dict[str, Any] = _plain(_table(chosen))
+    return table
 
 
 def _table(chosen: ComponentConfig) -> dict[str, Any]:

@@ -347,3 +347,6 @@ class ExperimentFile(Options):
     calibration: CalibrationTable = Field(CalibrationTable(), description="table of how thresholds are chosen")
     checkpoint: CheckpointTable = Field(CheckpointTable(), description="table of how often a run's state is saved")
     init: InitTable = Field(InitTable(), description="table that names what the weights start from")
+    trackers: list[ComponentTable] = key(
+        NOTHING, [], "where curves go while the run trains: tables [[trackers]] with `use` and its options"
+    )

@@ -73,6 +73,10 @@ class StageSlots(nn.Module):
             terms.update({f"{place}/{term}": value for term, value in stage_terms(stage, f"{place} {owner}").items()})
         return terms
 
+    def learnt_scales(self) -> dict[str, float]:
+        """Parameters that are a single number, such as a gate, by their names: how strongly a stage has come to act."""
+        return {name: value.item() for name, value in self.stages.named_parameters() if value.numel() == 1}
+
     @contextmanager
     def looking_at_numbers(self) -> Iterator[None]:
         """For a while, tokens that a stage makes NaN or infinite are its fault; not always, for it makes steps wait."""

@@ -58,3 +58,8 @@ def register_schedulers(register: Register) -> None:
 @hookspec
 def register_data_sets(register: Register) -> None:
     """Offer data sets; a factory is called as `factory(options)` and returns a `DataSet`."""
+
+
+@hookspec
+def register_trackers(register: Register) -> None:
+    """Offer trackers; a factory is called as `factory(options)` and returns a `Tracker`."""

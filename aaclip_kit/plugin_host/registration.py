@@ -21,6 +21,7 @@ HOOKS: dict[str, Kind] = {
     "register_losses": "loss",
     "register_schedulers": "scheduler",
     "register_data_sets": "data-set",
+    "register_trackers": "tracker",
 }
 
 RESERVED: dict[Kind, frozenset[str]] = {kind: frozenset({"use"}) for kind in KINDS} | {

@@ -7,7 +7,9 @@ from typing import Any, Final, Literal, get_args
 from ..contracts.errors import UserError, unknown
 from ..contracts.options import Options
 
-Kind = Literal["backbone", "prompts", "attention-stage", "head", "reference", "loss", "scheduler", "data-set"]
+Kind = Literal[
+    "backbone", "prompts", "attention-stage", "head", "reference", "loss", "scheduler", "data-set", "tracker"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CONTRACTS: dict[Kind, str] = {
     "backbone": "backbone:Backbone",
@@ -18,6 +20,7 @@ CONTRACTS: dict[Kind, str] = {
     "loss": "loss:Loss",
     "scheduler": "schedule:LoopScheduler",
     "data-set": "data:DataSet",
+    "tracker": "tracker:Tracker",
 }
 """What a factory of each kind returns; imported when first built, for most of it needs torch."""
 

@@ -43,9 +43,12 @@ BANK: Final = "bank.safetensors"
 HEATMAPS: Final = "heatmaps"
 SNAPSHOTS: Final = "snapshots"
 FAULT: Final = "fault"
+TRACKERS: Final = "trackers.toml"
+TRACKING: Final = "tracking"
+"""The folder of what trackers were sent, and of files of their own."""
 RUN_NAMES: Final = (
     EXPERIMENT, MANIFEST, EVENTS, METRICS, CURVES, CALIBRATION, CASES, ATTENTION, REPORT,
-    CHECKPOINTS, HEATMAPS, SNAPSHOTS, FAULT, LOCK,
+    CHECKPOINTS, HEATMAPS, SNAPSHOTS, FAULT, TRACKERS, TRACKING, LOCK,
 )  # fmt: skip
 
 

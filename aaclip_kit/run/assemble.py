@@ -26,6 +26,7 @@ from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
 from ..model.image_tower import FIXED_BATCH
+from ..tracking.live import check_trackers
 from ..training.feature_cache import CachedFeatures
 from ..training.loop_plans import build_scheduler, plan_ahead
 from ..training.losses import WeightedLosses, made_by, trained_by
@@ -65,6 +66,7 @@ def assemble(experiment: Experiment, ranks: Ranks = ALONE) -> Run:
     file = experiment.file
     compute_device = ComputeDevice.choose(file.device, file.precision, ranks)
     check_shared(experiment, ranks)
+    check_trackers(experiment.trackers)
     if file.compute.fused_residual == "on" and (reason := why_not_fused(compute_device.device)):
         raise UserError(f"the fused kernel cannot run: {reason}", where="compute.fused_residual", fix='set it to "off"')
     data, calibration = held_out(load_data(experiment), file.calibration.held_out, file.seed)

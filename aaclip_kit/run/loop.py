@@ -33,6 +33,8 @@ from ..record.manifest import collect_manifest
 from ..record.run_folder import RunFolder
 from ..report.examples import Examples, save_pictures
 from ..report.page import write_report
+from ..tracking.live import LiveTrackers
+from ..tracking.place import write_trackers
 from ..training.adapter_watch import AdapterWatch, adapter_names
 from ..training.loop_plans import attending_after, stream_number
 from ..training.phase import train_phase
@@ -118,6 +120,8 @@ class Execution:
         self.began: float | None = None
         self.trains = run.scheduler.next_loop(()) is not None
         self.store = open_feature_store(run)
+        trackers = run.experiment.trackers if run.ranks.is_first else ()
+        self.trackers = LiveTrackers(trackers, folder.path, file.plugins, progress.message)
         self.saving = Saving(run, folder, self.state, self.stop, report=self._record_step, tell=progress.message)
 
     def _remember(self) -> References | None:
@@ -138,6 +142,7 @@ class Execution:
         if run.ranks.is_first:
             if snapshot is None:  # with one, it is that of what is there
                 folder.write_experiment(resolved_toml(run.experiment))
+            write_trackers(folder.path, run.experiment.trackers)
             folder.write_manifest(self._manifest(started, None))
             self.saving.identity = folder.identity
             if self.references is not None and run.model.reference is not None and self.stored is None:
@@ -146,14 +151,15 @@ class Execution:
             self.progress.message(notice)
         if run.compute_device.device.type == "cpu":
             (give_back_at_once if run.model.image.recompute else keep_for_later)()
-        if snapshot is None:
-            self._before()
-        else:
+        if snapshot is not None:
             self.saving.restore(snapshot)
-        self._loops()
-        choice = reported(self.state.metrics["loops"], run.experiment.switches.reported_loop)
-        if run.ranks.is_first:
-            self._finish(choice, started)
+        with self.trackers:
+            if snapshot is None:
+                self._before()
+            self._loops()
+            choice = reported(self.state.metrics["loops"], run.experiment.switches.reported_loop)
+            if run.ranks.is_first:
+                self._finish(choice, started)
         return self.state.metrics
 
     def _before(self) -> None:
@@ -333,12 +339,15 @@ class Execution:
             self.progress.message(warning["message"])
 
     def _record_evaluation(self, loop: int, metrics: Metrics) -> None:
+        if scales := self.assembled.model.slots.learnt_scales():
+            self._event({"event": "scales", "loop": loop, "scales": scales})
         self._event({"event": "evaluation", "loop": loop, **metrics})
         self.progress.evaluated(loop, metrics["mean"])
 
     def _event(self, event: Metrics) -> None:
         if self.assembled.ranks.is_first:
             self.folder.event(event)
+            self.trackers.look()
 
     def _manifest(self, started: datetime, ended: datetime | None) -> dict[str, Any]:
         run = self.assembled

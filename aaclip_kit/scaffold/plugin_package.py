@@ -37,6 +37,7 @@ _FIRST: dict[Kind, str] = {
     "loss": "loss.py",
     "scheduler": "schedule.py",
     "data-set": "read.py",
+    "tracker": "follow.py",
 }
 
 _DISTRIBUTION = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"

@@ -37,6 +37,7 @@ class Trial:
     after: Mapping[str, Tensor]
     backbone: Mapping[str, Tensor]
     loaded: AnomalyModel
+    folder: Path
 
     @property
     def changes(self) -> dict[str, float]:
@@ -70,7 +71,7 @@ def run_tiny(subject: Subject, lead: Lead | None = None, **tables: Any) -> Itera
         other = assemble(_led(load(file, subject.registry, ["seed=77"]), lead)).model
         last = made.checkpoint_path(len(metrics["loops"]), ".safetensors")
         load_into(other, last)
-        trial = Trial(run, metrics, before, trained_state(run.model), backbone, other)
+        trial = Trial(run, metrics, before, trained_state(run.model), backbone, other, made.path)
         if bad := [name for name, change in trial.changes.items() if isnan(change)]:
             raise Breach(f"after the run these are not finite: {', '.join(bad)}")
         yield trial

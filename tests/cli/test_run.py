@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit.evaluation.class_metrics import METRICS
-from aaclip_kit.record.run_folder import FAULT, RUN_NAMES, SNAPSHOTS
+from aaclip_kit.record.run_folder import FAULT, RUN_NAMES, SNAPSHOTS, TRACKERS, TRACKING
 
 from ..command import Command
 from .conftest import contents
@@ -49,8 +49,8 @@ def test_a_run_from_plan_to_results(aakit: Command, place: Path, small_experimen
     for line in (*PLAN[1:], "seed 11", "writes to  out/deep"):
         assert line in ran.out
     folder = place / "out" / "deep"
-    left = set(RUN_NAMES) - {SNAPSHOTS, FAULT}
-    assert {path.name for path in folder.iterdir()} == left, "what only a run that went wrong needs is gone"
+    left = set(RUN_NAMES) - {SNAPSHOTS, FAULT, TRACKERS, TRACKING}
+    assert {path.name for path in folder.iterdir()} == left, "only what every run leaves"
     assert not list(place.rglob("*.part"))
     metrics = json.loads((folder / "metrics.json").read_text())
     table = {" ".join(line.split()[:-7]): line.split()[-7:] for line in ran.out.splitlines() if len(line.split()) > 7}

@@ -71,7 +71,7 @@ def test_every_key_of_the_engine_is_read_by_the_engine() -> None:
     read = {pair for file in folder.rglob("*.py") if "experiment" not in file.parts for pair in reads(file)}
     pending: list[tuple[str, type[Any]]] = [("file", ExperimentFile)]
     by_experiment = {"backbone", "prompts", "head", "stages", "losses", "scheduler", "text", "vision", "both", "data"}
-    by_experiment |= {"train", "test", "validation", "calibration", "reference"}
+    by_experiment |= {"train", "test", "validation", "calibration", "reference", "trackers"}
     unread = []
     while pending:
         table, model = pending.pop()

@@ -39,6 +39,7 @@ OWN: dict[Kind, set[str]] = {
     "loss": {"MODULE/loss.py", "compare.toml"},
     "scheduler": {"MODULE/schedule.py", "compare.toml"},
     "data-set": {"MODULE/read.py", *SAMPLES},
+    "tracker": {"MODULE/follow.py"},
 }
 
 every_kind = pytest.mark.parametrize("kind", KINDS)

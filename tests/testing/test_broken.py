@@ -13,7 +13,7 @@ from aaclip_kit.testing import checks_of, tiny_experiment
 from aaclip_kit.testing.subject import NotApplicable, Subject, find_subject
 
 from ..tiers import daily
-from .broken import backbones, data_sets, heads, losses, prompts, references, schedulers, stages
+from .broken import backbones, data_sets, heads, losses, prompts, references, schedulers, stages, trackers
 from .walk import first_broken
 
 FILES: dict[Kind, Any] = {
@@ -25,6 +25,7 @@ FILES: dict[Kind, Any] = {
     "loss": losses,
     "scheduler": schedulers,
     "data-set": data_sets,
+    "tracker": trackers,
 }
 BROKEN = [(kind, name) for kind, module in FILES.items() for name in module.CAUGHT_BY]
 

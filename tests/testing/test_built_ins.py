@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aaclip_kit.plugin_host.discovery import discover
-from aaclip_kit.plugin_host.registry import KINDS, Kind
+from aaclip_kit.plugin_host.registry import Kind
 from aaclip_kit.testing import checks_of, conformance, tiny_experiment
 from aaclip_kit.testing.check import Broken
 from aaclip_kit.testing.subject import NotApplicable, find_subject
@@ -45,6 +45,8 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
 }
 DATA_SETS = ("folder", "manifest", "synthetic", "blended", "pasted", "mvtec", "colon_kvasir")
 """Of the public ones, whose reader is one and the same, two: with normal images, and without."""
+
+TRACKERS = ("csv", "tensorboard", "mlflow", "wandb")
 
 
 @conformance("attention-stage", "text_to_image", options=STAGES["text_to_image"])
@@ -128,6 +130,15 @@ def test_schedulers(name: str) -> None:
     run_all("scheduler", name, SCHEDULERS[name])
 
 
+@pytest.mark.parametrize("name", daily(TRACKERS, "csv"))
+@pytest.mark.filterwarnings("ignore")  # those of other packages, which a run's own process does not see
+def test_trackers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(name, reason=f"the tracker needs the package {name}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    options: dict[str, dict[str, Any]] = {"mlflow": {"uri": (tmp_path / "ml").as_uri()}, "wandb": {"mode": "offline"}}
+    run_all("tracker", name, options.get(name, {}))
+
+
 @pytest.mark.parametrize("name", daily(DATA_SETS, "folder"))
 def test_data_sets(name: str, tmp_path: Path) -> None:
     run_all("data-set", name, written(name, tmp_path))
@@ -148,7 +159,7 @@ def test_each_built_in_component_is_here() -> None:
     """But for public data sets, of which some are."""
     built_in = {key for key, part in discover().components.items() if part.plugin.package == "aaclip-kit"}
     public = {
-        key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == KINDS[-1]
+        key for key in built_in if "root" in discover().components[key].options.model_fields and key[0] == "data-set"
     }
     tested: set[tuple[Kind, str]] = {("backbone", name) for name in ("embedded", "open_clip", "timm")}
     tested |= {("prompts", name) for name in ("ensemble", *OTHER_PROMPTS)}
@@ -156,6 +167,7 @@ def test_each_built_in_component_is_here() -> None:
     tested |= {("reference", name) for name in MEMORIES}
     tested |= {("attention-stage", name) for name in (*STAGES, *OTHER_STAGES)} | {("loss", name) for name in LOSSES}
     tested |= {("scheduler", name) for name in SCHEDULERS} | {("data-set", name) for name in DATA_SETS}
+    tested |= {("tracker", name) for name in TRACKERS}
     assert built_in - public <= tested <= built_in
 
 

@@ -25,6 +25,7 @@ NAMES: dict[Kind, str] = {
     "loss": "my_loss",
     "scheduler": "my_scheduler",
     "data-set": "my_data",
+    "tracker": "my_tracker",
 }
 
 

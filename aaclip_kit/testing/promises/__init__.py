@@ -14,6 +14,7 @@ from .head import HEAD_FORWARD, HEAD_INDEPENDENCE, HEAD_SCORES, HEAD_TRAINING
 from .prompts import PROMPTS_FORWARD, PROMPTS_INDEPENDENCE, PROMPTS_TRAINING
 from .reference import REFERENCE
 from .stage import STAGE_DEVICE, STAGE_FORWARD, STAGE_INDEPENDENCE, STAGE_TRAINING
+from .tracker import TRACKER
 from .training import LOSS, SCHEDULER
 
 PROMISES: Final[dict[Kind, dict[str, Promises]]] = {
@@ -42,5 +43,6 @@ PROMISES: Final[dict[Kind, dict[str, Promises]]] = {
     "loss": {"subject": options_promise("L", "an Options"), "loss": LOSS},
     "scheduler": {"subject": options_promise("C", "an Options"), "scheduler": SCHEDULER},
     "data-set": {"subject": options_promise("D", "an Options"), "data_set": DATA_SET},
+    "tracker": {"subject": options_promise("T", "an Options"), "tracker": TRACKER},
 }
 """The modules of the kit that try each kind, with the promises that each tries."""
