@@ -46,5 +46,9 @@ def test_it_works_as_it_is_written(fresh: Fresh, cache: Path, kind: Kind, tmp_pa
     assert ran.returncode == 0, ran.stderr
     loops = json.loads((package / "run" / "metrics.json").read_text())["loops"]
     assert math.isfinite(loops[-1]["mean"]["pixel_auroc"])
+    if kind == "tracker":  # no part of what a run is made with
+        (sent,) = (package / "run" / "tracking").glob(f"{module}*/sent.json")
+        assert json.loads(sent.read_text())["finished"]
+        return
     used = json.loads((package / "run" / "manifest.json").read_text())["plugins"]
     assert used[f"{kind}:{module}"] == f"{package.name} 0.1.0 ({module})"
