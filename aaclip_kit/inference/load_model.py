@@ -278,10 +278,10 @@ def _references(model: AnomalyModel, trained: Trained) -> References | None:
 
 
 def load_model(path: str | Path, experiment: str | Path | None = None, device: str = "auto") -> TrainedModel:
-    """Load a trained model from a run's folder or a checkpoint.
+    """Load a trained model from a run's folder, a checkpoint, or the hub: hf://USER/NAME@REVISION.
 
     `experiment` is needed where the checkpoint holds none (a pickle). Raises `UserError` for a path that holds no
-    model, and for a checkpoint that does not fit.
+    model, for a checkpoint that does not fit, and for a repository that cannot be read.
     """
     file = None if experiment is None else Path(experiment)
     return TrainedModel(find_trained(Path(path), discover(), file, [f"device={device}"]))
