@@ -13,6 +13,7 @@ from ..hub.client import check_token, pushed
 from ..hub.file_list import LIST, digest_of
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
+from .fetch import licences
 from .run import SET_HELP
 from .terminal import say
 
@@ -45,7 +46,7 @@ def push(
 
     registry = discover()
     trained = find_trained(model, registry, experiment, overrides)
-    package = packed(trained, repository=repo, licence=licence, data_licences={})
+    package = packed(trained, repository=repo, licence=licence, data_licences=licences(registry))
     for note in package.notes:
         say(f"note        {note}")
     for name, content in package.files.items():

@@ -56,12 +56,9 @@ def _commit(address: HubAddress) -> str:
 
 
 def _file(address: HubAddress, commit: str, name: str, local: bool) -> Path:
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
-    found = hf_hub_download(
-        address.repository, name, revision=commit, local_files_only=local, endpoint=constants.ENDPOINT
-    )
-    return Path(str(found))
+    return Path(str(hf_hub_download(address.repository, name, revision=commit, local_files_only=local)))
 
 
 def check_token(repository: str) -> None:
@@ -109,15 +106,15 @@ _OWN: Final = frozenset({BANK, MANIFEST})
 
 
 def _api() -> "HfApi":
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
-    return HfApi(endpoint=constants.ENDPOINT, library_name="aaclip_kit")
+    return HfApi(library_name="aaclip_kit")
 
 
 @contextmanager
 def _told(where: str, done: str) -> Iterator[None]:
     """Keep the client from printing, and put into words whatever it raises."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     loud, level = not are_progress_bars_disabled(), logging.root.manager.disable
     disable_progress_bars()
@@ -134,11 +131,16 @@ def _told(where: str, done: str) -> Iterator[None]:
             enable_progress_bars()
 
 
-def _in_words(error: Exception, where: str, done: str) -> UserError:
+def _in_words(error: BaseException, where: str, done: str) -> UserError:
     from huggingface_hub.errors import (
-        EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError,
-        RepositoryNotFoundError, RevisionNotFoundError,
-    )  # fmt: skip
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if isinstance(error, GatedRepoError):
         return UserError("has to be asked for on its page", where=where, fix="ask there, and sign in: hf auth login")
@@ -151,6 +153,8 @@ def _in_words(error: Exception, where: str, done: str) -> UserError:
         return UserError("lacks a file that its list names", where=where, fix="fetch another revision")
     if isinstance(error, HFValidationError):
         return UserError("is no name of a repository", where=where, fix="correct USER/NAME")
+    while error.__cause__ is not None and not isinstance(error, HfHubHTTPError):  # the transport's own words
+        error = error.__cause__
     reason = shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 300)
     if isinstance(error, HfHubHTTPError) and (status := getattr(error.response, "status_code", None)) is not None:
         hint = "the token may not do that; make one that may write" if status in (401, 403) else "try again later"

@@ -66,7 +66,9 @@ def read_list(path: Path, where: str, digest: str | None = None) -> FileList:
     own = digest_of(read_plain(path, most=1 << 20, fix=fix))
     if digest is not None and not own.startswith(digest):
         problem = f"is not the model that the address pins: the SHA-256 of its {LIST} begins with {own[: len(digest)]}"
-        raise UserError(problem, where=where, fix="use the address that whoever pushed it gave, or drop what is after #")
+        raise UserError(
+            problem, where=where, fix="use the address that whoever pushed it gave, or drop what is after #"
+        )
     record = read_json(path, fix=fix)
     form = record.get("format")
     if isinstance(form, str) and form.startswith("aaclip_kit model ") and form != FORMAT:

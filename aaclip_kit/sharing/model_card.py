@@ -8,6 +8,7 @@ from ..checkpoints.provenance import Metadata
 from ..checkpoints.stored_thresholds import origin
 from ..comparison.write import inert, markdown_table
 from ..contracts.errors import MISSING, in_short, shortened
+from ..evaluation.calibration import What
 from ..experiment.resolved import by_key
 
 METRICS: Final = {
@@ -16,7 +17,7 @@ METRICS: Final = {
 }  # fmt: skip
 
 NOT_FOR: Final = (
-    "To decide alone about anybody's safety, health, work or money: a person looks at what it marks, and at a sample of "
+    "To decide alone about anybody's safety, health, work or money: a person looks at what it marks, and at samples of "
     "what it passes.",
     "On other objects, cameras, distances or light than those that its thresholds were chosen on, before "
     "`aakit calibrate` has chosen new ones on photographs of your own.",
@@ -77,7 +78,7 @@ def _what(about: About) -> Iterator[str]:
         yield "It remembers features of normal images (bank.safetensors), and scores by how unlike them a patch is."
     if about.metadata.about.imported_from:
         yield f"Its weights were imported from {inert(in_short(about.metadata.about.imported_from))}."
-    yield f"The trained tensors, {about.bytes / 1e6:,.1f} MB with all files; the backbone's own weights are not among them."
+    yield f"Its files have {about.bytes / 1e6:,.1f} MB: what was trained, and not the backbone's own weights."
 
 
 def _trained(loop: int | None) -> str:
@@ -89,7 +90,7 @@ def _trained(loop: int | None) -> str:
 def _use(about: About) -> Iterator[str]:
     yield from ("```sh", f"aakit predict hf://{about.repository} photos/ --out found", "```", "", "```python")
     yield from ("from aaclip_kit import load_model", "", f'model = load_model("hf://{about.repository}")', "```", "")
-    yield "`@COMMIT` after the name stays with one commit, and `#DIGEST`, which `aakit push` has printed, with its bytes."
+    yield "`@COMMIT` after the name stays with one commit, and `#DIGEST`, which `aakit push` prints, with its bytes."
 
 
 def _data(about: About) -> Iterator[str]:
@@ -126,7 +127,9 @@ def _measured(about: About) -> Iterator[str]:
     rows.append(("mean", *_figures(own.get("mean"))))
     if isinstance(before := about.metrics.get("before"), dict):
         rows.append(("mean before training", *_figures(before.get("mean"))))
-    rows += [(f"mean of the rule {name}", *_figures(of.get("mean"))) for name, of in _tables(about.metrics.get("rules"))]
+    rows += [
+        (f"mean of the rule {name}", *_figures(of.get("mean"))) for name, of in _tables(about.metrics.get("rules"))
+    ]
     yield markdown_table(("test class", *METRICS.values()), rows)
     yield "Fractions of one run and one seed, so without an interval: another seed gives other figures."
     yield "The rules know nothing of defects: a figure that does not beat them says little."
@@ -142,7 +145,8 @@ def _thresholds(about: About) -> Iterator[str]:
     if calibration is None:
         yield "It has none: `aakit calibrate` chooses them on good photographs of your own."
         return
-    for what, value in (("image", calibration.image_threshold), ("map", calibration.map_threshold)):
+    chosen: dict[What, float | None] = {"image": calibration.image_threshold, "map": calibration.map_threshold}
+    for what, value in chosen.items():
         if value is None:
             reason = calibration.reasons.get(f"{what}_threshold", "not known")
             yield f"- {what}: none ({inert(shortened(reason, 200))})"
@@ -164,4 +168,4 @@ def _versions(about: About) -> Iterator[str]:
     versions = about.manifest.get("versions") or about.versions
     yield inert(", ".join(f"{name} {version}" for name, version in versions.items())) + "."
     keys = len(by_key(dict(about.tables)))
-    yield f"Every one of the {keys} settings is in experiment.toml, and aakit.json pins the SHA-256 of every file but this one."
+    yield f"All {keys} settings are in experiment.toml, and aakit.json pins the SHA-256 of every file but this one."

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Final
 
 import safetensors.torch
 import tomli_w
@@ -57,7 +57,8 @@ def packed(trained: Trained, *, repository: str, licence: str | None, data_licen
         manifest=manifest or {}, metrics=_metrics(run / METRICS, metadata.about.loop), data_licences=data_licences,
         bytes=sum(map(len, files.values())), remembers=BANK in files, versions=package_versions(),
     )  # fmt: skip
-    whole = {CARD: model_card(about).encode(), LIST: list_of(files), **files}
+    whole: dict[str, bytes] = {CARD: model_card(about).encode(), LIST: list_of(files)}
+    whole.update((str(name), content) for name, content in files.items())
     return Package(whole, _notes(tables, licence, BANK in files))
 
 
@@ -78,12 +79,15 @@ def _bank(path: Path) -> bytes:
     return read_plain(path, most=1 << 40)
 
 
+_KEPT: Final = ("versions", "plugins", "seeds", "started", "finished", "seconds")
+
+
 def _manifest(path: Path) -> dict[str, Any] | None:
     """Of a run's manifest what a reader needs: neither the machine nor any path; None without a run."""
     if not path.is_file():
         return None
     record = read_json(path)
-    kept = {key: record[key] for key in ("versions", "plugins", "seeds", "started", "finished", "seconds") if key in record}
+    kept = {key: value for key, value in record.items() if key in _KEPT}
     data = record.get("data")
     roles = data.items() if isinstance(data, dict) else ()
     return {**kept, "data": {role: _counted(one) for role, one in roles if isinstance(one, dict)}}

@@ -11,9 +11,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-from huggingface_hub import constants
 import pytest
 import safetensors.torch
+from huggingface_hub import constants
 from PIL import Image
 
 from aaclip_kit import UserError, load_model
@@ -38,16 +38,14 @@ def address_of(ran: Ran) -> str:
 
 
 @pytest.fixture
-def address(hub: Hub, aakit: Command, taught: tuple[Path, Ran]) -> str:
+def address(hub: Hub, aakit: Command, taught: Path) -> str:
     """Where a taught model was pushed to."""
-    return address_of(aakit("push", taught[0], "--repo", REPO, "--licence", "apache-2.0"))
+    return address_of(aakit("push", taught / "line.model", "--repo", REPO, "--licence", "apache-2.0"))
 
 
-def test_a_model_comes_back_from_the_hub_as_it_was(
-    address: str, taught: tuple[Path, Ran], folders: Path, place: Path, aakit: Command
-) -> None:
-    image = folders / "bad" / "000.png"
-    before, after = load_model(taught[0]).predict(image), load_model(address).predict(image)
+def test_a_model_comes_back_from_the_hub_as_it_was(address: str, taught: Path, place: Path, aakit: Command) -> None:
+    image = taught / "bad" / "000.png"
+    before, after = load_model(taught / "line.model").predict(image), load_model(address).predict(image)
     assert (before.pred_score, before.threshold) == (after.pred_score, after.threshold)
     assert (before.anomaly_map == after.anomaly_map).all()
     ran = aakit("predict", address, image, "--out", place / "found")
@@ -83,15 +81,13 @@ def test_nothing_that_is_pushed_names_a_place_of_the_machine(
     assert tables["data"]["test"]["root"] == "../defects"
 
 
-def test_a_dry_run_writes_what_is_pushed(
-    hub: Hub, aakit: Command, taught: tuple[Path, Ran], place: Path, address: str
-) -> None:
-    ran = aakit("push", taught[0], "--repo", REPO, "--licence", "apache-2.0", "--dry-run", place / "dry")
+def test_a_dry_run_writes_what_is_pushed(hub: Hub, aakit: Command, taught: Path, place: Path, address: str) -> None:
+    ran = aakit("push", taught / "line.model", "--repo", REPO, "--licence", "apache-2.0", "--dry-run", place / "dry")
     assert (ran.code, ran.err) == (0, "")
     repository = hub.repositories[REPO]
     written = {path.name: path.read_bytes() for path in (place / "dry").iterdir()}
     assert {".gitattributes": b"", **written} == repository.commits[repository.branches["main"]]
-    again = aakit("push", taught[0], "--repo", REPO, "--dry-run", place / "dry")
+    again = aakit("push", taught / "line.model", "--repo", REPO, "--dry-run", place / "dry")
     assert_plain(again)
 
 
@@ -109,7 +105,9 @@ def test_a_commit_that_is_here_needs_no_network(address: str, hub: Hub, monkeypa
 
 
 @pytest.mark.parametrize("name", [MODEL, "bank.safetensors", LIST])
-def test_a_file_that_the_hub_has_changed_is_refused(address: str, hub: Hub, aakit: Command, place: Path, name: str) -> None:
+def test_a_file_that_the_hub_has_changed_is_refused(
+    address: str, hub: Hub, aakit: Command, place: Path, name: str
+) -> None:
     repository = hub.repositories[REPO]
     files = repository.commits[repository.branches["main"]]
     content = files[name]
@@ -173,47 +171,45 @@ def test_what_is_not_on_the_hub_is_one_plain_message(
     assert contents(place) == {}
 
 
-def test_a_private_model_needs_a_token(
-    hub: Hub, aakit: Command, taught: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address_of(aakit("push", taught[0], "--repo", REPO, "--private"))
+def test_a_private_model_needs_a_token(hub: Hub, aakit: Command, taught: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address_of(aakit("push", taught / "line.model", "--repo", REPO, "--private"))
     assert hub.repositories[REPO].private
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(UserError, match="or you may not see it"):
         load_model(f"hf://{REPO}")
 
 
-def test_a_public_repository_is_not_taken_for_a_private_one(hub: Hub, aakit: Command, taught: tuple[Path, Ran]) -> None:
+def test_a_public_repository_is_not_taken_for_a_private_one(hub: Hub, aakit: Command, taught: Path) -> None:
     hub.make(REPO)
-    ran = aakit("push", taught[0], "--repo", REPO, "--private")
+    ran = aakit("push", taught / "line.model", "--repo", REPO, "--private")
     assert_plain(ran)
     assert len(hub.repositories[REPO].commits) == 1
 
 
 def test_without_a_token_the_hub_is_not_asked(
-    hub: Hub, aakit: Command, taught: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch
+    hub: Hub, aakit: Command, taught: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    ran = aakit("push", taught[0], "--repo", REPO)
+    ran = aakit("push", taught / "line.model", "--repo", REPO)
     assert_plain(ran)
     assert "there is no token" in ran.err and hub.asked == []
 
 
 def test_a_token_that_may_not_write_leaves_nothing(
-    hub: Hub, aakit: Command, taught: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch
+    hub: Hub, aakit: Command, taught: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.make(REPO)
     monkeypatch.setenv("HF_TOKEN", READS_ONLY)
-    ran = aakit("push", taught[0], "--repo", REPO)
+    ran = aakit("push", taught / "line.model", "--repo", REPO)
     assert_plain(ran)
     assert "403" in ran.err and len(hub.repositories[REPO].commits) == 1
 
 
 def test_a_hub_that_is_not_there_is_one_plain_message(
-    hub: Hub, aakit: Command, taught: tuple[Path, Ran], monkeypatch: pytest.MonkeyPatch
+    hub: Hub, aakit: Command, taught: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    ran = aakit("push", taught[0], "--repo", REPO)
+    ran = aakit("push", taught / "line.model", "--repo", REPO)
     assert_plain(ran)
     assert "the hub is not reached" in ran.err
 
@@ -252,20 +248,23 @@ def test_a_strangers_model_that_names_files_asks_for_them(hub: Hub, aakit: Comma
     assert aakit("predict", address, place, "--out", place / "found", *named).code == 0
 
 
-def test_thresholds_of_a_model_on_the_hub_stay(address: str, aakit: Command, folders: Path) -> None:
+def test_thresholds_of_a_model_on_the_hub_stay(address: str, aakit: Command, taught: Path, tmp_path: Path) -> None:
     checkpoint = fetched(hub_address(Path(address)))  # type: ignore[arg-type]
     before = checkpoint.read_bytes()
-    ran = aakit("calibrate", address, folders / "more")
+    ran = aakit("calibrate", address, taught / "more")
     assert_plain(ran)
     assert "cp -rL" in ran.err and checkpoint.read_bytes() == before
-    copy = folders / "my.model"
+    copy = tmp_path / "my.model"
     shutil.copytree(checkpoint.parent, copy)
-    assert aakit("calibrate", copy, folders / "more").code == 0
+    assert aakit("calibrate", copy, taught / "more").code == 0
 
 
-def test_the_command_asks_the_hub_that_the_environment_names(address: str, hub: Hub, folders: Path, tmp_path: Path) -> None:
+def test_the_command_asks_the_hub_that_the_environment_names(
+    address: str, hub: Hub, taught: Path, tmp_path: Path
+) -> None:
     environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "aaclip_kit", "predict", f"hf://{REPO}", folders / "bad", "--out", tmp_path / "out"]
+    places: list[str | Path] = [taught / "bad", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "aaclip_kit", "predict", f"hf://{REPO}", *places]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (tmp_path / "out" / "scores.jsonl").is_file()

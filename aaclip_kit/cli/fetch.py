@@ -1,0 +1,92 @@
+"""`aakit data fetch`: a public data set from its publishers, its licence first."""
+
+import sys
+from pathlib import Path
+
+from typer import Argument, Option
+
+from ..contracts.data import DataOrigin, DataSet
+from ..contracts.errors import UserError
+from ..plugin_host.discovery import discover
+from ..plugin_host.registry import Component, Registry
+from .terminal import say
+
+
+def fetch(
+    name: str = Argument(help="Public data set: mvtec, visa, btad, ...; aakit list-plugins has all."),
+    out: Path | None = Option(None, "--out", help="New folder for the data; by default data/NAME."),
+    accept_licence: bool = Option(False, "--accept-licence", help="You have read the licence and keep to it."),
+    url: str | None = Option(None, "--url", help="Address of the archive, where none that lasts is known."),
+    archive: Path | None = Option(None, "--archive", help="Archive that was fetched by hand; nothing is downloaded."),
+    sha256: str | None = Option(None, "--sha256", help="SHA-256 that the archive must have, not the known one."),
+) -> None:
+    """Fetch a public data set: licence, download that goes on where it broke, checksum, safe unpacking, its split."""
+    from ..data.fetch import Source
+    from ..data.fetch import fetch as fetch_data
+
+    component = discover().get("data-set", name)
+    origin = _origin(component)
+    say(f"data set    {origin.title}, {origin.page}")
+    say(f"licence     {origin.licence or 'not known here: read it on that page'}")
+    if not accept_licence:
+        fix = "read it on the page, and if you keep to it, give the command again with --accept-licence"
+        raise UserError("its licence has not been accepted", where=name, fix=fix)
+    source = Source(None if archive else url or origin.url, archive, _sha256(sha256) or origin.sha256)
+    if source.url is None and archive is None:
+        fix = f"look at {origin.page}, and give the address with --url, or what you fetched by hand with --archive"
+        raise UserError("no address of its archive is known that lasts", where=name, fix=fix)
+    if archive is not None and not archive.is_file():
+        raise UserError("there is no such file", where=str(archive), fix="give the archive that you have fetched")
+
+    def read(root: Path) -> DataSet:
+        data: DataSet = component.build(component.options.model_validate({"root": root}))
+        return data
+
+    target = out or Path("data") / name
+    fetched = fetch_data(name, origin, source, target, read, _Percent())
+    known = "as it should be" if source.sha256 else "which nothing here can be compared with: keep it for --sha256"
+    say(f"sha256      {fetched.sha256}, {known}")
+    anomalous = sum(sample.label for sample in fetched.data.samples)
+    say(f"images      {len(fetched.data.samples) - anomalous:,} normal and {anomalous:,} anomalous")
+    if fetched.data.not_comparable:
+        say(f"note        not comparable with published figures, because {fetched.data.not_comparable}")
+    for part, rows in fetched.parts.items():
+        say(f"split       {Path(origin.split or '').stem}_{part}.jsonl: {len(rows):,} images, for data set manifest")
+    say(f"wrote {target}; use it as [data.test] use = '{name}', root = '{target}'")
+
+
+def _origin(component: Component) -> DataOrigin:
+    origin = component.stated("origin")
+    if not isinstance(origin, DataOrigin):
+        problem = f"data set '{component.name}' has no publishers that it could be fetched from"
+        raise UserError(problem, where=str(component.plugin), fix="name a public one, such as visa")
+    return origin
+
+
+def licences(registry: Registry) -> dict[str, str]:
+    """Licences of the public data sets by name, as far as they are known."""
+    origins = {name: registry.get("data-set", name).stated("origin") for name in registry.names("data-set")}
+    return {name: one.licence for name, one in origins.items() if isinstance(one, DataOrigin) and one.licence}
+
+
+def _sha256(given: str | None) -> str | None:
+    """The digits in lower case. Raises `UserError` for what is no SHA-256."""
+    if given is not None and not (len(given) == 64 and set(given.lower()) <= set("0123456789abcdef")):
+        raise UserError(f"{given!r} is no SHA-256", where="--sha256", fix="give its 64 hexadecimal digits")
+    return None if given is None else given.lower()
+
+
+class _Percent:
+    """Tells how far a download is, on a terminal alone."""
+
+    def __init__(self) -> None:
+        self.last = -1
+
+    def __call__(self, there: int, of: int | None) -> None:
+        """Print each whole percent once."""
+        percent = 100 * there // of if of else there >> 27
+        if percent != self.last and sys.stderr.isatty():
+            self.last = percent
+            say(f"\rfetched     {there / 1e6:,.0f} MB" + (f" of {of / 1e6:,.0f}" if of else ""), "", sys.stderr)
+            if of is not None and there >= of:
+                say("", file=sys.stderr)
