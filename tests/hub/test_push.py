@@ -50,7 +50,7 @@ def test_a_model_comes_back_from_the_hub_as_it_was(address: str, taught: Path, p
     assert (before.anomaly_map == after.anomaly_map).all()
     ran = aakit("predict", address, image, "--out", place / "found")
     assert (ran.code, ran.err) == (0, "")
-    assert json.loads((place / "found" / "scores.jsonl").read_text())["pred_score"] == pytest.approx(before.pred_score)
+    assert json.loads((place / "found" / "scores.jsonl").read_text())["score"] == pytest.approx(before.pred_score)
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -113,23 +113,23 @@ def test_a_file_that_the_hub_has_changed_is_refused(
     content = files[name]
     repository.commit("main", {**files, name: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]})
     digest = address.partition("#")[2]
-    ran = aakit("predict", f"hf://{REPO}#{digest}", place, "--out", place / "found")
+    ran = aakit("evaluate", f"hf://{REPO}#{digest}", "--out", place / "found")
     assert_plain(ran)
     assert contents(place) == {}
     pinned = "is not the model that the address pins" if name == LIST else f"{name} is damaged or was changed"
     assert pinned in ran.err
 
 
-def test_a_file_that_is_damaged_in_the_cache_is_refused(address: str, aakit: Command, place: Path) -> None:
+def test_a_file_that_is_damaged_in_the_cache_is_refused(address: str, aakit: Command) -> None:
     checkpoint = fetched(hub_address(Path(address)))  # type: ignore[arg-type]
     blob = checkpoint.resolve()
     blob.write_bytes(blob.read_bytes()[:-1])
-    ran = aakit("predict", address, place, "--out", place / "found")
+    ran = aakit("evaluate", address)
     assert_plain(ran)
     assert "is damaged or was changed" in ran.err and str(checkpoint) in ran.err
 
 
-def test_a_model_of_a_newer_version_is_refused(address: str, hub: Hub, aakit: Command, place: Path) -> None:
+def test_a_model_of_a_newer_version_is_refused(address: str, hub: Hub, aakit: Command) -> None:
     repository = hub.repositories[REPO]
     files = repository.commits[repository.branches["main"]]
     newer = files[LIST].replace(b"aaclip_kit model 1", b"aaclip_kit model 2")
@@ -165,7 +165,7 @@ def test_what_is_not_on_the_hub_is_one_plain_message(
     address: str, hub: Hub, aakit: Command, place: Path, model: str, said: str
 ) -> None:
     hub.make("ann/empty")
-    ran = aakit("predict", model, place, "--out", place / "found")
+    ran = aakit("evaluate", model, "--out", place / "found")
     assert_plain(ran)
     assert said in ran.err
     assert contents(place) == {}
