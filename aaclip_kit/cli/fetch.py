@@ -1,7 +1,10 @@
 """`aakit data fetch`: a public data set from its publishers, its licence first."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
@@ -9,7 +12,10 @@ from ..contracts.data import DataOrigin, DataSet
 from ..contracts.errors import UserError
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Component, Registry
-from .terminal import say
+from .terminal import PlainConsole, say
+
+if TYPE_CHECKING:
+    from ..downloads.download import Progress
 
 
 def fetch(
@@ -43,7 +49,8 @@ def fetch(
         return data
 
     target = out or Path("data") / name
-    fetched = fetch_data(name, origin, source, target, read, _Percent())
+    with _progress() as progress:
+        fetched = fetch_data(name, origin, source, target, read, progress)
     known = "as it should be" if source.sha256 else "which nothing here can be compared with: keep it for --sha256"
     say(f"sha256      {fetched.sha256}, {known}")
     anomalous = sum(sample.label for sample in fetched.data.samples)
@@ -76,17 +83,13 @@ def _sha256(given: str | None) -> str | None:
     return None if given is None else given.lower()
 
 
-class _Percent:
-    """Tells how far a download is, on a terminal alone."""
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """Show how far a download is, on a terminal alone."""
+    from rich import progress
 
-    def __init__(self) -> None:
-        self.last = -1
-
-    def __call__(self, there: int, of: int | None) -> None:
-        """Print each whole percent once."""
-        percent = 100 * there // of if of else there >> 27
-        if percent != self.last and sys.stderr.isatty():
-            self.last = percent
-            say(f"\rfetched     {there / 1e6:,.0f} MB" + (f" of {of / 1e6:,.0f}" if of else ""), "", sys.stderr)
-            if of is not None and there >= of:
-                say("", file=sys.stderr)
+    columns = progress.TextColumn("fetched    "), progress.BarColumn(), progress.DownloadColumn()
+    console, there = PlainConsole(stderr=True), sys.stderr.isatty()
+    with progress.Progress(*columns, console=console, transient=True, disable=not there) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda there, of: bar.update(task, completed=there, total=of)

@@ -3,13 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..contracts.data import DataOrigin, DataSet
 from ..contracts.errors import UserError, UserErrors, writing
-from ..downloads.download import Progress, download, sha256_of
+from ..downloads.download import Progress, download, forget, sha256_of
 from ..downloads.unpack import unpack
 from ..files.lock import locked
 from ..files.whole_file import write_whole
@@ -36,6 +37,15 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Unpacked:
+    """An archive, the folder that it is unpacked into, and its SHA-256."""
+
+    archive: Path
+    folder: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Fetched:
     """What was put in place: the data set, the SHA-256 of its archive, and the rows of each part of its split."""
 
@@ -55,27 +65,36 @@ def fetch(name: str, origin: DataOrigin, source: Source, out: Path, read: Read, 
     work = out.with_name(out.name + ".download")
     with writing(work):
         work.mkdir(parents=True, exist_ok=True)
-    with locked(work):
-        archive = source.file or work / ARCHIVE
-        if source.file is None:
-            assert source.url is not None
-            download(source.url, archive, progress)
-        digest = _checked(archive, source)
-        unpacked = work / "unpacked"
-        shutil.rmtree(unpacked, ignore_errors=True)
-        unpack(archive, unpacked)
-        try:
-            root, data = _root(name, unpacked, read, archive)
-            parts = write_split(root, origin.split) if origin.split and (root / origin.split).is_file() else {}
-            record = {"data_set": name, "page": origin.page, "licence": origin.licence, "sha256": digest}
-            where = source.url or (source.file.name if source.file else None)
-            with writing(out):
-                write_whole(root / ORIGIN, json.dumps({**record, "archive": where}, indent=2) + "\n")
-                root.rename(out)
-        finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
-    shutil.rmtree(work, ignore_errors=True)
-    return Fetched(data, digest, parts)
+    try:
+        with locked(work):
+            archive = source.file or work / ARCHIVE
+            if source.file is None:
+                assert source.url is not None
+                download(source.url, archive, progress)
+            digest = _checked(archive, source)
+            found = _put(name, origin, source, out, read, Unpacked(archive, work / "unpacked", digest))
+        shutil.rmtree(work, ignore_errors=True)
+        return found
+    finally:
+        with suppress(OSError):
+            work.rmdir()  # where nothing was kept
+
+
+def _put(name: str, origin: DataOrigin, source: Source, out: Path, read: Read, unpacked: Unpacked) -> Fetched:
+    """Unpack the archive, read the data set, make its split, and give it its name; what fails leaves nothing."""
+    shutil.rmtree(unpacked.folder, ignore_errors=True)
+    unpack(unpacked.archive, unpacked.folder)
+    try:
+        root, data = _root(name, unpacked.folder, read, unpacked.archive)
+        parts = write_split(root, origin.split) if origin.split and (root / origin.split).is_file() else {}
+        record = {"data_set": name, "page": origin.page, "licence": origin.licence, "sha256": unpacked.sha256}
+        where = source.url or unpacked.archive.name
+        with writing(out):
+            write_whole(root / ORIGIN, json.dumps({**record, "archive": where}, indent=2) + "\n")
+            root.rename(out)
+    finally:
+        shutil.rmtree(unpacked.folder, ignore_errors=True)
+    return Fetched(data, unpacked.sha256, parts)
 
 
 def _checked(archive: Path, source: Source) -> str:
@@ -83,7 +102,7 @@ def _checked(archive: Path, source: Source) -> str:
     digest = sha256_of(archive)
     if source.sha256 is not None and digest != source.sha256:
         if source.file is None:
-            archive.unlink()
+            forget(archive)
         problem = f"is another file than was expected: its SHA-256 is {digest}, and should be {source.sha256}"
         fix = "try again; where the publishers have a new archive, give its own with --sha256"
         raise UserError(problem, where=source.url or str(archive), fix=fix)

@@ -139,6 +139,12 @@ def _broken_off(url: str, target: Path, reason: str) -> UserError:
     return UserError(f"could not be fetched whole ({reason})", where=url, fix=fix)
 
 
+def forget(target: Path) -> None:
+    """Remove a download, so that the next one begins anew."""
+    for path in (target, _beside(target)):
+        path.unlink(missing_ok=True)
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file of any size."""
     with path.open("rb") as file:

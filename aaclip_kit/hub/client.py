@@ -160,4 +160,5 @@ def _in_words(error: BaseException, where: str, done: str) -> UserError:
         hint = "the token may not do that; make one that may write" if status in (401, 403) else "try again later"
         return UserError(f"could not be {done}: the hub answers {status} ({reason})", where=where, fix=hint)
     fix = "look at the connection and at HF_ENDPOINT; a commit that was fetched before, hf://...@COMMIT, needs none"
-    return UserError(f"could not be {done}: the hub is not reached ({reason})", where=where, fix=fix)
+    problem = f"could not be {done}: the hub is not reached, or does not answer as it should ({reason})"
+    return UserError(problem, where=where, fix=fix)

@@ -92,5 +92,5 @@ def check_file(path: Path, pinned: Pinned, where: str) -> None:
         own = hashlib.file_digest(file, "sha256").hexdigest()
     if (size, own) != (pinned.bytes, pinned.sha256):
         problem = f"{path.name} is damaged or was changed: its SHA-256 is {own}, and {LIST} pins {pinned.sha256}"
-        fix = f"remove {path} and try again, or fetch another revision"
+        fix = f"remove {path.resolve()} and try again, or fetch another revision"
         raise UserError(problem, where=where, fix=fix)
