@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from ..contracts.data import DataOrigin, DataSet
 from ..contracts.errors import UserError
+from ..experiment import check_data_table
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Component, Registry
 from .terminal import PlainConsole, say
@@ -30,8 +31,8 @@ def fetch(
     from ..data.fetch import Source
     from ..data.fetch import fetch as fetch_data
 
-    component = discover().get("data-set", name)
-    origin = _origin(component)
+    registry = discover()
+    origin = _origin(registry.get("data-set", name))
     say(f"data set    {origin.title}, {origin.page}")
     say(f"licence     {origin.licence or 'not known here: read it on that page'}")
     if not accept_licence:
@@ -45,7 +46,8 @@ def fetch(
         raise UserError("there is no such file", where=str(archive), fix="give the archive that you have fetched")
 
     def read(root: Path) -> DataSet:
-        data: DataSet = component.build(component.options.model_validate({"root": root}))
+        chosen = check_data_table({"use": name, "root": str(root)}, registry, name)
+        data: DataSet = chosen.component.build(chosen.options)
         return data
 
     target = out or Path("data") / name
