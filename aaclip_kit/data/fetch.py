@@ -72,7 +72,12 @@ def fetch(name: str, origin: DataOrigin, source: Source, out: Path, read: Read, 
                 assert source.url is not None
                 download(source.url, archive, progress)
             digest = _checked(archive, source)
-            found = _put(name, origin, source, out, read, Unpacked(archive, work / "unpacked", digest))
+            try:
+                found = _put(name, origin, source, out, read, Unpacked(archive, work / "unpacked", digest))
+            except UserError as error:
+                if source.file is None and not isinstance(error.__cause__, OSError):  # it would be the same again
+                    forget(archive)
+                raise
         shutil.rmtree(work, ignore_errors=True)
         return found
     finally:

@@ -1,5 +1,6 @@
 """Unpacking archives of strangers: plain files and folders alone, below one folder, and no more than the disk holds."""
 
+import errno
 import gzip
 import lzma
 import shutil
@@ -32,7 +33,7 @@ def unpack(archive: Path, folder: Path) -> int:
 
     Raises `UserError` for one that is damaged or no archive, and for what an archive of images has no need of: paths
     that leave the folder, links, devices, a name twice, more than `MOST_FILES` files, more than `MOST_TIMES` its size,
-    or than the disk holds. What was unpacked until then is removed.
+    or than the disk holds (then an OSError is its cause). What was unpacked until then is removed.
     """
     folder.mkdir(parents=True)
     try:
@@ -47,7 +48,7 @@ def unpack(archive: Path, folder: Path) -> int:
 
 
 def _unpack(archive: Path, folder: Path) -> int:
-    left = min(MOST_TIMES * archive.stat().st_size + ALLOWED, shutil.disk_usage(folder).free)
+    left, room = MOST_TIMES * archive.stat().st_size + ALLOWED, shutil.disk_usage(folder).free
     count = 0
     for name, source in _entries(archive):
         target = folder / _inside(archive, name)
@@ -64,10 +65,11 @@ def _unpack(archive: Path, folder: Path) -> int:
             raise _refused(archive, f"holds {name} twice") from None
         with source, file:
             while part := source.read(_AT_ONCE):
-                left -= len(part)
+                left, room = left - len(part), room - len(part)
                 if left < 0:
-                    many = f"more than {MOST_TIMES} times its size, or than the disk has room for"
-                    raise _refused(archive, f"holds {many}")
+                    raise _refused(archive, f"holds more than {MOST_TIMES} times its size")
+                if room < 0:
+                    raise OSError(errno.ENOSPC, "the disk has no room for it")
                 file.write(part)
     return count
 

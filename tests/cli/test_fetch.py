@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -162,7 +163,19 @@ def test_what_is_not_the_data_set_leaves_nothing(
     site.content = packed(files)
     ran = fetch()
     assert ran.code == 2 and "error: " in ran.err and "Traceback" not in ran.err
-    assert not (place / "visa").exists() and not (place / "visa.download" / "unpacked").exists()
+    assert contents(place) == {}
+
+
+def test_what_was_fetched_stays_where_the_disk_is_full(
+    fetch: Callable[..., Ran], site: Site, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+        ran = fetch()
+        assert_plain(ran)
+        assert "no room" in ran.err and (place / "visa.download" / "archive").is_file()
+    assert fetch().code == 0
+    assert site.ranges == [None, f"bytes={len(site.content)}-"]
 
 
 @pytest.mark.parametrize(
