@@ -10,9 +10,10 @@ from typing import Final
 
 from ..contracts.data import DataOrigin, DataSet
 from ..contracts.errors import UserError, UserErrors, writing
-from ..downloads.download import Progress, download, forget, sha256_of
+from ..downloads.download import Progress, download, forget
 from ..downloads.unpack import unpack
 from ..files.lock import locked
+from ..files.plain_file import checksum_of
 from ..files.whole_file import write_whole
 from .checks import shown
 from .manifests import Row
@@ -104,7 +105,7 @@ def _put(name: str, origin: DataOrigin, source: Source, out: Path, read: Read, u
 
 def _checked(archive: Path, source: Source) -> str:
     """The archive's SHA-256. Raises `UserError` where another is known; what was fetched is then removed."""
-    digest = sha256_of(archive)
+    digest = checksum_of(archive)
     if source.sha256 is not None and digest != source.sha256:
         if source.file is None:
             forget(archive)

@@ -1,6 +1,5 @@
 """A file from a web server: what has come stays when the connection breaks, and the next try goes on behind it."""
 
-import hashlib
 import json
 import re
 import ssl
@@ -143,9 +142,3 @@ def forget(target: Path) -> None:
     """Remove a download, so that the next one begins anew."""
     for path in (target, _beside(target)):
         path.unlink(missing_ok=True)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..contracts.errors import UserError, shortened
-from ..files.plain_file import check_plain, read_json, read_plain
+from ..files.plain_file import check_plain, checksum_of, read_json, read_plain
 from ..version import __version__
 
 FORMAT: Final = "aaclip_kit model 1"
@@ -87,9 +87,7 @@ def read_list(path: Path, where: str, digest: str | None = None) -> FileList:
 
 def check_file(path: Path, pinned: Pinned, where: str) -> None:
     """Raise `UserError` for a file that is missing, or other than the list says."""
-    size = check_plain(path, fix="fetch it again")
-    with path.open("rb") as file:
-        own = hashlib.file_digest(file, "sha256").hexdigest()
+    size, own = check_plain(path, fix="fetch it again"), checksum_of(path)
     if (size, own) != (pinned.bytes, pinned.sha256):
         problem = f"{path.name} is damaged or was changed: its SHA-256 is {own}, and {LIST} pins {pinned.sha256}"
         fix = f"remove {path.resolve()} and try again, or fetch another revision"

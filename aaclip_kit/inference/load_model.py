@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 
 from ..checkpoints.bank_file import bank_of, read_banks, reference_name
-from ..checkpoints.checkpoint import checksum_of, load_into
+from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
 from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
@@ -28,6 +28,7 @@ from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import Tiles, one_by_one
 from ..evaluation.evaluator import Evaluator, ScoredBatch, image_score
 from ..evaluation.references import References
+from ..files.plain_file import checksum_of
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ..checkpoints.checkpoint import checksum_of
 from ..checkpoints.find_checkpoint import Trained, checkpoint_in, find_trained
 from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import read_metadata
@@ -19,6 +18,7 @@ from ..evaluation.evaluator import Evaluator
 from ..experiment import Experiment, load
 from ..experiment.check import REFERENCE
 from ..experiment.effects import check_overrides
+from ..files.plain_file import checksum_of
 from ..hub.address import hub_address
 from ..inference.load_model import TrainedModel
 from ..plugin_host.registry import Registry
