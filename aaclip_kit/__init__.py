@@ -6,7 +6,7 @@ Names that need torch are imported when first used, so that listing plugins stay
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .contracts.data import DataSet, Domain, Sample, is_image_file
+from .contracts.data import DataOrigin, DataSet, Domain, Sample, is_image_file
 from .contracts.deprecation import DEPRECATED, deprecated_value
 from .contracts.errors import UserError, UserErrors, nearest_hint
 from .contracts.options import BackboneOptions, Indices, Options, Phrases, Sites, StageOptions, TowerName
@@ -60,6 +60,7 @@ __all__ = [
     "BackboneOptions",
     "Bank",
     "Context",
+    "DataOrigin",
     "DataSet",
     "Domain",
     "FixedWords",

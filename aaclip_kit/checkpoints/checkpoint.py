@@ -1,6 +1,5 @@
 """Checkpoints: the trained tensors of a model, by name. Weights only; nothing in them runs code."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,12 +16,6 @@ from ..model.anomaly_model import AnomalyModel
 from .provenance import Metadata, beside_pickle
 
 _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-
-
-def checksum_of(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's file."""
-    with checkpoint.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def trained_state(model: AnomalyModel) -> dict[str, Tensor]:

@@ -12,6 +12,8 @@ from ..experiment.moved_keys import with_moved_keys
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..experiment.toml_file import MOST_BYTES, parse_toml, refuse_plugin_files
 from ..files.plain_file import read_json, read_text
+from ..hub.address import HubAddress, hub_address
+from ..hub.client import fetched
 from ..model.anomaly_model import AnomalyModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import BANK, CHECKPOINT_SUFFIXES, CHECKPOINTS, EXPERIMENT, MANIFEST, METRICS
@@ -21,11 +23,15 @@ from .provenance import Metadata, read_metadata
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint, what it says of itself, and the experiment that it is used with."""
+    """A checkpoint, what it says of itself, and the experiment that it is used with.
+
+    `address` is that of a model which was fetched: its files lie in a cache, and nothing is written there.
+    """
 
     checkpoint: Path
     metadata: Metadata
     experiment: Experiment
+    address: HubAddress | None = None
 
 
 def find_trained(
@@ -38,12 +44,16 @@ def find_trained(
 ) -> Trained:
     """The checkpoint that `path` is or holds, with `experiment`, or else the one that belongs to it.
 
-    A run folder stands for the loop that it quotes; another folder for the one checkpoint in it. An override of
+    A run folder stands for the loop that it quotes; another folder for the one checkpoint in it; an address
+    (hf://USER/NAME@REVISION) for the model that is fetched from the hub, which the cache keeps. An override of
     `data.test.use` replaces the whole table, also where it names the plugin that the table has. `roles` are those of
     the data that is to be read. Raises `UserError` where there is no such checkpoint, or none that says which
     experiment it belongs to; and where it names programs, or files and folders that would be used, which the user has
     not named.
     """
+    address = hub_address(path)
+    if address is not None:
+        path = fetched(address)
     checkpoint = checkpoint_in(path) if path.is_dir() else path
     metadata = read_metadata(checkpoint)
     tables, source = _tables(path, checkpoint, metadata, experiment)
@@ -52,9 +62,9 @@ def find_trained(
     if any(override.partition("=")[0].strip() == "data.test.use" for override in overrides):
         tables.get("data", {}).pop("test", None)
     chosen = checked(tables, overrides, lambda tables: check_with_plugin_files(tables, registry, source))
-    if experiment is None and not _in_its_run(path, metadata):
+    if experiment is None and (address is not None or not _in_its_run(path, metadata)):
         _check_places(chosen, overrides, checkpoint, roles)
-    return Trained(checkpoint, metadata, chosen)
+    return Trained(checkpoint, metadata, chosen, address)
 
 
 def _near(path: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from .list_plugins import list_plugins, show
 from .new import init, new_plugin
 from .predict import predict
 from .processes import refuse_many_processes, tell
+from .push import push
 from .run import report, run, validate
 from .shots import NumbersAfterK, shots
 from .teach import teach
@@ -61,6 +62,7 @@ _add(show, "show text_to_image")
 _add(new_plugin, "new-plugin my-attention --kind attention-stage")
 _add(import_checkpoint, "import-checkpoint loop_3_final.pth --out imported")
 _add(export_checkpoint, "export-checkpoint runs/first --out published")
+_add(push, "push runs/first --repo ann/lids --private --licence apache-2.0")
 _add(cache, "cache --clear")
 _add(doctor, "doctor --json")
 

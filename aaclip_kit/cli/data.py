@@ -1,4 +1,4 @@
-"""`aakit data check` and `aakit data manifest`: look at data sets, and list them; `aakit data import` makes one."""
+"""`aakit data`: look at data sets, list them, make them of annotations, and fetch public ones."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from ..contracts.errors import UserError, UserErrors
 from ..experiment import ComponentConfig, check_data_table, load
 from ..experiment.overrides import checked
 from ..plugin_host.discovery import discover
+from .fetch import fetch
 from .import_masks import import_masks
 from .terminal import PlainConsole, numeric, plain_table, say
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..data.roles import Role
 
 data = Typer(
-    help="Look at data sets, list them, and make them of annotations.",
+    help="Look at data sets, list them, make them of annotations, and fetch public ones.",
     epilog="Example: aakit data check my_images",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -82,6 +83,7 @@ def manifest(
 data.command("import", epilog="Example: aakit data import coco.json --images photos --out parts --class lid")(
     import_masks
 )
+data.command("fetch", epilog="Example: aakit data fetch visa --accept-licence --out data/visa")(fetch)
 
 
 def _read(target: Path, layout: str | None, overrides: Sequence[str]) -> "tuple[list[Role], list[UserError]]":

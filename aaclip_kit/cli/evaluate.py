@@ -15,7 +15,7 @@ from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
-MODEL_HELP = "A run's folder, which stands for the loop that it quotes, or a checkpoint."
+MODEL_HELP = "A run's folder, which stands for the loop that it quotes, a checkpoint, or hf://USER/NAME@REVISION."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
 SQUARES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off"
 TILES_HELP = f"{SQUARES_HELP}; as a model was taught by default."

@@ -57,21 +57,21 @@ def json_text(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """Return one Markdown table a metric, then notes and the rule."""
     tables = ((heading(metric), markdown_table(HEADS, rows(comparison, metric))) for metric in comparison.metrics)
-    parts = [f"# {_inert(title(comparison))}\n", *(f"## {head}\n\n{table}" for head, table in tables)]
+    parts = [f"# {inert(title(comparison))}\n", *(f"## {head}\n\n{table}" for head, table in tables)]
     if costs := cost_rows(comparison):
         parts.append(f"## {COSTS}\n\n{markdown_table(COST_HEADS, costs)}")
     if comparison.notes:
-        parts.append("".join(f"- {_inert(note)}\n" for note in comparison.notes))
+        parts.append("".join(f"- {inert(note)}\n" for note in comparison.notes))
     return "\n".join([*parts, RULE + "\n"])
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table whose first column is text and whose others are numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "".join(f"| {' | '.join(map(_inert, line))} |\n" for line in lines)
+    return "".join(f"| {' | '.join(map(inert, line))} |\n" for line in lines)
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Return text as Markdown shows it letter by letter: names of folders are no tags, links or cells."""
     return re.sub(r"([\\`*|\[\]]|<(?=[\w/!?])|&(?=[\w#]))", r"\\\1", plain(text))
 

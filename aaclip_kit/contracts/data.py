@@ -69,6 +69,22 @@ class DataSet:
         return tuple(dict.fromkeys(sample.class_name for sample in self.samples))
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataOrigin:
+    """Where a public data set is from. A data set's factory may state one, as its attribute `origin`.
+
+    `aakit data fetch` reads it: `page` is the publishers' page, `licence` what they state there, `url` their archive
+    where its address is known to last, `sha256` that of the archive, and `split` the place of their list of a split.
+    """
+
+    title: str
+    page: str
+    licence: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    split: str | None = None
+
+
 class Shots(Options):
     """How many images of each class are drawn, by the experiment's seed."""
 

@@ -1,5 +1,6 @@
 """Files that are read whole: plain ones of a bounded size; no pipe is waited for, no device read without end."""
 
+import hashlib
 import json
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -45,6 +46,12 @@ def read_plain(path: Path, *, most: int = MOST_BYTES, fix: str = "name another f
     if len(content) > most:
         raise _too_large(path, most, fix)
     return content
+
+
+def checksum_of(path: Path) -> str:
+    """SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES, fix: str = "name another file") -> str:

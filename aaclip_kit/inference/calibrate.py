@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 
 from ..checkpoints.checkpoint import read, write
 from ..checkpoints.find_checkpoint import Trained
@@ -19,7 +20,11 @@ from .photographs import Photographs, read_photographs
 
 
 def check_own_experiment(trained: Trained) -> None:
-    """Raise `UserError` where the model would score in another way than it says itself."""
+    """Raise `UserError` where the model would score in another way than it says itself, or lies on the hub."""
+    if trained.address is not None:
+        copy = f"cp -rL {quote(str(trained.checkpoint.parent))} my.model"
+        fix = f"copy it, and calibrate the copy: {copy}"
+        raise UserError("is on the hub, where its thresholds stay as they are", where=str(trained.address), fix=fix)
     own = trained.metadata.experiment
     if own is not None and (changed := changed_keys(own, trained.experiment)):
         problem = f"scores in another way than the model's own experiment: {in_short(changed, between='; ')}"

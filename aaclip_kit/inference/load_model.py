@@ -12,7 +12,7 @@ from typing import Any, get_args
 from PIL.Image import Image
 
 from ..checkpoints.bank_file import bank_of, read_banks, reference_name
-from ..checkpoints.checkpoint import checksum_of, load_into
+from ..checkpoints.checkpoint import load_into
 from ..checkpoints.find_checkpoint import Trained, find_trained
 from ..checkpoints.published_layout import number_of
 from ..checkpoints.stored_thresholds import Thresholds, stored_thresholds
@@ -27,6 +27,7 @@ from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.calibration import Tiles, one_by_one
 from ..evaluation.evaluator import Evaluator, ScoredBatch
 from ..evaluation.references import References
+from ..files.plain_file import checksum_of
 from ..kernels.norm_matched import why_not_fused
 from ..model.anomaly_model import AnomalyModel
 from ..model.build import build_model, check_conditioning
@@ -262,10 +263,10 @@ def _references(model: AnomalyModel, trained: Trained) -> References | None:
 
 
 def load_model(path: str | Path, experiment: str | Path | None = None, device: str = "auto") -> TrainedModel:
-    """Load a trained model from a run's folder or a checkpoint.
+    """Load a trained model from a run's folder, a checkpoint, or the hub: hf://USER/NAME@REVISION.
 
     `experiment` is needed where the checkpoint holds none (a pickle). Raises `UserError` for a path that holds no
-    model, and for a checkpoint that does not fit.
+    model, for a checkpoint that does not fit, and for a repository that cannot be read.
     """
     file = None if experiment is None else Path(experiment)
     return TrainedModel(find_trained(Path(path), discover(), file, [f"device={device}"]))

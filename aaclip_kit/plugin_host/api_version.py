@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-API_VERSION: Final = "2.1"
+API_VERSION: Final = "2.2"
 """Version of what plugins may use, MAJOR.MINOR: a new minor one adds, a new major one changes or takes away."""
 
 STATED: Final = "AAKIT_API"

@@ -79,9 +79,9 @@ class Component:
         return resolve_name(self.factory) if isinstance(self.factory, str) else self.factory
 
     def stated(self, attribute: str) -> Any:
-        """What a factory that is a class states of all that it makes; None where it is none, or does not load."""
+        """What a factory states of all that it makes, as an attribute; None where it does not, or does not load."""
         try:
-            return getattr(self.maker, attribute, None) if isinstance(self.maker, type) else None
+            return getattr(self.maker, attribute, None)
         except Exception:  # told when it is built
             return None
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ..checkpoints.checkpoint import checksum_of
 from ..checkpoints.find_checkpoint import Trained, checkpoint_in, find_trained
 from ..checkpoints.leakage_guard import check_unseen
 from ..checkpoints.provenance import read_metadata
@@ -19,6 +18,8 @@ from ..evaluation.evaluator import Evaluator
 from ..experiment import Experiment, load
 from ..experiment.check import REFERENCE
 from ..experiment.effects import check_overrides
+from ..files.plain_file import checksum_of
+from ..hub.address import hub_address
 from ..inference.load_model import TrainedModel
 from ..plugin_host.registry import Registry
 from ..record.run_folder import CHECKPOINT_SUFFIXES
@@ -85,7 +86,7 @@ def plan(path: Path, registry: Registry, file: Path | None, overrides: Sequence[
 
     `file` is the experiment of a model whose checkpoint holds none. Raises `UserError`.
     """
-    if path.is_dir() or path.suffix in CHECKPOINT_SUFFIXES:
+    if path.is_dir() or path.suffix in CHECKPOINT_SUFFIXES or hub_address(path) is not None:
         own = [one for one in overrides if not one.strip().startswith(f"data.{REFERENCE}")]
         check_overrides(own, "scoring", "metrics", "execution")
         found = find_trained(path, registry, file, overrides, roles=["test", REFERENCE])

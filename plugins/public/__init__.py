@@ -3,14 +3,13 @@
 import csv
 import tomllib
 from collections.abc import Container
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, create_model
 
-from aaclip_kit import DataSet, Options, Register, UserError, UserErrors, hookimpl
+from aaclip_kit import DataOrigin, DataSet, Options, Register, UserError, UserErrors, hookimpl
 
 from ..folder import LAYOUTS, Classes, DataPath, read_classes, unknown_classes
 from ..manifest import read_rows
@@ -110,6 +109,26 @@ def _not_comparable(data: DataSet, name: str) -> str | None:
     return f"there are {here} images, and {there} in the published split of {FACTS[name]['title']}"
 
 
+_ORIGIN = ("title", "page", "licence", "url", "sha256", "split")
+
+
+@dataclass(frozen=True)
+class PublicDataSet:
+    """The factory of the public data set `name`."""
+
+    name: str
+
+    def __call__(self, options: PublicOptions) -> DataSet:
+        """Read it; see `read_public`."""
+        return read_public(self.name, options)
+
+    @property
+    def origin(self) -> DataOrigin:
+        """Where its publishers have it."""
+        known: dict[str, Any] = {key: FACTS[self.name].get(key) for key in _ORIGIN}
+        return DataOrigin(**known)
+
+
 @hookimpl
 def register_data_sets(register: Register) -> None:
     """Offer each data set of facts.toml."""
@@ -117,4 +136,4 @@ def register_data_sets(register: Register) -> None:
         classes = len(facts["classes"])
         about = f"{facts['title']}: {classes} {facts['domain']} class{'es' if classes > 1 else ''}."
         options = create_model(f"{name}_options", __base__=PublicOptions, __doc__=about)
-        register(name, partial(read_public, name), options)
+        register(name, PublicDataSet(name), options)

@@ -59,7 +59,11 @@ class Ended(NamedTuple):
 def offline(folder: Path, *commands: list[object]) -> Iterator[tuple[list[object], Ended]]:
     """Run these commands one after the other in one process that is on its guard."""
     # Neither told to stay offline, nor with what an earlier download has left.
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.endswith(("_OFFLINE", "_proxy", "_PROXY", "HF_TOKEN"))
+    }
     environment |= {"OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hub"), "XDG_CACHE_HOME": str(folder / "cache")}
     given = json.dumps([[str(argument) for argument in arguments] for arguments in commands])
     command = [sys.executable, "-c", FORBIDDEN + COMMANDS, given]
@@ -97,10 +101,26 @@ def test_a_run_and_what_follows_it_ask_for_no_network(tmp_path: Path) -> None:
         ["report", "out"],
         ["predict", "out", images, "--uncalibrated", "--out", "scores"],
         ["evaluate", "out", *overrides[6:8]],
+        ["push", "out", "--repo", "ann/lids", "--dry-run", "lids"],
     )
     for arguments, ran in offline(tmp_path, *commands):
         assert "NETWORK" not in ran.err, arguments
         assert ran.code == 0, (arguments, ran.err)
+
+
+def test_a_hub_and_publishers_are_asked_by_who_names_them_alone(tmp_path: Path) -> None:
+    """A model of the hub, and a data set whose licence is accepted; a push without a token asks nobody."""
+    fetch: list[object] = ["data", "fetch", "visa"]
+    (_, model), (_, shown), (_, accepted), (_, push) = offline(
+        tmp_path,
+        ["evaluate", "hf://ann/lids"],
+        fetch,
+        [*fetch, "--accept-licence"],
+        ["push", tmp_path, "--repo", "ann/lids"],
+    )
+    for ran in (model, shown, accepted, push):
+        assert ran.code == 2 and "error: " in ran.err and "Traceback" not in ran.err
+    assert ["NETWORK" in ran.err for ran in (model, shown, accepted, push)] == [True, False, True, False]
 
 
 @pytest.mark.slow
