@@ -28,7 +28,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
         good = draw(folder / "good", 8, seed=1)
         draw(folder / "more", 6, seed=2)
         draw(folder / "bad", 2, seed=3, spot=True)
-        teach(good, None, folder / "line.model", "tile", None, [], "cpu")
+        teach(good, None, folder / "line.model", "tile", None, None, [], "cpu")
 
     return once(tmp_path_factory, "pushed", make)
 
