@@ -67,18 +67,19 @@ def predict(
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
     given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
-    _check_finite(given)
+    check_finite(given)
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
     kept = append or watch
-    with in_processes() as ranks, ended_by_signals(kept, watch) as stop:
+    left = "what is scored is kept, and the same command goes on" if kept else "nothing is written"
+    with in_processes() as ranks, ended_by_signals(left, ctrl_c_is_good=watch) as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
         from ..inference.looked_at import read_looked_at
         from ..inference.predictions import write_predictions
         from ..inference.results_folder import claimed_results
-        from ..inference.score_images import Scoring
+        from ..inference.score_images import Scoring, real_names
         from ..inference.tile_grid import as_tiles
 
         looks = _looks(paths, root, ranks, stop) if watch else None
@@ -86,13 +87,16 @@ def predict(
         listed, faults, notes = list_images(paths, root, may_be_empty=watch)
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            thresholds = _thresholds(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
+            thresholds = thresholds_for(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
             built = TrainedModel(trained, ranks)
             scoring = Scoring(
                 thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
                 least_area=least_area, looked_at=looked_at, tiles=cut,
             )  # fmt: skip
-            _announce(built, listed, scoring, notes=notes, given=given)
+            if ranks.is_first:
+                for note in notes:
+                    say(note)
+                announce(built, real_names(built, listed, scoring), scoring, given)
             write = partial(
                 write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
                 skip=on_bad_image is OnBadImage.skip, append=kept,
@@ -103,22 +107,11 @@ def predict(
                     show_results(summary, tally, out, watch=watch)
 
 
-def _announce(
-    built: "TrainedModel",
-    listed: "Sequence[Listed]",
-    scoring: "Scoring",
-    *,
-    notes: Sequence[str],
-    given: "Mapping[What, float | None]",
+def announce(
+    built: "TrainedModel", real_names: Mapping[str, str], scoring: "Scoring", given: "Mapping[What, float | None]"
 ) -> None:
-    """Print, in the first process, what was passed over and what the images are scored with."""
-    from ..inference.score_images import real_names
-
-    if not built.evaluator.ranks.is_first:
-        return
-    for note in notes:
-        say(note)
-    _show(built, real_names(built, listed, scoring), scoring.thresholds, given)
+    """Print what the images are scored with; `real_names` says what prompts call each of their classes."""
+    _show(built, real_names, scoring.thresholds, given)
     if scoring.tiles is not None:
         say(_tiles_in_words(scoring.tiles, built.evaluator.pixels.size))
     _show_looked_at(built, scoring)
@@ -134,22 +127,22 @@ def _looks(paths: list[Path], root: Path | None, ranks: "Ranks", stop: StopReque
 
 
 @contextmanager
-def ended_by_signals(kept: bool = False, watch: bool = False) -> Iterator[StopRequest]:
+def ended_by_signals(left: str = "nothing is written", *, ctrl_c_is_good: bool = False) -> Iterator[StopRequest]:
     """Let a signal end the command before its next image; a second one ends it at once.
 
-    What is scored is then `kept`, or nothing is written. Ctrl-C is how a `watch` ends well.
+    `left` says what then is there. Ctrl-C is how a command ends well that has no end of its own.
     """
     stop = StopRequest()
     try:
         with stop.listening():
             yield stop
     except Stopped as stopped:
-        left = "what is scored is kept, and the same command goes on" if kept else "nothing is written"
         say(f"stopped by {stopped}: {left}")
-        raise SystemExit(0 if watch and stopped.number == SIGINT else stopped.code) from None
+        raise SystemExit(0 if ctrl_c_is_good and stopped.number == SIGINT else stopped.code) from None
 
 
-def _check_finite(thresholds: "Mapping[What, float | None]") -> None:
+def check_finite(thresholds: "Mapping[What, float | None]") -> None:
+    """Raise `UserError` for a threshold that is no number."""
     options = {"image": "--threshold", "map": "--map-threshold"}
     for what, value in thresholds.items():
         if value is not None and not isfinite(value):
@@ -164,7 +157,7 @@ def check_shown(name: str | None, option: str) -> None:
         raise UserError("holds what cannot be shown", where=option, fix=fix)
 
 
-def _thresholds(
+def thresholds_for(
     trained: "Trained",
     domain: Domains | None,
     *,
