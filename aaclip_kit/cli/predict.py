@@ -1,6 +1,6 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -25,7 +25,6 @@ from .terminal import PlainConsole, say
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
     from ..checkpoints.stored_thresholds import Thresholds
-    from ..data.manifests import Listed
     from ..distributed.ranks import Ranks
     from ..evaluation.calibration import Tiles, What
     from ..inference.arrivals import Look

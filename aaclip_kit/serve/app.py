@@ -160,7 +160,7 @@ def application(service: Service, access: Access) -> FastAPI:
     @app.post("/predict", summary="Score images", responses=why, dependencies=guarded,
               openapi_extra={"requestBody": request_body()})  # fmt: skip
     async def predict(
-        request: Request, pictures: Annotated[list[Drawn], Query(description=_PICTURES)] = []
+        request: Request, pictures: Annotated[Sequence[Drawn], Query(description=_PICTURES)] = ()
     ) -> JSONResponse:
         """Answer each image in the order in which they are sent; a file of several pages has an answer for each."""
         return JSONResponse({"results": await service.predict(request, set(pictures))})

@@ -70,7 +70,7 @@ class Scorer:
         self._makers.shutdown()
 
     def submit(self, given: Given, make: Make) -> "Future[Answer]":
-        """Let a picture wait for its turn; `make` makes the answer of its prediction. One that is cancelled is left out."""
+        """Let a picture wait for its turn; `make` makes its answer. One that is cancelled before is left out."""
         waiting = _Waiting(given, make, Future())
         self._queue.put(waiting)
         return waiting.done

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("fastapi", reason="needs the extra serve")
+from aaclip_kit import TrainedModel, load_model
+from aaclip_kit.checkpoints.stored_thresholds import Thresholds, stored_thresholds
+from aaclip_kit.inference.score_images import Scoring
 
-from aaclip_kit import TrainedModel, load_model  # noqa: E402
-from aaclip_kit.checkpoints.stored_thresholds import Thresholds, stored_thresholds  # noqa: E402
-from aaclip_kit.inference.score_images import Scoring  # noqa: E402
-
-from .running import Running, running  # noqa: E402
+from .running import Running, running
 
 
 @pytest.fixture(scope="module")

@@ -176,8 +176,10 @@ def test_an_answer_that_comes_too_late_is_given_up_and_what_waits_is_not_scored(
     model: TrainedModel, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        gated(model, monkeypatch) as gate, running(model, Limits(seconds=0.5)) as served, ThreadPoolExecutor(2) as clients,
-    ):  # fmt: skip
+        gated(model, monkeypatch) as gate,
+        running(model, Limits(seconds=0.5)) as served,
+        ThreadPoolExecutor(2) as clients,
+    ):
         first = clients.submit(served.predict, *files(images[:1]))
         assert gate.entered.wait(30)
         late = served.predict(*files(images[1:3]))
