@@ -3,7 +3,7 @@
     python benchmarks/serve.py MODEL IMAGES --seconds 300 --clients 16 [--kill-every 60]
 
 Prints how many requests were answered, refused as busy, or lost; how many answers differ from predict's; and how long
-an answer took. Scores may differ by one unit of their fourth digit, since a batch of another size changes the last bits.
+an answer took. A score may differ by one unit of its fourth digit, since a batch of another size changes the last bits.
 """
 
 import argparse
