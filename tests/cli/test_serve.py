@@ -37,7 +37,7 @@ def test_what_the_service_refuses_before_it_begins(
             "--host 0.0.0.0: lets every machine of the network in": (trained, "--host", "0.0.0.0"),
             "--host no.such.host.invalid: is no address": (trained, "--host", "no.such.host.invalid"),
             "--token: is no token": (trained, "--token", "two words"),
-            "none: there is no such file": (place / "none", "--port", 0),
+            "none: there is no such checkpoint": (place / "none", "--port", 0),
             "--tiles": (trained, "--port", 0, "--tiles", "many"),
             "holds no threshold": (trained, "--port", 0, "--tiles", "2"),
             "--threshold": (trained, "--threshold", "nan"),

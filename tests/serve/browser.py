@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,8 @@ def opened(url: str, folder: Path, width: int) -> Iterator[Tab]:
                 "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
             )
             tab.call("Page.navigate", url=url)
+            while tab.value(f"location.href === {json.dumps(url)} && document.readyState") != "complete":
+                time.sleep(0.05)
             yield tab
         finally:
             browser.kill()
