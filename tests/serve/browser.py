@@ -73,7 +73,8 @@ class Tab:
         message = json.loads(text)
         if message.get("method") == "Network.requestWillBeSent":
             self.requested.append(message["params"]["request"]["url"])
-        if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+        level = message.get("params", {}).get("entry", {}).get("level")
+        if message.get("method") == "Runtime.exceptionThrown" or level in ("warning", "error"):
             self.complaints.append(json.dumps(message["params"]))
         return message
 
