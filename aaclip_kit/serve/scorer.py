@@ -1,7 +1,7 @@
 """One thread that scores what is waiting: whatever has come meanwhile is one batch."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -45,7 +45,7 @@ class Scorer:
         self._makers, self._maps = ThreadPoolExecutor(_MAPS), BoundedSemaphore(_MAPS)
 
     @property
-    def names(self) -> Mapping[str, str]:
+    def names(self) -> dict[str, str]:
         """The class of the images, and what prompts call it."""
         return real_names(self.model, [Listed(_name(1), None)], self.scoring)
 
