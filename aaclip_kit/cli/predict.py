@@ -1,6 +1,6 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -38,6 +38,8 @@ Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
 OnBadImage = StrEnum("OnBadImage", ["error", "skip"])
 """What to do about an image that cannot be used."""
 
+_NOTHING, _KEPT = "nothing is written", "what is scored is kept, and the same command goes on"
+
 TILES_HELP = "Cut photographs into squares: how many along the shorter side; auto: of about the model's size; or off."
 
 
@@ -70,8 +72,7 @@ def predict(
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
     kept = append or watch
-    left = "what is scored is kept, and the same command goes on" if kept else "nothing is written"
-    with in_processes() as ranks, ended_by_signals(left, ctrl_c_is_good=watch) as stop:
+    with in_processes() as ranks, ended_by_signals(_KEPT if kept else _NOTHING, ctrl_c_is_good=watch) as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
@@ -93,9 +94,7 @@ def predict(
                 least_area=least_area, looked_at=looked_at, tiles=cut,
             )  # fmt: skip
             if ranks.is_first:
-                for note in notes:
-                    say(note)
-                announce(built, real_names(built, listed, scoring), scoring, given)
+                announce(built, real_names(built, listed, scoring), scoring, given, notes)
             write = partial(
                 write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
                 skip=on_bad_image is OnBadImage.skip, append=kept,
@@ -107,9 +106,15 @@ def predict(
 
 
 def announce(
-    built: "TrainedModel", real_names: Mapping[str, str], scoring: "Scoring", given: "Mapping[What, float | None]"
+    built: "TrainedModel",
+    real_names: Mapping[str, str],
+    scoring: "Scoring",
+    given: "Mapping[What, float | None]",
+    notes: Sequence[str] = (),
 ) -> None:
-    """Print what the images are scored with; `real_names` says what prompts call each of their classes."""
+    """Print notes, and what the images are scored with; `real_names` says what prompts call each of their classes."""
+    for note in notes:
+        say(note)
     _show(built, real_names, scoring.thresholds, given)
     if scoring.tiles is not None:
         say(_tiles_in_words(scoring.tiles, built.evaluator.pixels.size))
@@ -126,7 +131,7 @@ def _looks(paths: list[Path], root: Path | None, ranks: "Ranks", stop: StopReque
 
 
 @contextmanager
-def ended_by_signals(left: str = "nothing is written", *, ctrl_c_is_good: bool = False) -> Iterator[StopRequest]:
+def ended_by_signals(left: str = _NOTHING, *, ctrl_c_is_good: bool = False) -> Iterator[StopRequest]:
     """Let a signal end the command before its next image; a second one ends it at once.
 
     `left` says what then is there. Ctrl-C is how a command ends well that has no end of its own.

@@ -10,13 +10,19 @@ from typer import Argument, Option
 from ..contracts.errors import UserError, in_short
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
+from ..run.stop import StopRequest
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .predict import TILES_HELP, Domains, announce, check_finite, check_shown, ended_by_signals, thresholds_for
 from .run import SET_HELP, with_shortcuts
 from .terminal import say
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from ..evaluation.calibration import What
+    from ..serve.app import Access
+    from ..serve.limits import Limits
+    from ..serve.scorer import Scorer
 
 _PACKAGES: Final = ("fastapi", "uvicorn", "python_multipart")
 """What the extra `serve` brings."""
@@ -61,10 +67,10 @@ def serve(
         from ..inference.looked_at import read_looked_at
         from ..inference.score_images import Scoring
         from ..inference.tile_grid import as_tiles
-        from ..serve.app import Access, Service, application
+        from ..serve.app import Access
         from ..serve.limits import Limits
         from ..serve.scorer import Scorer
-        from ..serve.server import bound, listen, run
+        from ..serve.server import bound
 
         looked_at, cut = read_looked_at(roi, ignore), as_tiles(tiles, "--tiles")
         limits = Limits(bytes=most_mb << 20, pixels=most_megapixels * 1_000_000, images=queue, seconds=timeout)
@@ -78,13 +84,21 @@ def serve(
             )  # fmt: skip
             scorer = Scorer(built, scoring, _tell)
             announce(built, scorer.names, scoring, given)
-            app = application(Service(scorer, limits), Access.of(host, token))
-            stop.raise_if_asked()
-            say(f"serving     {listen(taken)} (Ctrl-C ends it)")
-            with scorer:
-                run(app, taken, lambda: stop.number is not None, timeout)
-            stop.raise_if_asked()
-            raise UserError("the web server has ended by itself", fix="look at what it has printed, and start it again")
+            _serve(scorer, limits, taken, Access.of(host, token), stop)
+
+
+def _serve(scorer: "Scorer", limits: "Limits", taken: "socket", access: "Access", stop: StopRequest) -> None:
+    """Answer on a port that is taken until a signal asks for an end, which it raises as `Stopped`."""
+    from ..serve.app import Service, application
+    from ..serve.server import listen, run
+
+    stop.raise_if_asked()
+    app = application(Service(scorer, limits), access)
+    say(f"serving     {listen(taken)} (Ctrl-C ends it)")
+    with scorer:
+        run(app, taken, lambda: stop.number is not None, limits.seconds)
+    stop.raise_if_asked()
+    raise UserError("the web server has ended by itself", fix="look at what it has printed, and start it again")
 
 
 def _tell(error: Exception) -> None:
