@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from aaclip_kit import TrainedModel
 from aaclip_kit.checkpoints.stored_thresholds import Thresholds
@@ -90,11 +91,12 @@ def test_images_in_tiles_and_what_is_looked_at(model: TrainedModel, thresholds: 
 def test_the_overlay_is_hot_in_the_mask_and_the_photograph_elsewhere(served: Running, images: list[Path]) -> None:
     query = "?pictures=photo&pictures=overlay&pictures=mask"
     answers = served.predict(*files(images), query=query).body["results"]
-    answer = next(one for one in answers if one["region_count"])
+    answer = min((one for one in answers if one["region_count"]), key=lambda one: pixels(one["mask"]).mean())
     mask = pixels(answer["mask"]) > 0
-    assert mask.any() and not mask.all()
+    far = ~binary_dilation(mask, iterations=4)  # a line is drawn around it
+    assert mask.any() and far.any()
     changed = np.abs(pixels(answer["overlay"]).astype(int) - pixels(answer["photo"])).max(axis=2)
-    assert changed[mask].mean() > 3 * changed[~mask].mean()
+    assert changed[mask].mean() > 3 * changed[far].mean()
     assert "heatmap" not in answer
 
 
