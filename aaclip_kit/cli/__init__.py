@@ -23,6 +23,7 @@ from .predict import predict
 from .processes import refuse_many_processes, tell
 from .push import push
 from .run import report, run, validate
+from .serve import serve
 from .shots import NumbersAfterK, shots
 from .teach import teach
 from .terminal import Debugging, escape_what_cannot_be_written, say
@@ -51,6 +52,7 @@ _add(evaluate, "evaluate runs/first --out evaluation.json")
 _add(teach, 'teach good/ --out line.model --real-name "metal nut"')
 _add(calibrate, "calibrate runs/first good/ --false-alarms 0.02")
 _add(predict, "predict runs/first photos/ --out found --real-name bottle")
+_add(serve, "serve line.model --port 8000")
 _add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
 _add(shots, "shots feedback.toml --k 0 1 2 4 8 --draws 5 --out runs/shots", NumbersAfterK)
 _add(gradients, "gradients feedback.toml --scales 1.0,0.1")

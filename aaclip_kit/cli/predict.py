@@ -25,7 +25,6 @@ from .terminal import PlainConsole, say
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
     from ..checkpoints.stored_thresholds import Thresholds
-    from ..data.manifests import Listed
     from ..distributed.ranks import Ranks
     from ..evaluation.calibration import Tiles, What
     from ..inference.arrivals import Look
@@ -38,6 +37,8 @@ Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
 
 OnBadImage = StrEnum("OnBadImage", ["error", "skip"])
 """What to do about an image that cannot be used."""
+
+_NOTHING, _KEPT = "nothing is written", "what is scored is kept, and the same command goes on"
 
 
 def predict(
@@ -65,18 +66,18 @@ def predict(
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
     given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
-    _check_finite(given)
+    check_finite(given)
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
     kept = append or watch
-    with in_processes() as ranks, ended_by_signals(kept, watch) as stop:
+    with in_processes() as ranks, ended_by_signals(_KEPT if kept else _NOTHING, ctrl_c_is_good=watch) as stop:
         from ..checkpoints.find_checkpoint import find_trained
         from ..data.manifests import list_images
         from ..inference.load_model import TrainedModel
         from ..inference.looked_at import read_looked_at
         from ..inference.predictions import write_predictions
         from ..inference.results_folder import claimed_results
-        from ..inference.score_images import Scoring
+        from ..inference.score_images import Scoring, real_names
         from ..inference.tiled import chosen_tiles
 
         looks = _looks(paths, root, ranks, stop) if watch else None
@@ -85,13 +86,14 @@ def predict(
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
             cut = chosen_tiles(trained, tiles, "--tiles")
-            thresholds = _thresholds(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
+            thresholds = thresholds_for(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
             built = TrainedModel(trained, ranks)
             scoring = Scoring(
                 thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
                 least_area=least_area, looked_at=looked_at, tiles=cut,
             )  # fmt: skip
-            _announce(built, listed, scoring, notes=notes, given=given)
+            if ranks.is_first:
+                announce(built, real_names(built, listed, scoring), scoring, given, notes)
             write = partial(
                 write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
                 skip=on_bad_image is OnBadImage.skip, append=kept,
@@ -102,22 +104,17 @@ def predict(
                     show_results(summary, tally, out, watch=watch)
 
 
-def _announce(
+def announce(
     built: "TrainedModel",
-    listed: "Sequence[Listed]",
+    real_names: Mapping[str, str],
     scoring: "Scoring",
-    *,
-    notes: Sequence[str],
     given: "Mapping[What, float | None]",
+    notes: Sequence[str] = (),
 ) -> None:
-    """Print, in the first process, what was passed over and what the images are scored with."""
-    from ..inference.score_images import real_names
-
-    if not built.evaluator.ranks.is_first:
-        return
+    """Print notes, and what the images are scored with; `real_names` says what prompts call each of their classes."""
     for note in notes:
         say(note)
-    _show(built, real_names(built, listed, scoring), scoring.thresholds, given)
+    _show(built, real_names, scoring.thresholds, given)
     if scoring.tiles is not None:
         say(_tiles_in_words(scoring.tiles, built.evaluator.pixels.size))
     _show_looked_at(built, scoring)
@@ -133,22 +130,22 @@ def _looks(paths: list[Path], root: Path | None, ranks: "Ranks", stop: StopReque
 
 
 @contextmanager
-def ended_by_signals(kept: bool = False, watch: bool = False) -> Iterator[StopRequest]:
+def ended_by_signals(left: str = _NOTHING, *, ctrl_c_is_good: bool = False) -> Iterator[StopRequest]:
     """Let a signal end the command before its next image; a second one ends it at once.
 
-    What is scored is then `kept`, or nothing is written. Ctrl-C is how a `watch` ends well.
+    `left` says what then is there. Ctrl-C is how a command ends well that has no end of its own.
     """
     stop = StopRequest()
     try:
         with stop.listening():
             yield stop
     except Stopped as stopped:
-        left = "what is scored is kept, and the same command goes on" if kept else "nothing is written"
         say(f"stopped by {stopped}: {left}")
-        raise SystemExit(0 if watch and stopped.number == SIGINT else stopped.code) from None
+        raise SystemExit(0 if ctrl_c_is_good and stopped.number == SIGINT else stopped.code) from None
 
 
-def _check_finite(thresholds: "Mapping[What, float | None]") -> None:
+def check_finite(thresholds: "Mapping[What, float | None]") -> None:
+    """Raise `UserError` for a threshold that is no number."""
     options = {"image": "--threshold", "map": "--map-threshold"}
     for what, value in thresholds.items():
         if value is not None and not isfinite(value):
@@ -163,7 +160,7 @@ def check_shown(name: str | None, option: str) -> None:
         raise UserError("holds what cannot be shown", where=option, fix=fix)
 
 
-def _thresholds(
+def thresholds_for(
     trained: "Trained",
     domain: Domains | None,
     *,

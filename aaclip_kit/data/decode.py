@@ -18,16 +18,16 @@ Mask = Int8[np.ndarray, "S S"]
 IGNORED: Final = -1
 
 
-def open_picture(path: Path, content: bytes | None = None) -> Image.Image:
+def open_picture(path: Path, content: bytes | None = None, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """An image in RGB, upright (EXIF orientation applied). 16-bit grey is scaled to 8 bits; alpha is dropped.
 
     `content` is what the file holds, where it has been read already. Raises `UserError` for a file that is missing,
     damaged, no image, of several pages where `path` names none, of numbers without an agreed scale, or of more than
-    `MOST_PIXELS` pixels.
+    `most_pixels` pixels.
     """
     try:
         with DECODING:
-            return in_rgb(*_upright(path, content))
+            return in_rgb(*_upright(path, content, most_pixels))
     # A decoder may raise anything: Pillow's raise TypeError or struct.error over a damaged EXIF block.
     except Exception as error:
         raise _unreadable(path, error) from None
@@ -133,7 +133,7 @@ def _kinds(upright: Image.Image, values: np.ndarray) -> np.ndarray:
     return np.where(grey, red, (red.astype(np.int64) << 16 | green.astype(np.int64) << 8 | blue) + FIRST_COLOUR)
 
 
-def _upright(path: Path, content: bytes | None) -> tuple[Image.Image, int]:
+def _upright(path: Path, content: bytes | None, most_pixels: int = MOST_PIXELS) -> tuple[Image.Image, int]:
     """A file's picture, or the page that the path names, and its bits of grey; 0 is black."""
     page = page_of(path)[1]
     content = read_content(path) if content is None else content
@@ -147,8 +147,8 @@ def _upright(path: Path, content: bytes | None) -> tuple[Image.Image, int]:
         if frame := pages[(page or 1) - 1]:
             picture.seek(frame)
         # Pillow only warns of an image between this bound and twice as much.
-        if picture.width * picture.height > MOST_PIXELS:
-            raise Image.DecompressionBombError
+        if picture.width * picture.height > most_pixels:
+            raise _too_large(path, most_pixels)
         # Each is decoded, also those that lie outside of the image, or above one another.
         boxes = (tile.extents or (0, 0, 0, 0) for tile in picture.tile)
         if sum((right - left) * (low - top) for left, top, right, low in boxes) > 8 * picture.width * picture.height:
@@ -182,12 +182,16 @@ def resized(picture: Image.Image, size: int) -> Image.Image:
     return picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BICUBIC)
 
 
+def _too_large(path: Path, most_pixels: int) -> UserError:
+    problem = f"is too large: it has more than {most_pixels:,} pixels"
+    return UserError(problem, where=str(path), fix="scale it down, or cut it into tiles")
+
+
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return error
     if isinstance(error, Image.DecompressionBombError):
-        problem = f"is too large: it has more than {MOST_PIXELS:,} pixels"
-        return UserError(problem, where=str(path), fix="scale it down, or cut it into tiles")
+        return _too_large(path, MOST_PIXELS)
     if "MAX_TEXT" in str(error):
         problem = f"cannot be read as an image: a text or colour profile in it has more than {MOST_TEXT:,} bytes"
         return UserError(problem, where=str(path), fix="save it without its texts and colour profile")

@@ -65,18 +65,32 @@ def draw(
 
 def _line(prediction: Prediction, name: Path, shown: tuple[float, float], folder: Path) -> Line:
     """Write an image's heatmap and, with a threshold, its mask; its line says where they are."""
-    scale, looked_at = heat_scale(prediction.map_threshold, shown), prediction.looked_at
-    values = prediction.anomaly_map
-    heat = coloured(values if looked_at is None else np.where(looked_at, values, scale[0]), scale)
-    pictures: dict[str, tuple[str, UInt8[np.ndarray, "H W *C"]]] = {"heatmap": (HEATMAPS, heat)}
-    mask, regions = prediction.mask, prediction.regions
-    if mask is not None:
-        pictures["mask"] = (MASKS, mask.astype(np.uint8) * 255)
-    for place, pixels in pictures.values():
-        _save(pixels, folder / place / name)
+    places = {"heatmap": HEATMAPS, "mask": MASKS}
+    pictures = pictures_of(prediction, shown)
+    for what, pixels in pictures.items():
+        _save(pixels, folder / places[what] / name)
     return {
         "path": str(prediction.path),
         "class": prediction.class_name,
+        **facts_of(prediction),
+        **{what: (Path(places[what]) / name).as_posix() for what in pictures},
+    }
+
+
+def pictures_of(prediction: Prediction, shown: tuple[float, float]) -> dict[str, UInt8[np.ndarray, "H W *C"]]:
+    """Return an image's heatmap, in the colours of `heat_scale`, and with a threshold its mask, white where masked."""
+    scale, looked_at = heat_scale(prediction.map_threshold, shown), prediction.looked_at
+    values = prediction.anomaly_map
+    pictures = {"heatmap": coloured(values if looked_at is None else np.where(looked_at, values, scale[0]), scale)}
+    if prediction.mask is not None:
+        pictures["mask"] = prediction.mask.astype(np.uint8) * 255
+    return pictures
+
+
+def facts_of(prediction: Prediction) -> Line:
+    """Return what is said of an image: its score, the decision and how certain it is, and the regions of its mask."""
+    mask, regions = prediction.mask, prediction.regions
+    return {
         "score": four_digits(prediction.pred_score),
         "decision": prediction.decision,
         "good_above": four_digits(prediction.good_above),
@@ -86,7 +100,6 @@ def _line(prediction: Prediction, name: Path, shown: tuple[float, float], folder
         "disagreement": None if mask is None else _disagreement(prediction.decision, int(mask.sum())),
         "region_count": None if regions is None else len(regions),
         "regions": None if regions is None else list(map(_region, regions[:MOST_REGIONS])),
-        **{what: (Path(place) / name).as_posix() for what, (place, _) in pictures.items()},
     }
 
 
