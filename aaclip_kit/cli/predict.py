@@ -67,7 +67,7 @@ def predict(
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
     given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
-    _check_finite(given)
+    check_finite(given)
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
     kept = append or watch
@@ -149,7 +149,8 @@ def ended_by_signals(kept: bool = False, watch: bool = False) -> Iterator[StopRe
         raise SystemExit(0 if watch and stopped.number == SIGINT else stopped.code) from None
 
 
-def _check_finite(thresholds: "Mapping[What, float | None]") -> None:
+def check_finite(thresholds: "Mapping[What, float | None]") -> None:
+    """Raise `UserError` for a threshold that is no number."""
     options = {"image": "--threshold", "map": "--map-threshold"}
     for what, value in thresholds.items():
         if value is not None and not isfinite(value):
