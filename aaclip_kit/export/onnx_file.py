@@ -111,7 +111,7 @@ class _Reader:
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next inputs, None after the last."""
         picture = next(self._given, None)
-        return None if picture is None else dict(zip(INPUTS, (picture[None], np.float32(0)), strict=True))
+        return None if picture is None else dict(zip(INPUTS, (picture[None], np.zeros((), np.float32)), strict=True))
 
 
 def onnx_runner(path: Path, threads: int = 0) -> Any:
@@ -123,7 +123,7 @@ def onnx_runner(path: Path, threads: int = 0) -> Any:
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(pictures: np.ndarray, threshold: float) -> Sequence[np.ndarray]:
-        given: Mapping[str, Any] = dict(zip(INPUTS, (pictures, np.float32(threshold)), strict=True))
+        given: Mapping[str, Any] = dict(zip(INPUTS, (pictures, np.array(threshold, np.float32)), strict=True))
         return session.run(list(OUTPUTS), given)
 
     return run

@@ -23,7 +23,7 @@ def openvino_runner(path: Path, threads: int = 0) -> Runner:
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
 
     def run(pictures: np.ndarray, threshold: float) -> Sequence[np.ndarray]:
-        found = compiled({"picture": pictures, "threshold": np.float32(threshold)})
+        found = compiled({"picture": pictures, "threshold": np.array(threshold, np.float32)})
         return [found[name] for name in OUTPUTS]
 
     return run

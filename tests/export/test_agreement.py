@@ -35,7 +35,7 @@ def test_a_program_that_says_the_same_agrees() -> None:
 
 @pytest.mark.parametrize("shifts", [(-1e-4, 0.0), (0.0, -1e-4)])
 def test_a_decision_that_flips_is_refused_though_the_numbers_are_close(shifts: tuple[float, float]) -> None:
-    with pytest.raises(UserError, match="disagrees with PyTorch.* decisions flip"):
+    with pytest.raises(UserError, match=r"disagrees with PyTorch.* decisions flip"):
         compare(runner(*shifts), REFERENCE, 0.5, exact=True)
 
 

@@ -60,7 +60,7 @@ def test_the_file_says_what_predict_says_of_pictures_of_any_size_alone_and_toget
     model = load_model(trained, device="cpu")
     for given in (pictures, pictures[:1], wide):
         wanted = [model.predict(one) for one in given]
-        inputs = {"picture": given, "threshold": np.float32(wanted[0].pred_score)}
+        inputs = {"picture": given, "threshold": np.array(wanted[0].pred_score, np.float32)}
         maps, scores, decisions = session.run(["map", "score", "decision"], inputs)
         np.testing.assert_allclose(scores, [one.pred_score for one in wanted], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(maps.max(axis=(1, 2)), [one.max_value for one in wanted], rtol=1e-4, atol=1e-5)
@@ -136,9 +136,7 @@ def test_a_stage_that_cannot_be_exported_is_named(trained: Path) -> None:
     assert "_Looking" in str(raised.value)
 
 
-def test_what_is_refused_leaves_nothing_behind(
-    aakit: Command, trained: Path, images: Path, tmp_path: Path
-) -> None:
+def test_what_is_refused_leaves_nothing_behind(aakit: Command, trained: Path, images: Path, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")

@@ -22,7 +22,7 @@ if given.threshold is None:
 session = onnxruntime.InferenceSession(str(HERE / card["file"]), providers=["CPUExecutionProvider"])
 for path in given.pictures:
     picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    inputs = {"picture": picture[None], "threshold": np.float32(given.threshold)}
+    inputs = {"picture": picture[None], "threshold": np.array(given.threshold, np.float32)}
     anomaly_map, score, decision = session.run(["map", "score", "decision"], inputs)
     print(f"{path}\t{score[0]:.6f}\t{'anomalous' if decision[0] else 'normal'}")
     if given.maps:

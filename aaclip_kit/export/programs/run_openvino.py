@@ -23,7 +23,7 @@ settings = {"INFERENCE_PRECISION_HINT": "f32"}
 model = openvino.Core().compile_model(str(HERE / card["file"]), "CPU", settings)
 for path in given.pictures:
     picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
-    inputs = {"picture": picture[None], "threshold": np.float32(given.threshold)}
+    inputs = {"picture": picture[None], "threshold": np.array(given.threshold, np.float32)}
     found = model(inputs)
     anomaly_map, score, decision = (found[name] for name in ("map", "score", "decision"))
     print(f"{path}\t{score[0]:.6f}\t{'anomalous' if decision[0] else 'normal'}")
