@@ -91,6 +91,8 @@ def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
         if count == 1:
             return units.new_zeros(images, 1)
         nearest, rows = max(1, round(NEAREST * (count - 1))), max(1, _COMPARED // (images * count))
+        if torch.compiler.is_exporting():  # for any number of images
+            rows = count
         parts = [
             _nearest(part @ units.transpose(1, 2), first, nearest)
             for first, part in zip(range(0, count, rows), units.split(rows, dim=1), strict=True)

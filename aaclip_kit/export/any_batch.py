@@ -97,7 +97,7 @@ class _Counts:
             return {key: self.of(node, few[key], more[key]) for key in few}
         if isinstance(few, fx.Node) or few == more:
             return few
-        if type(few) is int and type(more) is int:
+        if type(few) is int and type(more) is int and more > few:
             times = (more - few) // (_MORE - _FEW)
             return self._number(times, few - times * _FEW)
         raise _depends_on_batch(node)

@@ -32,7 +32,7 @@ class _Scores(nn.Module):
 
     def __init__(self, trained: TrainedModel, evaluator: Evaluator, data: DataSet) -> None:
         super().__init__()
-        (self.name,) = data.classes
+        (self.name,) = data.real_names
         self.model, self.domain = trained.model, data.domain
         self.evaluate = evaluator
         self.known = evaluator.of_class(self.name, trained.attending, trained.is_trained)
@@ -62,12 +62,14 @@ class ScoringGraph(nn.Module):
 
 @torch.no_grad()
 def exported(trained: TrainedModel, data: DataSet) -> ExportedProgram:
-    """Return the program of a model on the CPU in float32, for images of the one class of `data` and its domain.
+    """Return the program of a model on the CPU in float32, for images of the one class that `data` names.
 
     Pictures may have any size and there may be any number of them. Raises `UserError` for a model that mixes the images
     of a batch, and for a component that cannot be traced, by its name.
     """
     evaluator = trained.evaluator_for(data)
+    if evaluator.references is not None:
+        evaluator.references.check_known(tuple(data.real_names), str(trained.trained.checkpoint))
     if mixes_images(evaluator):
         problem = "its published switches mix the images of a batch, and an exported program scores each by itself"
         fix = "export a model of the corrected profile, or run this one with aakit predict"
