@@ -36,7 +36,6 @@ def for_any_batch(module: nn.Module, side: int) -> fx.GraphModule:
         else:
             one.args = counts.of(one, one.args, other.args)
             one.kwargs = counts.of(one, one.kwargs, other.kwargs)
-    few.graph.eliminate_dead_code()
     few.recompile()
     return few
 
@@ -59,7 +58,6 @@ def _inline_autocast(module: fx.GraphModule) -> None:
     for node in contexts:
         inner = _attribute(module, node.args[4])
         _inline_autocast(inner)
-        inner.graph.eliminate_dead_code()
         given = dict(zip((one for one in inner.graph.nodes if one.op == "placeholder"), node.args[5:], strict=True))
         with module.graph.inserting_before(node):
             made = module.graph.graph_copy(inner.graph, given)
@@ -68,6 +66,9 @@ def _inline_autocast(module: fx.GraphModule) -> None:
             user.replace_all_uses_with(made[user.args[1]])
             module.graph.erase_node(user)
         module.graph.erase_node(node)
+    # Not `eliminate_dead_code`, which takes away what is written in place.
+    for unused in [node for node in module.graph.nodes if node.op == "get_attr" and not node.users]:
+        module.graph.erase_node(unused)
 
 
 def _alike(one: fx.Node, other: fx.Node) -> bool:
@@ -119,11 +120,12 @@ class _Counts:
         if len(axes) != 1 or few.shape[axes[0]] != _FEW or not _same_rows(few, axes[0]):
             raise _depends_on_batch(node)
         (axis,) = axes
-        with self.graph.inserting_after(node):
+        with self.graph.inserting_after(self._last):
             row = self.graph.call_function(torch.ops.aten.slice.Tensor, (node, axis, 0, 1))
         sizes: Sequence[Any] = [self.batch if at == axis else -1 for at in range(few.ndim)]
         with self.graph.inserting_after(row):
             rows = self.graph.call_function(torch.ops.aten.expand.default, (row, sizes))
+        self._last = rows
         node.replace_all_uses_with(rows, delete_user_cb=lambda user: user is not row)
 
 

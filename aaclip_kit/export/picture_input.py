@@ -32,12 +32,14 @@ class PictureInput(nn.Module):
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32)[:, None, None])
 
     def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 S S"]:
-        """Resize, rows first, and normalise."""
+        """Resize and normalise. Pillow begins with columns where a picture is high and becomes smaller, else with rows."""
         _, height, width, _ = pictures.shape
-        values = pictures.permute(0, 3, 1, 2).double()
-        values = _rounded(values @ bicubic_weights(width, self.side).T)
-        values = _rounded(bicubic_weights(height, self.side) @ values)
-        return (values.float() / 255 - self.mean) / self.std
+        values, one = pictures.permute(0, 3, 1, 2).double(), torch.ones(())
+        along, down = bicubic_weights(width, self.side).T, bicubic_weights(height, self.side)
+        by_columns = (one * height > self.side) & (one * height > one * width)
+        # A branch would be a second graph; both orders are cheap beside any backbone.
+        columns, rows = _rounded(_rounded(down @ values) @ along), _rounded(down @ _rounded(values @ along))
+        return (torch.where(by_columns, columns, rows).float() / 255 - self.mean) / self.std
 
 
 def bicubic_weights(length: int, side: int) -> Float[Tensor, "S L"]:
