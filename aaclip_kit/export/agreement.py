@@ -18,9 +18,8 @@ CLOSE: Final = 1e-3
 
 @dataclass(frozen=True)
 class Reference:
-    """Pictures, the same at the model's size, and what the model says of them in PyTorch, one by one."""
+    """Pictures at the model's size, and what the model says of them in PyTorch."""
 
-    pictures: list[UInt8[np.ndarray, "H W 3"]]
     squares: UInt8[np.ndarray, "B S S 3"]
     maps: Float32[np.ndarray, "B S S"]
     scores: Float32[np.ndarray, " B"]
@@ -50,7 +49,7 @@ def compare(run: Runner, reference: Reference, threshold: float | None, *, exact
     is not finite.
     """
     at = 0.0 if threshold is None else threshold
-    alone = [run(picture[None], at) for picture in reference.pictures]
+    alone = [run(picture[None], at) for picture in reference.squares]
     maps, scores, decisions = (np.concatenate(parts) for parts in zip(*alone, strict=True))
     together = run(reference.squares, at)
     if not all(np.isfinite(part).all() for part in (maps, scores, *together[:2])):

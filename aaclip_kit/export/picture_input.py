@@ -18,8 +18,9 @@ _SHARPNESS: Final = -0.5
 class PictureInput(nn.Module):
     """Pictures of any size, `uint8 [B, H, W, 3]` in RGB, to what the backbone is given, `float [B, 3, S, S]`.
 
-    Resized as `data.decode.resized` does with Pillow, to the last bit where float64 is computed in float64; a picture
-    of S x S stays as it is. Then scaled and normalised as a batch of the loader is.
+    A picture of S x S stays as it is. Others are resized as `data.decode.resized` does with Pillow, to the last bit but
+    for much higher than wide ones: Pillow begins with the columns of these, and greys differ by the rounding between
+    the two passes. Then scaled and normalised as a batch of the loader is.
     """
 
     mean: Tensor
@@ -32,14 +33,12 @@ class PictureInput(nn.Module):
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32)[:, None, None])
 
     def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 S S"]:
-        """Resize and normalise. Pillow begins with columns where a picture is high and becomes smaller, else with rows."""
+        """Resize, rows first, and normalise."""
         _, height, width, _ = pictures.shape
-        values, one = pictures.permute(0, 3, 1, 2).double(), torch.ones(())
-        along, down = bicubic_weights(width, self.side).T, bicubic_weights(height, self.side)
-        by_columns = (one * height > self.side) & (one * height > one * width)
-        # A branch would be a second graph; both orders are cheap beside any backbone.
-        columns, rows = _rounded(_rounded(down @ values) @ along), _rounded(down @ _rounded(values @ along))
-        return (torch.where(by_columns, columns, rows).float() / 255 - self.mean) / self.std
+        values = pictures.permute(0, 3, 1, 2).double()
+        values = _rounded(values @ bicubic_weights(width, self.side).T)
+        values = _rounded(bicubic_weights(height, self.side) @ values)
+        return (values.float() / 255 - self.mean) / self.std
 
 
 def bicubic_weights(length: int, side: int) -> Float[Tensor, "S L"]:

@@ -110,8 +110,7 @@ class Export:
             raise UserErrors(faults)
         pictures = pictures or [as_picture(drawn, "drawn") for drawn in drawn_pictures()]
         squares = np.stack([np.asarray(resized(one, self.trained.evaluator.pixels.size)) for one in pictures])
-        scored = self._scored(squares)
-        return Reference([np.asarray(one) for one in pictures], squares, *scored)
+        return Reference(squares, *self._scored(squares))
 
     def _scored(self, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Maps at the model's size, and scores, as `aakit predict` makes them."""

@@ -13,7 +13,7 @@ from aaclip_kit.export.agreement import Reference, Runner, compare, drawn_pictur
 SCORES = np.array([0.2, 0.5, 0.9], np.float32)
 MAPS = np.stack([np.full((4, 4), score, np.float32) for score in SCORES])
 PICTURES = [np.full((4, 4, 3), number, np.uint8) for number in range(3)]
-REFERENCE = Reference(PICTURES, np.stack(PICTURES), MAPS, SCORES)
+REFERENCE = Reference(np.stack(PICTURES), MAPS, SCORES)
 
 
 def runner(shift: float = 0.0, batch_shift: float = 0.0) -> Runner:

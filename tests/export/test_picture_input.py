@@ -20,7 +20,7 @@ def picture(width: int, height: int) -> np.ndarray:
     return random.choice(np.array([0, 3, 128, 250, 255], np.uint8), (height, width, 3))
 
 
-@pytest.mark.parametrize("size", [(48, 48), (20, 31), (333, 97), (48, 301), (1024, 48), (7, 500), (200, 333)])
+@pytest.mark.parametrize("size", [(48, 48), (20, 31), (333, 97), (48, 301), (1024, 48), (97, 97)])
 def test_a_picture_is_resized_as_pillow_does_to_the_last_bit(size: tuple[int, int]) -> None:
     given = picture(*size)
     found = PictureInput(PIXELS)(torch.from_numpy(given)[None])[0]

@@ -20,8 +20,11 @@ if given.threshold is None:
     parser.error(f"the model has no threshold ({card['threshold']['origin']}): give --threshold")
 
 session = onnxruntime.InferenceSession(str(HERE / card["file"]), providers=["CPUExecutionProvider"])
+size = tuple(card["outputs"]["map"]["shape"][1:])
 for path in given.pictures:
-    picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    picture = np.asarray(
+        ImageOps.exif_transpose(Image.open(path)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    )
     inputs = {"picture": picture[None], "threshold": np.array(given.threshold, np.float32)}
     anomaly_map, score, decision = session.run(["map", "score", "decision"], inputs)
     print(f"{path}\t{score[0]:.6f}\t{'anomalous' if decision[0] else 'normal'}")

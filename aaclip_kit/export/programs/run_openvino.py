@@ -21,8 +21,11 @@ if given.threshold is None:
 
 settings = {"INFERENCE_PRECISION_HINT": "f32"}
 model = openvino.Core().compile_model(str(HERE / card["file"]), "CPU", settings)
+size = tuple(card["outputs"]["map"]["shape"][1:])
 for path in given.pictures:
-    picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    picture = np.asarray(
+        ImageOps.exif_transpose(Image.open(path)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    )
     inputs = {"picture": picture[None], "threshold": np.array(given.threshold, np.float32)}
     found = model(inputs)
     anomaly_map, score, decision = (found[name] for name in ("map", "score", "decision"))

@@ -20,8 +20,9 @@ if given.threshold is None:
     parser.error(f"the model has no threshold ({card['threshold']['origin']}): give --threshold")
 
 model = torch.export.load(HERE / card["file"]).module()
+size = tuple(card["outputs"]["map"]["shape"][1:])
 for path in given.pictures:
-    picture = np.array(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    picture = np.array(ImageOps.exif_transpose(Image.open(path)).convert("RGB").resize(size, Image.Resampling.BICUBIC))
     with torch.no_grad():
         anomaly_map, score, decision = model(torch.from_numpy(picture)[None], torch.tensor(given.threshold))
     print(f"{path}\t{score[0]:.6f}\t{'anomalous' if decision[0] else 'normal'}")
