@@ -53,9 +53,9 @@ class Export:
 
     def check(self) -> None:
         """Raise `UserError` for what is not installed, and for a precision that cannot be."""
-        if self.to == "torch" and self.precision == "int8":
-            fix = "export with --to onnx or openvino, or with fp16"
-            raise UserError("torch.export has no int8 here", where="--precision", fix=fix)
+        if self.to != "onnx" and self.precision == "int8":
+            fix = "export with --to onnx, or with fp16"
+            raise UserError(f"there is no int8 with --to {self.to}", where="--precision", fix=fix)
         if self.precision == "int8" and not self.data.samples:
             fix = "give --images with a folder of ordinary photographs, such as those that the model was trained on"
             raise UserError("int8 is calibrated on photographs", where="--images", fix=fix)

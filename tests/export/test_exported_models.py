@@ -56,6 +56,9 @@ def test_the_file_says_what_predict_says_of_pictures_of_any_size_alone_and_toget
     session = ort.InferenceSession(str(written / "model.onnx"))
     paths = sorted(images.rglob("*.png"))
     pictures = np.stack([np.asarray(Image.open(path)) for path in paths])
+    pictures = np.stack(
+        [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BICUBIC)) for one in pictures]
+    )
     wide = np.asarray(Image.open(paths[0]).resize((77, 31)))[None]
     model = load_model(trained, device="cpu")
     for given in (pictures, pictures[:1], wide):
@@ -146,7 +149,7 @@ def test_what_is_refused_leaves_nothing_behind(aakit: Command, trained: Path, im
     cases = {
         "not empty": (trained, "--to", "onnx", "--out", full),
         "calibrated on photographs": (trained, "--to", "onnx", "--out", out, "--precision", "int8"),
-        "no int8": (trained, "--to", "torch", "--out", out, "--precision", "int8", "--images", images),
+        "there is no int8": (trained, "--to", "torch", "--out", out, "--precision", "int8", "--images", images),
         "damaged": (damaged, "--to", "onnx", "--out", out),
         "no threshold": (trained, "--to", "onnx", "--out", out, "--threshold", "nan"),
     }
