@@ -40,7 +40,8 @@ class _Scores(nn.Module):
     def forward(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B S S"], Float[Tensor, " B"]]:
         """What head and memory say."""
         samples = tuple(Sample(Path("image"), self.name, 0) for _ in range(len(images)))
-        batch = Batch(images, images[:, :1], images[:, 0, 0, 0], samples)
+        labels = torch.zeros(len(images), dtype=torch.long)
+        batch = Batch(images, images[:, :1], labels, samples)
         scores = self.evaluate.scores(batch, self.known, self.domain)
         return scores.maps, self.evaluate.image_scores(scores)
 
