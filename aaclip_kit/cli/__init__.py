@@ -16,6 +16,7 @@ from .compare import ablate, compare
 from .data import data
 from .doctor import doctor
 from .evaluate import evaluate
+from .export import export
 from .gradients import gradients
 from .list_plugins import list_plugins, show
 from .new import init, new_plugin
@@ -53,6 +54,7 @@ _add(teach, 'teach good/ --out line.model --real-name "metal nut"')
 _add(calibrate, "calibrate runs/first good/ --false-alarms 0.02")
 _add(predict, "predict runs/first photos/ --out found --real-name bottle")
 _add(serve, "serve line.model --port 8000")
+_add(export, "export line.model --to onnx --out line.onnx --images good/")
 _add(compare, "compare runs/base runs/feedback --metric pixel_auroc")
 _add(shots, "shots feedback.toml --k 0 1 2 4 8 --draws 5 --out runs/shots", NumbersAfterK)
 _add(gradients, "gradients feedback.toml --scales 1.0,0.1")

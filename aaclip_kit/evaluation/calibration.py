@@ -69,12 +69,16 @@ class Calibration:
 
 def one_by_one(evaluator: Evaluator) -> Evaluator:
     """The evaluator, with batches of one image where a published switch would mix the images of a batch."""
-    table, model = evaluator.table, evaluator.model
-    mean = table.text_conditioning == "image" and evaluator.switches.image_context == "batch_mean"
-    attends = any(stage.context_kind == "image" for _, _, stage in model.slots.of("vision"))
-    if mean or (attends and evaluator.switches.surgery_attention == "batch"):
-        return replace(evaluator, table=table.model_copy(update={"batch_size": 1}))
+    if mixes_images(evaluator):
+        return replace(evaluator, table=evaluator.table.model_copy(update={"batch_size": 1}))
     return evaluator
+
+
+def mixes_images(evaluator: Evaluator) -> bool:
+    """Whether a published switch would mix the images of a batch."""
+    mean = evaluator.table.text_conditioning == "image" and evaluator.switches.image_context == "batch_mean"
+    attends = any(stage.context_kind == "image" for _, _, stage in evaluator.model.slots.of("vision"))
+    return mean or (attends and evaluator.switches.surgery_attention == "batch")
 
 
 class Calibrator:

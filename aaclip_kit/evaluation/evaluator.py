@@ -127,7 +127,7 @@ BatchCallback = Callable[[str, ScoredBatch], None]
 
 
 @dataclass(frozen=True)
-class _OfClass:
+class OfClass:
     """What the scores of a class's images share: made once a class, not once a batch.
 
     `text` is its text feature `[1, E, 2]`, None where it is conditioned on each image; `contexts` has the text context
@@ -222,7 +222,7 @@ class Evaluator:
     ) -> Iterator[ScoredBatch]:
         """Score the images of one class in order, a batch at a time; of several ranks, this one's share of them."""
         if samples := self.own_samples(data, name):
-            known = self._of_class(name, attending, trained)
+            known = self.of_class(name, attending, trained)
             for batch in test_batches(samples, self.pixels, self.table.batch_size, self.workers):
                 yield self._scored(batch, known, data.domain)
 
@@ -286,13 +286,17 @@ class Evaluator:
         return image_score(self.table.image_score, scores.detection, scores.map_peak, self.model.head)
 
     @torch.no_grad()
-    def _scored(self, batch: Batch, known: _OfClass, domain: Domain) -> ScoredBatch:
+    def _scored(self, batch: Batch, known: OfClass, domain: Domain) -> ScoredBatch:
         batch = batch.to(self.compute_device.device)
         with self._explaining(batch):
-            scores, tokens = self._of_batch(batch, known, domain)
-            if known.memory is not None and tokens is not None:
-                scores = self._with_memory(scores, known.memory, self._answer(known.memory, tokens))
-            return self._as_scored(batch, scores, known)
+            return self._as_scored(batch, self.scores(batch, known, domain), known)
+
+    def scores(self, batch: Batch, known: OfClass, domain: Domain) -> Scores:
+        """What the head, and the memory if there is one, say of a batch that is on the device; masks are not read."""
+        scores, tokens = self._of_batch(batch, known, domain)
+        if known.memory is None or tokens is None:
+            return scores
+        return self._with_memory(scores, known.memory, self._answer(known.memory, tokens))
 
     @contextmanager
     def _explaining(self, batch: Batch) -> Iterator[None]:
@@ -301,13 +305,13 @@ class Evaluator:
         with naming_batch("scoring", batch.samples), shortage:
             yield
 
-    def _of_batch(self, batch: Batch, known: _OfClass, domain: Domain) -> tuple[Scores, ImageTokens | None]:
+    def _of_batch(self, batch: Batch, known: OfClass, domain: Domain) -> tuple[Scores, ImageTokens | None]:
         """What the head says of a batch, and what the memory reads of it, if there is one."""
         with self.compute_device.autocast():
             features, text, tokens = self._features(batch, known)
         return self.model.head.score(features, text, batch.images.shape[-1], domain, self.table.blur), tokens
 
-    def _as_scored(self, batch: Batch, scores: Scores, known: _OfClass) -> ScoredBatch:
+    def _as_scored(self, batch: Batch, scores: Scores, known: OfClass) -> ScoredBatch:
         """Scores beside their samples and masks. Raises `PluginFault` where they are not finite."""
         on_device = (scores.grid, scores.maps, scores.detection, scores.map_peak, self.image_scores(scores))
         arrays = [part.cpu().numpy() for part in on_device]
@@ -326,38 +330,39 @@ class Evaluator:
         assert reference is not None
         return reference.combine(scores, answer, bank=memory.bank, normal=memory.normal, smooth=smooth)
 
-    def _not_finite(self, batch: Batch, known: _OfClass) -> PluginFault:
+    def _not_finite(self, batch: Batch, known: OfClass) -> PluginFault:
         """The fault behind scores that are not finite: of the stage that makes them so, where it is one's."""
         try:
             with self.model.slots.looking_at_numbers(), self.compute_device.autocast():
-                self._features(batch, self._of_class(batch.classes[0], known.attending, known.trained))
+                self._features(batch, self.of_class(batch.classes[0], known.attending, known.trained))
         except PluginFault as fault:
             return fault
         fix = "look at the checkpoint's weights, or use precision = 'fp32'"
         return PluginFault("the scores are not finite", where="evaluation", fix=fix)
 
     @torch.no_grad()
-    def _of_class(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
+    def of_class(self, name: str, attending: Set[TowerName], trained: bool) -> OfClass:
+        """What the scores of a class's images share, with the memory of it, if there is one."""
         known = self._of_head(name, attending, trained)
         if self.references is None or name not in self.references.banks:
             return known
         memory = self.references.of_class(name, self.compute_device.device)
         return replace(known, remembers=True, memory=memory)
 
-    def _of_head(self, name: str, attending: Set[TowerName], trained: bool) -> _OfClass:
+    def _of_head(self, name: str, attending: Set[TowerName], trained: bool) -> OfClass:
         model, attention = self.model, "vision" in attending and self.switches.evaluation_attention
         with self.compute_device.autocast():
             by_image = model.text is not None and model.text.goes_by_image
             if not trained:
                 by_class = None if by_image else model.text
                 frozen = None if by_class is None else by_class.untrained_features((name,), self.prompts)
-                return _OfClass(attending, trained, text=frozen, contexts=NO_CONTEXT, attention=False)
+                return OfClass(attending, trained, text=frozen, contexts=NO_CONTEXT, attention=False)
             alone = model.text is not None and not by_image and self.table.text_conditioning == "none"
             text = model.text_features((name,), None, self.prompts) if alone else None
             contexts = model.text_contexts((name,), attention, self.prompts)
-            return _OfClass(attending, trained, text=text, contexts=contexts, attention=attention)
+            return OfClass(attending, trained, text=text, contexts=contexts, attention=attention)
 
-    def _features(self, batch: Batch, known: _OfClass) -> tuple[ImageFeatures, Tensor | None, ImageTokens | None]:
+    def _features(self, batch: Batch, known: OfClass) -> tuple[ImageFeatures, Tensor | None, ImageTokens | None]:
         """What is known of a batch's images, their text features, and what the memory reads, if there is one."""
         model, untouched = self.model, Untouched(self.model.image, batch.images)
         tokens, remembered = self._tokens(batch, known, untouched)
@@ -366,7 +371,7 @@ class Evaluator:
             return image, known.text.expand(len(batch.classes), -1, -1), remembered
         return image, None if model.text is None else self._own_text(batch, known, untouched), remembered
 
-    def _tokens(self, batch: Batch, known: _OfClass, untouched: Untouched) -> tuple[ImageTokens, ImageTokens | None]:
+    def _tokens(self, batch: Batch, known: OfClass, untouched: Untouched) -> tuple[ImageTokens, ImageTokens | None]:
         """What the head reads of a batch and what the memory does, in one walk where that can be."""
         model, reads = self.model, self.model.head.reads if known.trained else self.model.untrained_reads
         memory = model.reference if known.remembers else None
@@ -378,7 +383,7 @@ class Evaluator:
         tokens, *others = model.image.untouched_by(batch.images, [(reads, model.levels), *readers])
         return tokens, next(iter(others), None)
 
-    def _own_text(self, batch: Batch, known: _OfClass, untouched: Untouched) -> Tensor:
+    def _own_text(self, batch: Batch, known: OfClass, untouched: Untouched) -> Tensor:
         """Text features that go by each image."""
         model = self.model
         assert model.text is not None

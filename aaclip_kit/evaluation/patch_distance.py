@@ -91,6 +91,8 @@ def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
         if count == 1:
             return units.new_zeros(images, 1)
         nearest, rows = max(1, round(NEAREST * (count - 1))), max(1, _COMPARED // (images * count))
+        if torch.compiler.is_exporting():  # for any number of images
+            rows = count
         parts = [
             _nearest(part @ units.transpose(1, 2), first, nearest)
             for first, part in zip(range(0, count, rows), units.split(rows, dim=1), strict=True)
@@ -100,7 +102,10 @@ def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
 
 def _nearest(similarity: Float32[Tensor, "B n N"], first: int, nearest: int) -> Float32[Tensor, "B n"]:
     """Mean of the largest similarities of patches to others; the patches' own numbers begin at `first`."""
-    similarity.diagonal(first, dim1=1, dim2=2).fill_(-2.0)  # itself, below every cosine
+    if torch.compiler.is_exporting():  # ONNX has no writing into a diagonal
+        similarity = similarity.masked_fill(torch.eye(similarity.shape[1], dtype=torch.bool), -2.0)
+    else:
+        similarity.diagonal(first, dim1=1, dim2=2).fill_(-2.0)  # itself, below every cosine
     return similarity.topk(nearest, dim=2, sorted=False).values.mean(dim=2)
 
 

@@ -25,7 +25,9 @@ def nearest(queries: Float[Tensor, "Q D"], stored: Float[Tensor, "M D"], neighbo
         columns = unit_rows(stored).T
         width = min(_ROWS, len(stored))
         height = max(1, _PAIRS.get(queries.device.type, _PAIRS["cpu"]) // width)
-        return torch.cat([_distance(part, columns, width, kept) for part in rows.split(height)])
+        # How many queries an exported program will be given is not known.
+        parts = [rows] if torch.compiler.is_exporting() else rows.split(height)
+        return torch.cat([_distance(part, columns, width, kept) for part in parts])
 
 
 def _distance(

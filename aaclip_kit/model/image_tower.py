@@ -189,7 +189,9 @@ def untouched_parts(
 
 
 def _fixed_batches(images: Float[Tensor, "B 3 S S"], fixed: int) -> list[Float[Tensor, "fixed 3 S S"]]:
-    """Cut a batch into parts of one size; the last is filled up with its first image."""
+    """Cut a batch into parts of one size; the last is filled up with its first image. For export it stays as it is."""
+    if torch.compiler.is_exporting():
+        return [images]
     *whole, last = images.split(fixed)
     return [*whole, torch.cat([last, last[:1].expand(fixed - len(last), -1, -1, -1)])]
 

@@ -33,7 +33,8 @@ def window_embeddings(backbone: Backbone, embedded: Float[Tensor, "B V Dv"], sid
     prefix = torch.arange(first, device=embedded.device).expand(len(patches), -1)
     chosen = torch.cat([prefix, patches + first], dim=1)
     at_once = _TOKENS.get(embedded.device.type, _TOKENS["cpu"])
-    parts = min(len(chosen), -(-len(embedded) * chosen.numel() // at_once))
+    # A program for any number of images runs them in one part.
+    parts = 1 if torch.compiler.is_exporting() else min(len(chosen), -(-len(embedded) * chosen.numel() // at_once))
     return torch.cat([_embedded(backbone, embedded[:, part]) for part in chosen.tensor_split(parts)], dim=1)
 
 

@@ -1,0 +1,1 @@
+"""Trained models as one file that runs without this package: ONNX, OpenVINO, torch.export."""
