@@ -1,5 +1,6 @@
 """The program as a file of torch.export, which torch alone loads and runs."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,9 @@ _LEAST: Final = 1024
 
 def write_torch(program: ExportedProgram, path: Path) -> None:
     """Write the program."""
-    torch.export.save(program, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that several names share, which it writes once
+        torch.export.save(program, path)
 
 
 class _InHalf(nn.Module):

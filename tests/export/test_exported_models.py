@@ -98,6 +98,39 @@ def test_the_program_runs_without_torch_and_without_this_package(written: Path, 
     assert len(program.splitlines()) <= 36
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("to", "precision", "file"),
+    [
+        ("torch", "fp32", "model.pt2"),
+        ("torch", "fp16", "model.pt2"),
+        ("onnx", "fp16", "model.onnx"),
+        ("onnx", "int8", "model.onnx"),
+        ("openvino", "fp32", "model.xml"),
+        ("openvino", "fp16", "model.xml"),
+    ],
+)
+def test_every_kind_of_file_agrees_and_has_a_program_that_runs_it(
+    aakit: Command, trained: Path, images: Path, tmp_path: Path, to: str, precision: str, file: str
+) -> None:
+    if to == "openvino":
+        pytest.importorskip("openvino")
+    out = tmp_path / "out"
+    ran = aakit("export", trained, "--to", to, "--precision", precision, "--out", out, "--images", images)
+    assert (ran.code, ran.err) == (0, "")
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    largest = {"fp32": 1e-4, "fp16": 0.02, "int8": 1.0}[precision]
+    assert card["agreement_with_pytorch"]["largest_score_difference"] < largest
+    assert card["precision"]["name"] == precision and file in card["sha256"]
+    picture = min(images.rglob("*.png"))
+    given = [sys.executable, out / f"run_{to}.py", picture, "--threshold", "-1000"]
+    program = subprocess.run(given, capture_output=True, text=True, check=False)
+    assert program.returncode == 0, program.stderr
+    name, score, decision = program.stdout.split("\t")
+    wanted = load_model(trained, device="cpu").predict(picture, "object").pred_score
+    assert float(score) == pytest.approx(wanted, abs=largest) and (name, decision) == (str(picture), "anomalous\n")
+
+
 class _Counting(AttentionStage):
     """Goes by `len`, as a stranger's stage may."""
 
