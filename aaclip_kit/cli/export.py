@@ -3,6 +3,7 @@
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, cast
 
 from typer import Argument, Option
 
@@ -52,8 +53,8 @@ def export(
         kind, real = built.domain(None if domain is None else domain.value), real_name or built.real_name(name)
         data = DataSet(tuple(Sample(item.image, name, 0) for item in listed), {name: real}, kind)
         own = Export(
-            built, data, stored_thresholds(trained, kind), to=to.value, precision=precision.value, given=threshold,
-            before_each=stop.raise_if_asked,
+            built, data, stored_thresholds(trained, kind), to=cast(Any, to.value), given=threshold,
+            precision=cast(Any, precision.value), before_each=stop.raise_if_asked,
         )  # fmt: skip
         own.check()
         say(f"prompts     call the object '{real}', in the file for good; --class or --real-name names it")

@@ -80,8 +80,7 @@ def predict(
         from ..inference.score_images import Scoring, real_names
         from ..inference.tiled import chosen_tiles
 
-        looks = _looks(paths, root, ranks, stop) if watch else None
-        looked_at = read_looked_at(roi, ignore)
+        looks, looked_at = _looks(paths, root, ranks, stop) if watch else None, read_looked_at(roi, ignore)
         listed, faults, notes = list_images(paths, root, may_be_empty=watch)
         with claimed_results(out, ranks, kept) as target:
             trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))

@@ -80,7 +80,7 @@ class Export:
             )  # fmt: skip
             (part / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             for name in _PROGRAMS[self.to]:
-                text = (packaged(__package__) / "programs" / name).read_text(encoding="utf-8")
+                text = (packaged(__package__) / "programs" / f"{name}.txt").read_text(encoding="utf-8")
                 (part / name).write_text(text, encoding="utf-8")
             self.before_each()
         return agreement

@@ -123,7 +123,7 @@ def test_every_kind_of_file_agrees_and_has_a_program_that_runs_it(
     assert card["agreement_with_pytorch"]["largest_score_difference"] < largest
     assert card["precision"]["name"] == precision and file in card["sha256"]
     picture = min(images.rglob("*.png"))
-    given = [sys.executable, out / f"run_{to}.py", picture, "--threshold", "-1000"]
+    given = [sys.executable, str(out / f"run_{to}.py"), str(picture), "--threshold", "-1000"]
     program = subprocess.run(given, capture_output=True, text=True, check=False)
     assert program.returncode == 0, program.stderr
     name, score, decision = program.stdout.split("\t")
