@@ -66,7 +66,7 @@ _add(show, "show text_to_image")
 _add(new_plugin, "new-plugin my-attention --kind attention-stage")
 _add(import_checkpoint, "import-checkpoint loop_3_final.pth --out imported")
 _add(export_checkpoint, "export-checkpoint runs/first --out published")
-_add(push, "push runs/first --repo ann/lids --private --licence apache-2.0")
+_add(push, "push runs/first --repo ann/lids --private")
 _add(cache, "cache --clear")
 _add(doctor, "doctor --json")
 
