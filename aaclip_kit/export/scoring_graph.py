@@ -28,7 +28,7 @@ SIZES: Final = ({0: Dim("images", min=1), 1: Dim("height", min=2), 2: Dim("width
 _OTHER: Final = "leave that component out, choose another one, or run the model with aakit predict"
 
 
-class _Scores(nn.Module):
+class ModelScores(nn.Module):
     """Maps and image scores of images of one class, by the evaluator's own code; what hangs on no image is constant."""
 
     def __init__(self, trained: TrainedModel, evaluator: Evaluator, data: DataSet) -> None:
@@ -81,7 +81,7 @@ def exported(trained: TrainedModel, data: DataSet) -> ExportedProgram:
         raise UserError(problem, where="switches", fix=fix)
     pictures = PictureInput(evaluator.pixels)
     try:
-        scores = for_any_batch(_Scores(trained, evaluator, data), pictures.side)
+        scores = for_any_batch(ModelScores(trained, evaluator, data), pictures.side)
         graph = ScoringGraph(pictures, scores)
         example = torch.zeros(2, pictures.side + 3, pictures.side + 5, 3, dtype=torch.uint8), torch.zeros(())
         return torch.export.export(graph, example, dynamic_shapes=SIZES, strict=False)
