@@ -2,7 +2,7 @@
 
 python benchmarks/export.py MODEL GOOD IMAGES [--threads 2] [--rounds 5]
 
-MODEL is what `aakit export` takes, GOOD a folder of photographs to compare and to calibrate on. IMAGES is another; where
+MODEL is what `aakit export` takes, GOOD a folder of photographs to compare and to calibrate on, IMAGES another; where
 some lie in folders called good and others do not, each file's image AUROC stands beside its pace. Pictures come at the
 model's size, as the programs beside an exported file give them. Exits 1 where ONNX Runtime and OpenVINO are both slower
 than PyTorch at fp32.
