@@ -549,6 +549,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once_and_leaves_no_file_that_could_be_taken_for_a_result(
     predicted: Callable[..., list[dict[str, Any]]], place: Path, trained: Path, images: Path, first: signal.Signals

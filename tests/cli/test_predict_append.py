@@ -156,6 +156,7 @@ def test_an_image_that_cannot_be_used_ends_it_and_what_is_scored_stays(
     assert skipped == [str(photos / "1b.png")]
 
 
+@pytest.mark.slow
 def test_a_folder_is_watched_until_control_c(place: Path, trained: Path, photos: Path) -> None:
     command = [sys.executable, "-m", "aaclip_kit", "predict", str(trained), str(photos), "--out", "out", "--watch"]
     with subprocess.Popen(

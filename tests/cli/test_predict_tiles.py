@@ -87,6 +87,7 @@ def test_a_memory_of_whole_photographs_takes_no_tiles(
         assert contents(place) == before
 
 
+@pytest.mark.slow
 def test_a_model_that_is_taught_in_tiles_sees_everything_in_them(
     aakit: Command, place: Path, photos: Path, tmp_path: Path
 ) -> None:

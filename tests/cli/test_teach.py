@@ -125,6 +125,7 @@ def test_images_that_the_model_remembers_are_told_in_prediction(
     assert "note        8 of the images are remembered by the model" in seen.out and "remembered" not in new.out
 
 
+@pytest.mark.slow
 def test_the_threshold_is_above_each_good_image_as_a_model_of_the_others_scores_it(
     aakit: Command, place: Path, folders: Path
 ) -> None:
@@ -301,6 +302,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes_it_has_made_no_model_and_is_in_no_ones_way(
     aakit: Command, place: Path, folders: Path
 ) -> None:

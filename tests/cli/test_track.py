@@ -137,6 +137,7 @@ def test_a_server_that_does_not_answer_is_one_plain_error(
     assert "Connection refused" in ran.err or "failed" in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_weights_and_biases_keeps_it_for_later(aakit: Command, run: Path) -> None:
     pytest.importorskip("wandb", reason="the tracker needs the package wandb")

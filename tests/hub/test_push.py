@@ -269,6 +269,7 @@ def test_thresholds_of_a_model_on_the_hub_stay(address: str, aakit: Command, tau
     assert aakit("calibrate", copy, taught / "more").code == 0
 
 
+@pytest.mark.slow
 def test_the_command_asks_the_hub_that_the_environment_names(
     address: str, hub: Hub, taught: Path, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_images_are_taken_as_they_are_wanted(model: TrainedModel, monkeypatch: p
     assert len(taken) <= 8
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainedModel, "block_size", 4)
     values = pixels()

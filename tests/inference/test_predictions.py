@@ -18,6 +18,7 @@ from aaclip_kit.inference.score_images import Scoring
 from aaclip_kit.report import contact_sheet
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

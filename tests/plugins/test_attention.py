@@ -217,6 +217,7 @@ def test_dropout_is_not_among_the_weights_that_it_shows() -> None:
     assert torch.equal(stage.train().attention_weights(tokens, context), resting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expanded", [False, True])
 def test_gradients_of_rows_that_items_share_are_the_same_every_time_with_several_threads(expanded: bool) -> None:
     torch.manual_seed(0)

@@ -50,6 +50,7 @@ def test_what_is_gone_or_never_was_is_said(tmp_path: Path) -> None:
     assert "of good images score" not in page and "white line" not in page and "Outline" not in page
 
 
+@pytest.mark.slow
 def test_it_is_bounded_for_many_images_and_says_how_many_more_there_are(tmp_path: Path) -> None:
     lines = [{**photograph(tmp_path, "a.png"), "score": -number} for number in range(MOST_PICTURES + 5)]
     page = sheet(tmp_path, *lines, *lines[-1:] * MOST_ROWS, more=70_000)

@@ -52,6 +52,7 @@ def resumed(experiment: Path, folder: Path) -> dict[str, object]:
     return results_of(folder)
 
 
+@pytest.mark.slow
 def test_ended_after_each_step_a_run_ends_with_the_same_bits(
     tmp_path: Path, small_experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

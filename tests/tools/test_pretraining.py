@@ -301,6 +301,7 @@ def test_the_pool_is_the_same_after_an_interruption(stem: Stem, photographs: Pat
     assert [kept.words for kept in other] != [kept.words for kept in Pool(SMALL, stem, given, step=2).batch()]
 
 
+@pytest.mark.slow
 def test_an_interruption_changes_no_weight(
     tmp_path: Path, published: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
