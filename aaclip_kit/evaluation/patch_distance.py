@@ -18,6 +18,7 @@ from ..contracts.backbone import Backbone
 from ..contracts.data import DataSet
 from ..data.loader import Pixels, test_batches
 from ..distributed.out_of_memory import SIDE, explaining_out_of_memory
+from ..kernels.exporting import is_exporting
 from ..kernels.maps import upsampled
 from ..model.plugin_faults import PluginFault, naming_batch
 from .class_metrics import Mask
@@ -91,7 +92,7 @@ def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
         if count == 1:
             return units.new_zeros(images, 1)
         nearest, rows = max(1, round(NEAREST * (count - 1))), max(1, _COMPARED // (images * count))
-        if torch.compiler.is_exporting():  # for any number of images
+        if is_exporting():  # for any number of images
             rows = count
         parts = [
             _nearest(part @ units.transpose(1, 2), first, nearest)
@@ -102,7 +103,7 @@ def patch_distances(features: Float[Tensor, "B N C"]) -> Float32[Tensor, "B N"]:
 
 def _nearest(similarity: Float32[Tensor, "B n N"], first: int, nearest: int) -> Float32[Tensor, "B n"]:
     """Mean of the largest similarities of patches to others; the patches' own numbers begin at `first`."""
-    if torch.compiler.is_exporting():  # ONNX has no writing into a diagonal
+    if is_exporting():  # ONNX has no writing into a diagonal
         similarity = similarity.masked_fill(torch.eye(similarity.shape[1], dtype=torch.bool), -2.0)
     else:
         similarity.diagonal(first, dim1=1, dim2=2).fill_(-2.0)  # itself, below every cosine

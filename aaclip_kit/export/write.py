@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
+import torch
 from torch.export import ExportedProgram
 
 from ..checkpoints.stored_thresholds import Thresholds
@@ -19,6 +20,7 @@ from ..evaluation.calibration import one_by_one
 from ..files.whole_file import whole_folder
 from ..inference.given_images import as_picture
 from ..inference.load_model import TrainedModel
+from ..kernels.exporting import CAN_EXPORT
 from .agreement import Agreement, Reference, Runner, compare, drawn_pictures
 from .card import card_of, threshold_of
 from .onnx_file import halve_weights, needed, onnx_runner, quantise, write_onnx
@@ -53,6 +55,9 @@ class Export:
 
     def check(self) -> None:
         """Raise `UserError` for what is not installed, and for a precision that cannot be."""
+        if not CAN_EXPORT:
+            fix = "pip install 'torch>=2.7'"
+            raise UserError(f"torch {torch.__version__} cannot export for any number of images", where="torch", fix=fix)
         if self.to != "onnx" and self.precision == "int8":
             fix = "export with --to onnx, or with fp16"
             raise UserError(f"there is no int8 with --to {self.to}", where="--precision", fix=fix)

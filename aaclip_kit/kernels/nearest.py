@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from .exporting import is_exporting
+
 _PAIRS: Final = {"cpu": 2**21, "cuda": 2**26}
 """Pairs that are compared at once: on a CPU they stay in its caches, on a device they fill it."""
 
@@ -26,7 +28,7 @@ def nearest(queries: Float[Tensor, "Q D"], stored: Float[Tensor, "M D"], neighbo
         width = min(_ROWS, len(stored))
         height = max(1, _PAIRS.get(queries.device.type, _PAIRS["cpu"]) // width)
         # How many queries an exported program will be given is not known.
-        parts = [rows] if torch.compiler.is_exporting() else rows.split(height)
+        parts = [rows] if is_exporting() else rows.split(height)
         return torch.cat([_distance(part, columns, width, kept) for part in parts])
 
 

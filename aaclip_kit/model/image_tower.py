@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..contracts.backbone import Backbone, Surgery
 from ..contracts.head import ImageTokens, Reads
+from ..kernels.exporting import is_exporting
 from .stage_slots import Contexts, StageSlots
 from .windows import window_embeddings
 
@@ -190,7 +191,7 @@ def untouched_parts(
 
 def _fixed_batches(images: Float[Tensor, "B 3 S S"], fixed: int) -> list[Float[Tensor, "fixed 3 S S"]]:
     """Cut a batch into parts of one size; the last is filled up with its first image. For export it stays as it is."""
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return [images]
     *whole, last = images.split(fixed)
     return [*whole, torch.cat([last, last[:1].expand(fixed - len(last), -1, -1, -1)])]

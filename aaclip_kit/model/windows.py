@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..contracts.backbone import Backbone
 from ..contracts.errors import UserError
+from ..kernels.exporting import is_exporting
 
 _TOKENS: Final = {"cpu": 2048, "cuda": 32768}
 """Tokens that go through the blocks at once, about: matrix products with many rows, and a bound on the memory. On a CPU
@@ -34,7 +35,7 @@ def window_embeddings(backbone: Backbone, embedded: Float[Tensor, "B V Dv"], sid
     chosen = torch.cat([prefix, patches + first], dim=1)
     at_once = _TOKENS.get(embedded.device.type, _TOKENS["cpu"])
     # A program for any number of images runs them in one part.
-    parts = 1 if torch.compiler.is_exporting() else min(len(chosen), -(-len(embedded) * chosen.numel() // at_once))
+    parts = 1 if is_exporting() else min(len(chosen), -(-len(embedded) * chosen.numel() // at_once))
     return torch.cat([_embedded(backbone, embedded[:, part]) for part in chosen.tensor_split(parts)], dim=1)
 
 
