@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from aaclip_kit.report.contact_sheet import MOST_PICTURES, MOST_ROWS, Sheet
