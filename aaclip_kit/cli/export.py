@@ -62,8 +62,7 @@ def export(
             say("compared    on drawn pictures; --images with photographs of yours is a better test")
         agreement = own.write(out)
     say(f"agreement   with PyTorch on {agreement.in_words}")
-    program = {"onnx": "run_onnx.py", "openvino": "run_openvino.py", "torch": "run_torch.py"}[to.value]
-    say(f"wrote {out}; python {out / program} photo.png")
+    say(f"wrote {out}; python {out / f'run_{to.value}.py'} photo.png")
 
 
 def _check_place(out: Path) -> None:

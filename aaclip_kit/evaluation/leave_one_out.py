@@ -1,6 +1,6 @@
 """Normal images scored by the memory of all the others: what thresholds can be chosen on where there are no more."""
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -79,6 +79,5 @@ def _tokens_of(parts: Sequence[ImageTokens]) -> ImageTokens:
     )
 
 
-def _joined(parts: Iterable[dict[int, Tensor]]) -> dict[int, Tensor]:
-    every = list(parts)
-    return {key: torch.cat([part[key] for part in every]) for key in every[0]} if every else {}
+def _joined(parts: Sequence[dict[int, Tensor]]) -> dict[int, Tensor]:
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else {}

@@ -1,6 +1,5 @@
 """The card of an exported model: everything that a program which runs it, or a person who finds it, has to know."""
 
-import hashlib
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from ..checkpoints.bank_file import bank_of
 from ..checkpoints.stored_thresholds import Thresholds, origin
 from ..contracts.data import DataSet
+from ..files.plain_file import checksum_of
 from ..inference.load_model import TrainedModel
 from ..version import __version__
 from .agreement import Agreement
@@ -79,15 +79,10 @@ def card_of(
         "remembered_images": None if memory is None else len(trained.remembered),
         "agreement_with_pytorch": {**asdict(agreement), "pictures": compared_on},
         "sha256": {
-            **{path.name: _digest(path) for path in files},
+            **{path.name: checksum_of(path) for path in files},
             "checkpoint": trained.checksum,
-            **({} if memory is None else {"memory": _digest(memory)}),
+            **({} if memory is None else {"memory": checksum_of(memory)}),
         },
         "experiment": own.metadata.about.experiment,
         "versions": {"aaclip_kit": __version__, **{one: version(one) for one in ("torch", *packages)}},
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """The memory itself: patches kept by image, distances to the nearest ones, and their scale by leaving one image out."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import torch
@@ -111,11 +112,12 @@ class PatchMemory(Reference):
 
     def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer]]:
         """See `Reference`: each image is compared with each other one once, in the place of once for each bank."""
-        owners = [owner for owner, image in enumerate(images) for _ in self._each(image)]
+        every = [list(self._each(image)) for image in images]
+        owners = [owner for owner, wholes in enumerate(every) for _ in wholes]
         if any(len(owners) - owners.count(owner) == 1 for owner in range(len(images))):
             yield from super().left_out(images)  # the scale of a single image is another
             return
-        wholes = [whole for image in images for whole in self._each(image)]
+        wholes = list(chain.from_iterable(every))
         kept = functional.normalize(torch.stack([self._of_image(whole)[0] for whole in wholes]).float(), dim=-1)
         found = [Nearest.of(whole, kept, owners, place, self.options.neighbours) for place, whole in enumerate(wholes)]
         probes = [one.only(self.probed) for one in found]
