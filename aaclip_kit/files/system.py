@@ -62,10 +62,11 @@ def make_renamings_last(folder: Path) -> None:
 
 @contextmanager
 def unsignalled() -> Iterator[None]:
-    """Keep signals waiting; processes that start meanwhile never see them, but end with the one that started them.
+    """Start processes that never see a signal that asks to end, but end with the one that started them.
 
-    A scheduler asks all processes of a job to end, and the main one has yet to finish its step. Windows has no such
-    thing, and asks none but the one it means.
+    A scheduler asks all processes of a job to end, and the main one has yet to finish its step. This thread alone is
+    spared too: the system hands a signal for the whole process to any other. Windows has no such thing, and asks none
+    but the one it means.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
