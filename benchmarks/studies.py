@@ -102,7 +102,7 @@ def _groups(folder: Path, file: StudyFile) -> list[Group]:
 
 def _caption(data: str, baseline: str, groups: list[Group]) -> str:
     seeds = sorted({seed for group in groups for seed in group.runs})
-    on = f"on `{data}`" if data else "on the drawn data"
+    on = f"on `{data}`" if data else "on drawn and blended data"
     return f"Against `{baseline}` {on}, seeds {seeds[0]} to {seeds[-1]}:\n"
 
 

@@ -34,13 +34,13 @@ def write_variant(folder: Path, shift: float) -> None:
 def test_the_tables_of_what_has_finished(studies: ModuleType, tmp_path: Path) -> None:
     write_variant(tmp_path / "base", 0.0)
     write_variant(tmp_path / "feedback", 0.01)
-    write_variant(tmp_path / "tiles_to_cracks" / "base", 0.0)
+    write_variant(tmp_path / "drawings_to_photographs" / "base", 0.0)
     text = studies.tables("ablation", tmp_path)
-    assert text.count("Against `base` on the drawn data, seeds 111 to 113:") == 1
+    assert text.count("Against `base` on drawn and blended data, seeds 111 to 113:") == 1
     assert "| feedback | 3 | 0.8100 ± 0.0000 | +0.0100 | +0.0100 to +0.0100 | +0.0100 to +0.0100 | shown |" in text
-    assert "Against `feedback` on the drawn data" in text
+    assert "Against `feedback` on drawn and blended data" in text
     assert "| base | 3 | 0.8000 ± 0.0000 | -0.0100 |" in text
-    assert "Against `base` on `tiles_to_cracks`" in text
+    assert "Against `base` on `drawings_to_photographs`" in text
     with pytest.raises(UserError, match="holds no finished run of this study"):
         studies.tables("switches", tmp_path)
 
