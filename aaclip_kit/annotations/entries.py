@@ -1,5 +1,7 @@
 """Entries of annotation files, checked: whatever stands in place of what a program writes is one plain error."""
 
+import base64
+import binascii
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,3 +32,11 @@ def checked(kind: type[_Checked], value: Any, where: str) -> _Checked:
         raise UserError(problem, where=where, fix=DAMAGED) from None
     except (OverflowError, RecursionError) as error:
         raise UserError(f"holds what is no value ({error})", where=where, fix=DAMAGED) from None
+
+
+def from_base64(text: str, where: str) -> bytes:
+    """What a text in base64 stands for. Raises `UserError`."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("is no base64", where=where, fix=DAMAGED) from None

@@ -1,4 +1,4 @@
-"""Annotations in Label Studio's JSON export: polygons, rectangles, ellipses, and brush masks."""
+"""Annotations in Label Studio's JSON export: polygons, rectangles, ellipses, brush masks and bitmasks."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -8,14 +8,16 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+from jaxtyping import Bool
 from pydantic import Field
 
 from ..contracts.data import IMAGE_SUFFIXES
 from ..contracts.errors import UserError
+from ..data.decode import open_alpha
 from .annotated import NO_LABEL, Annotated, Annotations, Mark, Tally
-from .entries import DAMAGED, Entry, checked
+from .entries import DAMAGED, Entry, checked, from_base64
 from .runs import from_brush
-from .shapes import Patch, box, ellipse, outline, turned
+from .shapes import Patch, Undrawable, box, ellipse, outline, turned
 
 _WORDS: Final = ("labels", "choices", "textarea", "rating", "number", "datetime", "taxonomy", "pairwise", "relation")
 """Results that are no regions of an image."""
@@ -71,6 +73,10 @@ class _Ellipse(Entry):
 class _Brush(Entry):
     format: str
     rle: list[int]
+
+
+class _Bitmask(Entry):
+    imageDataURL: str
 
 
 def read_label_studio(file: Path, content: list[Any]) -> Annotations:
@@ -163,7 +169,9 @@ def _drawing(of: _Result, where: str) -> Callable[[int, int], Patch]:
         if brush.format != "rle" or not all(0 <= value < 256 for value in brush.rle):
             raise UserError("a brush mask is no RLE of bytes", where=where, fix=DAMAGED)
         return partial(_draw_brush, bytes(brush.rle))
-    fix = "mark it with a polygon, a rectangle, an ellipse or a brush, or delete it"
+    if kind == "bitmask":
+        return partial(_draw_bitmask, _shown(checked(_Bitmask, of.value, where).imageDataURL, where))
+    fix = "mark it with a polygon, a rectangle, an ellipse, a brush or a bitmask, or delete it"
     raise UserError(f"a region of the kind {of.type!r} is not read", where=where, fix=fix)
 
 
@@ -187,6 +195,21 @@ def _draw_ellipse(value: _Ellipse, width: int, height: int) -> Patch:
 
 def _draw_brush(rle: bytes, width: int, height: int) -> Patch:
     return Patch(0, 0, from_brush(rle, width, height))
+
+
+def _shown(address: str, where: str) -> Bool[np.ndarray, "h w"]:
+    """What is not wholly transparent in a PNG that a bitmask's address holds. Raises `UserError`."""
+    head, _, text = address.partition(",")
+    if head != "data:image/png;base64":
+        raise UserError("its bitmask is no PNG in base64", where=where, fix=DAMAGED)
+    return open_alpha(Path(where), from_base64(text, where))
+
+
+def _draw_bitmask(shown: Bool[np.ndarray, "h w"], width: int, height: int) -> Patch:
+    if shown.shape != (height, width):
+        size = f"{shown.shape[1]} x {shown.shape[0]}"
+        raise Undrawable(f"its bitmask is of {size} pixels, and the image of {width} x {height}")
+    return Patch(0, 0, shown)
 
 
 def _image_names(data: dict[str, Any], where: str) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """Annotations in LabelMe's JSON files, one for each image: outlines, rectangles, circles and small masks."""
 
-import base64
-import binascii
 from functools import partial
 from math import dist
 from pathlib import Path, PurePosixPath
@@ -14,7 +12,7 @@ from ..contracts.errors import UserError
 from ..data.decode import open_mask
 from ..files.plain_file import read_json
 from .annotated import Annotated, Annotations, Mark
-from .entries import DAMAGED, Entry, checked
+from .entries import DAMAGED, Entry, checked, from_base64
 from .named_images import search_files
 from .shapes import BEYOND, Patch, Points, Undrawable, box, ellipse, outline
 
@@ -84,10 +82,7 @@ def _corners(kind: str, points: Points) -> Float[np.ndarray, "corners 2"]:
 
 def _marked(text: str | None, where: str) -> np.ndarray:
     """The small mask that a shape brings along, as a PNG in base64."""
-    try:
-        content = base64.b64decode(text or "", validate=True)
-    except (binascii.Error, ValueError):
-        raise UserError('"mask" is no base64', where=where, fix=DAMAGED) from None
+    content = from_base64(text or "", f'{where}, "mask"')
     return open_mask(Path(f'{where}, "mask"'), None, content).marks > 0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Int8, UInt8
+from jaxtyping import Bool, Int8, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..contracts.errors import UserError
@@ -98,6 +98,21 @@ def open_mask(
     found, counts = np.unique(kinds[marks > 0], return_counts=True)
     pairs = zip(found.tolist(), counts.tolist(), strict=True)
     return MaskFile(marks, is_lossy, tuple(sorted(pairs, key=lambda pair: -pair[1])))
+
+
+def open_alpha(path: Path, content: bytes) -> Bool[np.ndarray, "h w"]:
+    """Pixels of a picture that are not wholly transparent.
+
+    Raises `UserError` as `open_picture` does, and where it has no alpha channel.
+    """
+    try:
+        with DECODING:
+            upright, _ = _upright(path, content)
+            if "A" not in upright.getbands():
+                raise ValueError("it has no alpha channel, in which its shape would be")
+            return np.asarray(upright.getchannel("A")) > 0
+    except Exception as error:
+        raise _unreadable(path, error) from None
 
 
 def _is_lossy(upright: Image.Image, content: bytes) -> bool:

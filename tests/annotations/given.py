@@ -125,6 +125,13 @@ def base64_png(mask: np.ndarray) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
+def bitmask(shown: np.ndarray) -> dict[str, str]:
+    """A mask as Label Studio writes it: black where it marks, and nothing elsewhere."""
+    channels = np.zeros((*shown.shape, 4), np.uint8)
+    channels[..., 3] = shown * 255
+    return {"imageDataURL": f"data:image/png;base64,{base64_png(channels)}"}
+
+
 def result(kind: str, value: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """One of Label Studio's results."""
     labels = {kind: ["scratch"]} if kind.endswith("labels") else {}

@@ -11,10 +11,12 @@ import pytest
 from aaclip_kit import UserError
 from aaclip_kit.annotations.annotated import Annotations
 from aaclip_kit.annotations.label_studio import CANCELLED, OTHER_RESULTS, read_label_studio
+from aaclip_kit.annotations.shapes import Undrawable
 
-from .given import HEIGHT, SIZE, SQUARE, WIDTH, brush_of, drawn, result, square, task
+from .given import HEIGHT, SIZE, SQUARE, WIDTH, base64_png, bitmask, brush_of, drawn, result, square, task
 
 CORNERS = [[x / WIDTH * 100, y / HEIGHT * 100] for x, y in zip(SQUARE[::2], SQUARE[1::2], strict=True)]
+DATA = "data:image/png;base64,"
 BOX = {"x": 200 / WIDTH, "y": 30, "width": 400 / WIDTH, "height": 50}
 
 
@@ -35,6 +37,8 @@ def read(*tasks: Any) -> Annotations:
             square(),
         ),
         ("brushlabels", {"format": "rle", "rle": brush_of(square())}, square()),
+        ("bitmasklabels", bitmask(square()), square()),
+        ("bitmask", bitmask(square()), square()),
         ("polygonlabels", {"points": CORNERS[:2]}, np.zeros(SIZE[::-1], bool)),
     ],
 )
@@ -81,6 +85,11 @@ def test_answers_that_mark_nothing_are_told_of() -> None:
         (result("rectanglelabels", {"x": 1}), '"y": Field required'),
         (result("brushlabels", {"format": "png", "rle": []}), "no RLE of bytes"),
         (result("brushlabels", {"format": "rle", "rle": [300]}), "no RLE of bytes"),
+        (result("bitmasklabels", {}), '"imageDataURL": Field required'),
+        (result("bitmasklabels", {"imageDataURL": "http://host/a.png"}), "no PNG in base64"),
+        (result("bitmasklabels", {"imageDataURL": DATA + "?"}), "is no base64"),
+        (result("bitmasklabels", {"imageDataURL": DATA + "AAAA"}), "cannot be read as an image"),
+        (result("bitmasklabels", {"imageDataURL": DATA + base64_png(square())}), "no alpha channel"),
         (result("rectanglelabels", BOX, image_rotation=90), "turned in Label Studio"),
         ("text", "valid dictionary"),
     ],
@@ -88,6 +97,12 @@ def test_answers_that_mark_nothing_are_told_of() -> None:
 def test_what_is_no_mark_is_a_fault_of_its_image(one: Any, problem: str) -> None:
     (fault,) = read(task([one])).annotated[0].faults
     assert problem in str(fault) and "task 7, annotations[0].result[0]" in str(fault)
+
+
+def test_a_bitmask_of_another_size_than_the_image_is_not_drawn() -> None:
+    (mark,) = read(task([result("bitmasklabels", bitmask(square().T))])).annotated[0].marks or ()
+    with pytest.raises(Undrawable, match=f"of {HEIGHT} x {WIDTH} pixels, and the image of {WIDTH} x {HEIGHT}"):
+        mark.draw(*SIZE)
 
 
 def test_regions_that_state_two_sizes_are_a_fault() -> None:
