@@ -100,9 +100,10 @@ def test_what_is_no_mark_is_a_fault_of_its_image(one: Any, problem: str) -> None
 
 
 def test_a_bitmask_of_another_size_than_the_image_is_not_drawn() -> None:
-    (mark,) = read(task([result("bitmasklabels", bitmask(square().T))])).annotated[0].marks or ()
+    marks = read(task([result("bitmasklabels", bitmask(square().T))])).annotated[0].marks
+    assert marks is not None
     with pytest.raises(Undrawable, match=f"of {HEIGHT} x {WIDTH} pixels, and the image of {WIDTH} x {HEIGHT}"):
-        mark.draw(*SIZE)
+        marks[0].draw(*SIZE)
 
 
 def test_regions_that_state_two_sizes_are_a_fault() -> None:
