@@ -87,7 +87,9 @@ def ablate(
     study = load_study(file, registry, seeds=seeds, only=tuple(only), only_data=tuple(data), overrides=tuple(overrides))
     with nullcontext(out or default_run_path(file.stem)) if dry_run else made_folder(out, file.stem) as target:
         ablation = Ablation(study, target, registry, say)
-        _show_plan(study, ablation.out, ablation.states())
+        states = ablation.states()
+        ablation.check(states)
+        _show_plan(study, ablation.out, states)
         if not dry_run:
             _execute(ablation, jobs)
 

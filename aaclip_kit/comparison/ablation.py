@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -56,6 +56,22 @@ class Ablation:
             if state == "finished" and run.rescores not in {None, *finished}:
                 states[run] = "unfinished"
         return states
+
+    def check(self, states: Mapping[AblationRun, State]) -> None:
+        """Assemble one run of each variant that is not finished, as `aakit run --dry-run` does.
+
+        Raises `UserErrors` with the faults of all.
+        """
+        first = {(run.data, run.variant): run for run, state in reversed(states.items()) if state != "finished"}
+        faults = list[UserError]()
+        for run in reversed(first.values()):
+            try:
+                assemble(run.experiment)
+            except Exception as error:
+                faults += [_fault(run, one) for one in (error.faults if isinstance(error, UserError) else (error,))]
+            gc.collect()
+        if faults:
+            raise UserErrors(faults)
 
     def execute(self, jobs: int, progress: Progress) -> list[UserError]:
         """Run what is not finished; returns the faults of runs that failed, the others having gone on.

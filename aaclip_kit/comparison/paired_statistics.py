@@ -4,6 +4,7 @@ Rows are seeds, columns are classes, NaN is undefined.
 """
 
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 20_000
 FEWEST_CLASSES: Final = 5
 """With fewer, classes are taken as given: two or three do not tell how classes vary."""
+DECIMALS: Final = 4
+"""Of every figure of a comparison that is printed."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Interval:
     def leaves_out_zero(self) -> bool:
         """Whether zero lies outside."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def decimals(self) -> int:
+        """How many to print: as for other figures, or as many more as it takes for an end not to read as zero."""
+        if not self.leaves_out_zero:
+            return DECIMALS
+        nearest = min(abs(self.low), abs(self.high))
+        return next(digits for digits in count(DECIMALS) if round(nearest, digits))
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,11 @@ class Verdict:
     text: str
     interval: Interval | None = None
 
+    @property
+    def decimals(self) -> int:
+        """How many to print of the difference."""
+        return DECIMALS if self.interval is None else self.interval.decimals
+
 
 def judge(
     mean: float | None, *, bootstrap: Interval | None, over_seeds: Interval | None, drawn: bool, seeds: Signs
@@ -154,15 +170,15 @@ def judge(
     if not over_seeds.leaves_out_zero:
         return Verdict("not shown", "no difference shown at this number of seeds", over_seeds)
     side, agreeing = ("higher", seeds.higher) if mean > 0 else ("lower", seeds.lower)
-    by = f"{side} by {abs(mean):.4f}"
     of = f"{agreeing} of {seeds.count} seeds"
     both = Interval(min(bootstrap.low, over_seeds.low), max(bootstrap.high, over_seeds.high))
     if drawn and both.leaves_out_zero:
-        return Verdict("shown", f"{by} ({_span(both, mean)}), {of}", both)
-    text = f"{by} on these classes ({_span(over_seeds, mean)}), {of}; not shown beyond them"
+        return Verdict("shown", f"{side} by {_span(both, mean)}, {of}", both)
+    text = f"{side} by {_span(over_seeds, mean, ' on these classes')}, {of}; not shown beyond them"
     return Verdict("shown on these classes", text, over_seeds)
 
 
-def _span(interval: Interval, mean: float) -> str:
+def _span(interval: Interval, mean: float, where: str = "") -> str:
     ends = (interval.low, interval.high) if mean > 0 else (-interval.high, -interval.low)
-    return f"{ends[0]:.4f} to {ends[1]:.4f}"
+    size, low, high = (f"{value:.{interval.decimals}f}" for value in (abs(mean), *ends))
+    return f"{size}{where} ({low} to {high})"

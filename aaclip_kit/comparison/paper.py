@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from ..contracts.errors import MISSING, UserError, plain, table_cell, writing
+from ..contracts.errors import UserError, plain, table_cell, writing
 from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from .compare import Comparison, Difference, Summary
-from .write import intervals_plot, markdown_table
+from .paired_statistics import DECIMALS
+from .write import ends, intervals_plot, markdown_table, signed, spread
 
 Format = Literal["latex", "csv", "markdown"]
 
@@ -63,17 +64,11 @@ def _mark(difference: Difference, shown: str, here: str) -> str:
 
 
 def _text_cell(summary: Summary, difference: Difference | None) -> tuple[str, str]:
-    figure = MISSING if summary.mean is None else f"{summary.mean:.3f}"
-    figure += "" if summary.deviation is None else f" ± {summary.deviation:.3f}"
     if difference is None:
-        return figure, ""
+        return spread(summary), ""
     interval = difference.verdict.interval
-    span = "" if interval is None else f" [{_short(interval.low)}, {_short(interval.high)}]"
-    return figure, f"{_short(difference.mean)}{span}{_mark(difference, '*', '†')}"
-
-
-def _short(value: float | None) -> str:
-    return MISSING if value is None else f"{round(value, 3) + 0.0:+.3f}"
+    span = "" if interval is None else f" [{', '.join(ends(interval))}]"
+    return spread(summary), f"{signed(difference.mean, difference.verdict.decimals)}{span}{_mark(difference, '*', '†')}"
 
 
 def _markdown(comparison: Comparison) -> str:
@@ -85,7 +80,7 @@ _CSV: Final = ("mean", "sd", "difference", "low", "high", "verdict")
 
 
 def _csv(comparison: Comparison) -> str:
-    """One row a run and metric, numbers with four decimals, the verdict as the word that comparison.json has."""
+    """One row a run and metric, the verdict as the word that comparison.json has."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["run", "seeds", "metric", *_CSV])
@@ -98,17 +93,17 @@ def _csv(comparison: Comparison) -> str:
 
 def _numbers(summary: Summary, difference: Difference | None) -> list[str]:
     interval = None if difference is None else difference.verdict.interval
-    values = (summary.mean, summary.deviation, None if difference is None else difference.mean)
-    ends = (None, None) if interval is None else (interval.low, interval.high)
-    verdict = "baseline" if difference is None else difference.verdict.kind
-    return [*("" if value is None else f"{value:.4f}" for value in (*values, *ends)), verdict]
+    figures = ["" if value is None else f"{value:.{DECIMALS}f}" for value in (summary.mean, summary.deviation)]
+    mean = "" if difference is None or difference.mean is None else f"{difference.mean:.{difference.verdict.decimals}f}"
+    span = ["", ""] if interval is None else [end.removeprefix("+") for end in ends(interval)]
+    return [*figures, mean, *span, "baseline" if difference is None else difference.verdict.kind]
 
 
 def _latex(comparison: Comparison) -> str:
-    """For the package booktabs."""
     rows = [[_escaped(row[0]), *row[1:]] for row in _rows(comparison, _latex_cell)]
     groups = " & ".join(f"\\multicolumn{{2}}{{c}}{{{_escaped(heading(metric))}}}" for metric in comparison.metrics)
     lines = [
+        "% needs \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{l{'rl' * len(comparison.metrics)}}}", "\\toprule", f" & {groups} \\\\", "\\midrule",
         *(f"{' & '.join(row)} \\\\" for row in rows), "\\bottomrule", "\\end{tabular}",
         f"% {_caption(comparison, '*', 'dagger')}",
@@ -117,14 +112,12 @@ def _latex(comparison: Comparison) -> str:
 
 
 def _latex_cell(summary: Summary, difference: Difference | None) -> tuple[str, str]:
-    figure = "--" if summary.mean is None else f"{summary.mean:.3f}"
-    figure += "" if summary.deviation is None else f" \\pm {summary.deviation:.3f}"
-    figure = figure if figure == "--" else f"${figure}$"
+    figure = "--" if summary.mean is None else f"${spread(summary)}$".replace("±", "\\pm")
     if difference is None or difference.mean is None:
         return figure, ""
     interval, mark = difference.verdict.interval, _mark(difference, "^{*}", "^{\\dagger}")
-    span = "" if interval is None else f"\\ [{_short(interval.low)}, {_short(interval.high)}]"
-    return figure, f"${_short(difference.mean)}{mark}{span}$"
+    span = "" if interval is None else f"\\ [{', '.join(ends(interval))}]"
+    return figure, f"${signed(difference.mean, difference.verdict.decimals)}{mark}{span}$"
 
 
 _SPECIAL: Final = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}

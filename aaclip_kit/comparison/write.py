@@ -14,7 +14,7 @@ from ..files.whole_file import write_whole_together
 from ..report.figures import page_template
 from .compare import Comparison, Difference, Summary
 from .finished_runs import Cost
-from .paired_statistics import RULE, Interval, Signs
+from .paired_statistics import DECIMALS, RULE, Interval, Signs
 
 NAMES: Final = ("comparison.json", "comparison.md", "comparison.html")
 
@@ -188,17 +188,25 @@ def spread(summary: Summary) -> str:
     """Put mean and standard deviation over the seeds in words."""
     if summary.mean is None:
         return MISSING
-    return f"{summary.mean:.4f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.4f}")
+    if summary.mean is None:
+        return MISSING
+    figures = (summary.mean, summary.deviation)
+    return " ± ".join(f"{figure:.{DECIMALS}f}" for figure in figures if figure is not None)
 
 
-def signed(value: float | None) -> str:
-    """Put a difference in words, with its sign."""
-    return MISSING if value is None else f"{round(value, 4) + 0.0:+.4f}"
+def signed(value: float | None, decimals: int = DECIMALS) -> str:
+    """Put a difference in words, with its sign, which one that is rounded to zero keeps."""
+    return MISSING if value is None else f"{value + 0.0:+.{decimals}f}"
 
 
 def span(interval: Interval | None) -> str:
     """Put an interval in words."""
-    return MISSING if interval is None else f"{signed(interval.low)} to {signed(interval.high)}"
+    return MISSING if interval is None else " to ".join(ends(interval))
+
+
+def ends(interval: Interval) -> tuple[str, str]:
+    """Put both ends in words; no end of an interval that leaves out zero reads as zero."""
+    return signed(interval.low, interval.decimals), signed(interval.high, interval.decimals)
 
 
 def as_record(comparison: Comparison) -> dict[str, Any]:
@@ -239,7 +247,7 @@ def _cells(difference: Difference) -> tuple[str, ...]:
     given = "" if difference.classes_drawn or difference.bootstrap is None else " (seeds alone)"
     left_out = f" ({difference.left_out} pairs undefined)" if difference.left_out else ""
     return (
-        signed(difference.mean), span(difference.verdict.interval),
+        signed(difference.mean, difference.verdict.decimals), span(difference.verdict.interval),
         span(difference.bootstrap) + given, span(difference.over_seeds),
         _signs(difference.seed_signs), _signs(difference.pair_signs), difference.verdict.text + left_out,
     )  # fmt: skip

@@ -147,16 +147,40 @@ def test_one_run_that_fails_does_not_stop_the_others_in_turn_or_at_once(
     aakit: Command, place: Path, small_experiment: Path, ways: tuple[int, ...]
 ) -> None:
     path = small_experiment.with_name("study.toml")
-    path.write_text('base = "small.toml"\nseeds = 1\n[variants.bad]\nset = ["model.levels=[99]"]\n[variants.good]\n')
+    path.write_text(
+        'base = "small.toml"\nseeds = 1\n[variants.bad]\nset = ["compute.memory_gb=1e-6", "compute.recompute=auto"]\n[variants.good]\n'
+    )
     for jobs in ways:
         ran = aakit("ablate", path, "--out", f"out{jobs}", "--jobs", jobs, *SHORT)
         assert_plain(ran)
-        assert "bad/seed_3: model.levels: [99] are no levels" in ran.err
+        assert "bad/seed_3: compute: too little memory" in ran.err
         assert f"nothing to compare in out{jobs}: bad has no finished run" in ran.out
         manifest = json.loads((place / f"out{jobs}" / "good" / "seed_3" / "manifest.json").read_text())
         assert jobs == 1 or manifest["device"]["threads"] == _threads(jobs)
     found = [read(place / f"out{jobs}", "good", 3) for jobs in ways]
     assert all(one == found[0] for one in found)
+
+
+def test_what_no_variant_could_train_is_found_before_any_run_once_a_variant(
+    aakit: Command, place: Path, small_experiment: Path, seen: Seen
+) -> None:
+    path, whole = small_experiment.with_name("study.toml"), small_experiment.read_text()
+    bare = whole[: whole.index("[stages")] + whole[whole.index("[losses") : whole.index("[scheduler")]
+    bare += (
+        '[prompts]\nuse = "ensemble"\nprojection = "frozen"\n[scheduler]\nuse = "single"\ntrain = "text"\nepochs = 1\n'
+        + whole[whole.index("[data") :]
+    )
+    small_experiment.with_name("bare.toml").write_text(bare)
+    path.write_text(
+        'base = "small.toml"\nseeds = 2\n[variants.good]\n[variants.bad]\nset = ["model.levels=[99]"]\n'
+        '[variants.text]\nfile = "bare.toml"\n'
+    )
+    for more in (["--dry-run"], []):
+        ran = aakit("ablate", path, "--out", "out", *more)
+        assert_plain(ran, messages=2)
+        assert "bad/seed_3: model.levels: [99] are no levels" in ran.err
+        assert "text/seed_3: scheduler: plans a phase" in ran.err
+        assert seen == {} and not (place / "out").exists()
 
 
 def _threads(jobs: int) -> int:

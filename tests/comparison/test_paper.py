@@ -12,6 +12,7 @@ from aaclip_kit import UserError
 from aaclip_kit.comparison.compare import Comparison, compare
 from aaclip_kit.comparison.finished_runs import gather
 from aaclip_kit.comparison.paper import table, write_paper
+from aaclip_kit.comparison.write import markdown
 
 from .made import write_seeds
 
@@ -31,10 +32,28 @@ def compared(folder: Path, name: str = "other", shift: float = 0.012, sway: floa
 
 def test_latex_has_a_row_a_run_with_the_deciding_interval_and_a_mark(tmp_path: Path) -> None:
     lines = table(compared(tmp_path), "latex").splitlines()
-    assert lines[:2] == ["\\begin{tabular}{lrl}", "\\toprule"]
-    assert lines[4] == "plain & $0.510 \\pm 0.010$ &  \\\\"
-    assert lines[5] == "other & $0.522 \\pm 0.010$ & $+0.012^{*}\\ [+0.012, +0.012]$ \\\\"
-    assert lines[7] == "\\end{tabular}" and lines[8].startswith("% Mean over 6 classes")
+    assert lines[:3] == ["% needs \\usepackage{booktabs}", "\\begin{tabular}{lrl}", "\\toprule"]
+    assert lines[5] == "plain & $0.5100 \\pm 0.0100$ &  \\\\"
+    assert lines[6] == "other & $0.5220 \\pm 0.0100$ & $+0.0120^{*}\\ [+0.0120, +0.0120]$ \\\\"
+    assert lines[8] == "\\end{tabular}" and lines[9].startswith("% Mean over 6 classes")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_shown_reads_so_in_every_form_however_near_to_zero_the_interval_ends(tmp_path: Path, sign: int) -> None:
+    comparison = compared(tmp_path, shift=sign * 0.00203, sway=0.00081)
+    verdict = comparison.differences["other"]["pixel_auroc"].verdict
+    assert verdict.interval is not None and verdict.kind == "shown"
+    nearest = min(abs(verdict.interval.low), abs(verdict.interval.high))
+    assert 0 < nearest < 0.00005, "four decimals would make it zero"
+    written = f"{nearest:.5f}"
+    for text in (*(table(comparison, form) for form in ("latex", "csv", "markdown")), markdown(comparison)):
+        assert written in text and "0.0000]" not in text.replace("\\", ""), text
+    assert written in verdict.text
+
+
+def test_a_difference_that_is_rounded_to_zero_keeps_its_sign(tmp_path: Path) -> None:
+    comparison = compared(tmp_path, shift=-0.00004, sway=0.01)
+    assert "$-0.0000" in table(comparison, "latex") and ",-0.0000," in table(comparison, "csv")
 
 
 def test_what_is_not_shown_has_no_mark(tmp_path: Path) -> None:
@@ -47,7 +66,7 @@ def test_what_is_not_shown_has_no_mark(tmp_path: Path) -> None:
 
 def test_markdown_and_csv_say_the_same_in_their_forms(tmp_path: Path) -> None:
     comparison = compared(tmp_path)
-    assert "| other | 0.522 ± 0.010 | +0.012 \\[+0.012, +0.012\\]\\* |" in table(comparison, "markdown")
+    assert "| other | 0.5220 ± 0.0100 | +0.0120 \\[+0.0120, +0.0120\\]\\* |" in table(comparison, "markdown")
     first, second = csv.DictReader(io.StringIO(table(comparison, "csv")))
     assert (first["run"], first["mean"], first["verdict"], first["low"]) == ("plain", "0.5100", "baseline", "")
     assert (second["difference"], second["low"], second["high"]) == ("0.0120",) * 3
