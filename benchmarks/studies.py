@@ -110,7 +110,7 @@ def _cells(found: Difference | None) -> tuple[str, ...]:
     if found is None:
         return ("", "", "", "baseline")
     drawn = span(found.bootstrap) if found.classes_drawn else "too few classes"
-    return (signed(found.mean), drawn, span(found.over_seeds), found.verdict.kind)
+    return (signed(found.mean, found.verdict.decimals), drawn, span(found.over_seeds), found.verdict.kind)
 
 
 if __name__ == "__main__":
