@@ -167,7 +167,7 @@ def _threads(jobs: int) -> int:
 def test_faults_of_runs_are_shown_where_the_comparison_fails_too(
     aakit: Command, place: Path, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def execute(self: Ablation, jobs: int, progress: object) -> list[UserError]:
+    def execute(self: Ablation, place: object, progress: object) -> list[UserError]:
         for seed, data in ((3, "one"), (4, "two")):
             write_run(self.out / "base" / f"seed_{seed}", seed, [{"a": {"pixel_auroc": 0.5}}], data=data)
         return [UserError("RuntimeError: broke", where="attending/seed_3", fix="see there")]
