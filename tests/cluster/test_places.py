@@ -28,9 +28,9 @@ def tasks_in(folder: Path, count: int = 1) -> list[Task]:
     return [Task(f"seed_{number}", ("run", str(number)), shared=folder, folder=folder) for number in range(count)]
 
 
-def refusal(*arguments: Any) -> str:
+def refusal(on: str | None, jobs: int | None, devices: str | None, resources: str | None) -> str:
     with pytest.raises(UserError) as caught:
-        chosen_place(*arguments, print)
+        chosen_place(on, jobs, devices, resources, print)
     assert caught.value.fix
     return f"{caught.value.where}: {caught.value.problem}"
 
