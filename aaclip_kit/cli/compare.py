@@ -6,12 +6,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from ..cluster.choose import chosen_place
 from ..contracts.errors import UserError, UserErrors, unknown
 from ..plugin_host.discovery import discover
-from .places import DEVICES_HELP, JOBS_HELP, ON_HELP, RESOURCES_HELP, stopped_in_words
+from .places import DEVICES_HELP, ELSEWHERE, JOBS_HELP, ON_HELP, RESOURCES_HELP, stopped_in_words, words_again
 from .run import SET_HELP
 from .terminal import PlainConsole, numeric, plain_table, say
 
@@ -69,13 +69,14 @@ def _show_table(comparison: "Comparison", form: str, out: Path | None) -> None:
 
 
 def ablate(
+    context: Context,
     file: Path = Argument(help="Ablation file (TOML): a base experiment and named variants."),
     out: Path | None = Option(None, "--out", help="Folder of the runs; default runs/FILE-TIME."),
     seeds: int | None = Option(None, "--seeds", min=1, help="Runs of each variant; default as the file says."),
     only: list[str] = Option([], "--only", help="Only this variant; may be repeated."),
     data: list[str] = Option([], "--data", help="Only this table of [data], beside the own data; may be repeated."),
     overrides: list[str] = Option([], "--set", help=f"{SET_HELP} For every run."),
-    jobs: int | None = Option(None, "--jobs", min=1, help=JOBS_HELP),
+    jobs: int | None = Option(None, "--jobs", min=1, help=f"Runs. {JOBS_HELP}"),
     devices: str | None = Option(None, "--devices", help=DEVICES_HELP),
     on: str | None = Option(None, "--on", help=ON_HELP),
     resources: str | None = Option(None, "--resources", help=RESOURCES_HELP),
@@ -93,11 +94,9 @@ def ablate(
 
     registry = discover()
     study = load_study(file, registry, seeds=seeds, only=tuple(only), only_data=tuple(data), overrides=tuple(overrides))
-    chosen = {"--seeds": [] if seeds is None else [str(seeds)], "--only": only, "--data": data, "--set": overrides}
-    again = [word for option, values in chosen.items() for value in values for word in (option, value)]
     place = chosen_place(on, jobs, devices, resources, say) if not dry_run else None
     with nullcontext(out or default_run_path(file.stem)) if dry_run else made_folder(out, file.stem) as target:
-        ablation = Ablation(study, target, registry, say, ("ablate", str(file), *again))
+        ablation = Ablation(study, target, registry, say, words_again(context, ELSEWHERE | {"--out"}))
         if one is not None:
             return _run_one(ablation, one)
         _show_plan(study, ablation.out, ablation.states())

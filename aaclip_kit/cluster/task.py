@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from ..contracts.errors import UserError
+from ..files.lock import HOLDER, InUseError
+
 _TRAVELS: Final = "AAKIT_"
 """How variables begin that name folders of data; whoever runs a task must see what they say."""
 
@@ -34,6 +37,19 @@ class Ended:
 
     code: int
     said: str
+
+    def fault(self, name: str, fix: str) -> UserError | None:
+        """What the process of a thing called `name` told; an `InUseError` where another is at work in its folder.
+
+        `fix` is for what tells none itself.
+        """
+        if self.code == 0:
+            return None
+        lines = self.said.strip().splitlines() or [f"ended with code {self.code}"]
+        text = "\n".join(lines).removeprefix("error: ") if self.code == 2 else lines[-1]
+        problem, _, own = text.removeprefix(f"{name}: ").partition("\n    fix: ")
+        kind = InUseError if HOLDER in problem else UserError
+        return kind(problem, where=name, fix=own or fix)
 
 
 @runtime_checkable

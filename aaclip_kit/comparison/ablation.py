@@ -25,7 +25,7 @@ from ..run.stop import Stopped, StopRequest
 from .ablation_plan import AblationRun, Study, placed
 from .finished_runs import ORDER, read_run, warnings_of
 from .series import State, open_run, state_of, take_up_if_begun
-from .shared_work import fault_of, share
+from .shared_work import share
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Ablation:
                 if fault is not None or is_finished(self.out / run.place):
                     kept.append((run, fault))
                     continue
-                words = (*self.words, "--out", str(self.out), "--one", name)
+                words = (*self.words[:1], "--out", str(self.out), "--one", name, *self.words[1:])
                 yield Task(name, words, shared=self.out.absolute())
 
         for task, ended in place.outcomes(tasks()):
@@ -211,7 +211,7 @@ def command_of(run: AblationRun) -> str:
 
 def _check(run: AblationRun, ended: Ended) -> bool:
     """Raise `UserError`, `InUseError` among them, with what another process told of a run that it has not finished."""
-    if (fault := fault_of(str(run.place), ended, f"see {command_of(run)}")) is not None:
+    if (fault := ended.fault(str(run.place), f"see {command_of(run)}")) is not None:
         raise fault
     return True
 

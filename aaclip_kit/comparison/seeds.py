@@ -12,7 +12,7 @@ from ..plugin_host.registry import Registry
 from ..record.run_folder import is_finished
 from ..run.resume import lacks_report
 from .series import open_run, seed_folder
-from .shared_work import fault_of, share
+from .shared_work import share
 
 
 @dataclass(frozen=True)
@@ -85,5 +85,5 @@ class Seeds:
                     yield Task(name, words, shared=self.out.absolute())
 
         for task, ended in place.outcomes(tasks()):
-            yield named[task.name], fault_of(task.name, ended, f"see aakit run --resume {self.out / task.name}")
+            yield named[task.name], ended.fault(task.name, f"see aakit run --resume {self.out / task.name}")
         yield from ((seed, InUseError("another process is at work", where=f"seed_{seed}")) for seed in busy)

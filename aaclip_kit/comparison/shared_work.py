@@ -3,10 +3,6 @@
 from collections.abc import Callable, Sequence, Set
 from typing import Final, TypeVar
 
-from ..cluster.task import Ended
-from ..contracts.errors import UserError
-from ..files.lock import HOLDER, InUseError
-
 Thing = TypeVar("Thing")
 
 _MOST_TURNS: Final = 5
@@ -28,14 +24,3 @@ def share(
         if not again:
             return
         passed = (passed - set(again)) | attempt(again)
-
-
-def fault_of(name: str, ended: Ended, fix: str) -> UserError | None:
-    """What a run's own process told before it ended; an `InUseError` where another is at work in its folder."""
-    if ended.code == 0:
-        return None
-    lines = ended.said.strip().splitlines() or [f"ended with code {ended.code}"]
-    text = "\n".join(lines).removeprefix("error: ") if ended.code == 2 else lines[-1]
-    problem, _, own = text.removeprefix(f"{name}: ").partition("\n    fix: ")
-    kind = InUseError if HOLDER in problem else UserError
-    return kind(problem, where=name, fix=own or fix)
