@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..files.lock import HOLDER
+from .resources import Resources
 from .task import Ended, Task, command_line
 
 PATIENCE: Final = 150.0
@@ -23,10 +24,10 @@ _PAUSE: Final = 5.0
 
 @dataclass
 class OnNode:
-    """A task as a function of no argument, which schedulers take. Its process has `threads` threads."""
+    """A task as a function of no argument, which schedulers take. Its process has what `resources` say."""
 
     task: Task
-    threads: int
+    resources: Resources
     patience: float = PATIENCE
     _process: "subprocess.Popen[str] | None" = field(default=None, init=False, repr=False)
 
@@ -45,7 +46,9 @@ class OnNode:
 
     def _once(self) -> Ended:
         words = ["-P", "-m", "aaclip_kit.cluster.tied", str(os.getpid()), *command_line(self.task)]
-        environment = {**os.environ, **self.task.variables, "OMP_NUM_THREADS": str(self.threads)}
+        environment = {**os.environ, **self.task.variables, "OMP_NUM_THREADS": str(self.resources.cpus)}
+        if not self.resources.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         with subprocess.Popen(
             [sys.executable, *words], cwd=self.task.folder, env=environment, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -69,7 +72,7 @@ class OnNode:
         from submitit.helpers import DelayedSubmission
 
         self.stop()
-        return DelayedSubmission(OnNode(self.task, self.threads, self.patience))
+        return DelayedSubmission(OnNode(self.task, self.resources, self.patience))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": None}

@@ -44,7 +44,7 @@ class RayNodes:
             while waiting or running:
                 while waiting and len(running) < (self.jobs or len(waiting) + len(running)):
                     task = waiting.pop(0)
-                    running[run.options(name=task.name).remote(OnNode(task, self.resources.cpus))] = task
+                    running[run.options(name=task.name).remote(OnNode(task, self.resources))] = task
                 for done in ray.wait(list(running))[0]:
                     yield running.pop(done), _end_of(ray, done)
 

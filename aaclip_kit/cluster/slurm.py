@@ -68,7 +68,7 @@ class Jobs:
         os.environ.setdefault("PYTHONSAFEPATH", "1")  # submitit's own processes import nothing of where they start
         try:
             with executor.batch():
-                jobs = [executor.submit(OnNode(task, self.resources.cpus)) for task in tasks]
+                jobs = [executor.submit(OnNode(task, self.resources)) for task in tasks]
         except Exception as error:  # what sbatch said is in it
             shutil.rmtree(folder, ignore_errors=True)
             said = str(error).strip().splitlines() or [type(error).__name__]

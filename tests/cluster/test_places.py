@@ -148,16 +148,16 @@ def test_a_lock_of_one_that_died_is_waited_for(tmp_path: Path, monkeypatch: pyte
     stand_in(monkeypatch, f"{says}; sys.exit(2 * held)")
     monkeypatch.setattr(node, "_PAUSE", 0.01)
     (task,) = tasks_in(tmp_path)
-    assert OnNode(task, 1, patience=0.0)().code == 2
+    assert OnNode(task, Resources(), patience=0.0)().code == 2
     timer = threading.Timer(0.3, held.unlink)
     timer.start()
-    assert OnNode(task, 1, patience=30.0)().code == 0
+    assert OnNode(task, Resources(), patience=30.0)().code == 0
     timer.join()
 
 
 def test_a_node_that_does_not_see_the_folders_says_so(tmp_path: Path) -> None:
     task = Task("seed_1", ("run",), shared=tmp_path / "nowhere", folder=tmp_path)
-    ended = OnNode(task, 1)()
+    ended = OnNode(task, Resources())()
     assert ended.code == 2 and f"does not see {tmp_path / 'nowhere'}\n    fix: " in ended.said
 
 
@@ -166,7 +166,7 @@ def test_a_process_has_the_threads_it_was_given_and_what_names_folders_of_data(
 ) -> None:
     stand_in(monkeypatch, "import os, sys; sys.stderr.write(os.environ['OMP_NUM_THREADS'] + os.environ['AAKIT_DATA'])")
     task = Task("a", (), shared=tmp_path, folder=tmp_path, variables={"AAKIT_DATA": "/d"})
-    assert OnNode(task, 3)().said == "3/d"
+    assert OnNode(task, Resources(3))().said == "3/d"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ties a process to its parent")
@@ -185,12 +185,20 @@ def test_a_process_is_asked_to_end_when_the_one_that_started_it_is_killed(tmp_pa
     wait_for(tmp_path / "told")
 
 
+def test_a_task_that_was_given_no_gpu_sees_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    stand_in(monkeypatch, "import os, sys; sys.stderr.write('sees ' + os.environ['CUDA_VISIBLE_DEVICES'])")
+    (task,) = tasks_in(tmp_path)
+    assert OnNode(task, Resources())().said == "sees "
+    assert OnNode(task, Resources(gpus=1))().said == "sees 5", "the scheduler's"
+
+
 def test_a_stop_waits_until_the_process_has_saved_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saves = "lambda *_: (time.sleep(0.2), pathlib.Path('saved').touch(), sys.exit(143))"
     program = f"import signal, sys, time, pathlib; signal.signal(15, {saves})"
     stand_in(monkeypatch, f"{program}; pathlib.Path('ready').touch(); time.sleep(30)")
     (task,) = tasks_in(tmp_path)
-    work, ends = OnNode(task, 1), list[int]()
+    work, ends = OnNode(task, Resources()), list[int]()
     thread = threading.Thread(target=lambda: ends.append(work().code))
     thread.start()
     wait_for(tmp_path / "ready")
