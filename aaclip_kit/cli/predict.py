@@ -1,7 +1,7 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ..evaluation.calibration import Tiles, What
     from ..inference.arrivals import Look
     from ..inference.load_model import TrainedModel
-    from ..inference.score_images import Scoring
+    from ..inference.score_images import Scoring, Tally
+    from ..inference.score_table import Summary
 
 
 Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
@@ -75,18 +76,14 @@ def predict(
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
-    given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
-    check_finite(given)
-    check_shown(class_name, "--class")
-    check_shown(real_name, "--real-name")
+    given = _checked(threshold, map_threshold, class_name, real_name)
     place = chosen_place(on, jobs, devices, resources, say)
     kept = append or watch or place is not None or shard is not None
-    with in_processes() as ranks, ended_by_signals(_KEPT if kept else _NOTHING, ctrl_c_is_good=watch) as stop:
+    with in_processes() as ranks, _stopped(place, kept, watch) as stop:
         from ..data.manifests import list_images
-        from ..inference.predictions import write_predictions
         from ..inference.results_folder import claimed_results
         from ..inference.score_images import real_names
-        from ..inference.shards import predict_in_shards, score_shard
+        from ..inference.shards import score_shard
 
         load = partial(
             _loaded, model, experiment, with_shortcuts(overrides, device=device), ranks=ranks, domain=domain,
@@ -103,19 +100,9 @@ def predict(
             built, scoring = load()
             if ranks.is_first:
                 announce(built, real_names(built, listed, scoring), scoring, given, notes)
-            if place is None:
-                write = partial(
-                    write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
-                    skip=skip, append=kept,
-                )  # fmt: skip
-            else:
-                words = words_again(context, {*ELSEWHERE, "--out", "--append"}, str(model), str(target))
-                write = partial(
-                    predict_in_shards, built, scoring=scoring, out=target, place=place, least=_least(place, jobs),
-                    skip=skip, words=(words[0], "--out", str(target), *words[1:]),
-                )  # fmt: skip
+            write = _writer(context, place, jobs, words=(model, target), stop=stop, append=kept)
             for images, bad in [(listed, faults)] if looks is None else looks:
-                summary, tally = write(images, faults=bad)
+                summary, tally = write(built, images, scoring, faults=bad, out=target, skip=skip)
                 if ranks.is_first:
                     show_results(summary, tally, out, watch=watch)
 
@@ -161,9 +148,42 @@ def _check_place(place: "Place | None", ranks: "Ranks", watch: bool) -> None:
         raise UserError("works in one process", where="--watch", fix="leave out --on, --jobs and --devices")
 
 
-def _least(place: "Place", jobs: int | None) -> int:
-    """How many shards there are at least: what may be at work at once."""
-    return place.jobs if isinstance(place, Here) else jobs or 1
+def _checked(
+    threshold: float | None, map_threshold: float | None, class_name: str | None, real_name: str | None
+) -> "dict[What, float | None]":
+    """The thresholds that are given. Raises `UserError` for what is no number, and for names that cannot be shown."""
+    given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
+    check_finite(given)
+    check_shown(class_name, "--class")
+    check_shown(real_name, "--real-name")
+    return given
+
+
+def _stopped(place: "Place | None", kept: bool, watch: bool) -> AbstractContextManager[StopRequest]:
+    """What listens to signals; while others score, they end this process as they end any."""
+    if place is not None:
+        return nullcontext(StopRequest())
+    return ended_by_signals(_KEPT if kept else _NOTHING, ctrl_c_is_good=watch)
+
+
+def _writer(
+    context: Context,
+    place: "Place | None",
+    jobs: int | None,
+    *,
+    words: tuple[Path, Path],
+    stop: StopRequest,
+    append: bool,
+) -> "Callable[..., tuple[Summary, Tally]]":
+    """What scores images: here, or in shards, at least as many as may be at work at once."""
+    from ..inference.predictions import write_predictions
+    from ..inference.shards import predict_in_shards
+
+    if place is None:
+        return partial(write_predictions, before_each=stop.raise_if_asked, append=append)
+    (model, out), least = words, place.jobs if isinstance(place, Here) else jobs or 1
+    name, *others = words_again(context, {*ELSEWHERE, "--out", "--append"}, str(model), str(out))
+    return partial(predict_in_shards, place=place, least=least, words=(name, "--out", str(out), *others))
 
 
 def announce(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -14,11 +14,9 @@ import pytest
 from aaclip_kit.files.lock import locked
 
 from ..cluster.conftest import started
-from ..cluster.test_clusters import TwoNodes, two_nodes
+from ..cluster.two_nodes import two_nodes_up
 from ..command import Command, Ran
 from .conftest import assert_plain, contents
-
-__all__ = ["two_nodes"]
 
 CHOSEN = ("--set", "evaluation.batch_size=3", "--set", "device=cpu", "--map-threshold", "-1e9")
 
@@ -128,19 +126,17 @@ def test_shards_of_what_is_still_to_come_are_refused(sharded: Callable[..., Ran]
 
 @pytest.mark.slow
 def test_a_node_that_is_killed_loses_nothing(
-    two_nodes: TwoNodes, place: Path, trained: Path, defects: Path, whole: dict[str, bytes | None], monkeypatch: Any
+    place: Path, trained: Path, defects: Path, whole: dict[str, bytes | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = started(
-        "predict", trained, defects, "--out", "out", *CHOSEN, "--on", "ray", "--jobs", 2, cwd=place
-    )  # fmt: skip
-    pid = 0
-    while not pid and command.poll() is None:
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if "--shard" in words and str(place / "out") in [str(place / word) for word in words]:
-                pid = process.pid
-    two_nodes.kill_the_one_that_runs(pid)
-    out, err = command.communicate(timeout=200)
+    with two_nodes_up(monkeypatch) as nodes:
+        command = started("predict", trained, defects, "--out", "out", *CHOSEN, "--on", "ray", "--jobs", 2, cwd=place)
+        pid = 0
+        while not pid and command.poll() is None:
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    pid = process.pid if "--shard" in process.cmdline() else pid
+        nodes.kill_the_one_that_runs(pid)
+        out, err = command.communicate(timeout=400)
     assert command.returncode == 0, err + out
     assert contents(place / "out") == whole

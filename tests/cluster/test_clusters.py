@@ -7,8 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from ..command import Command
 from ..run.lives import results_of
 from .conftest import counted, started
+from .two_nodes import TwoNodes, two_nodes_up
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +38,7 @@ def assert_same(out: Path, whole: Path) -> None:
 
 def first_at_work(place: Path, out: Path, steps: int = 2) -> int:
     """The process of a run that has taken so many steps, and is not at its end."""
-    until = time.monotonic() + 100
+    until = time.monotonic() + 200
     while time.monotonic() < until:
         for events in out.rglob("events.jsonl"):
             if events.read_text().count('"step"') >= steps and not (events.parent / "report.html").exists():
@@ -51,42 +50,10 @@ def first_at_work(place: Path, out: Path, steps: int = 2) -> int:
     raise AssertionError("nothing came to work")
 
 
-class TwoNodes:
-    """A cluster of a head that runs nothing, and two nodes."""
-
-    def __init__(self, cluster: Any) -> None:
-        self.cluster = cluster
-        self.nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-
-    def kill_the_one_that_runs(self, pid: int) -> None:
-        """Kill the node at once, with all its processes, as a machine dies."""
-        above = {one.pid for one in psutil.Process(pid).parents()}
-        for node in self.nodes:
-            raylets = [info.process.pid for info in node.all_processes["raylet"]]
-            if above & set(raylets):
-                family = [one for raylet in raylets for one in psutil.Process(raylet).children(recursive=True)]
-                self.cluster.remove_node(node, allow_graceful=False)
-                for process in family:
-                    if process.is_running():
-                        process.kill()
-                return
-        raise AssertionError("no node has started it")
-
-
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # pytest's is too long for a socket
-        head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
-        cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        try:
-            yield TwoNodes(cluster)
-        finally:
-            cluster.shutdown()
+    with two_nodes_up(monkeypatch) as nodes:
+        yield nodes
 
 
 def test_a_run_whose_node_is_killed_goes_on_on_another(
@@ -94,7 +61,7 @@ def test_a_run_whose_node_is_killed_goes_on_on_another(
 ) -> None:
     command = started("ablate", study, "--out", "out", *OPTIONS, "--on", "ray", cwd=tmp_path, AAKIT_SLOW="0.3")
     two_nodes.kill_the_one_that_runs(first_at_work(tmp_path, tmp_path / "out"))
-    out, err = command.communicate(timeout=200)
+    out, err = command.communicate(timeout=400)
     assert command.returncode == 0, err + out
     assert len(counted(tmp_path)) == 2, "two processes have worked on it"
     assert_same(tmp_path / "out", whole)
@@ -108,7 +75,7 @@ def test_a_job_that_is_warned_saves_its_state_and_is_queued_again(whole: Path, s
     assert above is not None
     os.kill(pid, signal.SIGUSR2)  # a scheduler warns all processes of a job
     above.send_signal(signal.SIGUSR2)
-    out, err = command.communicate(timeout=200)
+    out, err = command.communicate(timeout=400)
     assert command.returncode == 0, err + out
     assert len(counted(tmp_path)) == 2
     assert not list((tmp_path / "out").glob(".local-*")), "logs of what ended well are removed"
