@@ -6,14 +6,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
-from ..contracts.errors import UserError, UserErrors
+from ..cluster.choose import chosen_place
+from ..contracts.errors import UserError, UserErrors, unknown
 from ..plugin_host.discovery import discover
+from .places import DEVICES_HELP, ELSEWHERE, JOBS_HELP, ON_HELP, RESOURCES_HELP, stopped_in_words, words_again
 from .run import SET_HELP
 from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
+    from ..cluster.task import Place
     from ..comparison.ablation import Ablation
     from ..comparison.ablation_plan import AblationRun, Study
     from ..comparison.compare import Comparison
@@ -66,18 +69,24 @@ def _show_table(comparison: "Comparison", form: str, out: Path | None) -> None:
 
 
 def ablate(
+    context: Context,
     file: Path = Argument(help="Ablation file (TOML): a base experiment and named variants."),
     out: Path | None = Option(None, "--out", help="Folder of the runs; default runs/FILE-TIME."),
     seeds: int | None = Option(None, "--seeds", min=1, help="Runs of each variant; default as the file says."),
     only: list[str] = Option([], "--only", help="Only this variant; may be repeated."),
     data: list[str] = Option([], "--data", help="Only this table of [data], beside the own data; may be repeated."),
     overrides: list[str] = Option([], "--set", help=f"{SET_HELP} For every run."),
-    jobs: int = Option(1, "--jobs", min=1, help="Runs that train at once, each with its share of the threads."),
+    jobs: int | None = Option(None, "--jobs", min=1, help=f"Runs. {JOBS_HELP}"),
+    devices: str | None = Option(None, "--devices", help=DEVICES_HELP),
+    on: str | None = Option(None, "--on", help=ON_HELP),
+    resources: str | None = Option(None, "--resources", help=RESOURCES_HELP),
     dry_run: bool = Option(False, "--dry-run", help="Check everything and show the runs; write nothing."),
+    one: str | None = Option(None, "--one", hidden=True, help="Do this run alone: VARIANT/seed_N."),
 ) -> None:
     """Run a base experiment and its variants with the same seeds and batches, and compare them.
 
-    Runs that are finished in OUT are kept, and one left unfinished goes on from its last saved state.
+    Runs that are finished in OUT are kept, and one left unfinished goes on from its last saved state. Several commands
+    may share OUT: each does what no other is at work on.
     """
     from ..comparison.ablation import Ablation
     from ..comparison.ablation_plan import load_study
@@ -85,24 +94,40 @@ def ablate(
 
     registry = discover()
     study = load_study(file, registry, seeds=seeds, only=tuple(only), only_data=tuple(data), overrides=tuple(overrides))
+    place = chosen_place(on, jobs, devices, resources, say) if not dry_run else None
     with nullcontext(out or default_run_path(file.stem)) if dry_run else made_folder(out, file.stem) as target:
-        ablation = Ablation(study, target, registry, say)
+        ablation = Ablation(study, target, registry, say, words_again(context, ELSEWHERE | {"--out"}))
+        if one is not None:
+            return _run_one(ablation, one)
         states = ablation.states()
         ablation.check(states)
         _show_plan(study, ablation.out, states)
         if not dry_run:
-            _execute(ablation, jobs)
+            _execute(ablation, place)
 
 
-def _execute(ablation: "Ablation", jobs: int) -> None:
+def _run_one(ablation: "Ablation", name: str) -> None:
     from .screen import QuietScreen
 
-    with QuietScreen() as screen:
-        faults = ablation.execute(jobs, screen)
-    try:
-        _compare_finished(ablation)
-    except UserError as error:
-        faults += error.faults
+    runs = {str(run.place): run for run in ablation.study.runs}
+    if name not in runs:
+        raise unknown(name, "run", list(runs), "--one")
+    with stopped_in_words(ablation.stop), QuietScreen() as screen:
+        ablation.run_one(runs[name], screen)
+
+
+def _execute(ablation: "Ablation", place: "Place | None") -> None:
+    from .screen import QuietScreen
+
+    with stopped_in_words(ablation.stop) if place is None else nullcontext(), QuietScreen() as screen:
+        faults = ablation.execute(place, screen)
+    if left := ablation.left_to_others():
+        say(f"{len(left)} runs are left to other processes; the last one to end compares all of them")
+    else:
+        try:
+            _compare_finished(ablation)
+        except UserError as error:
+            faults += error.faults
     if faults:
         raise UserErrors(faults)
 

@@ -1,7 +1,7 @@
 """`aakit predict`: scores, decisions, heatmaps and masks of new images."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -10,13 +10,16 @@ from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from ..cluster.choose import chosen_place
+from ..cluster.here import Here
 from ..contracts.errors import UserError, in_short, shortened
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from ..run.stop import Stopped, StopRequest
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP, TILES_HELP
+from .places import ELSEWHERE, JOBS_HELP, ON_HELP, RESOURCES_HELP, words_again
 from .predicted import show_results
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
@@ -25,11 +28,13 @@ from .terminal import PlainConsole, say
 if TYPE_CHECKING:
     from ..checkpoints.find_checkpoint import Trained
     from ..checkpoints.stored_thresholds import Thresholds
+    from ..cluster.task import Place
     from ..distributed.ranks import Ranks
     from ..evaluation.calibration import Tiles, What
     from ..inference.arrivals import Look
     from ..inference.load_model import TrainedModel
-    from ..inference.score_images import Scoring
+    from ..inference.score_images import Scoring, Tally
+    from ..inference.score_table import Summary
 
 
 Domains = StrEnum("Domains", {"industrial": "industrial", "medical": "medical"})
@@ -42,6 +47,7 @@ _NOTHING, _KEPT = "nothing is written", "what is scored is kept, and the same co
 
 
 def predict(
+    context: Context,
     model: Path = Argument(help=MODEL_HELP),
     paths: list[Path] = Argument(help='Images, folders, or lists (.jsonl, .csv) with "image_path".'),
     out: Path = Option(help="Folder to write; it must be new or empty."),
@@ -62,45 +68,122 @@ def predict(
     append: bool = Option(False, "--append", help="Go on with the results in --out: images that have a line stay."),
     watch: bool = Option(False, "--watch", help="Score what comes into the folders, until Ctrl-C; implies --append."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
+    jobs: int | None = Option(None, "--jobs", min=1, help=f"Shards. {JOBS_HELP}"),
+    devices: str | None = Option(None, "--devices", help="One shard a GPU: so many of them, or those named."),
+    on: str | None = Option(None, "--on", help=f"Implies --append. {ON_HELP}"),
+    resources: str | None = Option(None, "--resources", help=RESOURCES_HELP),
+    shard: int | None = Option(None, "--shard", hidden=True, help="Score this shard alone, whose list is in --out."),
 ) -> None:
     """Score new images with a trained model. An image's score depends on no other image."""
     check_overrides(overrides, "scoring", "execution")
+    given = _checked(threshold, map_threshold, class_name, real_name)
+    place = chosen_place(on, jobs, devices, resources, say)
+    kept = append or watch or place is not None or shard is not None
+    with in_processes() as ranks, _stopped(place, kept, watch) as stop:
+        from ..data.manifests import list_images
+        from ..inference.results_folder import claimed_results
+        from ..inference.score_images import real_names
+        from ..inference.shards import score_shard
+
+        load = partial(
+            _loaded, model, experiment, with_shortcuts(overrides, device=device), ranks=ranks, domain=domain,
+            tiles=tiles, given=given, uncalibrated=uncalibrated, class_name=class_name, real_name=real_name,
+            least_area=least_area, looked_at=(roi, ignore),
+        )  # fmt: skip
+        skip = on_bad_image is OnBadImage.skip
+        if shard is not None:
+            return score_shard(*load(), out=out, number=shard, skip=skip, before_each=stop.raise_if_asked)
+        _check_place(place, ranks, watch)
+        looks = _looks(paths, root, ranks, stop) if watch else None
+        listed, faults, notes = list_images(paths, root, may_be_empty=watch)
+        with claimed_results(out, ranks, kept) as target:
+            built, scoring = load()
+            if ranks.is_first:
+                announce(built, real_names(built, listed, scoring), scoring, given, notes)
+            write = _writer(context, place, jobs, words=(model, target), stop=stop, append=kept)
+            for images, bad in [(listed, faults)] if looks is None else looks:
+                summary, tally = write(built, images, scoring, faults=bad, out=target, skip=skip)
+                if ranks.is_first:
+                    show_results(summary, tally, out, watch=watch)
+
+
+def _loaded(
+    model: Path,
+    experiment: Path | None,
+    overrides: Sequence[str],
+    *,
+    ranks: "Ranks",
+    domain: Domains | None,
+    tiles: str | None,
+    given: "Mapping[What, float | None]",
+    uncalibrated: bool,
+    class_name: str | None,
+    real_name: str | None,
+    least_area: int,
+    looked_at: tuple[Path | None, Path | None],
+) -> "tuple[TrainedModel, Scoring]":
+    """The model, and how it is to score."""
+    from ..checkpoints.find_checkpoint import find_trained
+    from ..inference.load_model import TrainedModel
+    from ..inference.looked_at import read_looked_at
+    from ..inference.score_images import Scoring
+    from ..inference.tiled import chosen_tiles
+
+    seen, trained = read_looked_at(*looked_at), find_trained(model, discover(), experiment, overrides)
+    cut = chosen_tiles(trained, tiles, "--tiles")
+    thresholds = thresholds_for(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
+    built = TrainedModel(trained, ranks)
+    scoring = Scoring(
+        thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
+        least_area=least_area, looked_at=seen, tiles=cut,
+    )  # fmt: skip
+    return built, scoring
+
+
+def _check_place(place: "Place | None", ranks: "Ranks", watch: bool) -> None:
+    """Raise `UserError` for shards that are asked for in two ways, or of images that are still to come."""
+    if place is not None and ranks.is_distributed:
+        raise UserError("cuts the images into shards itself", where="--on", fix="start aakit predict without torchrun")
+    if place is not None and watch:
+        raise UserError("works in one process", where="--watch", fix="leave out --on, --jobs and --devices")
+
+
+def _checked(
+    threshold: float | None, map_threshold: float | None, class_name: str | None, real_name: str | None
+) -> "dict[What, float | None]":
+    """The thresholds that are given. Raises `UserError` for what is no number, and for names that cannot be shown."""
     given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
     check_finite(given)
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
-    kept = append or watch
-    with in_processes() as ranks, ended_by_signals(_KEPT if kept else _NOTHING, ctrl_c_is_good=watch) as stop:
-        from ..checkpoints.find_checkpoint import find_trained
-        from ..data.manifests import list_images
-        from ..inference.load_model import TrainedModel
-        from ..inference.looked_at import read_looked_at
-        from ..inference.predictions import write_predictions
-        from ..inference.results_folder import claimed_results
-        from ..inference.score_images import Scoring, real_names
-        from ..inference.tiled import chosen_tiles
+    return given
 
-        looks, looked_at = _looks(paths, root, ranks, stop) if watch else None, read_looked_at(roi, ignore)
-        listed, faults, notes = list_images(paths, root, may_be_empty=watch)
-        with claimed_results(out, ranks, kept) as target:
-            trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            cut = chosen_tiles(trained, tiles, "--tiles")
-            thresholds = thresholds_for(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
-            built = TrainedModel(trained, ranks)
-            scoring = Scoring(
-                thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
-                least_area=least_area, looked_at=looked_at, tiles=cut,
-            )  # fmt: skip
-            if ranks.is_first:
-                announce(built, real_names(built, listed, scoring), scoring, given, notes)
-            write = partial(
-                write_predictions, built, scoring=scoring, out=target, before_each=stop.raise_if_asked,
-                skip=on_bad_image is OnBadImage.skip, append=kept,
-            )  # fmt: skip
-            for images, bad in [(listed, faults)] if looks is None else looks:
-                summary, tally = write(images, faults=bad)
-                if ranks.is_first:
-                    show_results(summary, tally, out, watch=watch)
+
+def _stopped(place: "Place | None", kept: bool, watch: bool) -> AbstractContextManager[StopRequest]:
+    """What listens to signals; while others score, they end this process as they end any."""
+    if place is not None:
+        return nullcontext(StopRequest())
+    return ended_by_signals(_KEPT if kept else _NOTHING, ctrl_c_is_good=watch)
+
+
+def _writer(
+    context: Context,
+    place: "Place | None",
+    jobs: int | None,
+    *,
+    words: tuple[Path, Path],
+    stop: StopRequest,
+    append: bool,
+) -> "Callable[..., tuple[Summary, Tally]]":
+    """What scores images: here, or in shards, at least as many as may be at work at once."""
+    from ..inference.predictions import write_predictions
+    from ..inference.shards import predict_in_shards
+
+    if place is None:
+        return partial(write_predictions, before_each=stop.raise_if_asked, append=append)
+    (model, out), least = words, place.jobs if isinstance(place, Here) else jobs or 1
+    name, *others = words_again(context, {*ELSEWHERE, "--out", "--append"}, str(model), str(out))
+    return partial(predict_in_shards, place=place, least=least, words=(name, "--out", str(out), *others))
 
 
 def announce(

@@ -2,21 +2,26 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
+from ..cluster.choose import chosen_place
 from ..contracts.errors import UserError, UserErrors
 from ..distributed.ranks import ALONE, Ranks
 from ..experiment import Experiment, load
 from ..experiment.toml_file import read_toml, refuse_plugin_files
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
+from .places import DEVICES_HELP, JOBS_HELP, ON_HELP, RESOURCES_HELP
 from .processes import in_processes, refuse_many_processes
 from .terminal import PlainConsole, plain_table, say
 
 if TYPE_CHECKING:
+    from ..cluster.task import Place
+    from ..comparison.seeds import Seeds
     from ..comparison.series import State
     from ..record.run_folder import RunFolder
     from ..run.assemble import Run
@@ -36,6 +41,10 @@ def run(
     seeds: int | None = Option(
         None, "--seeds", min=1, max=1000, help="Run this many seeds, each in a folder OUT/seed_N."
     ),
+    jobs: int | None = Option(None, "--jobs", min=1, help=f"With --seeds: {JOBS_HELP}"),
+    devices: str | None = Option(None, "--devices", help=f"With --seeds: {DEVICES_HELP}"),
+    on: str | None = Option(None, "--on", help=f"With --seeds: {ON_HELP}"),
+    resources: str | None = Option(None, "--resources", help=RESOURCES_HELP),
     dry_run: bool = Option(False, "--dry-run", help="Assemble and show the plan; train and write nothing."),
     resume: Path | None = Option(
         None, "--resume", help="Go on with the run in this folder, which has died or was stopped; give nothing else."
@@ -46,8 +55,9 @@ def run(
 ) -> None:
     """Run an experiment file: evaluate, train loop after loop, evaluate, report."""
     overrides, registry = with_shortcuts(overrides, device=device, seed=seed), discover()
+    elsewhere = [name for name, value in (("--jobs", jobs), ("--devices", devices), ("--on", on)) if value is not None]
     if resume is not None:
-        if file or out or overrides or seeds is not None or dry_run:
+        if file or out or overrides or seeds is not None or dry_run or elsewhere:
             fix = "leave out the rest: the run goes on as it began"
             raise UserError("--resume takes a run's folder and nothing else", fix=fix)
         with in_processes() as ranks:
@@ -58,7 +68,13 @@ def run(
         raise UserError("no experiment file is given", fix="aakit run FILE, or aakit run --resume FOLDER")
     if seeds is not None:
         refuse_many_processes("aakit run --seeds")
-        return _run_seeds(file, overrides, registry, count=seeds, out=out, dry_run=dry_run)
+        place = None if dry_run else chosen_place(on, jobs, devices, resources, say)
+        return _run_seeds(file, overrides, registry, count=seeds, out=out, dry_run=dry_run, place=place)
+    if elsewhere or resources is not None:
+        where = (*elsewhere, "--resources")[0]
+        raise UserError(
+            "is for several runs", where=where, fix="give --seeds N too; one run has many devices by torchrun"
+        )
     with in_processes() as ranks:
         _run(load(file, registry, overrides), file, out=out, dry_run=dry_run, ranks=ranks)
 
@@ -145,12 +161,21 @@ def _assemble(experiment: Experiment, ranks: Ranks = ALONE, dry_run: bool = Fals
 
 
 def _run_seeds(
-    file: Path, overrides: Sequence[str], registry: Registry, *, count: int, out: Path | None, dry_run: bool
+    file: Path,
+    overrides: Sequence[str],
+    registry: Registry,
+    *,
+    count: int,
+    out: Path | None,
+    dry_run: bool,
+    place: "Place | None",
 ) -> None:
     """Run `count` seeds, the file's and those after it, into OUT/seed_N: finished runs are kept, unfinished ones go on.
 
-    Raises `UserError`, before anything runs, where a seed's folder holds another experiment or anything else.
+    A seed that another process is at work on is left to it. Raises `UserError`, before anything runs, where a seed's
+    folder holds another experiment or anything else.
     """
+    from ..comparison.seeds import Seeds
     from ..record.run_folder import default_run_path, made_folder
     from .screen import Screen
 
@@ -165,23 +190,27 @@ def _run_seeds(
         if dry_run:
             Screen().plan(_assemble(experiments[first.seed], dry_run=True), None)
             return
-        for seed, state in states.items():
-            _run_seed(seed, state, experiments[seed], target=target, registry=registry)
+        series = Seeds(file, tuple(overrides), target, experiments, registry, say)
+        alone = count == 1 and place is None
+        if alone and first.seed in series.todo():
+            _run_seed(series, first.seed)  # refused, as any run is, where another is at work in its folder
+        left, faults = ([], []) if alone else series.execute(place, partial(_run_seed, series))
+        if faults:
+            raise UserErrors(faults)
+        if left:
+            return say(f"{len(left)} seeds are left to other processes; the last one to end shows the table")
         _show_seeds(target, seeds)
 
 
-def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path, registry: Registry) -> None:
+def _run_seed(series: "Seeds", seed: int) -> None:
     from ..comparison.series import open_run, seed_folder, take_up_if_begun
     from ..files.system import forget_peak_memory
     from ..run.execute import execute_to_the_end
-    from ..run.resume import lacks_report
     from .screen import Screen
 
-    place = seed_folder(target, seed)
-    if state == "finished" and not lacks_report(place):
-        return
+    place, experiment = seed_folder(series.out, seed), series.experiments[seed]
     say(f"seed {seed} in {place}")
-    with open_run(place, experiment, registry) as folder:
+    with open_run(place, experiment, series.registry) as folder:
         if folder is None:
             return
         forget_peak_memory()
@@ -197,12 +226,16 @@ def _run_seed(seed: int, state: "State", experiment: Experiment, *, target: Path
 def _states(target: Path, experiments: dict[int, Experiment], registry: Registry) -> "dict[int, State]":
     from ..comparison.finished_runs import holds_a_run
     from ..comparison.series import has_begun, seed_folder, state_of
+    from ..files.lock import in_use
 
     if target.is_dir() and holds_a_run(target):
         raise UserError("holds a single run", where=str(target), fix="name another folder with --out")
     states, faults = dict[int, "State"](), list[UserError]()
     for seed, experiment in experiments.items():
         folder = seed_folder(target, seed)
+        if in_use(folder):
+            states[seed] = "unfinished"
+            continue
         try:
             states[seed] = state_of(folder, experiment, registry)
         except UserError as error:

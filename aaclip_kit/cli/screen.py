@@ -15,6 +15,7 @@ from ..contracts.errors import MISSING
 from ..contracts.reference import Reference
 from ..contracts.schedule import LoopPlan, PhasePlan
 from ..data.checks import ONE_SIDED, class_counts
+from ..distributed.ranks import ALONE, Ranks
 from ..evaluation.class_metrics import METRICS, heading
 from ..evaluation.references import cost
 from ..experiment.check import REFERENCE, ComponentConfig
@@ -83,7 +84,7 @@ class Screen:
         self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
         plans = plan_ahead(run.scheduler)
         for number, plan in enumerate(plans, 1):
-            self.message(f"loop {number}     {_describe(plan)}")
+            self.message(f"loop {number}     {_describe(plan, run.ranks)}")
         if not plans:
             self.message("loops      none: nothing is trained, and the model is quoted as it is")
         for line in run.memory.lines if run.memory and target is None else ():
@@ -181,14 +182,26 @@ def _remembered(run: Run, chosen: ComponentConfig, *, measured: bool) -> str:
     return f"{line}; about {size / 1e6:.3g} MB a class of {most} images, {1000 * seconds:,.1f} ms an image on one CPU"
 
 
-def _describe(plan: LoopPlan) -> str:
+def _describe(plan: LoopPlan, ranks: Ranks = ALONE) -> str:
     parts = []
     for phase in plan.phases:
         seen = f" on {phase.features} image features" if phase.train == "text" else ""
         attention = "" if phase.attention else ", attention off"
         rate = f"rate {phase.optimizer.learning_rate:.1e}"
-        parts.append(f"{phase.train}: {phase.epochs} epochs{seen}, batch {phase.batch_size}, {rate}{attention}")
+        batch = batch_in_words(phase.batch_size, ranks)
+        parts.append(f"{phase.train}: {phase.epochs} epochs{seen}, batch {batch}, {rate}{attention}")
     return "; ".join(parts)
+
+
+def batch_in_words(images: int, ranks: Ranks) -> str:
+    """Return the images of a batch and, of several processes, how many of them each has."""
+    if not ranks.is_distributed:
+        return str(images)
+    least, most = images // ranks.size, -(-images // ranks.size)
+    if least == 0:
+        return f"{images} (1 on each of {images} of {ranks.size} devices; the others gain nothing)"
+    own = str(least) if least == most else f"{least} or {most}"
+    return f"{images} ({own} on each of {ranks.size} devices)"
 
 
 def class_rows(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:

@@ -2,41 +2,46 @@
 
 import gc
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from ..cluster.task import Ended, Place, Task
 from ..contracts.errors import UserError, UserErrors
-from ..files.lock import HOLDER, InUseError, locked
+from ..files.lock import InUseError, in_use, locked
 from ..files.system import forget_peak_memory
 from ..files.whole_file import write_whole
 from ..plugin_host.registry import Registry
-from ..record.run_folder import EXPERIMENT, RunFolder, claimed, is_finished
+from ..record.run_folder import RunFolder, claimed, is_finished
 from ..run.assemble import assemble
 from ..run.fit_memory import fit_memory
 from ..run.loop import Progress, execute, rescore
 from ..run.resume import lacks_report
+from ..run.stop import Stopped, StopRequest
 from .ablation_plan import AblationRun, Study, placed
 from .finished_runs import ORDER, read_run, warnings_of
-from .series import State, has_begun, open_run, state_of, take_up_if_begun
+from .series import State, open_run, state_of, take_up_if_begun
+from .shared_work import share
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A study and the folder of its runs. `say` gets a line for each run that ends."""
+    """A study and the folder of its runs. `say` gets a line for each run that ends.
+
+    `words` are those of the command that makes this study, after `aakit` and without OUT: what does a run elsewhere
+    needs them. `stop` ends the run at work with its state saved, and what follows it.
+    """
 
     study: Study
     out: Path
     registry: Registry
     say: Callable[[str], None]
+    words: tuple[str, ...] = ()
+    stop: StopRequest = field(default_factory=StopRequest)
 
     def states(self) -> dict[AblationRun, State]:
         """Say what OUT holds of each run; one that scores others' weights is finished once those are.
@@ -48,7 +53,10 @@ class Ablation:
             try:
                 states[run] = state_of(self.out / run.place, run.experiment, self.registry)
             except UserError as error:
-                faults += error.faults
+                if in_use(self.out / run.place):  # its files are being made anew
+                    states[run] = "unfinished"
+                else:
+                    faults += error.faults
         if faults:
             raise UserErrors(faults)
         finished = {run.place for run, state in states.items() if state == "finished"}
@@ -62,9 +70,11 @@ class Ablation:
 
         Raises `UserErrors` with the faults of all.
         """
-        first = {(run.data, run.variant): run for run, state in reversed(states.items()) if state != "finished"}
-        faults = list[UserError]()
-        for run in reversed(first.values()):
+        first, faults = dict[tuple[str, str], AblationRun](), list[UserError]()
+        for run, state in states.items():
+            if state != "finished":
+                first.setdefault((run.data, run.variant), run)
+        for run in first.values():
             try:
                 assemble(run.experiment)
             except Exception as error:
@@ -73,47 +83,84 @@ class Ablation:
         if faults:
             raise UserErrors(faults)
 
-    def execute(self, jobs: int, progress: Progress) -> list[UserError]:
+    def execute(self, place: Place | None, progress: Progress) -> list[UserError]:
         """Run what is not finished; returns the faults of runs that failed, the others having gone on.
 
-        Runs that train go first, `jobs` at a time; those that score their weights again follow, one at a time. A run
-        that another process works on is left to it: several ablations may share OUT.
+        They run in `place`; without one in this process, one at a time. Runs that score others' weights again follow
+        those that train. A run that another process works on is left to it: several ablations may share OUT. Raises
+        `Stopped` where `stop` asks for it, and `UserError` where the place fails.
         """
-        unfinished = {run for run, state in self.states().items() if state != "finished"}
-        todo = [run for run in self.study.runs if run in unfinished or lacks_report(self.out / run.place)]
         self._write_order()
-        for run in todo:
-            # It may have been finished with weights that are trained again.
-            if run.rescores is not None and run in unfinished and (self.out / run.place).is_dir():
-                with suppress(InUseError), claimed(self.out / run.place, run.variant) as folder:
-                    folder.clear()
-        train = [run for run in todo if run.rescores is None]
-        faults = self._in_turn(train, progress) if jobs == 1 else self._at_once(train, jobs)
-        return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
-
-    def _in_turn(self, runs: Sequence[AblationRun], progress: Progress) -> list[UserError]:
+        self._forget_stale()
         faults = list[UserError]()
+
+        def attempt(runs: Sequence[AblationRun]) -> set[AblationRun]:
+            passed = set[AblationRun]()
+            for part in ([run for run in runs if run.rescores is None], [run for run in runs if run.rescores]):
+                ends = self._in_turn(part, progress) if place is None else self._apart(part, place)
+                for run, fault in ends:
+                    if isinstance(fault, InUseError):
+                        passed.add(run)
+                    elif fault is not None:
+                        faults.append(fault)
+            return passed
+
+        share(self._todo, attempt, self._is_busy)
+        return faults
+
+    def left_to_others(self) -> list[AblationRun]:
+        """Return the runs that are not finished and that other processes are at work on."""
+        return [run for run in self._todo() if self._is_busy(run)]
+
+    def run_one(self, run: AblationRun, progress: Progress) -> None:
+        """Do a run of the study alone, and say nothing. Raises what ends it, `UserError` where it is its fault."""
+        try:
+            self._run_here(run, progress)
+        except (Stopped, InUseError):
+            raise
+        except Exception as error:
+            raise _fault(run, error) from error
+
+    def _todo(self) -> list[AblationRun]:
+        states = self.states()
+        return [run for run, state in states.items() if state != "finished" or lacks_report(self.out / run.place)]
+
+    def _is_busy(self, run: AblationRun) -> bool:
+        return in_use(self.out / run.place) or (run.rescores is not None and in_use(self.out / run.rescores))
+
+    def _forget_stale(self) -> None:
+        """Clear what was finished with weights that are trained again."""
+        for run in self.study.runs:
+            if run.rescores is None or is_finished(self.out / run.rescores) or not (self.out / run.place).is_dir():
+                continue
+            with suppress(InUseError), claimed(self.out / run.place, run.variant) as folder:
+                folder.clear()
+
+    def _in_turn(
+        self, runs: Sequence[AblationRun], progress: Progress
+    ) -> Iterator[tuple[AblationRun, UserError | None]]:
         for run in runs:
-            faults += self._ended(run, partial(self._run_here, run, progress))
+            self.stop.raise_if_asked()
+            yield run, self._ended(run, partial(self._run_here, run, progress))
             # What a run held may, after an error, be most of the device's memory.
             gc.collect()
             torch.cuda.empty_cache()
-        return faults
 
-    def _run_here(self, run: AblationRun, progress: Progress) -> None:
+    def _run_here(self, run: AblationRun, progress: Progress) -> bool:
         with self._opened(run) as folder:
             if folder is None:
-                return
+                return True
             forget_peak_memory()
             assembled = assemble(run.experiment)
             if run.rescores is not None:
-                rescore(assembled, self.out / run.rescores, folder, progress)
-                return
+                rescore(assembled, self.out / run.rescores, folder, progress, self.stop)
+                return True
             assembled = fit_memory(assembled)
             snapshot, lines = take_up_if_begun(folder, assembled)
             for line in lines:
                 self.say(f"{run.place}: {line}")
-            execute(assembled, folder, progress, snapshot)
+            execute(assembled, folder, progress, snapshot, self.stop)
+        return True
 
     def _opened(self, run: AblationRun) -> AbstractContextManager[RunFolder | None]:
         if run.rescores is not None and (source := self.out / run.rescores).is_dir() and not is_finished(source):
@@ -121,47 +168,43 @@ class Ablation:
                 pass
         return open_run(self.out / run.place, run.experiment, self.registry, anew=run.rescores is not None)
 
-    def _at_once(self, runs: Sequence[AblationRun], jobs: int) -> list[UserError]:
-        """Run each in a process of its own with its share of the threads."""
-        environment, faults = {**os.environ, **_threads(jobs)}, list[UserError]()
-        pool = ThreadPoolExecutor(jobs)
-        try:
-            running = {pool.submit(self._run_apart, run, environment): run for run in runs}
-            for done in as_completed(running):
-                faults += self._ended(running[done], done.result)
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return faults
+    def _apart(self, runs: Sequence[AblationRun], place: Place) -> Iterator[tuple[AblationRun, UserError | None]]:
+        """Run each as a command of its own. What is finished or at work when its turn comes is not started."""
+        named, kept = {str(run.place): run for run in runs}, list[tuple[AblationRun, UserError | None]]()
 
-    def _run_apart(self, run: AblationRun, environment: dict[str, str]) -> None:
-        """Run in another process, which takes the folder itself."""
+        def tasks() -> Iterator[Task]:
+            for name, run in named.items():
+                fault = self._ended(run, partial(self._is_done, run))
+                if fault is not None or is_finished(self.out / run.place):
+                    kept.append((run, fault))
+                    continue
+                words = (*self.words[:1], "--out", str(self.out), "--one", name, *self.words[1:])
+                yield Task(name, words, shared=self.out.absolute())
+
+        for task, ended in place.outcomes(tasks()):
+            run = named[task.name]
+            yield run, self._ended(run, partial(_check, run, ended))
+        yield from kept
+
+    def _is_done(self, run: AblationRun) -> bool:
         with self._opened(run) as folder:
-            if folder is None:
-                return
-            begun, place = has_begun(folder.path), str(folder.path)
-        # -P: nothing that lies in the working directory is imported.
-        command = [sys.executable, "-P", "-m", "aaclip_kit", "run"]
-        if begun:
-            command += ["--resume", place, "--experiment", str(folder.path / EXPERIMENT)]
-        else:
-            command += [str(run.file), "--out", place]
-            command += [part for override in run.overrides for part in ("--set", override)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise _said(run, done.stderr.strip() or f"ended with code {done.returncode}", done.returncode)
+            return folder is None
 
-    def _ended(self, run: AblationRun, work: Callable[[], None]) -> list[UserError]:
-        """Wait for a run; the fault that it ended with, if there is one."""
+    def _ended(self, run: AblationRun, work: Callable[[], bool]) -> UserError | None:
+        """Wait for work on a run, which says whether it is finished now; the fault that ended it, if there is one."""
         try:
-            work()
-            self._report(run)
+            if work():
+                self._report(run)
+        except Stopped:
+            raise
         except InUseError as error:
             self.say(f"{run.place}: not done here: another process is at work in {error.where}")
+            return error
         except Exception as error:
             fault = _fault(run, error)
             self.say(f"{run.place}: failed, {fault.problem}")
-            return [fault]
-        return []
+            return fault
+        return None
 
     def _report(self, run: AblationRun) -> None:
         mean = read_run(self.out / run.place).result()["mean"]
@@ -184,19 +227,11 @@ def command_of(run: AblationRun) -> str:
     return " ".join(["aakit run", str(run.file), *(f"--set '{one}'" for one in run.overrides)])
 
 
-def _said(run: AblationRun, text: str, code: int) -> UserError:
-    """What another process told of a run before it ended with this code."""
-    lines = text.splitlines()
-    problem, _, fix = ("\n".join(lines).removeprefix("error: ") if code == 2 else lines[-1]).partition("\n    fix: ")
-    kind = InUseError if HOLDER in problem else UserError
-    return kind(problem, where=str(run.place), fix=fix or f"see {command_of(run)}")
-
-
-def _threads(jobs: int) -> dict[str, str]:
-    """OMP_NUM_THREADS as it is, but at most a job's share of the processor cores."""
-    share = max(1, (os.cpu_count() or 1) // jobs)
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return {"OMP_NUM_THREADS": str(min(share, int(given)) if given.isdigit() else share)}
+def _check(run: AblationRun, ended: Ended) -> bool:
+    """Raise `UserError`, `InUseError` among them, with what another process told of a run that it has not finished."""
+    if (fault := ended.fault(str(run.place), f"see {command_of(run)}")) is not None:
+        raise fault
+    return True
 
 
 def _fault(run: AblationRun, error: Exception) -> UserError:

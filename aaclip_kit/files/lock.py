@@ -51,6 +51,17 @@ def locked(folder: Path) -> Iterator[Lock]:
         os.close(descriptor)
 
 
+def in_use(folder: Path) -> bool:
+    """Say whether another process holds the folder's lock now; it is not made where it is not there."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with locked(folder):
+            return False
+    except InUseError:
+        return True
+
+
 def _opened(path: Path) -> tuple[int, OSError | None]:
     """A descriptor of the lock's file, and what the system says to locking it."""
     while True:

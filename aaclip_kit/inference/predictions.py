@@ -23,6 +23,9 @@ from .results_folder import HEATMAPS, MASKS, SHEET, SKIPPED, Line, Results, lead
 from .score_images import Scoring, Tally, in_blocks, own_share
 from .score_table import Summary, write_table
 
+Named = tuple[Listed, PictureName]
+"""An image with the name of its pictures."""
+
 
 def write_predictions(
     model: TrainedModel,
@@ -43,23 +46,21 @@ def write_predictions(
     known before anything is scored. `before_each` is called before each image.
     """
     ranks = model.evaluator.ranks
-    with results_in(out, ranks, _settings(model, scoring), append=append) as results:
+    with results_in(out, ranks, settings_of(model, scoring), append=append) as results:
         tally = Tally()
         if ranks.is_first:
             tally.add_faults(faults)
-            results.add(map(_skipped, faults), SKIPPED)
+            results.add(map(skipped, faults), SKIPPED)
         try:
             own = _own(model, listed, scoring, results)
-            _score_own(model, own, results, tally, scoring, skip=skip, before_each=before_each)
+            score_named(model, own, results, tally, scoring, skip=skip, before_each=before_each)
         except Exception:
             if append and not ranks.is_distributed:
-                _sum_up(results, model, scoring)
+                sum_up(results, model, scoring)
             raise
         whole = Tally.of_all(all_gather_object(ranks, tally))
         summary = (
-            _sum_up(results, model, scoring)
-            if ranks.is_first and (append or whole.is_good(skip, append))
-            else Summary()
+            sum_up(results, model, scoring) if ranks.is_first and (append or whole.is_good(skip, append)) else Summary()
         )
         if not whole.is_good(skip, append):
             raise UserErrors(whole.faults)
@@ -67,8 +68,8 @@ def write_predictions(
         return summary, whole
 
 
-def _settings(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
-    """What the scores, decisions and pictures depend on beside the images."""
+def settings_of(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
+    """Return what the scores, decisions and pictures depend on beside the images."""
     trained = model.trained
     keys = json.dumps(scoring_keys(resolved_toml(trained.experiment)), sort_keys=True, default=str)
     return {
@@ -86,20 +87,23 @@ def _settings(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
     }
 
 
-def _own(
-    model: TrainedModel, listed: Sequence[Listed], scoring: Scoring, results: Results
-) -> list[tuple[Listed, PictureName]]:
-    """The images that this rank is to score, without those that are done, and what their pictures are called."""
+def left_to_score(listed: Sequence[Listed], scoring: Scoring, results: Results) -> list[Listed]:
+    """Return each image once, with the class that it is looked at as, but for those that have a line."""
     unique = {(str(item.image), scoring.class_of(item)): item for item in listed}
-    left = [Listed(item.image, key[1]) for key, item in unique.items() if key not in results.done]
+    return [Listed(item.image, key[1]) for key, item in unique.items() if key not in results.done]
+
+
+def _own(model: TrainedModel, listed: Sequence[Listed], scoring: Scoring, results: Results) -> list[Named]:
+    """The images that this rank is to score, without those that are done, and what their pictures are called."""
+    left = left_to_score(listed, scoring, results)
     own = own_share(model, len(left))
     names = islice(picture_names([item.image for item in left], results.pictures), own.start, own.stop)
     return list(zip(left[own.start : own.stop], names, strict=True))
 
 
-def _score_own(
+def score_named(
     model: TrainedModel,
-    named: Sequence[tuple[Listed, PictureName]],
+    named: Sequence[Named],
     results: Results,
     tally: Tally,
     scoring: Scoring,
@@ -107,10 +111,11 @@ def _score_own(
     skip: bool,
     before_each: Callable[[], None],
 ) -> None:
+    """Score images, draw them under their names, and add their lines; `tally` counts what came of them."""
     names = {(item.image, item.class_name): name for item, name in named}
     listed = [item for item, _ in named]
     for block in in_blocks(model, listed, scoring, tally, skip=skip, before_each=before_each):
-        results.add(map(_skipped, block.faults), SKIPPED)
+        results.add(map(skipped, block.faults), SKIPPED)
         places = {
             (sample.image, sample.class_name): _name_of(sample, names).of(sample.image) for sample in block.samples
         }
@@ -128,7 +133,7 @@ def _name_of(sample: Sample, names: Mapping[tuple[Path, str | None], PictureName
     return own or names[sample.image.with_name(sample.image.name.rpartition("#")[0]), sample.class_name]
 
 
-def _sum_up(results: Results, model: TrainedModel, scoring: Scoring) -> Summary:
+def sum_up(results: Results, model: TrainedModel, scoring: Scoring) -> Summary:
     """Put the lines together; write the table and the contact sheet of all that are there."""
     results.put_together()
     summary = write_table(results)
@@ -162,5 +167,6 @@ def _facts(model: TrainedModel, scoring: Scoring) -> list[tuple[str, str]]:
     return [*facts, ("scores of good images", told)]
 
 
-def _skipped(fault: UserError) -> Line:
+def skipped(fault: UserError) -> Line:
+    """Return the line of an image that cannot be used."""
     return {"path": fault.where, "problem": fault.problem}

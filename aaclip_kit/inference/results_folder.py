@@ -104,6 +104,7 @@ class Results:
         if (self.folder / SETTINGS).is_file():
             _check_same(self.folder, settings)
             _mend(self.folder)
+            self.remove_leftovers()
         self.begin(settings)
 
     def begin(self, settings: Mapping[str, Any]) -> None:
@@ -122,6 +123,17 @@ class Results:
     def lines(self) -> Iterator[Line]:
         """Read the lines that are put together, one after another."""
         yield from _lines(self.folder / SCORES)
+
+    def forget_own(self) -> None:
+        """Remove this rank's lines, of a process that died."""
+        for file in (SCORES, SKIPPED):
+            self._own(self.ranks.rank, file).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Delete pictures half drawn by processes that died. Nobody else may work in the folder."""
+        for pictures in (self.folder / HEATMAPS, self.folder / MASKS):
+            for place in (pictures, *(path for path in pictures.rglob("*") if path.is_dir())):
+                remove_leftovers(place)
 
     def _own(self, rank: int, file: str) -> Path:
         return self.folder / f".{rank}.{file}"
@@ -194,9 +206,6 @@ def _mend(folder: Path) -> None:
     part.replace(folder / SCORES)
     for journal in (*journals, *folder.glob(f".*.{SKIPPED}")):
         journal.unlink()
-    for pictures in (folder / HEATMAPS, folder / MASKS):
-        for place in (pictures, *(path for path in pictures.rglob("*") if path.is_dir())):
-            remove_leftovers(place)
 
 
 def _lines(file: Path) -> Iterator[Line]:

@@ -84,15 +84,15 @@ def execute(
             raise not_writable(folder.path, error, fix) from error
 
 
-def rescore(run: Run, source: Path, folder: RunFolder, progress: Progress) -> Metrics:
+def rescore(run: Run, source: Path, folder: RunFolder, progress: Progress, stop: StopRequest | None = None) -> Metrics:
     """Score a run that takes each loop's weights from the checkpoints of run folder `source`, and trains nothing.
 
     It leaves what any run leaves but for checkpoints and steps; its manifest names `source` as `rescored_from`. The
-    experiments may differ in what acts on results only. Raises `UserError` where `source` lacks a checkpoint or one
-    does not fit.
+    experiments may differ in what acts on results only. `stop` ends it with `Stopped`, and it begins again later.
+    Raises `UserError` where `source` lacks a checkpoint or one does not fit.
     """
     run.model.requires_grad_(False)
-    return Execution(run, folder, progress, stored=source).run()
+    return Execution(run, folder, progress, stop=stop, stored=source).run()
 
 
 class Execution:

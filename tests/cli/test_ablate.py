@@ -148,7 +148,8 @@ def test_one_run_that_fails_does_not_stop_the_others_in_turn_or_at_once(
 ) -> None:
     path = small_experiment.with_name("study.toml")
     path.write_text(
-        'base = "small.toml"\nseeds = 1\n[variants.bad]\nset = ["compute.memory_gb=1e-6", "compute.recompute=auto"]\n[variants.good]\n'
+        'base = "small.toml"\nseeds = 1\n'
+        '[variants.bad]\nset = ["compute.memory_gb=1e-6", "compute.recompute=auto"]\n[variants.good]\n'
     )
     for jobs in ways:
         ran = aakit("ablate", path, "--out", f"out{jobs}", "--jobs", jobs, *SHORT)
@@ -191,7 +192,7 @@ def _threads(jobs: int) -> int:
 def test_faults_of_runs_are_shown_where_the_comparison_fails_too(
     aakit: Command, place: Path, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def execute(self: Ablation, jobs: int, progress: object) -> list[UserError]:
+    def execute(self: Ablation, place: object, progress: object) -> list[UserError]:
         for seed, data in ((3, "one"), (4, "two")):
             write_run(self.out / "base" / f"seed_{seed}", seed, [{"a": {"pixel_auroc": 0.5}}], data=data)
         return [UserError("RuntimeError: broke", where="attending/seed_3", fix="see there")]

@@ -113,6 +113,14 @@ def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, small_experiment:
 
 
 @pytest.mark.slow
+def test_a_plan_says_how_many_images_of_a_batch_each_device_has(tmp_path: Path, small_experiment: Path) -> None:
+    done = in_two("run", small_experiment, "--dry-run", "--set", "scheduler.image_batch=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "batch 4 (2 on each of 2 devices)" in done.stdout
+    assert "batch 1 (1 on each of 1 of 2 devices; the others gain nothing)" in done.stdout
+
+
+@pytest.mark.slow
 def test_two_processes_that_die_go_on_as_if_they_had_not(tmp_path: Path, small_experiment: Path) -> None:
     chosen = [part for key in LONGER for part in ("--set", key)]
     whole = in_two("run", small_experiment, "--out", "whole", *chosen, cwd=tmp_path)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from aaclip_kit.cli.screen import Screen
+from aaclip_kit.cli.screen import Screen, batch_in_words
+from aaclip_kit.distributed.ranks import ALONE, Ranks
 from aaclip_kit.evaluation.class_metrics import METRICS, mean_metrics, with_sets
 from aaclip_kit.report.results_section import red_lines
 
@@ -83,3 +84,10 @@ def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) 
         )
     ]
     assert red_lines({**metrics, "loops": loops[:1]}, None) == []
+
+
+def test_the_images_of_a_batch_that_a_device_has_are_said() -> None:
+    assert batch_in_words(16, ALONE) == "16"
+    assert batch_in_words(16, Ranks(0, 8)) == "16 (2 on each of 8 devices)"
+    assert batch_in_words(20, Ranks(0, 8)) == "20 (2 or 3 on each of 8 devices)"
+    assert batch_in_words(2, Ranks(0, 8)) == "2 (1 on each of 2 of 8 devices; the others gain nothing)"

@@ -95,6 +95,14 @@ def test_warnings_on_the_data_are_shown_once_a_run(aakit: Command, place: Path, 
     assert ran.out.count("warning    data.test: allow_overlap is set") == 2
 
 
+def test_places_are_for_several_runs(aakit: Command, place: Path, small_experiment: Path) -> None:
+    for option in (("--devices", 2), ("--jobs", 2), ("--on", "ray"), ("--resources", "cpus=2")):
+        ran = aakit("run", small_experiment, "--out", "out", *option)
+        assert_plain(ran)
+        assert f"{option[0]}: is for several runs" in ran.err
+    assert contents(place) == {}
+
+
 def test_runs_that_plan_no_loop_have_a_table_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scored = result({"a": {"pixel_auroc": 0.5}})
     for seed in (5, 6):

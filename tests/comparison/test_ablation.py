@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aaclip_kit.cluster.here import Here
 from aaclip_kit.comparison.ablation import Ablation
 from aaclip_kit.comparison.ablation_plan import AblationRun, load_study
 from aaclip_kit.experiment import resolved_toml
@@ -41,12 +42,13 @@ def ablation(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "small.toml").write_text(EXPERIMENT.format(model="ViT-B-32", data="nowhere"))
     (tmp_path / "study.toml").write_text(STUDY)
 
-    def run_here(self: Ablation, run: AblationRun, progress: object) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: object) -> bool:
         with self._opened(run) as opened:
             assert opened is not None
         folder = write_run(self.out / run.place, run.seed, [{"a": {"pixel_auroc": 0.5, "image_auroc": 0.5}}])
         (folder / "experiment.toml").write_text(resolved_toml(run.experiment))
         (folder / "report.html").touch()
+        return True
 
     monkeypatch.setattr(Ablation, "_run_here", run_here)
     registry = discover()
@@ -62,20 +64,20 @@ def test_the_others_go_on_whatever_ends_a_run(
 ) -> None:
     plain = Ablation._run_here
 
-    def run_here(self: Ablation, run: AblationRun, progress: Watcher) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: Watcher) -> bool:
         if run.variant == "bad":
             raise RuntimeError("CUDA out of memory")
-        plain(self, run, progress)
+        return plain(self, run, progress)
 
     monkeypatch.setattr(Ablation, "_run_here", run_here)
-    (fault,) = ablation.execute(1, Watcher())
+    (fault,) = ablation.execute(None, Watcher())
     assert str(fault).startswith("bad/seed_3: RuntimeError: CUDA out of memory\n    fix: see aakit run ")
     assert said[0] == "bad/seed_3: failed, RuntimeError: CUDA out of memory"
     assert states(ablation) == {"bad": "free", "good": "finished", "again": "unfinished"}
 
 
 def test_what_scores_weights_again_is_finished_once_these_are(ablation: Ablation) -> None:
-    assert ablation.execute(1, Watcher()) == []
+    assert ablation.execute(None, Watcher()) == []
     assert states(ablation) == {"bad": "finished", "good": "finished", "again": "finished"}
     (ablation.out / "bad" / "seed_3" / "metrics.json").write_text('{"loops": []}')
     assert states(ablation) == {"bad": "unfinished", "good": "finished", "again": "unfinished"}
@@ -86,7 +88,7 @@ def test_what_a_run_warns_of_stands_below_its_result(
 ) -> None:
     plain = Ablation._run_here
 
-    def run_here(self: Ablation, run: AblationRun, progress: Watcher) -> None:
+    def run_here(self: Ablation, run: AblationRun, progress: Watcher) -> bool:
         plain(self, run, progress)
         folder = self.out / run.place
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -94,9 +96,10 @@ def test_what_a_run_warns_of_stands_below_its_result(
         (folder / "manifest.json").write_text(json.dumps(manifest))
         events = [{"event": "step"}, {"event": "warning", "message": "warning: loop 1: no gradient"}]
         (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+        return True
 
     monkeypatch.setattr(Ablation, "_run_here", run_here)
-    ablation.execute(1, Watcher())
+    ablation.execute(None, Watcher())
     assert said[:3] == [
         "bad/seed_3: pixel_auroc 0.5000, image_auroc 0.5000",
         "bad/seed_3: warning: data.test: 1 bad images are left out: x",
@@ -109,11 +112,11 @@ def test_two_ablations_share_a_folder_each_leaves_the_other_what_it_works_on(
     ablation: Ablation, said: list[str]
 ) -> None:
     with claimed(ablation.out / "bad" / "seed_3", "bad") as busy:
-        assert ablation.execute(1, Watcher()) == []
+        assert ablation.execute(None, Watcher()) == []
         assert said[-1] == f"again/seed_3: not done here: another process is at work in {busy.path}"
         assert said[0] == f"bad/seed_3: not done here: another process is at work in {busy.path}"
         assert states(ablation) == {"bad": "free", "good": "finished", "again": "free"}
-    assert ablation.execute(1, Watcher()) == []
+    assert ablation.execute(None, Watcher()) == []
     assert states(ablation) == {"bad": "finished", "good": "finished", "again": "finished"}
 
 
@@ -127,5 +130,6 @@ def test_a_run_in_a_process_of_its_own_imports_nothing_of_the_working_directory(
         return subprocess.CompletedProcess(command, 2, "", "error: x: another run is at work in this folder")
 
     monkeypatch.setattr("subprocess.run", run)
-    assert ablation.execute(2, Watcher()) == []
-    assert len(commands) == 2 and all(command[1:4] == ["-P", "-m", "aaclip_kit"] for command in commands)
+    assert ablation.execute(Here(2), Watcher()) == []
+    assert {command[-1] for command in commands} == {"bad/seed_3", "good/seed_3", "again/seed_3"}
+    assert all(command[1:4] == ["-P", "-m", "aaclip_kit"] for command in commands)
