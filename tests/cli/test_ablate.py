@@ -148,7 +148,8 @@ def test_one_run_that_fails_does_not_stop_the_others_in_turn_or_at_once(
 ) -> None:
     path = small_experiment.with_name("study.toml")
     path.write_text(
-        'base = "small.toml"\nseeds = 1\n[variants.bad]\nset = ["compute.memory_gb=1e-6", "compute.recompute=auto"]\n[variants.good]\n'
+        'base = "small.toml"\nseeds = 1\n[variants.bad]\nset = ["compute.memory_gb=1e-6", "compute.recompute=auto"]\n'
+        "[variants.good]\n"
     )
     for jobs in ways:
         ran = aakit("ablate", path, "--out", f"out{jobs}", "--jobs", jobs, *SHORT)
