@@ -80,7 +80,7 @@ class Screen:
             counted = f"{len(data.classes)} classes{joined}, {normal} normal and {anomalous} anomalous images"
             self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
-        self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
+        self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration}")
         plans = plan_ahead(run.scheduler)
         for number, plan in enumerate(plans, 1):
             self.message(f"loop {number}     {_describe(plan)}")
