@@ -63,6 +63,8 @@ def _show_table(comparison: "Comparison", form: str, out: Path | None) -> None:
     from ..comparison.paper import Format, table, write_paper
 
     say(table(comparison, cast(Format, form)), end="")
+    for note in comparison.notes if form == "csv" else ():
+        say(f"note: {note}", file=sys.stderr)
     if out is not None:
         written = write_paper(comparison, cast(Format, form), out)
         say(f"written: {', '.join(map(str, written))}", file=sys.stderr)
@@ -159,11 +161,13 @@ def _compare_finished(ablation: "Ablation") -> None:
 
     for data in ablation.study.data:
         folder = ablation.out / data
-        there = finished_variants(folder, ablation.study.file.variants)
+        variants = ablation.study.file.variants
+        there = finished_variants(folder, variants)
         if folder / ablation.study.baseline not in there:
             say(f"nothing to compare in {folder}: {ablation.study.baseline} has no finished run")
             continue
-        comparison = compare_groups(gather(there), ablation.study.baseline)
+        missing = tuple(place for name in variants if (place := folder / name) not in there)
+        comparison = compare_groups(gather(there, missing), ablation.study.baseline)
         _show_comparison(comparison, write_comparison(comparison, folder))
 
 

@@ -50,7 +50,8 @@ class Screen:
         """Print what will happen: model, stages, data, loops, folder."""
         model, file = run.model, run.experiment.file
         backbone = model.backbone
-        trained = sum(parameter.numel() for parameter in model.all_trained_parameters().values())
+        plans = plan_ahead(run.scheduler)
+        trained = _trained(run, plans)
         frozen = sum(parameter.numel() for parameter in backbone.parameters())
         self.message(f"experiment {file.name}, profile {file.profile}, seed {file.seed}, on {run.compute_device}")
         self.message(
@@ -81,8 +82,7 @@ class Screen:
             counted = f"{len(data.classes)} classes{joined}, {normal} normal and {anomalous} anomalous images"
             self.message(f"{role:10} {counted}: {', '.join(data.classes)}")
         self.data_notes(run)
-        self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration.source}")
-        plans = plan_ahead(run.scheduler)
+        self.message(f"thresholds by rule {file.calibration.rule}, on {run.calibration}")
         for number, plan in enumerate(plans, 1):
             self.message(f"loop {number}     {_describe(plan, run.ranks)}")
         if not plans:
@@ -169,6 +169,13 @@ class QuietScreen(Screen):
 
     def red(self, text: str) -> None:
         """Nothing, likewise."""
+
+
+def _trained(run: Run, plans: list[LoopPlan]) -> int:
+    """How many weights the planned phases train."""
+    towers = {phase.train for plan in plans for phase in plan.phases}
+    parameters = {key: one for tower in towers for key, one in run.model.trained_parameters(tower).items()}
+    return sum(parameter.numel() for parameter in parameters.values())
 
 
 def _remembered(run: Run, chosen: ComponentConfig, *, measured: bool) -> str:

@@ -174,6 +174,8 @@ def _notes(first: Group, others: Sequence[Group]) -> list[str]:
     """What a reader must know beside the figures."""
     notes = [f"{group.label}: {', '.join(group.unfinished)} unfinished, left out"
              for group in (first, *others) if group.unfinished]  # fmt: skip
+    missing = dict.fromkeys(place for group in (first, *others) for place in group.missing)
+    notes += [f"{place}: no finished run, left out" for place in missing]
     for group in (first, *others):
         if group.one_model:
             said = "one model, without a seed: it stands beside every seed of the others, and the intervals take it"

@@ -157,6 +157,8 @@ class Group:
     folder: Path
     runs: dict[int, FinishedRun]
     unfinished: tuple[str, ...] = ()
+    missing: tuple[Path, ...] = ()
+    """Folders of other variants of its ablation, which have no finished run."""
 
     @property
     def one_model(self) -> FinishedRun | None:
@@ -179,6 +181,7 @@ class _Named:
     folder: Path
     runs: list[Path]
     loop: int | None = None
+    missing: tuple[Path, ...] = ()
 
     @property
     def identity(self) -> tuple[Path, int | None]:
@@ -186,13 +189,14 @@ class _Named:
         return self.folder.resolve(), self.loop
 
 
-def gather(paths: Sequence[Path]) -> list[Group]:
+def gather(paths: Sequence[Path], missing: tuple[Path, ...] = ()) -> list[Group]:
     """Read the groups that `paths` name, in order, each under a label of its own.
 
     A run folder, or the result of an evaluation, is a group of one seed; a folder of run folders is a group of their
     seeds; a folder of such folders is an ablation and gives a group for each. `PATH:loopN` names another loop than the
-    quoted one. Unfinished runs are left out and named. Raises `UserError` where a path holds no finished run, two runs
-    of a group have one seed, or a group is named twice.
+    quoted one. Unfinished runs, variants of an ablation that have no finished run, and those that the caller knows to
+    be `missing` are left out and named. Raises `UserError` where a path holds no finished run, two runs of a group have
+    one seed, or a group is named twice.
     """
     groups = [group for path in paths for group in _groups_at(path)]
     times = Counter(group.identity for group in groups)
@@ -203,7 +207,8 @@ def gather(paths: Sequence[Path]) -> list[Group]:
     folders = list(dict.fromkeys(group.folder for group in groups))
     labels = dict(zip(folders, _labels(folders), strict=True))
     ends = ("" if group.loop is None else f":loop{group.loop}" for group in groups)
-    return [_read(group, labels[group.folder] + end) for group, end in zip(groups, ends, strict=True)]
+    read = [_read(group, labels[group.folder] + end) for group, end in zip(groups, ends, strict=True)]
+    return [replace(group, missing=group.missing + missing) for group in read]
 
 
 def finished_variants(folder: Path, names: Iterable[str]) -> list[Path]:
@@ -230,7 +235,8 @@ def _groups_at(path: Path) -> list[_Named]:
         raise _checkpoint_alone(path)
     if not variants:
         raise UserError("holds no finished run", where=str(path), fix=fix)
-    return [_Named(child, _run_folders(child), loop) for child in variants]
+    missing = tuple(path / name for name in _variants(path) if path / name not in variants)
+    return [_Named(child, _run_folders(child), loop, missing) for child in variants]
 
 
 def _checkpoint_alone(path: Path) -> UserError:
@@ -243,10 +249,21 @@ def _run_folders(folder: Path) -> list[Path]:
     return [child for child in children if _is_result(child)]
 
 
+def _listed(folder: Path) -> list[str]:
+    """The variants that an ablation's file names; none where there was no ablation."""
+    order = folder / ORDER
+    return list(read_json(order).get("variants", ())) if order.is_file() else []
+
+
+def _variants(folder: Path) -> list[str]:
+    """The listed variants, and what else holds runs, finished or not."""
+    listed = _listed(folder)
+    return [name for name in _ordered(folder) if name in listed or _run_folders(folder / name)]
+
+
 def _ordered(folder: Path) -> list[str]:
     """Names of the folders below; those of an ablation in the order of its file."""
-    order = folder / ORDER
-    listed = list(read_json(order).get("variants", ())) if order.is_file() else []
+    listed = _listed(folder)
     children = sorted(child.name for child in folder.iterdir() if child.is_dir())
     return list(dict.fromkeys((*listed, *children)))
 
@@ -277,4 +294,4 @@ def _read(group: _Named, label: str) -> Group:
     if not runs:
         raise UserError("holds no finished run", where=str(folder), fix="let its runs finish, or leave it out")
     left_out = tuple(place.name for place in group.runs if place not in finished)
-    return Group(label, folder, dict(sorted(runs.items())), left_out)
+    return Group(label, folder, dict(sorted(runs.items())), left_out, group.missing)

@@ -12,7 +12,7 @@ from ..evaluation.class_metrics import heading
 from ..files.whole_file import write_whole_together
 from .compare import Comparison, Difference, Summary
 from .paired_statistics import DECIMALS
-from .write import ends, intervals_plot, markdown_table, signed, spread
+from .write import ends, inert, intervals_plot, markdown_table, signed, spread
 
 Format = Literal["latex", "csv", "markdown"]
 
@@ -22,7 +22,8 @@ _ENDINGS: Final[dict[Format, str]] = {"latex": "tex", "csv": "csv", "markdown": 
 def table(comparison: Comparison, form: Format) -> str:
     """Return one table of all metrics: a row a run, its mean and deviation, its difference with the deciding interval.
 
-    A difference that is shown is marked with *, one that is shown on these classes with a dagger.
+    A difference that is shown is marked with *, one that is shown on these classes with a dagger. Notes stand below the
+    table; CSV has no place for them.
     """
     return {"latex": _latex, "csv": _csv, "markdown": _markdown}[form](comparison)
 
@@ -73,7 +74,9 @@ def _text_cell(summary: Summary, difference: Difference | None) -> tuple[str, st
 
 def _markdown(comparison: Comparison) -> str:
     rows = _rows(comparison, _text_cell)
-    return markdown_table(["run", *_heads(comparison)], rows) + f"\n{_caption(comparison, '*', '†')}\n"
+    notes = "".join(f"\n- {inert(note)}" for note in comparison.notes)
+    caption = f"\n{_caption(comparison, '*', '†')}\n" + (f"{notes}\n" if notes else "")
+    return markdown_table(["run", *_heads(comparison)], rows) + caption
 
 
 _CSV: Final = ("mean", "sd", "difference", "low", "high", "verdict")
@@ -106,7 +109,7 @@ def _latex(comparison: Comparison) -> str:
         "% needs \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{l{'rl' * len(comparison.metrics)}}}", "\\toprule", f" & {groups} \\\\", "\\midrule",
         *(f"{' & '.join(row)} \\\\" for row in rows), "\\bottomrule", "\\end{tabular}",
-        f"% {_caption(comparison, '*', 'dagger')}",
+        f"% {_caption(comparison, '*', 'dagger')}", *(f"% note: {plain(note)}" for note in comparison.notes),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -11,6 +11,7 @@ from ..experiment import ComponentConfig, Experiment
 from ..experiment.check import REFERENCE
 from .checks import (
     MOST_SHOWN,
+    class_counts,
     not_comparable,
     remarks,
     shown,
@@ -22,7 +23,7 @@ from .checks import (
 from .join import join, labels, unjoinable
 from .roles import Role, RoleTable, compare
 from .scan import DatasetScan, Fingerprint, scan_dataset
-from .splits import draw_shots, shots_record, split
+from .splits import KINDS, draw_shots, shots_record, split
 
 ROLES = ("train", "validation", "calibration", "reference", "test")
 
@@ -218,6 +219,10 @@ class HeldOut:
     source: str
     data: DataSet
 
+    def __str__(self) -> str:
+        """How many images, and where they are from."""
+        return f"{len(self.data.samples)} images of {self.source}" if self.data.samples else self.source
+
 
 def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     """The data that a run goes on with, and the calibration images.
@@ -231,6 +236,8 @@ def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     rest, drawn = split(data.sets["train"], data.fingerprints["train"].images, share, seed)
     if not drawn.samples:
         return data, HeldOut(f"no image, since {share:g} of data.train comes to none", drawn)
-    record = {**data.records["train"], "held_out": [str(sample.image) for sample in drawn.samples]}
+    counts = {name: dict(zip(KINDS, counted, strict=True)) for name, counted in class_counts(drawn.samples).items()}
+    files = [str(sample.image) for sample in drawn.samples]
+    record = {**data.records["train"], "held_out": files, "held_out_counts": counts}
     lessened = replace(data, sets={**data.sets, "train": rest}, records={**data.records, "train": record})
-    return lessened, HeldOut(f"{share:g} of data.train, kept out of training", drawn)
+    return lessened, HeldOut(f"data.train, kept out of training ({share:g} of each class and label, rounded)", drawn)

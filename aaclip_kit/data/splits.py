@@ -13,7 +13,7 @@ from ..contracts.data import DataSet, Shots
 from ..contracts.errors import UserError, UserErrors
 from .scan import DatasetScan
 
-_KINDS = ("normal", "anomalous")
+KINDS = ("normal", "anomalous")
 
 
 def draw_shots(scan: DatasetScan, shots: Shots, seed: int, where: str) -> DatasetScan:
@@ -30,7 +30,7 @@ def draw_shots(scan: DatasetScan, shots: Shots, seed: int, where: str) -> Datase
     chosen: set[int] = set()
     faults = []
     for name in scan.data.classes:
-        for label, kind in enumerate(_KINDS):
+        for label, kind in enumerate(KINDS):
             places = sorted(groups.get((name, label), ()), key=ranks.__getitem__)
             if len(places) < wanted[label]:
                 problem = f"class '{name}' has {len(places)} {kind} images, not {wanted[label]}"

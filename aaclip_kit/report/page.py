@@ -100,13 +100,21 @@ def _facts(experiment: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[t
 
 
 def _role(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
-    """The images of one role: how many of each label by class, and how many were drawn of each class as few shots."""
-    counts = of.get("counts") or {}
-    classes = [(each, count.get("normal", 0), count.get("anomalous", 0)) for each, count in counts.items()]
+    """The images of one role: how many of each label by class, and how many were drawn of each class as few shots.
+
+    Images that were held out of training count apart.
+    """
+    counts, held_out = of.get("counts") or {}, of.get("held_out_counts") or {}
+    classes = [
+        (each, *(count.get(kind, 0) - held_out.get(each, {}).get(kind, 0) for kind in ("normal", "anomalous")))
+        for each, count in counts.items()
+    ]
+    held = sum(sum(one.values()) for one in held_out.values())
     return {
         "name": name,
         "sets": [_set(label, one) for label, one in (of.get("sets") or {}).items()],
-        "images": int(of["count"]),
+        "images": int(of["count"]) - held,
+        "held_out": held,
         "normal": sum(normal for _, normal, _ in classes),
         "anomalous": sum(anomalous for *_, anomalous in classes),
         "classes": classes,
@@ -128,7 +136,9 @@ def _thresholds(calibration: Mapping[str, Any]) -> str:
     values = ((kind, calibration.get(f"{kind}_threshold")) for kind in ("image", "map"))
     texts = [f"{kind} {'not defined' if value is None else format(value, '.4g')}" for kind, value in values]
     rule, loop, source = (calibration.get(key) for key in ("rule", "loop", "source"))
-    return f"{', '.join(texts)}; rule {rule}, {named(loop or 0)}, on {source}"
+    images = sum((calibration.get("counts") or {}).values())
+    counted = f"{images} images of " if images else ""
+    return f"{', '.join(texts)}; rule {rule}, {named(loop or 0)}, on {counted}{source}"
 
 
 def _versions(table: Mapping[str, Any] | None) -> str:

@@ -116,7 +116,8 @@ def _check_phase(model: AnomalyModel, group: WeightedLosses, trains: Trains) -> 
         raise no_text_tower("a phase that it plans", "scheduler", fix)
     if not model.trained_parameters(trains):
         problem = f"plans a phase that trains {trains}, where neither stages nor prompts nor the head have weights"
-        raise UserError(problem, where="scheduler", fix="choose another scheduler, or add what is to be trained")
+        fix = 'add what is to be trained, or score what there is untrained, with use = "none"'
+        raise UserError(problem, where="scheduler", fix=fix)
     where, made, trained = f"losses.{trains}", made_by(model.head), trained_by(trains)
     for name, (loss, _) in group.losses.items():
         if unmade := sorted(set(loss.needs) - made):

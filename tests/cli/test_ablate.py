@@ -180,7 +180,7 @@ def test_what_no_variant_could_train_is_found_before_any_run_once_a_variant(
         ran = aakit("ablate", path, "--out", "out", *more)
         assert_plain(ran, messages=2)
         assert "bad/seed_3: model.levels: [99] are no levels" in ran.err
-        assert "text/seed_3: scheduler: plans a phase" in ran.err
+        assert "text/seed_3: scheduler: plans a phase" in ran.err and 'untrained, with use = "none"' in ran.err
         assert seen == {} and not (place / "out").exists()
 
 

@@ -23,6 +23,13 @@ def runs(place: Path) -> Path:
     return place / "study"
 
 
+def test_a_variant_without_a_result_is_named_beside_csv_which_has_no_place_for_it(aakit: Command, runs: Path) -> None:
+    (runs / "ablation.json").write_text(json.dumps({"variants": ["plain", "better", "absent"]}))
+    ran = aakit("compare", runs, "--format", "csv")
+    assert ran.code == 0 and "absent" not in ran.out
+    assert ran.err == f"note: {runs / 'absent'}: no finished run, left out\n"
+
+
 def test_the_table_has_the_verdict_in_words(aakit: Command, runs: Path) -> None:
     before = contents(runs)
     ran = aakit("compare", runs / "plain", runs / "better")

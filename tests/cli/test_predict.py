@@ -583,7 +583,7 @@ def test_the_command_says_where_thresholds_are_from_and_that_they_are_of_other_o
     for what in ("image", "map"):
         rate = calibration["achieved"][what]["fpr"]
         (line,) = [line for line in lines if line.startswith(f"threshold   {what}: ")]
-        chosen = "chosen by rule f1max on 2 normal and 2 anomalous images of 0.5 of data.train, kept out of training"
+        chosen = "chosen by rule f1max on 2 normal and 2 anomalous images of data.train, kept out of training"
         assert f"{calibration[f'{what}_threshold']:.6g}, {chosen}; false alarms there {rate:.1%}" in line
     for words in (["--class", "red_cloth"], ["--real-name", "red cloth"]):
         own = aakit("predict", trained, images / "2.bmp", "--out", place / words[0], *words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(aakit: Command, place: Pat
     assert "seed 5" in ran.out
     assert ran.out.count("attention off") == 4
     assert contents(place) == {}
+
+
+def test_the_plan_counts_the_weights_that_its_phases_train(aakit: Command, place: Path, small_experiment: Path) -> None:
+    counts = {}
+    single = ["scheduler.use=single", "scheduler.epochs=1", "scheduler.train="]
+    plans = {name: [*single[:2], single[2] + name] for name in ("text", "vision")}
+    for trains, keys in {**plans, "feedback": [], "none": ["scheduler.use=none"]}.items():
+        ran = aakit("run", small_experiment, "--dry-run", *(word for key in keys for word in ("--set", key)))
+        assert ran.code == 0, ran.err
+        (counted,) = re.findall(r"frozen weights, ([\d,]+) trained", ran.out)
+        counts[trains] = int(counted.replace(",", ""))
+    assert counts["none"] == 0 < min(counts["text"], counts["vision"])
+    assert counts["feedback"] == counts["text"] + counts["vision"]
 
 
 def test_a_run_from_plan_to_results(aakit: Command, place: Path, small_experiment: Path) -> None:

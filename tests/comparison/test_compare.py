@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
+from aaclip_kit.comparison import paper
 from aaclip_kit.comparison.compare import Comparison, compare
 from aaclip_kit.comparison.finished_runs import gather
 from aaclip_kit.comparison.paired_statistics import Interval, Signs, judge
@@ -168,6 +169,23 @@ def test_an_ablation_folder_gives_its_variants_in_the_order_of_its_file(tmp_path
     assert [group.label for group in gather([tmp_path])] == ["gamma", "alpha", "beta"]
     two = gather([tmp_path / "beta", tmp_path / "elsewhere" / "beta"])
     assert [group.label for group in two] == [f"{tmp_path.name}/beta", "elsewhere/beta"]
+
+
+def test_variants_without_a_finished_run_are_named_in_an_ablation_and_nothing_is_said_of_groups_that_one_names(
+    tmp_path: Path,
+) -> None:
+    for name in ("alpha", "gamma"):
+        write_seeds(tmp_path / name, {1: {"a": 0.5}})
+    (tmp_path / "begun" / "seed_1").mkdir(parents=True)
+    (tmp_path / "begun" / "seed_1" / "events.jsonl").touch()
+    (tmp_path / "ablation.json").write_text(json.dumps({"variants": ["alpha", "absent", "gamma"]}))
+    said = tuple(f"{tmp_path / name}: no finished run, left out" for name in ("absent", "begun"))
+    comparison = compare(gather([tmp_path]))
+    assert comparison.notes == said
+    assert f"% note: {said[0]}\n" in paper.table(comparison, "latex")
+    assert f"\n- {said[1]}\n" in paper.table(comparison, "markdown")
+    assert compare(gather([tmp_path / "alpha", tmp_path / "gamma"])).notes == ()
+    assert compare(gather([tmp_path / "alpha"], (tmp_path / "absent",))).notes == said[:1]
 
 
 def test_unfinished_runs_are_left_out_and_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_what_ran_is_stated(run: RunFolder) -> None:
         "test": "12 images of 2 classes: 7 normal, 5 anomalous. Classes tile: 4 normal, 2 anomalous "
         "wood: 3 normal, 3 anomalous",
     }
+
+
+def test_images_that_were_held_out_are_no_training_images(run: RunFolder) -> None:
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    held_out = {"tile": {"normal": 1, "anomalous": 1}}
+    manifest["data"]["test"] |= {"held_out": ["a", "b"], "held_out_counts": held_out}
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    run.write_calibration({"rule": "f1max", "loop": 2, "source": "x", "counts": {"normal": 1, "anomalous": 1}})
+    _, page = read(run)
+    stated = {row[0]: row[1] for row in page.rows if len(row) == 2}
+    assert stated["thresholds"].endswith("on 2 images of x")
+    assert stated["test"] == (
+        "10 images of 2 classes: 6 normal, 4 anomalous; 2 others were kept out of training, for the thresholds. "
+        "Classes tile: 3 normal, 1 anomalous wood: 3 normal, 3 anomalous"
+    )
 
 
 @pytest.mark.parametrize("second", ["wood", NASTY])

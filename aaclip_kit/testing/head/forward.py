@@ -61,7 +61,7 @@ def _features(said: str, features: object, tokens: ImageTokens) -> ImageFeatures
 
 @torch.no_grad()
 def gives_what_it_makes(subject: Subject) -> None:
-    """Each prediction of its `makes`, for three images and for one, at the image size and another."""
+    """Each prediction of its `makes`: three images and one, the image size and another, the last level alone."""
     built = stirred(subject)
     for images in (IMAGES, 1):
         features, text = built.head.features(built.tokens(images)), built.text(images)
@@ -70,6 +70,9 @@ def gives_what_it_makes(subject: Subject) -> None:
                 _check_maps(built.head.level_probabilities(features, text, size), (images, 2, size, size))
         if "detection_logits" in built.head.makes:
             is_tensor("detection_logits", built.head.detection_logits(features, text), (images, 2))
+        if "level_probabilities" in built.head.makes:
+            last = replace(features, levels={max(LEVELS): features.levels[max(LEVELS)]})
+            _check_maps(built.head.level_probabilities(last, text, built.size), (images, 2, built.size, built.size))
 
 
 def _check_maps(maps: object, shape: tuple[int, ...]) -> None:

@@ -18,8 +18,9 @@ HEAD_FORWARD: Final[Promises] = {
     ),
     "H4-gives-what-it-makes": (
         "level_probabilities gives [B, 2, size, size] by level, detection_logits [B, 2], finite, for any batch and "
-        "size, where the head's makes has them.",
-        "enlarge with softmax_maps or upsampled to the size that is given; leave out of makes what it does not give",
+        "size and for features of the last level alone, where the head's makes has them.",
+        "enlarge with softmax_maps or upsampled to the size that is given, take what levels there are from "
+        "features.levels, and leave out of makes what it does not give",
     ),
     "H5-probabilities-sum-to-one": (
         "level_probabilities are not negative and sum to 1 over (normal, abnormal) at every pixel.",

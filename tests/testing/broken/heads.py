@@ -108,6 +108,13 @@ class OwnSize(Good):
         return super().level_probabilities(features, text, 32)
 
 
+class FusesAllLevels(Good):
+    def level_probabilities(self, features: ImageFeatures, text: Any, size: int) -> dict[int, Tensor]:
+        shares = [float(level) * features.levels[level] for level in (2, 3, 4)]
+        fused = ImageFeatures({4: unit(sum(shares[1:], shares[0]))})
+        return super().level_probabilities(fused, text, size)
+
+
 class AbnormalAlone(Good):
     def detection_logits(self, features: ImageFeatures, text: Any) -> Tensor:
         return super().detection_logits(features, text)[:, 1]
@@ -286,6 +293,7 @@ BROKEN: dict[str, tuple[type, type[Options], str]] = {
     "levels_see_one_another": (LevelsSeeOneAnother, GoodOptions, "H3"),
     "other_width_for_text": (OtherWidthForText, GoodOptions, "H3"),
     "own_size": (OwnSize, GoodOptions, "H4"),
+    "fuses_all_levels": (FusesAllLevels, GoodOptions, "H4"),
     "abnormal_alone": (AbnormalAlone, GoodOptions, "H4"),
     "squeezes_one_image": (SqueezesOneImage, GoodOptions, "H4"),
     "needs_text_after_all": (NeedsTextAfterAll, GoodOptions, "H4"),
