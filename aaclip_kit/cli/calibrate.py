@@ -8,8 +8,9 @@ from typer import Argument, Option
 
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP, TILES_HELP
-from .predict import check_shown, ended_by_signals
 from .run import with_shortcuts
+from .scoring import check_shown
+from .signals import ended_by_signals
 from .teach import ALARMS_HELP, BAD_HELP, check_rate, say_chosen, say_photographs
 from .terminal import say
 

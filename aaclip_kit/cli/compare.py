@@ -11,8 +11,9 @@ from typer import Argument, Context, Option
 from ..cluster.choose import chosen_place
 from ..contracts.errors import UserError, UserErrors, unknown
 from ..plugin_host.discovery import discover
-from .places import DEVICES_HELP, ELSEWHERE, JOBS_HELP, ON_HELP, RESOURCES_HELP, stopped_in_words, words_again
+from .places import DEVICES_HELP, ELSEWHERE, JOBS_HELP, ON_HELP, RESOURCES_HELP, words_again
 from .run import SET_HELP
+from .signals import DONE, ended_by_signals
 from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
@@ -114,14 +115,15 @@ def _run_one(ablation: "Ablation", name: str) -> None:
     runs = {str(run.place): run for run in ablation.study.runs}
     if name not in runs:
         raise unknown(name, "run", list(runs), "--one")
-    with stopped_in_words(ablation.stop), QuietScreen() as screen:
+    with ended_by_signals(DONE, stop=ablation.stop), QuietScreen() as screen:
         ablation.run_one(runs[name], screen)
 
 
 def _execute(ablation: "Ablation", place: "Place | None") -> None:
     from .screen import QuietScreen
 
-    with stopped_in_words(ablation.stop) if place is None else nullcontext(), QuietScreen() as screen:
+    stopped = ended_by_signals(DONE, stop=ablation.stop) if place is None else nullcontext()
+    with stopped, QuietScreen() as screen:
         faults = ablation.execute(place, screen)
     if left := ablation.left_to_others():
         say(f"{len(left)} runs are left to other processes; the last one to end compares all of them")

@@ -10,7 +10,8 @@ from typer import Argument, Option
 from ..contracts.errors import UserError, UserErrors
 from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
-from .predict import Domains, check_finite, check_shown, ended_by_signals
+from .scoring import Domains, check_finite, check_shown
+from .signals import ended_by_signals
 from .terminal import say
 
 Target = StrEnum("Target", ["onnx", "openvino", "torch"])

@@ -7,7 +7,8 @@ from typer import Argument, Option
 
 from ..annotations.decisions import Annotators, Crowds, Decisions, Nothing
 from ..contracts.errors import UserError, UserErrors, shortened
-from .predict import OnBadImage, ended_by_signals
+from .scoring import OnBadImage
+from .signals import ended_by_signals
 from .terminal import say
 
 if TYPE_CHECKING:

@@ -1,13 +1,8 @@
-"""Options that say where a command's runs are done, and how one of them is stopped."""
+"""Options that say where a command's runs are done."""
 
-import sys
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Set
 
 from typer import Context
-
-from ..run.stop import Stopped, StopRequest
-from .terminal import say
 
 JOBS_HELP = "At once, each with its share of the threads; on a cluster at most so many."
 DEVICES_HELP = "One run a GPU: so many of them, or those named, as 0,1,2,3."
@@ -16,17 +11,6 @@ RESOURCES_HELP = "With --on, what each is given: cpus=4,gpus=1, and for Slurm pa
 
 ELSEWHERE = frozenset({"--on", "--jobs", "--devices", "--resources"})
 """Options that a task's own command does not have."""
-
-
-@contextmanager
-def stopped_in_words(stop: StopRequest) -> Iterator[None]:
-    """Let a signal end the run at work with its state saved, say so, and leave with the code that shells expect."""
-    try:
-        with stop.listening():
-            yield
-    except Stopped as stopped:
-        say(f"stopped by {stopped}; what is done is kept, and the same command goes on", file=sys.stderr)
-        raise SystemExit(stopped.code) from None
 
 
 def words_again(context: Context, leave_out: Set[str], *arguments: str) -> tuple[str, ...]:

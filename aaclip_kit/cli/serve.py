@@ -9,17 +9,16 @@ from typer import Argument, Option
 
 from ..contracts.errors import UserError, in_short
 from ..experiment.effects import check_overrides
-from ..plugin_host.discovery import discover
 from ..run.stop import StopRequest
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP, TILES_HELP
-from .predict import Domains, announce, check_finite, check_shown, ended_by_signals, thresholds_for
 from .run import SET_HELP, with_shortcuts
+from .scoring import Domains, announce, checked_options, loaded
+from .signals import ended_by_signals
 from .terminal import say
 
 if TYPE_CHECKING:
     from socket import socket
 
-    from ..evaluation.calibration import What
     from ..serve.app import Access
     from ..serve.limits import Limits
     from ..serve.scorer import Scorer
@@ -55,33 +54,21 @@ def serve(
 ) -> None:
     """Answer requests for scores of images, until Ctrl-C. Answers are those of `aakit predict`."""
     check_overrides(overrides, "scoring", "execution")
-    given: dict[What, float | None] = {"image": threshold, "map": map_threshold}
-    check_finite(given)
-    check_shown(class_name, "--class")
-    check_shown(real_name, "--real-name")
+    given = checked_options(threshold, map_threshold, class_name, real_name)
     _check_token(token)
     _check_installed()
     with ended_by_signals("what was accepted is answered", ctrl_c_is_good=True) as stop:
-        from ..checkpoints.find_checkpoint import find_trained
-        from ..inference.load_model import TrainedModel
-        from ..inference.looked_at import read_looked_at
-        from ..inference.score_images import Scoring
-        from ..inference.tiled import chosen_tiles
         from ..serve.app import Access
         from ..serve.limits import Limits
         from ..serve.scorer import Scorer
         from ..serve.server import bound
 
-        looked_at = read_looked_at(roi, ignore)
         limits = Limits(bytes=most_mb << 20, pixels=most_megapixels * 1_000_000, images=queue, seconds=timeout)
         with bound(host, port, token) as taken:
-            trained = find_trained(model, discover(), experiment, with_shortcuts(overrides, device=device))
-            cut = chosen_tiles(trained, tiles, "--tiles")
-            thresholds = thresholds_for(trained, domain, tiles=cut, given=given, uncalibrated=uncalibrated)
-            built = TrainedModel(trained)
-            scoring = Scoring(
-                thresholds=thresholds, class_name=class_name, real_name=real_name, domain=built.domain(domain),
-                least_area=least_area, looked_at=looked_at, tiles=cut,
+            built, scoring = loaded(
+                model, experiment, with_shortcuts(overrides, device=device), domain=domain, tiles=tiles, given=given,
+                uncalibrated=uncalibrated, class_name=class_name, real_name=real_name, least_area=least_area,
+                looked_at=(roi, ignore),
             )  # fmt: skip
             scorer = Scorer(built, scoring, _tell)
             announce(built, scorer.names, scoring, given)

@@ -13,8 +13,9 @@ from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .evaluate import SQUARES_HELP
 from .new import shipped
-from .predict import check_shown, ended_by_signals
 from .run import SET_HELP, with_shortcuts
+from .scoring import check_shown
+from .signals import ended_by_signals
 from .terminal import say
 
 if TYPE_CHECKING:

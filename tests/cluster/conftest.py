@@ -18,7 +18,7 @@ from pathlib import Path
 from aaclip_kit import Loss, Options, hookimpl
 
 class CountsOptions(Options):
-    \"\"\"Notes in a file each training that is assembled, and takes its time.\"\"\"
+    \"\"\"Notes in a file each training that begins, and takes its time.\"\"\"
 
 class Counts(Loss):
     needs = ("level_probabilities",)
@@ -26,10 +26,13 @@ class Counts(Loss):
 
     def __init__(self, options):
         super().__init__()
-        with Path(os.environ["AAKIT_COUNTED"]).open("a") as file:
-            file.write(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
+        self.is_noted = False
 
     def forward(self, *, level_probabilities):
+        if not self.is_noted:
+            self.is_noted = True
+            with Path(os.environ["AAKIT_COUNTED"]).open("a") as file:
+                file.write(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
         time.sleep(float(os.environ.get("AAKIT_SLOW", "0")))
         return {"mean": sum(found.mean() for found in level_probabilities.values())}
 
@@ -68,7 +71,7 @@ def study(small_experiment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def counted(place: Path) -> list[str]:
-    """The process and the visible devices of each training that was assembled."""
+    """The process and the visible devices of each training that began."""
     return (place / "counted").read_text().splitlines()
 
 
