@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import torch
 
@@ -92,9 +93,12 @@ class Ablation:
         return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
 
     def _in_turn(self, runs: Sequence[AblationRun], progress: Progress) -> list[UserError]:
-        faults = list[UserError]()
+        faults, begun = list[UserError](), monotonic()
         for run in runs:
             faults += self._ended(run, partial(self._run_here, run, progress))
+            if run is runs[0] is not runs[-1] and is_finished(self.out / run.place):
+                left = (len(runs) - 1) * (monotonic() - begun) / 60
+                self.say(f"about {left:.1f} minutes left, if the other {len(runs) - 1} runs take as long")
             # What a run held may, after an error, be most of the device's memory.
             gc.collect()
             torch.cuda.empty_cache()
