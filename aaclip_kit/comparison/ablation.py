@@ -63,7 +63,7 @@ class Ablation:
 
         Raises `UserErrors` with the faults of all.
         """
-        first = {(run.data, run.variant): run for run, state in reversed(states.items()) if state != "finished"}
+        first = {(run.data, run.variant): run for run, state in reversed([*states.items()]) if state != "finished"}
         faults = list[UserError]()
         for run in reversed(first.values()):
             try:
