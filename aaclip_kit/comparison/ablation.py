@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import torch
 
@@ -63,7 +62,7 @@ class Ablation:
 
         Raises `UserErrors` with the faults of all.
         """
-        first = {(run.data, run.variant): run for run, state in reversed([*states.items()]) if state != "finished"}
+        first = {(run.data, run.variant): run for run, state in reversed(states.items()) if state != "finished"}
         faults = list[UserError]()
         for run in reversed(first.values()):
             try:
@@ -93,12 +92,9 @@ class Ablation:
         return faults + self._in_turn([run for run in todo if run.rescores is not None], progress)
 
     def _in_turn(self, runs: Sequence[AblationRun], progress: Progress) -> list[UserError]:
-        faults, begun = list[UserError](), monotonic()
+        faults = list[UserError]()
         for run in runs:
             faults += self._ended(run, partial(self._run_here, run, progress))
-            if run is runs[0] is not runs[-1] and is_finished(self.out / run.place):
-                left = (len(runs) - 1) * (monotonic() - begun) / 60
-                self.say(f"about {left:.1f} minutes left, if the other {len(runs) - 1} runs take as long")
             # What a run held may, after an error, be most of the device's memory.
             gc.collect()
             torch.cuda.empty_cache()
