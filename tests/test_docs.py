@@ -22,7 +22,9 @@ import typer
 
 import aaclip_kit
 from aaclip_kit.cli import app
+from aaclip_kit.cli.compare import GUIDE
 from aaclip_kit.experiment.schema import PUBLISHED_SWITCHES, ExperimentFile, Switches
+from aaclip_kit.plugin_host.api_version import API_VERSION
 from aaclip_kit.plugin_host.discovery import discover
 from aaclip_kit.plugin_host.registry import KINDS, Component, Kind
 from aaclip_kit.testing import checks_of
@@ -156,6 +158,15 @@ def test_links_between_pages_lead_somewhere() -> None:
     for file in (ROOT / "experiments").glob("*.toml"):
         for target in re.findall(r"docs/[\w./-]+\.md", file.read_text()):
             assert (ROOT / target).exists(), f"{file.name} names {target}"
+
+
+def test_pages_state_the_present_version_of_the_api_as_new_packages_do() -> None:
+    stated = [one for page in DOCS.rglob("*.md") for one in re.findall(r'AAKIT_API = "([\d.]+)"', page.read_text())]
+    assert len(stated) >= 2 and set(stated) == {API_VERSION}
+
+
+def test_what_is_said_of_verdicts_leads_to_a_page() -> None:
+    assert (ROOT / GUIDE.removeprefix(f"{REPOSITORY}/blob/main/")).is_file()
 
 
 def test_the_site_leads_to_every_page() -> None:

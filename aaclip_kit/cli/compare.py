@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 FORMATS: Final = ("latex", "csv", "markdown")
+GUIDE: Final = "https://github.com/aaclip-kit/aaclip_kit/blob/main/docs/guide/comparing.md"
 
 
 def compare(
@@ -187,7 +188,7 @@ def _show_comparison(comparison: "Comparison", written: list[Path]) -> None:
             console.print(line, markup=False)
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False)
-    told = "The rule of the verdicts is in docs/guide/comparing.md, and in what --json and --out write."
-    console.print(told, markup=False)
+    told = f"The rule of the verdicts is in {GUIDE}, and in what --json and --out write."
+    console.print(told, markup=False, soft_wrap=True)
     if written:
         say(f"written: {', '.join(map(str, written))}")

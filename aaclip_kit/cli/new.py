@@ -5,7 +5,6 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files as packaged
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,10 +85,10 @@ def new_plugin(
 
     package = Package(name, _kind(kind))
     files = write_package(package, out, discover())
-    folder, source = out / name, "." if find_spec("pytest") else "'.[test]'"
+    folder = out / name
     say(f"{folder}: {kind} '{package.module}', {len(files)} files\n")
     say(f"    cd {shlex.quote(str(folder))}")
-    say(f"    pip install -e {source} && pytest && aakit run experiment.toml\n")
+    say("    pip install -e '.[test]' && pytest && aakit run experiment.toml\n")
     say(f"Edit first: {package.first}; its options stand in {package.module}/__init__.py")
 
 

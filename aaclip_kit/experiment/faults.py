@@ -51,9 +51,12 @@ def _explain_one(finding: Any, model: type[BaseModel], file: str, table: str, al
         message = message.replace(f"a valid {python}", toml)
     if finding["type"] == "too_short":
         message = f"needs at least {finding['ctx']['min_length']} entries"
-    given = f" (given: {_shown(finding['input'])})" if not isinstance(finding["input"], dict) else ""
-    quotes = finding["type"] in ("string_type", "path_type") and isinstance(finding["input"], (int, float, date, time))
-    fix = "; ".join(filter(None, ["put quotes around it" if quotes else "", _describe(model, keys)]))
+    value = finding["input"]
+    stands_there = isinstance(value, str) and _shown(value) in message
+    given = "" if isinstance(value, dict) or stands_there else f" (given: {_shown(value)})"
+    quotes = finding["type"] in ("string_type", "path_type") and isinstance(value, (int, float, date, time))
+    purpose = _describe(model, keys)
+    fix = "; ".join(filter(None, ["put quotes around it" if quotes else "", purpose and f"correct it: {purpose}"]))
     return UserError(f"{message[0].lower()}{message[1:]}{given}", where=where, fix=fix or None)
 
 

@@ -86,7 +86,11 @@ def _norms(steps: Iterable[Mapping[str, Any]]) -> Series:
             points = groups.setdefault(name, [])
             if norm:
                 points.append((float(count), float(norm)))
-    return groups
+    # What is recorded as "text_head" are the prompts' own weights; a stage may have that name too.
+    return groups if "prompts" in groups else {_SHOWN.get(name, name): points for name, points in groups.items()}
+
+
+_SHOWN: Final = {"text_head": "prompts"}
 
 
 def _range(points: Points, name: str) -> str:

@@ -18,17 +18,10 @@ def test_it_ends_with_the_commands_to_run_and_what_to_edit_first(aakit: Command,
     *_, change, run, _, last = ran.out.splitlines()
     assert [change.strip(), run.strip()] == [
         "cd my-attention",
-        "pip install -e . && pytest && aakit run experiment.toml",
+        "pip install -e '.[test]' && pytest && aakit run experiment.toml",
     ]
     assert last == "Edit first: my_attention/stage.py; its options stand in my_attention/__init__.py"
     assert (place / "my-attention" / "my_attention" / "stage.py").is_file()
-
-
-def test_without_pytest_it_says_how_to_get_it(aakit: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    module = sys.modules["aaclip_kit.cli.new"]
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert "pip install -e '.[test]' && pytest" in aakit("new-plugin", "my-loss", "--kind", "loss").out
 
 
 def test_another_folder_is_made_and_named(aakit: Command, place: Path) -> None:

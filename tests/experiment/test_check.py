@@ -55,6 +55,12 @@ def test_all_faults_are_shown_at_once(file: Path, edit: Edit, faults: Faults) ->
         assert "\n" not in fault.problem
 
 
+def test_a_value_stands_once_and_what_a_key_is_for_tells_how_to_correct_it(faults: Faults) -> None:
+    (fault,) = faults("prompts.use=ensemble", 'prompts.abnormal=["bad"]')
+    assert fault.problem.count("bad") == 1 and "given" not in fault.problem
+    assert fault.fix == "correct it: states of a defective thing in their place"
+
+
 @pytest.mark.parametrize(
     ("override", "where", "near"),
     [

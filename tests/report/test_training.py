@@ -46,6 +46,13 @@ def test_a_figure_a_phase_and_a_line_a_loop() -> None:
     assert "last loop: 2 at first, 2 at last" in vision.alt
 
 
+def test_the_prompts_own_weights_have_their_name_unless_a_stage_has_it() -> None:
+    (figure,) = norm_figures([step(1, "text", 1.0, text_head=2.0), step(1, "text", 1.0, text_head=1.0)])
+    assert [line.name for line in figure.key] == ["prompts"]
+    (figure,) = norm_figures([step(1, "text", 1.0, text_head=2.0, prompts=3.0)] * 2)
+    assert [line.name for line in figure.key] == ["text_head", "prompts"]
+
+
 def test_gradient_norms_by_group_of_the_phases_that_have_them() -> None:
     events = [
         step(1, "text", 1.0, adapter=0.5, head=2.0),
