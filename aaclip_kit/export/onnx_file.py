@@ -74,37 +74,34 @@ def _in_half(values: np.ndarray) -> np.ndarray:
 
 
 def quantise(path: Path, pictures: Sequence[np.ndarray]) -> None:
-    """Put a file's matrix products with weights into 8 bits, by what comes to them of these pictures.
+    """Put a file's linear layers into 8 bits, by what comes to them of these pictures.
 
-    Convolutions stay as they are: in 8 bits those of the embedded model are no faster, and scores differ four times as
-    much (docs/notebook/benchmarks.md).
+    What follows them stays in float32: a range that was found on normal pictures would cut off what is unlike them, as
+    distances from what is remembered are. So do convolutions, which in 8 bits are no faster in the embedded model
+    (docs/notebook/benchmarks.md).
     """
     quantization = needed("onnxruntime.quantization", "export")
-    prepared = path.with_name("prepared.onnx")
+    prepared, layers = path.with_name("prepared.onnx"), _linear_layers(path)
     with _quiet():
         needed("onnxruntime.quantization.shape_inference", "export").quant_pre_process(
             path, prepared, skip_symbolic_shape=True
         )
         quantization.quantize_static(
             prepared, path, _Reader(pictures), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            op_types_to_quantize=list(_PRODUCTS), nodes_to_exclude=_not_with_weights(prepared),
+            nodes_to_quantize=layers, op_types_to_quantize=list(_PRODUCTS),
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
         )  # fmt: skip
     prepared.unlink()
 
 
-def _not_with_weights(path: Path) -> list[str]:
-    """Products of two things that come of the picture, and those of the resize, which are not of float32."""
-    onnx = needed("onnx", "export")
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    known = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
-    weights = {tensor.name for tensor in model.graph.initializer}
+def _linear_layers(path: Path) -> list[str]:
+    """Products that were linear layers in PyTorch, by what its exporter notes of each."""
+    model = needed("onnx", "export").load(path, load_external_data=False)
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in _PRODUCTS
-        and (known.get(node.output[0]) == onnx.TensorProto.DOUBLE or weights.isdisjoint(node.input))
+        if node.op_type in _PRODUCTS and any("aten.linear" in note.value for note in node.metadata_props)
     ]
 
 
