@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -41,6 +42,8 @@ def two_nodes_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
     from ray.cluster_utils import Cluster
 
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # pytest's is too long for a socket
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        Path(folder, "ray").mkdir()
         head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
         try:
             cluster: Any = Cluster(initialize_head=True, head_node_args=head)

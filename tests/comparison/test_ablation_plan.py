@@ -196,7 +196,7 @@ def epochs(experiment: Experiment) -> int:
 
 
 @pytest.mark.parametrize(
-    ("study", "variants"), [("family.toml", 9), ("ablation.toml", 5), ("switches.toml", 11)], ids=lambda it: str(it)
+    ("study", "variants"), [("family.toml", 9), ("ablation.toml", 5), ("switches.toml", 10)], ids=lambda it: str(it)
 )
 def test_every_variant_that_trains_sees_as_many_of_the_same_images(study: str, variants: int) -> None:
     runs = loaded(EXPERIMENTS / study, only_data=()).runs
@@ -223,7 +223,7 @@ def test_each_variant_of_the_switches_changes_its_own_switch_only() -> None:
     for name, switches in runs.items():
         changed = {key: value for key, value in switches.model_dump().items() if value != corrected[key]}
         assert changed == {name: published[name]}
-    without_effect = {"checkpoint_mismatch", "checkpoint_format", "one_label_auroc"}
+    without_effect = {"surgery_attention", "checkpoint_mismatch", "checkpoint_format", "one_label_auroc"}
     assert runs.keys() == corrected.keys() - without_effect, "every switch that acts on these results is asked about"
 
 
