@@ -36,7 +36,11 @@ CARD: Final = "card.json"
 MOST_PICTURES: Final = 100
 """Pictures of a folder that a program is compared, and calibrated, on: evenly spread."""
 
-_PROGRAMS: Final = {"onnx": ("run_onnx.py", "Program.cs"), "openvino": ("run_openvino.py",), "torch": ("run_torch.py",)}
+_PROGRAMS: Final = {
+    "onnx": ("run_onnx.py", "read_picture.py", "Program.cs"),
+    "openvino": ("run_openvino.py", "read_picture.py"),
+    "torch": ("run_torch.py", "read_picture.py"),
+}
 
 
 @dataclass(frozen=True)
