@@ -187,3 +187,19 @@ def test_a_package_that_is_not_there_is_one_plain_error(
     assert (ran.code, list(tmp_path.iterdir())) == (2, [])
     assert "needs the package onnxscript" in ran.err
     assert "aaclip-kit[export]" in ran.err
+
+
+def test_pictures_that_the_model_remembers_are_told_before_it_is_exported(
+    aakit: Command, trained: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise UserError("ends here")
+
+    known = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(images.rglob("*.png"))[:3]]
+    monkeypatch.setattr("aaclip_kit.export.write.exported", ended)
+    command = ("export", trained, "--to", "onnx", "--out", tmp_path / "out", "--images", images)
+    assert "remembered" not in aakit(*command).out
+    monkeypatch.setattr(TrainedModel, "remembered", frozenset(known))
+    ran = aakit(*command)
+    assert "3 of 8 pictures are remembered by the model" in ran.out and "bad ones too" in ran.out
+    assert ran.out.index("remembered") < ran.out.index("exporting   to onnx") and "comparing" not in ran.out
