@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, beside its tensors: all that a model is built from."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +20,8 @@ from ..files.plain_file import read_json
 from ..files.weights_file import check_kind
 
 FORMAT = "aaclip_kit checkpoint 1"
+
+_NEWER: Final = re.compile(r"aaclip_kit checkpoint ([2-9]|[1-9][0-9]{1,5})")
 
 DIGEST_LENGTH = 16
 """Digits kept of an image's SHA-256: 64 bits tell apart any images that a person could collect."""
@@ -108,10 +111,12 @@ class Metadata:
     def from_strings(cls, strings: Mapping[str, str]) -> "Metadata":
         """What `as_strings` wrote, types and bounds checked; empty without any. Unknown entries are passed over.
 
-        Raises ValueError, or what it is a base of, for an entry that cannot be one.
+        Raises ValueError, or what it is a base of, for an entry that cannot be one; `UserError` for a newer format.
         """
         strings = TypeAdapter(dict[str, str]).validate_python(strings, strict=True)
         if (form := strings.get("format", FORMAT)) != FORMAT:
+            if _NEWER.fullmatch(form):
+                raise UserError(f"was written by a newer version ({form})", fix="pip install -U aaclip-kit")
             raise ValueError(f"its format is {shortened(form, 80)!r}, and this version reads {FORMAT!r}")
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
@@ -156,6 +161,8 @@ def read_metadata(path: Path) -> Metadata:
                 return Metadata.from_strings(file.metadata() or {})
         beside = beside_pickle(path)
         return Metadata.from_strings(read_json(beside)) if beside.is_file() else Metadata()
+    except UserError as error:
+        raise UserError(error.problem, where=error.where or str(path), fix=error.fix) from None
     except Exception as error:  # a damaged header can raise nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, ValidationError):

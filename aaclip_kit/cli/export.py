@@ -12,7 +12,7 @@ from ..plugin_host.discovery import discover
 from .evaluate import EXPERIMENT_HELP, MODEL_HELP
 from .scoring import Domains, check_finite, check_shown
 from .signals import ended_by_signals
-from .terminal import say
+from .terminal import PlainConsole, say
 
 Target = StrEnum("Target", ["onnx", "openvino", "torch"])
 Precision = StrEnum("Precision", ["fp32", "fp16", "int8"])
@@ -55,14 +55,17 @@ def export(
         data = DataSet(tuple(Sample(item.image, name, 0) for item in listed), {name: real}, kind)
         own = Export(
             built, data, stored_thresholds(trained, kind), to=cast(Any, to.value), given=threshold,
-            precision=cast(Any, precision.value), before_each=stop.raise_if_asked,
+            precision=cast(Any, precision.value), before_each=stop.raise_if_asked, tell=say,
         )  # fmt: skip
         own.check()
-        say(f"prompts     call the object '{real}', in the file for good; --class or --real-name names it")
+        say(f"prompts     call the object '{real}', fixed in the file; --class or --real-name names it")
         if images is None:
             say("compared    on drawn pictures; --images with photographs of yours is a better test")
         agreement = own.write(out)
     say(f"agreement   with PyTorch on {agreement.in_words}")
+    if agreement.decides_otherwise:
+        said = f"scores differ by more than their median is from the threshold ({agreement.median_from_threshold:.2g})"
+        PlainConsole().print_line(f"warning     {said}: decisions will differ from those of predict", style="bold red")
     say(f"wrote {out}; python {out / f'run_{to.value}.py'} photo.png")
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from typer import Argument, Option
 
 from ..contracts.data import DataOrigin, DataSet
-from ..contracts.errors import UserError
+from ..contracts.errors import UserError, unknown
 from ..experiment import check_data_table
 from ..plugin_host.discovery import discover
-from ..plugin_host.registry import Component, Registry
+from ..plugin_host.registry import Registry
 from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def fetch(
     from ..data.fetch import fetch as fetch_data
 
     registry = discover()
-    origin = _origin(registry.get("data-set", name))
+    origin = _origin(name, registry)
     say(f"data set    {origin.title}, {origin.page}")
     say(f"licence     {origin.licence or 'not known here: read it on that page'}")
     if not accept_licence:
@@ -64,18 +64,29 @@ def fetch(
     say(f"wrote {target}; use it as [data.test] use = '{name}', root = '{target}'")
 
 
-def _origin(component: Component) -> DataOrigin:
-    origin = component.stated("origin")
-    if not isinstance(origin, DataOrigin):
-        problem = f"data set '{component.name}' has no publishers that it could be fetched from"
-        raise UserError(problem, where=str(component.plugin), fix="name a public one, such as visa")
-    return origin
+def _origin(name: str, registry: Registry) -> DataOrigin:
+    """Where a data set is from. Raises `UserError` for one that nobody publishes, with those that can be fetched."""
+    origins = _origins(registry)
+    if name in origins:
+        return origins[name]
+    if name not in registry.names("data-set"):
+        if registry.failures or ("data-set", name) in registry.clashes:
+            registry.get("data-set", name)  # says what did not load, or which two have it
+        raise unknown(name, "public data set", list(origins))
+    component = registry.get("data-set", name)
+    problem = f"data set '{name}' has no publishers that it could be fetched from"
+    raise UserError(problem, where=str(component.plugin), fix=f"name a public one: {', '.join(origins)}")
+
+
+def _origins(registry: Registry) -> dict[str, DataOrigin]:
+    """The public data sets by name."""
+    stated = {name: registry.get("data-set", name).stated("origin") for name in registry.names("data-set")}
+    return {name: one for name, one in stated.items() if isinstance(one, DataOrigin)}
 
 
 def licences(registry: Registry) -> dict[str, str]:
     """Licences of the public data sets by name, as far as they are known."""
-    origins = {name: registry.get("data-set", name).stated("origin") for name in registry.names("data-set")}
-    return {name: one.licence for name, one in origins.items() if isinstance(one, DataOrigin) and one.licence}
+    return {name: one.licence for name, one in _origins(registry).items() if one.licence}
 
 
 def _sha256(given: str | None) -> str | None:

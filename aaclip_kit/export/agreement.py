@@ -33,6 +33,14 @@ class Agreement:
     largest_map_difference: float
     largest_score_difference: float
     decisions_that_flip: int | None
+    median_from_threshold: float | None = None
+    """How far the median of PyTorch's scores lies from the threshold."""
+
+    @property
+    def decides_otherwise(self) -> bool:
+        """Whether scores differ by more than the median score is from the threshold."""
+        distance = self.median_from_threshold
+        return distance is not None and self.largest_score_difference > distance
 
     @property
     def in_words(self) -> str:
@@ -61,6 +69,7 @@ def compare(run: Runner, reference: Reference, threshold: float | None, *, exact
         _largest(reference.maps, maps, together[0]),
         _largest(reference.scores, scores, together[1]),
         None if threshold is None else flips,
+        None if threshold is None else float(f"{abs(float(np.median(reference.scores)) - threshold):.3g}"),
     )
     close = all(
         np.allclose(one, of, rtol=CLOSE, atol=CLOSE)

@@ -10,12 +10,14 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch.export import ExportedProgram
 
 from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError, UserErrors, writing
 from ..data.decode import open_picture, resized
+from ..data.image_file import checksum, read_content
 from ..evaluation.calibration import one_by_one
 from ..files.whole_file import whole_folder
 from ..inference.given_images import as_picture
@@ -36,7 +38,11 @@ CARD: Final = "card.json"
 MOST_PICTURES: Final = 100
 """Pictures of a folder that a program is compared, and calibrated, on: evenly spread."""
 
-_PROGRAMS: Final = {"onnx": ("run_onnx.py", "Program.cs"), "openvino": ("run_openvino.py",), "torch": ("run_torch.py",)}
+_PROGRAMS: Final = {
+    "onnx": ("run_onnx.py", "read_picture.py", "Program.cs"),
+    "openvino": ("run_openvino.py", "read_picture.py"),
+    "torch": ("run_torch.py", "read_picture.py"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Export:
     given: float | None = None
     """A threshold in the place of the stored one."""
     before_each: Callable[[], None] = lambda: None
+    tell: Callable[[str], None] = lambda line: None
+    """Called with a line as each of the long steps begins."""
 
     def check(self) -> None:
         """Raise `UserError` for what is not installed, and for a precision that cannot be."""
@@ -72,11 +80,17 @@ class Export:
     def write(self, out: Path) -> Agreement:
         """Write the folder, whole or not at all. Raises `UserError` where the program and PyTorch disagree."""
         self.check()
+        if known := self._remembered:
+            said = f"{known} of {len(self._pictures)} pictures are remembered by the model, and say nothing of"
+            self.tell(f"note        {said} the decisions of others; give new photographs, bad ones too")
+        self.tell("scoring     the pictures in PyTorch")
         reference = self._reference
+        self.tell(f"exporting   to {self.to}, {self.precision}; a large model takes minutes")
         program = exported(self.trained, self.data)
         with writing(out), whole_folder(out) as part:
             files, run = self._program(program, part)
             self.before_each()
+            self.tell(f"comparing   on {len(reference.squares)} pictures, each alone and all in a batch")
             threshold = threshold_of(self.thresholds, self.given)
             agreement = compare(run, reference, threshold, exact=self.precision == "fp32")
             card = card_of(
@@ -93,7 +107,13 @@ class Export:
     @property
     def compared_on(self) -> str:
         """What pictures the program is compared on, in words."""
-        return f"{len(self._chosen)} photographs given with --images" if self.data.samples else "drawn ones"
+        known = f", {self._remembered} of them remembered by the model" if self._remembered else ""
+        return f"{len(self._chosen)} photographs given with --images{known}" if self.data.samples else "drawn ones"
+
+    @property
+    def _remembered(self) -> int:
+        """How many of the pictures the model remembers."""
+        return sum(digest in self.trained.remembered for digest, _ in self._pictures)
 
     @property
     def _chosen(self) -> Sequence[Sample]:
@@ -102,17 +122,24 @@ class Export:
         return [samples[round(place)] for place in np.linspace(0, len(samples) - 1, count)]
 
     @cached_property
-    def _reference(self) -> Reference:
-        """The pictures, and what PyTorch says of them. Raises `UserErrors` for files that are none."""
+    def _pictures(self) -> list[tuple[str, Image]]:
+        """The photographs that are given, with the SHA-256 of each. Raises `UserErrors` for files that are none."""
         pictures, faults = [], list[UserError]()
-        for sample in self._chosen:
+        for path in (sample.image for sample in self._chosen):
             self.before_each()
             try:
-                pictures.append(open_picture(sample.image))
+                content = read_content(path)
+                pictures.append((checksum(path, content), open_picture(path, content)))
             except UserError as fault:
                 faults.append(fault)
         if faults:
             raise UserErrors(faults)
+        return pictures
+
+    @cached_property
+    def _reference(self) -> Reference:
+        """The pictures, and what PyTorch says of them."""
+        pictures = [picture for _, picture in self._pictures]
         pictures = pictures or [as_picture(drawn, "drawn") for drawn in drawn_pictures()]
         squares = np.stack([np.asarray(resized(one, self.trained.evaluator.pixels.size)) for one in pictures])
         return Reference(squares, *self._scored(squares))

@@ -159,6 +159,7 @@ def _in_words(error: BaseException, where: str, done: str) -> UserError:
     if isinstance(error, HfHubHTTPError) and (status := getattr(error.response, "status_code", None)) is not None:
         hint = "the token may not do that; make one that may write" if status in (401, 403) else "try again later"
         return UserError(f"could not be {done}: the hub answers {status} ({reason})", where=where, fix=hint)
-    fix = "look at the connection and at HF_ENDPOINT; a commit that was fetched before, hf://...@COMMIT, needs none"
+    fix = "look at the connection and at HF_ENDPOINT"
+    fix += "; a commit that was fetched before, hf://...@COMMIT, needs none" if done == "read" else ", and push again"
     problem = f"could not be {done}: the hub is not reached, or does not answer as it should ({reason})"
     return UserError(problem, where=where, fix=fix)

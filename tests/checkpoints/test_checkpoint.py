@@ -241,3 +241,12 @@ def test_damaged_metadata_are_one_error(tmp_path: Path, about: str) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "bad.safetensors", {"about": about})
     with pytest.raises(UserError, match="damaged, or no checkpoint"):
         read_metadata(tmp_path / "bad.safetensors")
+
+
+def test_a_newer_format_is_said_to_be_newer_with_what_helps(tmp_path: Path) -> None:
+    for number in (2, 13):
+        save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", {"format": f"aaclip_kit checkpoint {number}"})
+        with pytest.raises(UserError, match="was written by a newer version") as caught:
+            read_metadata(tmp_path / "a.safetensors")
+        assert caught.value.where == str(tmp_path / "a.safetensors")
+        assert caught.value.fix == "pip install -U aaclip-kit"

@@ -181,7 +181,7 @@ def test_what_was_fetched_stays_where_the_disk_is_full(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nothing",), "there is no data-set called 'nothing'"),
+        (("nothing",), "there is no public data set called 'nothing'"),
         (("folder", "--accept-licence"), "has no publishers"),
         (("visa", "--accept-licence", "--sha256", "12"), "is no SHA-256"),
         (("visa", "--accept-licence", "--archive", "nothing.tar"), "there is no such file"),
@@ -190,6 +190,12 @@ def test_what_was_fetched_stays_where_the_disk_is_full(
 def test_bad_arguments_are_told(aakit: Command, place: Path, arguments: tuple[str, ...], said: str) -> None:
     ran = aakit("data", "fetch", *arguments, "--out", place / "out")
     assert ran.code == 2 and said in ran.err and contents(place) == {}
+
+
+@pytest.mark.parametrize("name", ["nonsuch", "folder"])
+def test_a_data_set_that_cannot_be_fetched_is_answered_with_those_that_can(aakit: Command, name: str) -> None:
+    (fix,) = [line for line in aakit("data", "fetch", name).err.splitlines() if "fix:" in line]
+    assert "visa" in fix and not any(other in fix for other in ("blended", "folder", "manifest", "pasted", "synthetic"))
 
 
 def test_every_public_data_set_says_where_it_is_from() -> None:

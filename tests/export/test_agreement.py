@@ -50,6 +50,13 @@ def test_with_rounded_weights_flips_are_counted_and_not_refused() -> None:
     assert found.largest_score_difference == pytest.approx(0.01, rel=1e-2)
 
 
+@pytest.mark.parametrize(("shift", "threshold", "told"), [(0.01, 0.505, True), (0.01, 0.6, False), (0.01, None, False)])
+def test_scores_that_differ_by_more_than_their_median_is_from_the_threshold_decide_otherwise(
+    shift: float, threshold: float | None, told: bool
+) -> None:
+    assert compare(runner(shift), REFERENCE, threshold, exact=False).decides_otherwise is told
+
+
 def test_what_is_not_finite_is_always_refused() -> None:
     with pytest.raises(UserError, match="NaN"):
         compare(runner(np.nan), REFERENCE, 0.5, exact=False)

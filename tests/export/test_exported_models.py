@@ -22,26 +22,8 @@ from aaclip_kit.export.scoring_graph import exported
 from aaclip_kit.inference.load_model import TrainedModel
 
 from ..command import Command
-from ..once import once
 
 ort: Any = pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture(scope="session")
-def images(defects: Path) -> Path:
-    """Photographs of the class that the run was tested on."""
-    return defects / "green_wood" / "test"
-
-
-@pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory, trained: Path, images: Path) -> Path:
-    """The run as ONNX: adapters, both cross-attention stages, text features of each image."""
-
-    def make(folder: Path) -> None:
-        command = ["export", str(trained), "--to", "onnx", "--out", str(folder / "model"), "--images", str(images)]
-        subprocess.run([sys.executable, "-m", "aaclip_kit", *command], check=True, capture_output=True)
-
-    return once(tmp_path_factory, "written", make) / "model"
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +60,9 @@ def test_the_card_tells_what_the_file_is(written: Path, card: dict[str, Any], tr
     assert card["threshold"]["value"] is not None
     assert "chosen by rule" in card["threshold"]["origin"]
     assert set(card["versions"]) == {"aaclip_kit", "torch", "onnx", "onnxruntime"}
-    assert sorted(path.name for path in written.iterdir()) == ["Program.cs", "card.json", "model.onnx", "run_onnx.py"]
+    assert sorted(path.name for path in written.iterdir()) == [
+        *("Program.cs", "card.json", "model.onnx", "read_picture.py", "run_onnx.py")
+    ]
 
 
 def test_the_program_runs_without_torch_and_without_this_package(written: Path, images: Path, tmp_path: Path) -> None:
@@ -95,7 +79,7 @@ def test_the_program_runs_without_torch_and_without_this_package(written: Path, 
     rows = [line.split("\t") for line in ran.stdout.splitlines()]
     assert [(row[0], row[2]) for row in rows] == [(path, "anomalous") for path in paths]
     assert np.load(tmp_path / "maps" / f"{Path(paths[0]).name}.npy").shape == (32, 32)
-    assert len(program.splitlines()) <= 36
+    assert len(program.splitlines()) <= 52
 
 
 @pytest.mark.slow
@@ -203,3 +187,19 @@ def test_a_package_that_is_not_there_is_one_plain_error(
     assert (ran.code, list(tmp_path.iterdir())) == (2, [])
     assert "needs the package onnxscript" in ran.err
     assert "aaclip-kit[export]" in ran.err
+
+
+def test_pictures_that_the_model_remembers_are_told_before_it_is_exported(
+    aakit: Command, trained: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise UserError("ends here")
+
+    known = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(images.rglob("*.png"))[:3]]
+    monkeypatch.setattr("aaclip_kit.export.write.exported", ended)
+    command = ("export", trained, "--to", "onnx", "--out", tmp_path / "out", "--images", images)
+    assert "remembered" not in aakit(*command).out
+    monkeypatch.setattr(TrainedModel, "remembered", frozenset(known))
+    ran = aakit(*command)
+    assert "3 of 8 pictures are remembered by the model" in ran.out and "bad ones too" in ran.out
+    assert ran.out.index("remembered") < ran.out.index("exporting   to onnx") and "comparing" not in ran.out

@@ -274,7 +274,12 @@ def test_a_field_of_another_type_or_beyond_its_bounds_is_one_error(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"format": "aaclip_kit checkpoint 2"}, {"training_images": "not/a/digest"}, {"training_images": "A" * 16}],
+    [
+        {"format": "aaclip_kit checkpoint 2x"},
+        {"format": "aaclip_kit checkpoint 0"},
+        {"training_images": "not/a/digest"},
+        {"training_images": "A" * 16},
+    ],
 )
 def test_another_format_and_digests_that_are_none_are_one_error(tmp_path: Path, metadata: dict[str, str]) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "bad.safetensors", metadata)

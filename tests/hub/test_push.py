@@ -219,6 +219,7 @@ def test_a_hub_that_is_not_there_is_one_plain_message(
     ran = aakit("push", taught / "line.model", "--repo", REPO)
     assert_plain(ran)
     assert "the hub is not reached" in ran.err
+    assert "push again" in ran.err and "fetched before" not in ran.err
 
 
 def test_a_second_model_leaves_no_file_of_the_first(

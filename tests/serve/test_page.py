@@ -76,6 +76,8 @@ def test_photographs_that_are_dropped_are_shown_worst_first_with_their_overlays(
         tab.drop(bad)
         (first, *_) = look(tab, 5)["cards"]
         assert first["name"] == "bad<b>.png" and "is no image in PNG" in first["text"]
+        assert first["text"].startswith("Cannot be read") and ". Save it in one of these" in first["text"]
+        assert tab.value('document.getElementById("state").textContent') == "4 scored, 1 not."
         asked_for = [url for url in tab.requested if not url.startswith(("data:", "about:"))]
         assert len(asked_for) >= 6 and all(url.startswith(served.url) for url in asked_for)
 
