@@ -6,9 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import safetensors.torch
 from pydantic import Field, TypeAdapter
-from safetensors import safe_open
 from torch import Tensor
 
 from ..contracts.errors import UserError
@@ -16,7 +14,7 @@ from ..contracts.reference import Bank, Reference
 from ..data.load_data import Data
 from ..evaluation.references import References
 from ..experiment import Experiment
-from ..files.weights_file import check_kind
+from ..files.weights_file import as_safetensors, check_kind, read_safetensors
 from ..files.whole_file import write_whole
 from ..record.run_folder import BANK
 from .provenance import Metadata, short
@@ -39,7 +37,7 @@ def write_banks(path: Path, references: References, reference: Reference, use: s
         for part, tensor in bank.items()
     }
     about = {"format": FORMAT, "made": _made(reference, use), "images": json.dumps(dict(references.images))}
-    write_whole(path, safetensors.torch.save(tensors, about))
+    write_whole(path, as_safetensors(tensors, about))
 
 
 def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -> References:
@@ -52,7 +50,7 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
         fix = "put the file of the run's folder checkpoints beside the checkpoint"
         raise UserError("the memory of the model is not there", where=str(path), fix=fix)
     check_kind(path)
-    about, tensors = _content(path)
+    tensors, about = _content(path)
     images = _images(path, about)
     if about.get("format") != FORMAT or about.get("made") != _made(reference, use):
         problem = f"was not filled by the experiment's memory, {use}, as it is set"
@@ -87,11 +85,10 @@ def _made(reference: Reference, use: str) -> str:
     return json.dumps({**facts, **reference.bank_depends_on}, sort_keys=True)
 
 
-def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # a damaged header can raise nearly anything
+        return read_safetensors(path)
+    except Exception as error:  # a damaged file can raise nearly anything
         raise _damaged(path, error) from None
 
 

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError, in_short, writing
-from ..files.weights_file import pickled, read_weights
+from ..files.weights_file import as_safetensors, pickled, read_weights
 from ..files.whole_file import write_whole, write_whole_together
 from ..model.anomaly_model import AnomalyModel
 from .provenance import Metadata, beside_pickle
@@ -34,7 +33,7 @@ def write(state: Mapping[str, Tensor], path: Path, metadata: Metadata) -> None:
     A `.pth` path gives a pickle of tensors, which has no room for metadata: they go into a JSON file beside it.
     """
     if path.suffix == ".safetensors":
-        write_whole(path, safetensors.torch.save(dict(state), metadata.as_strings()))
+        write_whole(path, as_safetensors(state, metadata.as_strings()))
         return
     about = json.dumps(metadata.as_strings(), indent=2)
     write_whole_together({beside_pickle(path): about, path: pickled(state)})

@@ -29,6 +29,10 @@ DIGEST_LENGTH = 16
 _DIGESTS: Final = TypeAdapter(tuple[Annotated[str, Field(pattern=f"^[0-9a-f]{{{DIGEST_LENGTH}}}$")], ...])
 
 
+class _NewerFormatError(UserError):
+    """A format that this version does not know, by a number above its own."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where the weights come from. `experiment` is the experiment's name."""
@@ -116,7 +120,7 @@ class Metadata:
         strings = TypeAdapter(dict[str, str]).validate_python(strings, strict=True)
         if (form := strings.get("format", FORMAT)) != FORMAT:
             if _NEWER.fullmatch(form):
-                raise UserError(f"was written by a newer version ({form})", fix="pip install -U aaclip-kit")
+                raise _NewerFormatError(f"was written by a newer version ({form})", fix="pip install -U aaclip-kit")
             raise ValueError(f"its format is {shortened(form, 80)!r}, and this version reads {FORMAT!r}")
         about, calibration = json.loads(strings.get("about", "{}")), strings.get("calibration")
         if isinstance(about, dict) and isinstance(name := about.get("trained_on"), str):  # when there could be one only
@@ -161,8 +165,8 @@ def read_metadata(path: Path) -> Metadata:
                 return Metadata.from_strings(file.metadata() or {})
         beside = beside_pickle(path)
         return Metadata.from_strings(read_json(beside)) if beside.is_file() else Metadata()
-    except UserError as error:
-        raise UserError(error.problem, where=error.where or str(path), fix=error.fix) from None
+    except _NewerFormatError as error:
+        raise UserError(error.problem, where=str(path), fix=error.fix) from None
     except Exception as error:  # a damaged header can raise nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, ValidationError):

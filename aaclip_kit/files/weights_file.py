@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, Final
 import torch
 from packaging.version import Version
 from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from ..contracts.errors import UserError
 from .plain_file import check_plain
@@ -21,6 +24,9 @@ TRUST: Final = "AAKIT_TRUST_PICKLES"
 
 WEAKNESS: Final = "CVE-2026-24747"
 """Of torch before 2.10: a pickle can corrupt memory, and perhaps run code, though weights alone are loaded."""
+
+_CHECKSUM: Final = "aaclip_kit_crc32"
+"""The entry of a safetensors file that was written here; safetensors itself has none."""
 
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
 
@@ -112,10 +118,37 @@ def read_weights(path: Path) -> Any:
     if path.suffix != ".safetensors":
         return _read_pickle(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return read_safetensors(path)[0]
     except Exception as error:  # a damaged file can raise nearly anything
         raise _no_weights(path, str(error)) from None
+
+
+def as_safetensors(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+    """Content of a file of contiguous CPU tensors, with texts about them and a checksum of both."""
+    return save(dict(tensors), {**about, _CHECKSUM: _checksum(tensors, about)})
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a file, and the texts about them. Raises ValueError where its checksum, if it has one, is another's.
+
+    Of a damaged file it may raise nearly anything.
+    """
+    with safe_open(path, framework="pt") as file:
+        about: dict[str, str] = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    stored = about.pop(_CHECKSUM, None)
+    if stored is not None and stored != _checksum(tensors, about):
+        raise ValueError("what it holds is not what was written: its checksum is another")
+    return tensors, about
+
+
+def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """CRC-32 of names, texts and the tensors' bytes, eight hexadecimal digits."""
+    found = zlib.crc32(repr(sorted(about.items())).encode("utf-8", "surrogatepass"))
+    for name, value in sorted(tensors.items()):
+        found = zlib.crc32(repr((name, value.dtype, tuple(value.shape))).encode("utf-8", "surrogatepass"), found)
+        found = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
 
 
 def pickled(content: Mapping[str, Any]) -> bytes:

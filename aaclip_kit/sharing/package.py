@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
-import safetensors.torch
 import tomli_w
 
 from ..checkpoints.bank_file import bank_of
@@ -16,7 +15,7 @@ from ..checkpoints.find_checkpoint import Trained
 from ..contracts.errors import UserError
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..files.plain_file import read_json, read_plain
-from ..files.weights_file import check_kind
+from ..files.weights_file import as_safetensors, check_kind
 from ..hub.file_list import BANK, CARD, EXPERIMENT, LIST, MANIFEST, MODEL, Name, list_of
 from ..record.manifest import package_versions
 from ..record.run_folder import MANIFEST as RUN_MANIFEST
@@ -46,7 +45,7 @@ def packed(trained: Trained, *, repository: str, licence: str | None, data_licen
     apart = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     strings = replace(metadata, experiment=experiment).as_strings()
     files: dict[Name, bytes] = {
-        MODEL: _in_order(safetensors.torch.save(apart, strings)),
+        MODEL: _in_order(as_safetensors(apart, strings)),
         EXPERIMENT: experiment.encode(),
     }
     if trained.experiment.reference is not None:

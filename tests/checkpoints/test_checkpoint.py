@@ -92,7 +92,7 @@ def test_it_holds_what_trains_and_says_what_it_is(run: Run, tmp_path: Path) -> N
     assert set(load_file(path)) == {re.sub("^slots", "sites", name) for name in names}, "the name that files have"
     with safe_open(path, framework="pt") as file:
         strings = file.metadata()
-    assert set(strings) == {"format", "about", "experiment", "calibration", "training_images"}
+    assert set(strings) == {"format", "about", "experiment", "calibration", "training_images", "aaclip_kit_crc32"}
     assert (strings["format"], strings["experiment"]) == ("aaclip_kit checkpoint 1", "seed = 3\n")
     assert json.loads(strings["about"])["attending"] == ["text", "vision"]
     assert json.loads(strings["calibration"])["image_threshold"] == 0.25

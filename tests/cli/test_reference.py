@@ -130,11 +130,19 @@ def _cut(run: Path) -> str:
     return "damaged"
 
 
+def _flipped(run: Path) -> str:
+    bank = run / "checkpoints" / BANK
+    content = bytearray(bank.read_bytes())
+    content[-5] ^= 1
+    bank.write_bytes(content)
+    return "its checksum is another"
+
+
 def _of_other_options(run: Path) -> str:
     return "was not filled by the experiment's memory"
 
 
-@pytest.mark.parametrize("spoil", [_missing, _cut, _of_other_options])
+@pytest.mark.parametrize("spoil", [_missing, _cut, _flipped, _of_other_options])
 def test_a_bank_that_does_not_belong_is_refused(
     aakit: Command, run: Path, spoil: Callable[[Path], str], place: Path
 ) -> None:

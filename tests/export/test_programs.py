@@ -75,7 +75,7 @@ READ = [
 @pytest.mark.parametrize("case", READ)
 def test_a_picture_is_read_as_predict_reads_it(reader: ModuleType, tmp_path: Path, case: str) -> None:
     path = _saved(tmp_path, case)
-    assert np.array_equal(reader.read_picture(path), np.asarray(open_picture(path)))
+    assert np.array_equal(np.asarray(reader.read_picture(path)), np.asarray(open_picture(path)))
 
 
 @pytest.mark.parametrize("case", ["bits.tiff", "signed.tiff", "floating.tiff", "pages.tiff", "pages.gif", "text.png"])

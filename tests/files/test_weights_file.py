@@ -17,7 +17,7 @@ from safetensors.torch import save, save_file
 
 from aaclip_kit import UserError, read_weights
 from aaclip_kit.checkpoints.provenance import read_metadata
-from aaclip_kit.files.weights_file import TRUST, reads_safely, without_wrappers
+from aaclip_kit.files.weights_file import TRUST, as_safetensors, read_safetensors, reads_safely, without_wrappers
 
 
 @pytest.fixture
@@ -168,3 +168,25 @@ def test_safetensors_that_are_cut_short_are_damaged(tmp_path: Path) -> None:
 def test_a_pickle_that_is_named_safetensors_is_not_read_as_a_pickle(file: Path) -> None:
     with pytest.raises(UserError, match=r"is a pickle of torch, and named \.safetensors"):
         read_weights(file.rename(file.with_suffix(".safetensors")))
+
+
+WRITTEN = {"b": torch.arange(6, dtype=torch.float16).reshape(2, 3), "a": torch.ones(()), "none": torch.zeros(0, 4)}
+
+
+def test_a_flipped_bit_of_tensors_or_texts_is_damage(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.safetensors", as_safetensors(WRITTEN, {"about": "threshold 0.5"})
+    path.write_bytes(content)
+    tensors, about = read_safetensors(path)
+    assert about == {"about": "threshold 0.5"} and tensors.keys() == WRITTEN.keys()
+    assert all(torch.equal(tensors[name], value) for name, value in WRITTEN.items())
+    for place in (len(content) - 1, content.index(b"0.5")):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match="its checksum is another"):
+            read_weights(path)
+
+
+def test_a_file_without_a_checksum_of_ours_is_read_as_it_is(tmp_path: Path) -> None:
+    save_file(WRITTEN, tmp_path / "a.safetensors", {"checksum": "another's"})
+    assert read_weights(tmp_path / "a.safetensors").keys() == WRITTEN.keys()
