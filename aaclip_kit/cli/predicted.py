@@ -31,6 +31,11 @@ def show_results(summary: "Summary", tally: "Tally", out: Path, *, watch: bool) 
         _print_rows(tally.worst)
     else:
         _show_worst(summary, out)
+    if tally.unstated:
+        say(f"note        {tally.unstated} lines, of an older version, do not tell whether their images have changed")
+    if tally.had_line or tally.changed:
+        anew = f" ({tally.changed} had a line, and changed since)" if tally.changed else ""
+        say(f"append      {tally.scored} new{anew}, {tally.had_line} had a line already")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.decisions.items()))
     say(f"wrote {out}: {kinds or 'no image'}" + (f", {tally.bad} skipped" if tally.bad else ""))
     say(f"look at {out / 'index.html'}")
