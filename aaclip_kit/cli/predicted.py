@@ -48,7 +48,8 @@ def _show_worst(summary: "Summary", out: Path) -> None:
         say(f"            {more:,} more score lower; {out / 'scores.csv'} has them all")
     for decision, mask in (("normal", "a mask that is not empty"), ("anomalous", "an empty mask")):
         if count := summary.disagreements[decision]:
-            say(f"disagree    {count} images are decided {decision} and have {mask}; scores.jsonl says which")
+            many = "1 image is decided {} and has" if count == 1 else f"{count} images are decided {{}} and have"
+            say(f"disagree    {many.format(decision)} {mask}; scores.jsonl says which, and why")
 
 
 def _print_rows(worst: "Iterable[Line]") -> None:
