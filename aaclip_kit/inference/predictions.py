@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..checkpoints.stored_thresholds import origin, scoring_keys, stored_thresholds
 from ..contracts.data import Sample
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, in_short
 from ..data.image_file import page_of
 from ..data.manifests import Listed
 from ..distributed.collectives import all_gather_object
@@ -27,6 +27,9 @@ from .score_table import Summary, write_table
 
 Named = tuple[Listed, PictureName]
 """An image with the name of its pictures."""
+
+_MOST_TOLD: Final = 5
+"""Skipped images that the contact sheet names."""
 
 
 def write_predictions(
@@ -159,7 +162,8 @@ def sum_up(results: Results, model: TrainedModel, scoring: Scoring) -> Summary:
         decisions=summary.decisions,
         folder=results.folder,
         at_threshold=at_threshold,
-        facts=_facts(model, scoring),
+        facts=[*_facts(model, scoring), *_left_out(results, scoring)],
+        looked_at=None if scoring.looked_at is None else scoring.looked_at.pixels,
     )
     write_whole(results.folder / SHEET, sheet.html())
     return summary
@@ -181,6 +185,17 @@ def _facts(model: TrainedModel, scoring: Scoring) -> list[tuple[str, str]]:
     if scoring.tiles is not None:
         facts.append(("tiles", f"{scoring.tiles}, as many along the shorter side"))
     return [*facts, ("scores of good images", told)]
+
+
+def _left_out(results: Results, scoring: Scoring) -> list[tuple[str, str]]:
+    """What was not looked at, images and parts of them, in words."""
+    facts, bad, seen = list[tuple[str, str]](), results.skipped(), scoring.looked_at
+    if seen is not None:
+        facts.append(("looked at", f"{seen.share:.1%} of each image ({' and '.join(seen.files)}); the rest is dark"))
+    if bad:
+        told = in_short((f"{path}, {problem}" for path, problem in bad.items()), _MOST_TOLD, between="; ")
+        facts.append(("skipped", f"{len(bad):,}: {told}"))
+    return facts
 
 
 def skipped(fault: UserError) -> Line:

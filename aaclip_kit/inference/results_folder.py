@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -155,6 +155,20 @@ class Results:
     def lines(self) -> Iterator[Line]:
         """Read the lines that are put together, one after another."""
         yield from _lines(self.folder / SCORES)
+
+    def skipped(self) -> dict[str, str]:
+        """Return why images were skipped, by their paths, but for those that have a line by now."""
+        if not (self.folder / SKIPPED).exists():
+            return {}
+        found = dict[str, str]()
+        for text in (self.folder / SKIPPED).read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, TypeError, KeyError):  # one that a kill has cut short
+                row = json.loads(text)
+                found[str(row["path"])] = str(row["problem"])
+        for line in self.lines() if found else ():
+            found.pop(line["path"], None)
+            found.pop(_file_key(line)[0], None)
+        return found
 
     def forget_own(self) -> None:
         """Remove this rank's lines, of a process that died."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from ..contracts.errors import MISSING, UserError
@@ -34,7 +34,7 @@ class Sheet:
     """What the sheet says: the images, worst first, how many there are, and where the colours' threshold lies.
 
     `at_threshold` is the share of the colours, from the dark end, that lies below it; None without a threshold. `facts`
-    are pairs of label and text on what the images were scored with.
+    are pairs of label and text on what the images were scored with. What is not `looked_at` is dark in the photographs.
     """
 
     worst: Sequence[Line]
@@ -42,16 +42,18 @@ class Sheet:
     folder: Path
     at_threshold: float | None
     facts: Sequence[tuple[str, str]] = ()
+    looked_at: Bool[np.ndarray, "H W"] | None = None
 
     def html(self) -> bytes:
         """Return the page, which needs nothing beside it. Pictures that are gone, and more than fit, are left out."""
         budget = Budget()
         scale = _scale(self.at_threshold, budget)
-        shown = [_card(line, self.folder, budget) for line in self.worst[:MOST_PICTURES] if budget.left > 0]
+        shown = [_card(line, self, budget) for line in self.worst[:MOST_PICTURES] if budget.left > 0]
         rows = [_row(line) for line in self.worst[:MOST_ROWS]]
         count = sum(self.decisions.values())
+        title = f"{count:,} image{'' if count == 1 else 's'}, worst first"
         html = page_template(__package__, "contact_sheet.html").render(
-            title=f"{count:,} images, worst first", decisions=sorted(self.decisions.items()), scale=scale, cards=shown,
+            title=title, decisions=sorted(self.decisions.items()), scale=scale, cards=shown,
             rows=rows[len(shown) :], more=count - len(rows), facts=self.facts,
         )  # fmt: skip
         # The name of an image file may be in another encoding.
@@ -69,10 +71,10 @@ def _row(line: Line) -> dict[str, Any]:
     }
 
 
-def _card(line: Line, folder: Path, budget: Budget) -> dict[str, Any]:
-    name = line["path"]
+def _card(line: Line, sheet: Sheet, budget: Budget) -> dict[str, Any]:
+    name, folder = line["path"], sheet.folder
     try:
-        photo = _small(open_picture(Path(name)))
+        photo = _shaded(_small(open_picture(Path(name))), sheet.looked_at)
     except UserError as fault:
         return {**_row(line), "panels": [Panel(f"photo: {fault.problem}", None), _map(line, folder, budget)]}
     panels = [Panel("photo", budget.embed(f"Photo: {name}", np.asarray(photo)))]
@@ -113,6 +115,14 @@ def _small(picture: Image.Image) -> Image.Image:
     small = picture.copy()
     small.thumbnail((_SIDE, _SIDE))
     return small
+
+
+def _shaded(photo: Image.Image, looked_at: Bool[np.ndarray, "H W"] | None) -> Image.Image:
+    """The picture, dark where it is not looked at."""
+    if looked_at is None:
+        return photo
+    seen = Image.fromarray(looked_at.astype(np.uint8) * 255).resize(photo.size, Image.Resampling.BOX)
+    return Image.composite(photo, photo.point(lambda value: value // 4), seen)
 
 
 def _scale(at_threshold: float | None, budget: Budget) -> dict[str, Any]:

@@ -207,6 +207,10 @@ def test_an_image_that_cannot_be_used_ends_it_and_what_is_scored_stays(
     assert names_of(place / "out") == ["0.png", "1.png", "2.png"]
     skipped = [json.loads(line)["path"] for line in (place / "out" / "skipped.jsonl").read_text().splitlines()]
     assert skipped == [str(photos / "1b.png")]
+    told = f"1: {photos / '1b.png'}, "
+    assert told in (place / "out" / "index.html").read_text()
+    photograph(photos / "1b.png", 5)
+    assert appended().code == 0 and told not in (place / "out" / "index.html").read_text()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaclip_kit.report.contact_sheet import MOST_PICTURES, MOST_ROWS, Sheet
+from aaclip_kit.report.contact_sheet import MOST_PICTURES, MOST_ROWS, Sheet, _shaded
 
 
 def photograph(folder: Path, name: str, size: tuple[int, int] = (400, 300)) -> dict[str, Any]:
@@ -59,6 +59,17 @@ def test_it_is_bounded_for_many_images_and_says_how_many_more_there_are(tmp_path
     assert page.count("<tr><td>") == MOST_ROWS - page.count("<article")
     assert f"{MOST_PICTURES + 5 + MOST_ROWS + 70_000 - MOST_ROWS:,} more score lower; scores.csv has them all" in page
     assert len(page) < 6_000_000
+
+
+def test_what_is_not_looked_at_is_dark_in_the_photograph(tmp_path: Path) -> None:
+    seen = np.zeros((300, 400), bool)
+    seen[:, :200] = True
+    shaded = np.asarray(_shaded(Image.new("RGB", (40, 30), (200, 200, 200)), seen))
+    assert (shaded[:, :20] == 200).all() and (shaded[:, 20:] == 50).all()
+    line = photograph(tmp_path, "a.png")
+    made: dict[str, Any] = {"worst": [line], "decisions": {"normal": 1}, "folder": tmp_path, "at_threshold": 0.3}
+    assert Sheet(**made, looked_at=seen).html() != Sheet(**made).html()
+    assert b"1 image, worst first" in Sheet(**made).html()
 
 
 def test_a_name_is_text_and_no_mark_up(tmp_path: Path) -> None:
