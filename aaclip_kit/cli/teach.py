@@ -4,11 +4,12 @@ import errno
 import os
 import tomllib
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, not_writable, shortened
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .evaluate import SQUARES_HELP
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..inference.teach import Teacher
 
 BAD_HELP = "Folder of photographs of bad parts: how many of them are found is said, and nothing is chosen by them."
-ALARMS_HELP = "Share of good parts that may be called bad; by default 0.02, or the least that so few can show."
+ALARMS_HELP = "Share of good parts that may be called bad, such as 5%; by default 2%, or the least that so few show."
 
 
 def teach(
@@ -32,7 +33,7 @@ def teach(
     bad: Path | None = Option(None, "--bad", help=BAD_HELP),
     out: Path = Option(help="Folder of the model to write, such as line.model; it must not be there."),
     real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
-    false_alarms: float | None = Option(None, "--false-alarms", min=0.0, max=1.0, help=ALARMS_HELP),
+    false_alarms: str | None = Option(None, "--false-alarms", help=ALARMS_HELP),
     tiles: str | None = Option(None, "--tiles", help=f"{SQUARES_HELP}; as whole images by default."),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
@@ -40,7 +41,7 @@ def teach(
     """Make a model of good photographs alone, choose its threshold on them, and say what to expect of it."""
     check_overrides(overrides, "scoring", "execution")
     check_shown(real_name, "--real-name")
-    check_rate(false_alarms)
+    rate = checked_rate(false_alarms)
     _check_place(out)
     from ..inference.teach import Teacher, taught_experiment
     from ..inference.tile_grid import as_tiles
@@ -49,8 +50,8 @@ def teach(
     with ended_by_signals() as stop:
         tables = tomllib.loads(shipped()["teach"])
         experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
-        _teach(Teacher(experiment, real_name, cut, stop.raise_if_asked), good, bad, out, false_alarms)
-    say(f"wrote {out}; aakit predict {out} photos/ --out found")
+        _teach(Teacher(experiment, real_name, cut, stop.raise_if_asked), good, bad, out, rate)
+    say(f"wrote {out}; aakit predict {quote(str(out))} photos/ --out found")
 
 
 def _check_place(out: Path) -> None:
@@ -81,12 +82,19 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
     say_chosen(chosen, photographs, scores, found)
 
 
-def check_rate(rate: float | None) -> None:
-    """Raise `UserError` for a share that none can be."""
-    if rate is not None and not 0 < rate < 1:
-        raise UserError(
-            f"{rate:g} is no share of false alarms", where="--false-alarms", fix="such as 0.02 for 2 in 100"
-        )
+def checked_rate(given: str | None) -> float | None:
+    """Return the share that is given, as 0.05 or 5%. Raises `UserError` for what is none."""
+    if given is None:
+        return None
+    number, percent, rest = given.strip().partition("%")
+    try:
+        rate = float(number) / (100 if percent else 1)
+    except ValueError:
+        rate = 0.0
+    if rest or not 0 < rate < 1:
+        fix = "give 0.05, or 5%, for 5 in 100"
+        raise UserError(f"{shortened(given, 100)} is no share of false alarms", where="--false-alarms", fix=fix)
+    return rate
 
 
 def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:

@@ -14,7 +14,7 @@ from ..data.scan import DatasetScan
 from ..evaluation.calibration import Tiles
 from .arrivals import FileState, state_of
 from .load_model import TrainedModel
-from .looked_at import LookedAt
+from .looked_at import SAME_SIZE, LookedAt
 from .prediction import UNNAMED, Prediction
 from .results_folder import Line, Results
 
@@ -95,7 +95,11 @@ class Tally:
 
     @property
     def faults(self) -> list[UserError]:
-        """Return the first faults, and one line with the number of the others."""
+        """Return the first faults, and one line with the number of the others; one fault for a mask of another size."""
+        first = self.first_faults
+        if len(first) > 1 and first[0].fix == SAME_SIZE and len({fault.problem for fault in first}) == 1:
+            problem = f"{first[0].problem}; {self.bad - 1:,} more images cannot be used"
+            return [UserError(problem, where=first[0].where, fix=SAME_SIZE)]
         return first_faults(self.first_faults, self.bad)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from aaclip_kit import load_model
 from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.cli.teach import checked_rate
 from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.evaluation.evaluator import Evaluator
 
@@ -200,9 +201,24 @@ def test_a_rate_that_so_few_cannot_show_is_refused(refused: Callable[..., str]) 
     assert "give 99 photographs" in said
 
 
-@pytest.mark.parametrize("rate", [0, 1])
-def test_a_share_that_is_none_is_refused(refused: Callable[..., str], rate: int) -> None:
+@pytest.mark.parametrize("rate", [0, 1, "5", "100%", "5%%", "many", "nan"])
+def test_a_share_that_is_none_is_refused(refused: Callable[..., str], rate: int | str) -> None:
     assert "no share of false alarms" in refused("--false-alarms", rate)
+
+
+def test_a_share_may_be_given_in_percent() -> None:
+    assert checked_rate("5%") == checked_rate(" 0.05 ") == checked_rate("5 %") == 0.05 and checked_rate(None) is None
+
+
+def test_a_typo_in_the_models_name_is_told_what_a_model_is(aakit: Command, place: Path, folders: Path) -> None:
+    ran = aakit("predict", place / "line.mode", folders / "bad", "--out", place / "found")
+    assert_plain(ran)
+    assert "fix: give the folder of aakit teach or of a run, or a checkpoints/loop_N.safetensors" in ran.err
+
+
+def test_the_command_that_is_named_next_can_be_pasted(aakit: Command, place: Path, folders: Path) -> None:
+    ran = aakit("teach", folders / "good", "--out", "my line.model")
+    assert "; aakit predict 'my line.model' photos/ --out found\n" in ran.out and (place / "my line.model").is_dir()
 
 
 def test_a_single_photograph_is_refused(refused: Callable[..., str], folders: Path) -> None:
