@@ -20,6 +20,8 @@ from .signals import ended_by_signals
 from .terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..inference.good_photographs import Chosen, PhotographScores
     from ..inference.photographs import Photographs
     from ..inference.teach import Teacher
@@ -97,11 +99,15 @@ def checked_rate(given: str | None) -> float | None:
     return rate
 
 
+def _photographs(count: int, kind: str = "") -> str:
+    return f"{count} {kind}photograph{'' if count == 1 else 's'}"
+
+
 def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:
     """Print what was read. Raises `UserError` for a single good one, and a picture that is both."""
     for what, photographs in (("good", good), ("bad", bad)):
         if photographs is not None:
-            say(f"{what:11} {len(photographs.facts)} photographs of {photographs.folder}")
+            say(f"{what:11} {_photographs(len(photographs.facts))} of {photographs.folder}")
             for note in photographs.notes:
                 say(f"note        {note}")
     good.check_several()
@@ -126,11 +132,31 @@ def say_chosen(
     if suspects:
         many = f"those that stand far out are {len(suspects)} of {len(scores.images)}"
         say(f"suspects    {many}: look at each, take out what is bad, and give the command again")
+    if chosen.promise.rank == 1:
+        highest = good.data.samples[max(range(len(scores.images)), key=scores.images.__getitem__)].image
+        say(
+            f"rests on    {highest}: the good photograph of the highest score, which the threshold is above; look at it"
+        )
     say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
     for line in in_words(chosen):
         say(f"expect      {line}")
     if bad is not None:
-        say(f"found       {chosen.found} of the {len(bad.images)} bad photographs; image AUROC {chosen.auroc:.3f}")
-        more = found_at_other_rates(scores, bad, chosen.promise.rank).items()
+        say(
+            f"found       {chosen.found} of the {_photographs(len(bad.images), 'bad ')}; image AUROC {chosen.auroc:.3f}"
+        )
+        more = found_at_other_rates(scores, bad, chosen.promise.rank)
         if more:
-            say(f"            {', '.join(f'{count} with --false-alarms {rate:g}' for rate, count in more)}")
+            say(f"            {', '.join(f'{count} with --false-alarms {rate:g}' for rate, count in more.items())}")
+        _say_few(chosen.found or 0, len(bad.images), more)
+
+
+def _say_few(found: int, bad: int, more: "Mapping[float, int]") -> None:
+    """Print where fewer than half of the bad ones are found, and the lowest rate that finds half, or the most."""
+    if 2 * found >= bad:
+        return
+    most = min(max(more.values(), default=0), -(-bad // 2))
+    rate = next((rate for rate, count in more.items() if count >= most), None)
+    if rate is None or most <= found:
+        say("few found   less than half of the bad ones, and no higher rate of false alarms finds more")
+    else:
+        say(f"few found   less than half of the bad ones; --false-alarms {rate:g} finds {more[rate]} of {bad}")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from aaclip_kit import load_model
 from aaclip_kit.checkpoints.provenance import read_metadata
-from aaclip_kit.cli.teach import checked_rate
+from aaclip_kit.cli.teach import _say_few, checked_rate
 from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.evaluation.evaluator import Evaluator
 
@@ -98,6 +98,46 @@ def test_what_to_expect_is_said_and_bad_ones_are_found(taught: tuple[Path, Ran])
     assert "of 100 good parts 0 to 32 will be called bad, from 8 photographs" in said
     assert "10 % cannot be promised from so few: that takes 9" in said
     assert "found       3 of the 3 bad photographs; image AUROC 1.000" in said
+
+
+def test_the_good_photograph_that_the_threshold_rests_on_is_named(
+    taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
+) -> None:
+    scores = stored(taught[0] / "model.safetensors").normal_scores
+    (named,) = [line for line in taught[1].out.splitlines() if line.startswith("rests on ")]
+    name = named.split()[2].rstrip(":")
+    (folders / "rest").mkdir()
+    for image in (folders / "good").iterdir():
+        if image != Path(name):
+            shutil.copy(image, folders / "rest")
+    ran = aakit("teach", folders / "rest", "--out", place / "rest.model", "--real-name", "tile")
+    assert ran.code == 0 and scores is not None
+    own = load_model(place / "rest.model").predict(name).pred_score
+    assert own == pytest.approx(max(scores), rel=1e-3)
+    loose = aakit("teach", folders / "good", "--out", place / "loose", "--false-alarms", "25%")
+    assert loose.code == 0 and "rests on" not in loose.out, "the threshold is below the highest"
+
+
+def test_where_few_bad_ones_are_found_a_rate_that_finds_more_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    more = {0.05: 3, 0.1: 5, 0.2: 9}
+    _say_few(5, 10, more)
+    assert capsys.readouterr().out == ""
+    for found, told in ((4, "--false-alarms 0.1 finds 5 of 10"), (0, "--false-alarms 0.1 finds 5 of 10")):
+        _say_few(found, 10, more)
+        assert told in capsys.readouterr().out
+    _say_few(1, 10, {0.1: 2, 0.2: 3})
+    assert "--false-alarms 0.2 finds 3 of 10" in capsys.readouterr().out
+    for none in ({}, {0.1: 1}):
+        _say_few(1, 10, none)
+        assert "no higher rate of false alarms finds more" in capsys.readouterr().out
+
+
+def test_one_photograph_is_one(aakit: Command, place: Path, folders: Path) -> None:
+    for image in sorted((folders / "bad").iterdir())[1:]:
+        image.unlink()
+    ran = aakit("teach", folders / "good", "--bad", folders / "bad", "--out", place / "line.model")
+    assert f"bad         1 photograph of {folders / 'bad'}\n" in ran.out
+    assert "of the 1 bad photograph; image AUROC" in ran.out
 
 
 def test_the_model_decides_at_once_and_without_the_good_images(
