@@ -134,9 +134,7 @@ def say_chosen(
         say(f"suspects    {many}: look at each, take out what is bad, and give the command again")
     if chosen.promise.rank == 1:
         highest = good.data.samples[max(range(len(scores.images)), key=scores.images.__getitem__)].image
-        say(
-            f"rests on    {highest}: the good photograph of the highest score, which the threshold is above; look at it"
-        )
+        say(f"rests on    {highest}: the good one of the highest score decides the threshold; look at it")
     say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
     for line in in_words(chosen):
         say(f"expect      {line}")

@@ -162,6 +162,7 @@ def sum_up(results: Results, model: TrainedModel, scoring: Scoring) -> Summary:
         decisions=summary.decisions,
         folder=results.folder,
         at_threshold=at_threshold,
+        good_images=len(scoring.thresholds.good_scores or ()),
         facts=[*_facts(model, scoring), *_left_out(results, scoring)],
         looked_at=None if scoring.looked_at is None else scoring.looked_at.pixels,
     )
@@ -181,7 +182,7 @@ def _facts(model: TrainedModel, scoring: Scoring) -> list[tuple[str, str]]:
     for what, value, own in pairs:
         from_where = "given" if value != own else origin(calibration, what)
         facts.append((f"{what} threshold", "none" if value is None else f"{value:.4g}, {from_where}"))
-    told = f"{len(known)} known: beside each score, the share of them that score as high" if known else "none known"
+    told = f"{len(known)} known: beside each score, how many of them score as high" if known else "none known"
     if scoring.tiles is not None:
         facts.append(("tiles", f"{scoring.tiles}, as many along the shorter side"))
     return [*facts, ("scores of good images", told)]

@@ -35,6 +35,7 @@ class Sheet:
 
     `at_threshold` is the share of the colours, from the dark end, that lies below it; None without a threshold. `facts`
     are pairs of label and text on what the images were scored with. What is not `looked_at` is dark in the photographs.
+    `good_images` have known scores.
     """
 
     worst: Sequence[Line]
@@ -43,13 +44,14 @@ class Sheet:
     at_threshold: float | None
     facts: Sequence[tuple[str, str]] = ()
     looked_at: Bool[np.ndarray, "H W"] | None = None
+    good_images: int = 0
 
     def html(self) -> bytes:
         """Return the page, which needs nothing beside it. Pictures that are gone, and more than fit, are left out."""
         budget = Budget()
         scale = _scale(self.at_threshold, budget)
         shown = [_card(line, self, budget) for line in self.worst[:MOST_PICTURES] if budget.left > 0]
-        rows = [_row(line) for line in self.worst[:MOST_ROWS]]
+        rows = [_row(line, self.good_images) for line in self.worst[:MOST_ROWS]]
         count = sum(self.decisions.values())
         title = f"{count:,} image{'' if count == 1 else 's'}, worst first"
         html = page_template(__package__, "contact_sheet.html").render(
@@ -60,14 +62,14 @@ class Sheet:
         return html.encode("utf-8", errors="backslashreplace")
 
 
-def _row(line: Line) -> dict[str, Any]:
+def _row(line: Line, good_images: int) -> dict[str, Any]:
     above = line.get("good_above")
     return {
         "name": line["path"],
         "decision": line["decision"] or MISSING,
         "score": f"{line['score']:.4g}",
         "is_certain": above is not None,
-        "good_above": MISSING if above is None else f"{above:.1%}",
+        "good_above": MISSING if above is None else f"{round(above * good_images):,} of {good_images:,}",
     }
 
 
@@ -76,14 +78,17 @@ def _card(line: Line, sheet: Sheet, budget: Budget) -> dict[str, Any]:
     try:
         photo = _shaded(_small(open_picture(Path(name))), sheet.looked_at)
     except UserError as fault:
-        return {**_row(line), "panels": [Panel(f"photo: {fault.problem}", None), _map(line, folder, budget)]}
+        return {
+            **_row(line, sheet.good_images),
+            "panels": [Panel(f"photo: {fault.problem}", None), _map(line, folder, budget)],
+        }
     panels = [Panel("photo", budget.embed(f"Photo: {name}", np.asarray(photo)))]
     if line.get("mask"):
         mask = _opened(folder / line["mask"])
         # Each pixel of the small picture stands for many: it is inside where any of them is.
         inside = None if mask is None else np.asarray(mask.convert("L").resize(photo.size, Image.Resampling.BOX)) > 0
         panels.append(_outline(name, photo, inside, budget))
-    return {**_row(line), "panels": [*panels, _map(line, folder, budget)]}
+    return {**_row(line, sheet.good_images), "panels": [*panels, _map(line, folder, budget)]}
 
 
 def _outline(name: str, photo: Image.Image, inside: UInt8[np.ndarray, "H W"] | None, budget: Budget) -> Panel:

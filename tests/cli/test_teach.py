@@ -147,10 +147,13 @@ def test_the_model_decides_at_once_and_without_the_good_images(
     ran = aakit("predict", taught[0], folders / "bad", folders / "more", "--out", place / "found")
     assert (ran.code, ran.err) == (0, "")
     said = (
-        "chosen on 8 good photographs (folder good, each by the memory of the others) for 11.11% false alarms; "
-        "expect 0.3% to 36.9% of good parts above it"
+        "chosen on 8 good photographs (folder good, each by the memory of the others); "
+        "of 100 good parts 0 to 32 will be called bad"
     )
     assert "'tile'" in ran.out and said in ran.out
+    assert "of 100 good parts 0 to 32 will have a mask" in ran.out
+    sheet = (place / "found" / "index.html").read_text()
+    assert said in sheet and "0 of 8 good images score as high" in sheet
     lines = [json.loads(line) for line in (place / "found" / "scores.jsonl").read_text().splitlines()]
     assert [line["decision"] for line in lines[:3]] == ["anomalous"] * 3
     calibration = stored(taught[0] / "model.safetensors")
