@@ -12,7 +12,7 @@ from ..contracts.errors import UserError, in_short, writing
 from ..files.weights_file import as_safetensors, pickled, read_weights
 from ..files.whole_file import write_whole, write_whole_together
 from ..model.anomaly_model import AnomalyModel
-from .provenance import Metadata, beside_pickle
+from .provenance import WHICH, Metadata, beside_pickle
 
 _PRECISIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
@@ -48,7 +48,7 @@ def made_for(path: Path) -> None:
 def read(path: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint. Raises `UserError` for a file that is missing, damaged or holds more than tensors."""
     if not path.is_file():
-        raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
+        raise UserError("there is no such checkpoint", where=str(path), fix=WHICH)
     state = read_weights(path)
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not (named and all(isinstance(value, Tensor) for value in state.values())):

@@ -21,6 +21,9 @@ from ..files.weights_file import check_kind
 
 FORMAT = "aaclip_kit checkpoint 1"
 
+WHICH: Final = "give the folder of aakit teach or of a run, or a checkpoints/loop_N.safetensors"
+"""What may be given as a model."""
+
 _NEWER: Final = re.compile(r"aaclip_kit checkpoint ([2-9]|[1-9][0-9]{1,5})")
 
 DIGEST_LENGTH = 16
@@ -157,7 +160,7 @@ def beside_pickle(path: Path) -> Path:
 def read_metadata(path: Path) -> Metadata:
     """Metadata of a checkpoint, empty where it has none. Raises `UserError` for a file that is missing or damaged."""
     if not path.is_file():
-        raise UserError("there is no such checkpoint", where=str(path), fix="give a checkpoints/loop_N.safetensors")
+        raise UserError("there is no such checkpoint", where=str(path), fix=WHICH)
     check_kind(path)
     try:
         if path.suffix == ".safetensors":

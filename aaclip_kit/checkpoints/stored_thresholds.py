@@ -9,6 +9,7 @@ from typing import Any
 from ..contracts.data import Domain
 from ..contracts.errors import in_short, shortened
 from ..evaluation.calibration import Calibration, Tiles, What, absurd_rates
+from ..evaluation.false_alarms import NEXT, FalseAlarms
 from ..experiment import Experiment, resolved_toml
 from ..experiment.effects import keys_acting_on
 from ..experiment.moved_keys import with_moved_keys
@@ -64,13 +65,22 @@ def origin(calibration: Calibration | None, what: What) -> str:
         return "of unknown origin"
     counts, fpr = calibration.counts, (calibration.achieved.get(what) or {}).get("fpr")
     if calibration.rule == "false_alarms" and calibration.expected is not None:
-        low, high = calibration.expected
-        chosen = f"chosen on {counts.get('normal', 0)} good photographs ({shortened(calibration.source, 200)})"
-        promise = f"for {calibration.fpr or 0:.2%} false alarms; expect {low:.1%} to {high:.1%} of good parts above it"
-        return f"{chosen} {promise}"
+        photographs = counts.get("normal", 0)
+        chosen = f"chosen on {photographs} good photographs ({shortened(calibration.source, 200)})"
+        return f"{chosen}; {_promised(calibration, photographs, what)}"
     images = f"{counts.get('normal', 0)} normal and {counts.get('anomalous', 0)} anomalous images"
     alarms = "false alarms there not known" if fpr is None else f"false alarms there {fpr:.1%}"
     return f"chosen by rule {calibration.rule} on {images} of {shortened(calibration.source, 200)}; {alarms}"
+
+
+def _promised(calibration: Calibration, photographs: int, what: What) -> str:
+    """What to expect of a threshold for a rate of false alarms, as it was said when it was chosen."""
+    low, high = calibration.expected or (0.0, 1.0)
+    rank = round((calibration.fpr or 0) * (photographs + 1))
+    if not 1 <= rank <= photographs:
+        return f"expect {low:.1%} to {high:.1%} of good parts above it"
+    few, many = FalseAlarms(0.0, photographs, rank).of_next
+    return f"of {NEXT} good parts {few} to {many} will {'be called bad' if what == 'image' else 'have a mask'}"
 
 
 def objections(metadata: Metadata, real_names: Mapping[str, str], used: Sequence[What]) -> list[str]:

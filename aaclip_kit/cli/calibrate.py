@@ -11,7 +11,7 @@ from .evaluate import EXPERIMENT_HELP, MODEL_HELP, TILES_HELP
 from .run import with_shortcuts
 from .scoring import check_shown
 from .signals import ended_by_signals
-from .teach import ALARMS_HELP, BAD_HELP, check_rate, say_chosen, say_photographs
+from .teach import ALARMS_HELP, BAD_HELP, checked_rate, say_chosen, say_photographs
 from .terminal import say
 
 
@@ -19,7 +19,7 @@ def calibrate(
     model: Path = Argument(help=f"{MODEL_HELP} Its thresholds are replaced."),
     good: Path = Argument(help="Folder of photographs of good parts that the model has not seen; no masks."),
     bad: Path | None = Option(None, "--bad", help=BAD_HELP),
-    false_alarms: float | None = Option(None, "--false-alarms", min=0.0, max=1.0, help=ALARMS_HELP),
+    false_alarms: str | None = Option(None, "--false-alarms", help=ALARMS_HELP),
     class_name: str | None = Option(None, "--class", help="Class of the images, as in training if known there."),
     real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
     experiment: Path | None = Option(None, "--experiment", help=EXPERIMENT_HELP),
@@ -29,7 +29,7 @@ def calibrate(
     """Choose the thresholds of a trained model anew, on good photographs, and say what to expect of them."""
     check_shown(class_name, "--class")
     check_shown(real_name, "--real-name")
-    check_rate(false_alarms)
+    rate = checked_rate(false_alarms)
     from ..checkpoints.find_checkpoint import find_trained
     from ..checkpoints.stored_thresholds import origin
     from ..inference.calibrate import check_own_experiment, check_unused, read_for, scores_of, store
@@ -47,7 +47,7 @@ def calibrate(
         photographs, others = read(good, 0), None if bad is None else read(bad, 1)
         say_photographs(photographs, others)
         check_unused(built, photographs)
-        rank = rank_for(len(photographs.facts), false_alarms)
+        rank = rank_for(len(photographs.facts), rate)
         scores, found = scores_of(built, photographs, ask), None if others is None else scores_of(built, others, ask)
     name = next(iter(photographs.data.real_names.values()))
     how = "which the model had not seen" + ("" if cut is None else f", in tiles ({cut})")

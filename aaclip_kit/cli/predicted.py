@@ -31,6 +31,11 @@ def show_results(summary: "Summary", tally: "Tally", out: Path, *, watch: bool) 
         _print_rows(tally.worst)
     else:
         _show_worst(summary, out)
+    if tally.unstated:
+        say(f"note        {tally.unstated} lines, of an older version, do not tell whether their images have changed")
+    if tally.had_line or tally.changed:
+        anew = f" ({tally.changed} had a line, and changed since)" if tally.changed else ""
+        say(f"append      {tally.scored} new{anew}, {tally.had_line} had a line already")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.decisions.items()))
     say(f"wrote {out}: {kinds or 'no image'}" + (f", {tally.bad} skipped" if tally.bad else ""))
     say(f"look at {out / 'index.html'}")
@@ -43,7 +48,8 @@ def _show_worst(summary: "Summary", out: Path) -> None:
         say(f"            {more:,} more score lower; {out / 'scores.csv'} has them all")
     for decision, mask in (("normal", "a mask that is not empty"), ("anomalous", "an empty mask")):
         if count := summary.disagreements[decision]:
-            say(f"disagree    {count} images are decided {decision} and have {mask}; scores.jsonl says which")
+            many = "1 image is decided {} and has" if count == 1 else f"{count} images are decided {{}} and have"
+            say(f"disagree    {many.format(decision)} {mask}; scores.jsonl says which, and why")
 
 
 def _print_rows(worst: "Iterable[Line]") -> None:

@@ -4,11 +4,12 @@ import errno
 import os
 import tomllib
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from typer import Argument, Option
 
-from ..contracts.errors import UserError, not_writable
+from ..contracts.errors import UserError, not_writable, shortened
 from ..experiment.effects import check_overrides
 from ..plugin_host.discovery import discover
 from .evaluate import SQUARES_HELP
@@ -19,12 +20,14 @@ from .signals import ended_by_signals
 from .terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..inference.good_photographs import Chosen, PhotographScores
     from ..inference.photographs import Photographs
     from ..inference.teach import Teacher
 
 BAD_HELP = "Folder of photographs of bad parts: how many of them are found is said, and nothing is chosen by them."
-ALARMS_HELP = "Share of good parts that may be called bad; by default 0.02, or the least that so few can show."
+ALARMS_HELP = "Share of good parts that may be called bad, such as 5%; by default 2%, or the least that so few show."
 
 
 def teach(
@@ -32,7 +35,7 @@ def teach(
     bad: Path | None = Option(None, "--bad", help=BAD_HELP),
     out: Path = Option(help="Folder of the model to write, such as line.model; it must not be there."),
     real_name: str | None = Option(None, "--real-name", help="What prompts call the object: 'metal nut'."),
-    false_alarms: float | None = Option(None, "--false-alarms", min=0.0, max=1.0, help=ALARMS_HELP),
+    false_alarms: str | None = Option(None, "--false-alarms", help=ALARMS_HELP),
     tiles: str | None = Option(None, "--tiles", help=f"{SQUARES_HELP}; as whole images by default."),
     overrides: list[str] = Option([], "--set", help=SET_HELP),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
@@ -40,7 +43,7 @@ def teach(
     """Make a model of good photographs alone, choose its threshold on them, and say what to expect of it."""
     check_overrides(overrides, "scoring", "execution")
     check_shown(real_name, "--real-name")
-    check_rate(false_alarms)
+    rate = checked_rate(false_alarms)
     _check_place(out)
     from ..inference.teach import Teacher, taught_experiment
     from ..inference.tile_grid import as_tiles
@@ -49,8 +52,8 @@ def teach(
     with ended_by_signals() as stop:
         tables = tomllib.loads(shipped()["teach"])
         experiment = taught_experiment(tables, good, with_shortcuts(overrides, device=device), discover())
-        _teach(Teacher(experiment, real_name, cut, stop.raise_if_asked), good, bad, out, false_alarms)
-    say(f"wrote {out}; aakit predict {out} photos/ --out found")
+        _teach(Teacher(experiment, real_name, cut, stop.raise_if_asked), good, bad, out, rate)
+    say(f"wrote {out}; aakit predict {quote(str(out))} photos/ --out found")
 
 
 def _check_place(out: Path) -> None:
@@ -81,19 +84,30 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
     say_chosen(chosen, photographs, scores, found)
 
 
-def check_rate(rate: float | None) -> None:
-    """Raise `UserError` for a share that none can be."""
-    if rate is not None and not 0 < rate < 1:
-        raise UserError(
-            f"{rate:g} is no share of false alarms", where="--false-alarms", fix="such as 0.02 for 2 in 100"
-        )
+def checked_rate(given: str | None) -> float | None:
+    """Return the share that is given, as 0.05 or 5%. Raises `UserError` for what is none."""
+    if given is None:
+        return None
+    number, percent, rest = given.strip().partition("%")
+    try:
+        rate = float(number) / (100 if percent else 1)
+    except ValueError:
+        rate = 0.0
+    if rest or not 0 < rate < 1:
+        fix = "give 0.05, or 5%, for 5 in 100"
+        raise UserError(f"{shortened(given, 100)} is no share of false alarms", where="--false-alarms", fix=fix)
+    return rate
+
+
+def _photographs(count: int, kind: str = "") -> str:
+    return f"{count} {kind}photograph{'' if count == 1 else 's'}"
 
 
 def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:
     """Print what was read. Raises `UserError` for a single good one, and a picture that is both."""
     for what, photographs in (("good", good), ("bad", bad)):
         if photographs is not None:
-            say(f"{what:11} {len(photographs.facts)} photographs of {photographs.folder}")
+            say(f"{what:11} {_photographs(len(photographs.facts))} of {photographs.folder}")
             for note in photographs.notes:
                 say(f"note        {note}")
     good.check_several()
@@ -118,11 +132,29 @@ def say_chosen(
     if suspects:
         many = f"those that stand far out are {len(suspects)} of {len(scores.images)}"
         say(f"suspects    {many}: look at each, take out what is bad, and give the command again")
+    if chosen.promise.rank == 1:
+        highest = good.data.samples[max(range(len(scores.images)), key=scores.images.__getitem__)].image
+        say(f"rests on    {highest}: the good one of the highest score decides the threshold; look at it")
     say(f"threshold   image: {calibration.image_threshold:.6g}, map: {calibration.map_threshold:.6g}")
     for line in in_words(chosen):
         say(f"expect      {line}")
     if bad is not None:
-        say(f"found       {chosen.found} of the {len(bad.images)} bad photographs; image AUROC {chosen.auroc:.3f}")
-        more = found_at_other_rates(scores, bad, chosen.promise.rank).items()
+        say(
+            f"found       {chosen.found} of the {_photographs(len(bad.images), 'bad ')}; image AUROC {chosen.auroc:.3f}"
+        )
+        more = found_at_other_rates(scores, bad, chosen.promise.rank)
         if more:
-            say(f"            {', '.join(f'{count} with --false-alarms {rate:g}' for rate, count in more)}")
+            say(f"            {', '.join(f'{count} with --false-alarms {rate:g}' for rate, count in more.items())}")
+        _say_few(chosen.found or 0, len(bad.images), more)
+
+
+def _say_few(found: int, bad: int, more: "Mapping[float, int]") -> None:
+    """Print where fewer than half of the bad ones are found, and the lowest rate that finds half, or the most."""
+    if 2 * found >= bad:
+        return
+    most = min(max(more.values(), default=0), -(-bad // 2))
+    rate = next((rate for rate, count in more.items() if count >= most), None)
+    if rate is None or most <= found:
+        say("few found   less than half of the bad ones, and no higher rate of false alarms finds more")
+    else:
+        say(f"few found   less than half of the bad ones; --false-alarms {rate:g} finds {more[rate]} of {bad}")

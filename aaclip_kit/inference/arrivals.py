@@ -18,8 +18,8 @@ _STEPS: Final = 10
 Look = tuple[list[Listed], list[UserError]]
 """Images, and faults of folders and rows."""
 
-_State = tuple[int, int] | None
-"""Size and time of a file; None for one that has gone."""
+FileState = tuple[int, int] | None
+"""Size of a file in bytes, and its time in nanoseconds; None for one that has gone."""
 
 
 def arrivals(
@@ -32,12 +32,12 @@ def arrivals(
     """
     if not any(path.is_dir() for path in paths):
         raise UserError("there is no folder to watch", where="--watch", fix="name a folder, or leave --watch out")
-    before: dict[Path, _State] = {}
-    given: dict[tuple[Path, str | None], _State] = {}
+    before: dict[Path, FileState] = {}
+    given: dict[tuple[Path, str | None], FileState] = {}
     told = set[str]()
     while True:
         listed, faults, _ = list_images(paths, root, may_be_empty=True)
-        states = {item.image: _state(item.image) for item in listed}
+        states = {item.image: state_of(item.image) for item in listed}
         new = [
             item for item in listed
             if (state := states[item.image]) and state == before.get(item.image)
@@ -52,7 +52,8 @@ def arrivals(
             sleep(pause / _STEPS)
 
 
-def _state(image: Path) -> _State:
+def state_of(image: Path) -> FileState:
+    """Return the state of the file that an image, or a page, is of."""
     try:
         facts = page_of(image)[0].stat()
     except OSError:

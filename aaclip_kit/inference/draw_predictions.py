@@ -89,7 +89,7 @@ def pictures_of(prediction: Prediction, shown: tuple[float, float]) -> dict[str,
 
 def facts_of(prediction: Prediction) -> Line:
     """Return what is said of an image: its score, the decision and how certain it is, and the regions of its mask."""
-    mask, regions = prediction.mask, prediction.regions
+    regions = prediction.regions
     return {
         "score": four_digits(prediction.pred_score),
         "decision": prediction.decision,
@@ -97,7 +97,7 @@ def facts_of(prediction: Prediction) -> Line:
         "threshold": four_digits(prediction.threshold),
         "largest_map_value": four_digits(prediction.max_value),
         "map_threshold": four_digits(prediction.map_threshold),
-        "disagreement": None if mask is None else _disagreement(prediction.decision, int(mask.sum())),
+        "disagreement": _disagreement(prediction),
         "region_count": None if regions is None else len(regions),
         "regions": None if regions is None else list(map(_region, regions[:MOST_REGIONS])),
     }
@@ -118,9 +118,17 @@ def _save(pixels: UInt8[np.ndarray, "H W *C"], path: Path) -> None:
     part.replace(path)
 
 
-def _disagreement(decision: str | None, masked: int) -> str | None:
+def _disagreement(prediction: Prediction) -> str | None:
     """Why a decision and its mask say different things, where they do."""
+    if prediction.mask is None or prediction.map_threshold is None:
+        return None
+    masked, decision = int(prediction.mask.sum()), prediction.decision
+    reached = prediction.max_value >= prediction.map_threshold
     why = "the image's threshold and the map's are chosen apart"
     if decision == "normal" and masked:
+        why = why if reached else "the map has other values at the photograph's size than at the model's"
         return f"decided normal, and {masked} pixels are masked: {why}"
-    return f"decided anomalous, and no pixel is masked: {why}" if decision == "anomalous" and not masked else None
+    if decision == "anomalous" and not masked:
+        why = "each of its regions has fewer pixels than the least area" if reached else why
+        return f"decided anomalous, and no pixel is masked: {why}"
+    return None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -12,7 +13,9 @@ from PIL import Image
 from ..contracts.errors import UserError
 from ..data.decode import open_picture
 
-_SAME_SIZE = "give images of one size, and a mask of that size"
+SAME_SIZE: Final = "give images of one size, and a mask of that size"
+
+_A_MASK: Final = "give --roi or --ignore a picture of black and white alone, as PNG"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,7 @@ class LookedAt:
             return None
         own, wanted = (f"{width} x {height}" for width, height in (size, self.size))
         problem = f"is {own} pixels, and {' and '.join(self.files) or 'the mask of what is looked at'} {wanted}"
-        return UserError(problem, where=str(image), fix=_SAME_SIZE)
+        return UserError(problem, where=str(image), fix=SAME_SIZE)
 
     def peaks(self, maps: Float32[np.ndarray, "B S S"]) -> Float32[np.ndarray, " B"]:
         """Return the largest value of each map, at the model's size, where the image is looked at."""
@@ -74,14 +77,17 @@ def read_looked_at(roi: Path | None, ignore: Path | None) -> LookedAt | None:
 
 
 def _white(path: Path) -> Bool[np.ndarray, "H W"]:
-    values = np.asarray(open_picture(path).convert("L"))
+    try:
+        values = np.asarray(open_picture(path).convert("L"))
+    except UserError as fault:
+        raise UserError(fault.problem, where=str(path), fix=_A_MASK) from None
     if grey := int(((values > 32) & (values < 223)).sum()):
         problem = f"is no mask: {grey:,} of its pixels are neither black nor white"
-        raise UserError(problem, where=str(path), fix="give a picture of black and white alone, as PNG")
+        raise UserError(problem, where=str(path), fix=_A_MASK)
     return values > 127
 
 
 def _check_one_size(paths: Sequence[Path], shapes: Sequence[tuple[int, ...]]) -> None:
     if len(set(shapes)) > 1:
         told = " and ".join(f"{path} is {shape[1]} x {shape[0]}" for path, shape in zip(paths, shapes, strict=True))
-        raise UserError(f"{told} pixels", where="--ignore", fix=_SAME_SIZE)
+        raise UserError(f"{told} pixels", where="--ignore", fix=SAME_SIZE)

@@ -60,13 +60,21 @@ class Prediction:
 
     @cached_property
     def mask(self) -> Bool[np.ndarray, "H W"] | None:
-        """Where the map is at or above its threshold."""
+        """Where the map is at or above its threshold.
+
+        Enlarged to the image's size, a map has lower peaks: where its largest value alone reaches the threshold, the
+        mask is the pixel of its highest peak.
+        """
         if self.map_threshold is None:
             return None
         # NumPy would round the threshold to the map's float32, onto one of the two values that it lies between.
         least = np.float32(self.map_threshold)
         mask = self.anomaly_map >= (least if float(least) >= self.map_threshold else np.nextafter(least, np.inf))
-        return without_small(mask if self.looked_at is None else mask & self.looked_at, self.least_area)
+        seen = mask if self.looked_at is None else mask & self.looked_at
+        if self.max_value >= self.map_threshold and not seen.any():
+            values = self.anomaly_map if self.looked_at is None else np.where(self.looked_at, self.anomaly_map, -np.inf)
+            seen.flat[values.argmax()] = True
+        return without_small(seen, self.least_area)
 
     @property
     def regions(self) -> list[Region] | None:

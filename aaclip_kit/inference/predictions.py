@@ -5,26 +5,31 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..checkpoints.stored_thresholds import origin, scoring_keys, stored_thresholds
 from ..contracts.data import Sample
-from ..contracts.errors import UserError, UserErrors
+from ..contracts.errors import UserError, UserErrors, in_short
+from ..data.image_file import page_of
 from ..data.manifests import Listed
 from ..distributed.collectives import all_gather_object
 from ..evaluation.calibration import What
 from ..experiment import resolved_toml
 from ..files.whole_file import write_whole
 from ..report.contact_sheet import Sheet
+from .arrivals import FileState
 from .draw_predictions import AT_THRESHOLD, draw
 from .load_model import TrainedModel
 from .picture_names import PictureName, picture_names
-from .results_folder import HEATMAPS, MASKS, SHEET, SKIPPED, Line, Results, leading_to, results_in
+from .results_folder import FILE_STATE, HEATMAPS, MASKS, SHEET, SKIPPED, Key, Line, Results, leading_to, results_in
 from .score_images import Scoring, Tally, in_blocks, own_share
 from .score_table import Summary, write_table
 
 Named = tuple[Listed, PictureName]
 """An image with the name of its pictures."""
+
+_MOST_TOLD: Final = 5
+"""Skipped images that the contact sheet names."""
 
 
 def write_predictions(
@@ -46,13 +51,15 @@ def write_predictions(
     known before anything is scored. `before_each` is called before each image.
     """
     ranks = model.evaluator.ranks
-    with results_in(out, ranks, settings_of(model, scoring), append=append) as results:
+    with results_in(out, ranks, settings_of(model, scoring), append=append, given=keys_of(listed, scoring)) as results:
         tally = Tally()
         if ranks.is_first:
             tally.add_faults(faults)
             results.add(map(skipped, faults), SKIPPED)
         try:
             own = _own(model, listed, scoring, results)
+            if ranks.is_first:
+                tally.add_results(results)
             score_named(model, own, results, tally, scoring, skip=skip, before_each=before_each)
         except Exception:
             if append and not ranks.is_distributed:
@@ -87,10 +94,17 @@ def settings_of(model: TrainedModel, scoring: Scoring) -> dict[str, Any]:
     }
 
 
+def keys_of(listed: Sequence[Listed], scoring: Scoring) -> set[Key]:
+    """Return what the lines of images are of."""
+    return {(str(item.image), scoring.class_of(item)) for item in listed}
+
+
 def left_to_score(listed: Sequence[Listed], scoring: Scoring, results: Results) -> list[Listed]:
     """Return each image once, with the class that it is looked at as, but for those that have a line."""
     unique = {(str(item.image), scoring.class_of(item)): item for item in listed}
-    return [Listed(item.image, key[1]) for key, item in unique.items() if key not in results.done]
+    left = [Listed(item.image, key[1]) for key, item in unique.items() if key not in results.done]
+    results.had_line = len(unique) - len(left)
+    return left
 
 
 def _own(model: TrainedModel, listed: Sequence[Listed], scoring: Scoring, results: Results) -> list[Named]:
@@ -122,9 +136,14 @@ def score_named(
         for kind in (HEATMAPS,) if scoring.thresholds.map is None else (HEATMAPS, MASKS):
             leading_to(results.folder / kind, places.values())
         lines = draw(block.predictions, places, model.model.shown, results.folder, before_each)
-        ordered = [lines[key] for key in places]
+        ordered = [{**lines[key], FILE_STATE: _state_in(block.states, key[0])} for key in places]
         results.add(ordered)
         tally.add_lines(ordered)
+
+
+def _state_in(states: Mapping[Path, FileState], image: Path) -> FileState:
+    """The state of an image's file, of which it may be a page."""
+    return states.get(image) or states.get(page_of(image)[0])
 
 
 def _name_of(sample: Sample, names: Mapping[tuple[Path, str | None], PictureName]) -> PictureName:
@@ -143,7 +162,9 @@ def sum_up(results: Results, model: TrainedModel, scoring: Scoring) -> Summary:
         decisions=summary.decisions,
         folder=results.folder,
         at_threshold=at_threshold,
-        facts=_facts(model, scoring),
+        good_images=len(scoring.thresholds.good_scores or ()),
+        facts=[*_facts(model, scoring), *_left_out(results, scoring)],
+        looked_at=None if scoring.looked_at is None else scoring.looked_at.pixels,
     )
     write_whole(results.folder / SHEET, sheet.html())
     return summary
@@ -161,10 +182,21 @@ def _facts(model: TrainedModel, scoring: Scoring) -> list[tuple[str, str]]:
     for what, value, own in pairs:
         from_where = "given" if value != own else origin(calibration, what)
         facts.append((f"{what} threshold", "none" if value is None else f"{value:.4g}, {from_where}"))
-    told = f"{len(known)} known: beside each score, the share of them that score as high" if known else "none known"
+    told = f"{len(known)} known: beside each score, how many of them score as high" if known else "none known"
     if scoring.tiles is not None:
         facts.append(("tiles", f"{scoring.tiles}, as many along the shorter side"))
     return [*facts, ("scores of good images", told)]
+
+
+def _left_out(results: Results, scoring: Scoring) -> list[tuple[str, str]]:
+    """What was not looked at, images and parts of them, in words."""
+    facts, bad, seen = list[tuple[str, str]](), results.skipped(), scoring.looked_at
+    if seen is not None:
+        facts.append(("looked at", f"{seen.share:.1%} of each image ({' and '.join(seen.files)}); the rest is dark"))
+    if bad:
+        told = in_short((f"{path}, {problem}" for path, problem in bad.items()), _MOST_TOLD, between="; ")
+        facts.append(("skipped", f"{len(bad):,}: {told}"))
+    return facts
 
 
 def skipped(fault: UserError) -> Line:

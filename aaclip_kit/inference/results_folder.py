@@ -3,21 +3,25 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from ..contracts.errors import UserError, not_writable, writing
+from ..data.image_file import page_of
 from ..distributed.collectives import Lost, all_gather_object, barrier
 from ..distributed.ranks import Ranks
 from ..files.lock import LOCK, locked
 from ..files.plain_file import read_json
 from ..files.whole_file import beside, is_leftover, remove_leftovers, remove_whole, write_whole
 from ..record.run_folder import made_folder
+from .arrivals import state_of
 
 SCORES, TABLE, SHEET = "scores.jsonl", "scores.csv", "index.html"
 SKIPPED, SETTINGS = "skipped.jsonl", "settings.json"
 HEATMAPS, MASKS = "heatmaps", "masks"
+FILE_STATE: Final = "file_state"
+"""Key of a line: size in bytes and time in nanoseconds of the image's file, when it was scored."""
 
 _MADE: Final = (HEATMAPS, MASKS, SKIPPED, SETTINGS, SHEET, TABLE, SCORES)
 """All that is written, in the order in which it appears: the scores come last."""
@@ -30,6 +34,11 @@ Key = tuple[str, str]
 def key_of(line: Line) -> Key:
     """Return what a line is of."""
     return line["path"], line["class"]
+
+
+def _file_key(line: Line) -> Key:
+    """What a line is of, a page's by its file."""
+    return str(page_of(Path(line["path"]))[0]), line["class"]
 
 
 @contextmanager
@@ -76,6 +85,7 @@ class Results:
     def __init__(self, folder: Path, ranks: Ranks) -> None:
         self.folder, self.ranks = folder, ranks
         self.done, self.pictures = set[Key](), set[str]()
+        self.changed, self.unstated, self.had_line = set[Key](), 0, 0
 
     def add(self, lines: Iterable[Line], file: str = SCORES) -> None:
         """Add lines of this rank; they outlast the process as soon as this returns."""
@@ -96,16 +106,38 @@ class Results:
             _move(self._own(rank, SCORES), self.folder / SCORES)
             _move(self._own(rank, SKIPPED), self.folder / SKIPPED, known)
 
-    def take_up(self, settings: Mapping[str, Any]) -> None:
+    def take_up(self, settings: Mapping[str, Any], given: Set[Key] = frozenset()) -> None:
         """Go on with the lines that are there, those of a command that died among them, or begin.
 
-        Raises `UserError` where they were made with other settings.
+        A `given` image whose file has changed since loses its lines. Raises `UserError` where they were made with
+        other settings.
         """
         if (self.folder / SETTINGS).is_file():
             _check_same(self.folder, settings)
             _mend(self.folder)
+            self._forget_changed(given)
             self.remove_leftovers()
         self.begin(settings)
+
+    def _forget_changed(self, given: Set[Key]) -> None:
+        """Remove lines of given images whose files have changed since, with their pictures: these are scored anew.
+
+        Killed at any time, it leaves images without a line, which the next command scores.
+        """
+        for line in self.lines():
+            if (key := _file_key(line)) in given:
+                stated, now = line.get(FILE_STATE), state_of(Path(key[0]))
+                self.unstated += stated is None
+                if stated is not None and now is not None and stated != list(now):
+                    self.changed.add(key)
+        if not self.changed:
+            return
+        gone = [line for line in self.lines() if _file_key(line) in self.changed]
+        _write_lines(self.folder, (line for line in self.lines() if _file_key(line) not in self.changed))
+        for line in gone:
+            for picture in (self.folder / place for what in ("heatmap", "mask") if (place := line.get(what))):
+                if ".." not in picture.parts and picture.is_relative_to(self.folder):
+                    picture.unlink(missing_ok=True)
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Write what the images are scored with, and the file whose presence says whose pictures lie beside it."""
@@ -124,6 +156,20 @@ class Results:
         """Read the lines that are put together, one after another."""
         yield from _lines(self.folder / SCORES)
 
+    def skipped(self) -> dict[str, str]:
+        """Return why images were skipped, by their paths, but for those that have a line by now."""
+        if not (self.folder / SKIPPED).exists():
+            return {}
+        found = dict[str, str]()
+        for text in (self.folder / SKIPPED).read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, TypeError, KeyError):  # one that a kill has cut short
+                row = json.loads(text)
+                found[str(row["path"])] = str(row["problem"])
+        for line in self.lines() if found else ():
+            found.pop(line["path"], None)
+            found.pop(_file_key(line)[0], None)
+        return found
+
     def forget_own(self) -> None:
         """Remove this rank's lines, of a process that died."""
         for file in (SCORES, SKIPPED):
@@ -140,17 +186,23 @@ class Results:
 
 
 @contextmanager
-def results_in(out: Path, ranks: Ranks, settings: Mapping[str, Any], *, append: bool) -> Iterator[Results]:
+def results_in(
+    out: Path, ranks: Ranks, settings: Mapping[str, Any], *, append: bool, given: Set[Key]
+) -> Iterator[Results]:
     """Results to be filled: in a hidden folder, out of which they come when the block has ended, or in `out` itself.
 
-    Raises `UserError` where the folder cannot be written.
+    With `append` a `given` image whose file has changed since it was scored has no line any more. Raises `UserError`
+    where the folder cannot be written.
     """
     part = out if append else all_gather_object(ranks, beside(out / "results"))[0]
     results = Results(part, ranks)
     try:
         if ranks.is_first:
             part.mkdir(exist_ok=append)
-            (results.take_up if append else results.begin)(settings)
+            if append:
+                results.take_up(settings, given)
+            else:
+                results.begin(settings)
         barrier(ranks)
         if not part.is_dir():
             fix = "give --out a folder that all processes share"
@@ -195,17 +247,27 @@ def _mend(folder: Path) -> None:
     """Make the scores what a command that died would have made them: every whole line, once; pictures whole or none."""
     journals = sorted(folder.glob(f".*.{SCORES}"), key=lambda path: int(path.name.split(".")[1]))
     files = [path for path in (folder / SCORES, *journals) if path.exists()]
-    part, keys = beside(folder / SCORES), set[Key]()
+    _write_lines(folder, _once(line for file in files for line in _lines(file)))
+    for journal in (*journals, *folder.glob(f".*.{SKIPPED}")):
+        journal.unlink()
+
+
+def _once(lines: Iterable[Line]) -> Iterator[Line]:
+    keys = set[Key]()
+    for line in lines:
+        if key_of(line) not in keys:
+            keys.add(key_of(line))
+            yield line
+
+
+def _write_lines(folder: Path, lines: Iterable[Line]) -> None:
+    """Put lines in the place of those that are there, all of them at once."""
+    part = beside(folder / SCORES)
     with part.open("x", encoding="utf-8") as whole:
-        for line in (line for file in files for line in _lines(file)):
-            if key_of(line) not in keys:
-                keys.add(key_of(line))
-                whole.write(json.dumps(line, allow_nan=False) + "\n")
+        whole.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         whole.flush()
         os.fsync(whole.fileno())
     part.replace(folder / SCORES)
-    for journal in (*journals, *folder.glob(f".*.{SKIPPED}")):
-        journal.unlink()
 
 
 def _lines(file: Path) -> Iterator[Line]:

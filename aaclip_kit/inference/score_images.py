@@ -1,6 +1,6 @@
 """Many images, scored a block at a time, so that memory holds one block of them however many there are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 from pathlib import Path
@@ -12,10 +12,11 @@ from ..data.checks import MOST_SHOWN, first_faults
 from ..data.manifests import Listed
 from ..data.scan import DatasetScan
 from ..evaluation.calibration import Tiles
+from .arrivals import FileState, state_of
 from .load_model import TrainedModel
-from .looked_at import LookedAt
+from .looked_at import SAME_SIZE, LookedAt
 from .prediction import UNNAMED, Prediction
-from .results_folder import Line
+from .results_folder import Line, Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,8 @@ class Scoring:
 class Tally:
     """What came of images: how many were scored, how many cannot be and the first of these, and of which to tell.
 
-    Those are images with `previews`, and those that the model has `remembered`.
+    Those are images with `previews`, and those that the model has `remembered`. Of results that are gone on with, some
+    images `had_line`, some have `changed` since and are scored anew, and of `unstated` lines that cannot be known.
     """
 
     scored: int = 0
@@ -52,11 +54,18 @@ class Tally:
     previews: list[Path] = field(default_factory=list)
     remembered: list[Path] = field(default_factory=list)
     worst: list[Line] = field(default_factory=list)
+    had_line: int = 0
+    changed: int = 0
+    unstated: int = 0
 
     def add_lines(self, lines: Sequence[Line]) -> None:
         """Count lines of scores, and keep the worst."""
         self.scored += len(lines)
         self.worst = nlargest(MOST_SHOWN, [*self.worst, *lines], key=lambda line: line["score"])
+
+    def add_results(self, results: Results) -> None:
+        """Count the images that have a line already, and those that had one of a file that has changed since."""
+        self.had_line, self.changed, self.unstated = results.had_line, len(results.changed), results.unstated
 
     def add_faults(self, faults: Sequence[UserError]) -> None:
         """Count faults, and keep the first."""
@@ -75,6 +84,9 @@ class Tally:
             previews=[image for part in parts for image in part.previews],
             remembered=[image for part in parts for image in part.remembered],
             worst=worst,
+            had_line=sum(part.had_line for part in parts),
+            changed=sum(part.changed for part in parts),
+            unstated=sum(part.unstated for part in parts),
         )
 
     def is_good(self, skip: bool, append: bool) -> bool:
@@ -83,7 +95,11 @@ class Tally:
 
     @property
     def faults(self) -> list[UserError]:
-        """Return the first faults, and one line with the number of the others."""
+        """Return the first faults, and one line with the number of the others; one fault for a mask of another size."""
+        first = self.first_faults
+        if len(first) > 1 and first[0].fix == SAME_SIZE and len({fault.problem for fault in first}) == 1:
+            problem = f"{first[0].problem}; {self.bad - 1:,} more images cannot be used"
+            return [UserError(problem, where=first[0].where, fix=SAME_SIZE)]
         return first_faults(self.first_faults, self.bad)
 
 
@@ -102,11 +118,15 @@ def own_share(model: TrainedModel, count: int) -> range:
 
 @dataclass(frozen=True)
 class Block:
-    """Some of the images: the sound ones in order, their scores, to be taken before the next block, and faults."""
+    """Some of the images: the sound ones in order, their scores, to be taken before the next block, and faults.
+
+    `states` are those of the files just before they were read.
+    """
 
     samples: tuple[Sample, ...]
     predictions: Iterator[Prediction]
     faults: Sequence[UserError]
+    states: Mapping[Path, FileState] = field(default_factory=dict)
 
 
 def in_blocks(
@@ -127,6 +147,7 @@ def in_blocks(
     for first in range(0, len(listed), size):
         block, decoded = listed[first : first + size], model.decoded(scoring.tiles)
         samples = tuple(Sample(item.image, scoring.class_of(item), 0) for item in block)
+        states = {item.image: state_of(item.image) for item in block}
         data = DataSet(samples, real_names(model, block, scoring), scoring.domain)
         scan = _fitting(model.scan(data, decoded, each_page=True, before_each=before_each), scoring.looked_at)
         tally.add_faults(scan.faults)
@@ -139,7 +160,7 @@ def in_blocks(
         predictions = model.predictions(
             scan.data, sizes, scoring.thresholds, decoded, least_area=scoring.least_area, looked_at=scoring.looked_at
         )
-        yield Block(scan.data.samples, predictions, scan.faults)
+        yield Block(scan.data.samples, predictions, scan.faults, states)
 
 
 def _fitting(scan: DatasetScan, looked_at: LookedAt | None) -> DatasetScan:

@@ -19,7 +19,7 @@ from ..files.plain_file import read_json, read_text
 from ..files.whole_file import write_whole
 from .load_model import TrainedModel
 from .picture_names import PictureName, picture_names
-from .predictions import left_to_score, score_named, settings_of, skipped, sum_up
+from .predictions import keys_of, left_to_score, score_named, settings_of, skipped, sum_up
 from .results_folder import SKIPPED, Results, results_in
 from .score_images import Scoring, Tally
 from .score_table import Summary
@@ -53,11 +53,15 @@ def predict_in_shards(
     shards that failed, once the lines of all the others are put together: the same call goes on with what is left.
     """
     _forget(out)
-    with results_in(out, model.evaluator.ranks, settings_of(model, scoring), append=True) as results:
+    with results_in(
+        out, model.evaluator.ranks, settings_of(model, scoring), append=True, given=keys_of(listed, scoring)
+    ) as results:
         tally, failed = Tally(), list[UserError]()
         tally.add_faults(faults)
         results.add(map(skipped, faults), SKIPPED)
-        count = _write_shards(model, left_to_score(listed, scoring, results), results.pictures, out, least)
+        left = left_to_score(listed, scoring, results)
+        tally.add_results(results)
+        count = _write_shards(model, left, results.pictures, out, least)
         for number, fault in _ends(out, place, words, count):
             if fault is not None:
                 failed.append(fault)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from ..contracts.errors import MISSING, UserError
@@ -34,7 +34,8 @@ class Sheet:
     """What the sheet says: the images, worst first, how many there are, and where the colours' threshold lies.
 
     `at_threshold` is the share of the colours, from the dark end, that lies below it; None without a threshold. `facts`
-    are pairs of label and text on what the images were scored with.
+    are pairs of label and text on what the images were scored with. What is not `looked_at` is dark in the photographs.
+    `good_images` have known scores.
     """
 
     worst: Sequence[Line]
@@ -42,46 +43,52 @@ class Sheet:
     folder: Path
     at_threshold: float | None
     facts: Sequence[tuple[str, str]] = ()
+    looked_at: Bool[np.ndarray, "H W"] | None = None
+    good_images: int = 0
 
     def html(self) -> bytes:
         """Return the page, which needs nothing beside it. Pictures that are gone, and more than fit, are left out."""
         budget = Budget()
         scale = _scale(self.at_threshold, budget)
-        shown = [_card(line, self.folder, budget) for line in self.worst[:MOST_PICTURES] if budget.left > 0]
-        rows = [_row(line) for line in self.worst[:MOST_ROWS]]
+        shown = [_card(line, self, budget) for line in self.worst[:MOST_PICTURES] if budget.left > 0]
+        rows = [_row(line, self.good_images) for line in self.worst[:MOST_ROWS]]
         count = sum(self.decisions.values())
+        title = f"{count:,} image{'' if count == 1 else 's'}, worst first"
         html = page_template(__package__, "contact_sheet.html").render(
-            title=f"{count:,} images, worst first", decisions=sorted(self.decisions.items()), scale=scale, cards=shown,
+            title=title, decisions=sorted(self.decisions.items()), scale=scale, cards=shown,
             rows=rows[len(shown) :], more=count - len(rows), facts=self.facts,
         )  # fmt: skip
         # The name of an image file may be in another encoding.
         return html.encode("utf-8", errors="backslashreplace")
 
 
-def _row(line: Line) -> dict[str, Any]:
+def _row(line: Line, good_images: int) -> dict[str, Any]:
     above = line.get("good_above")
     return {
         "name": line["path"],
         "decision": line["decision"] or MISSING,
         "score": f"{line['score']:.4g}",
         "is_certain": above is not None,
-        "good_above": MISSING if above is None else f"{above:.1%}",
+        "good_above": MISSING if above is None else f"{round(above * good_images):,} of {good_images:,}",
     }
 
 
-def _card(line: Line, folder: Path, budget: Budget) -> dict[str, Any]:
-    name = line["path"]
+def _card(line: Line, sheet: Sheet, budget: Budget) -> dict[str, Any]:
+    name, folder = line["path"], sheet.folder
     try:
-        photo = _small(open_picture(Path(name)))
+        photo = _shaded(_small(open_picture(Path(name))), sheet.looked_at)
     except UserError as fault:
-        return {**_row(line), "panels": [Panel(f"photo: {fault.problem}", None), _map(line, folder, budget)]}
+        return {
+            **_row(line, sheet.good_images),
+            "panels": [Panel(f"photo: {fault.problem}", None), _map(line, folder, budget)],
+        }
     panels = [Panel("photo", budget.embed(f"Photo: {name}", np.asarray(photo)))]
     if line.get("mask"):
         mask = _opened(folder / line["mask"])
         # Each pixel of the small picture stands for many: it is inside where any of them is.
         inside = None if mask is None else np.asarray(mask.convert("L").resize(photo.size, Image.Resampling.BOX)) > 0
         panels.append(_outline(name, photo, inside, budget))
-    return {**_row(line), "panels": [*panels, _map(line, folder, budget)]}
+    return {**_row(line, sheet.good_images), "panels": [*panels, _map(line, folder, budget)]}
 
 
 def _outline(name: str, photo: Image.Image, inside: UInt8[np.ndarray, "H W"] | None, budget: Budget) -> Panel:
@@ -113,6 +120,14 @@ def _small(picture: Image.Image) -> Image.Image:
     small = picture.copy()
     small.thumbnail((_SIDE, _SIDE))
     return small
+
+
+def _shaded(photo: Image.Image, looked_at: Bool[np.ndarray, "H W"] | None) -> Image.Image:
+    """The picture, dark where it is not looked at."""
+    if looked_at is None:
+        return photo
+    seen = Image.fromarray(looked_at.astype(np.uint8) * 255).resize(photo.size, Image.Resampling.BOX)
+    return Image.composite(photo, photo.point(lambda value: value // 4), seen)
 
 
 def _scale(at_threshold: float | None, budget: Budget) -> dict[str, Any]:

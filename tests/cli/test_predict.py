@@ -616,8 +616,15 @@ def test_a_decision_and_a_mask_that_say_different_things_are_told_of(
             "predict", trained, images, "--out", place / name, *("--threshold", given[0]), "--map-threshold", given[1]
         )
         mask = "a mask that is not empty" if decision == "normal" else "an empty mask"
-        assert f"disagree    4 images are decided {decision} and have {mask}; scores.jsonl says which\n" in ran.out
+        assert (
+            f"disagree    4 images are decided {decision} and have {mask}; scores.jsonl says which, and why\n"
+            in ran.out
+        )
         assert all(line["disagreement"].startswith(f"decided {decision}, and") for line in lines_of(place / name))
+    one = aakit(
+        "predict", trained, images / "2.bmp", "--out", place / "one", "--threshold", 2.0, "--map-threshold", -1e9
+    )
+    assert "disagree    1 image is decided normal and has a mask that is not empty; " in one.out
     agreeing = aakit("predict", trained, images, "--out", place / "c", "--threshold", -2.0, "--map-threshold", -1e9)
     assert "disagree" not in agreeing.out
     assert all(line["disagreement"] is None for line in lines_of(place / "c"))

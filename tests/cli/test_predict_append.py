@@ -70,6 +70,59 @@ def test_a_folder_that_grew_is_gone_on_with(appended: Callable[..., Ran], place:
     assert again.code == 0 and contents(place / "out") == after, "nothing is new"
 
 
+def test_a_photograph_that_was_overwritten_is_scored_anew(
+    appended: Callable[..., Ran], place: Path, photos: Path
+) -> None:
+    assert "append " not in appended().out
+    before = {line["path"]: line for line in lines_of(place / "out")}
+    photograph(photos / "1.png", 7)
+    photograph(photos / "3.png", 8)
+    ran = appended()
+    assert "append      2 new (1 had a line, and changed since), 2 had a line already\n" in ran.out
+    assert names_of(place / "out") == ["0.png", "2.png", "1.png", "3.png"]
+    after = {line["path"]: line for line in lines_of(place / "out")}
+    assert [path for path in before if after[path] != before[path]] == [str(photos / "1.png")]
+    assert after[str(photos / "1.png")]["score"] != before[str(photos / "1.png")]["score"]
+    assert len(list((place / "out" / "heatmaps").iterdir())) == 4
+    assert "append      0 new, 4 had a line already\n" in appended().out
+
+
+def test_an_overwritten_photograph_has_no_old_answer_after_a_kill_either(
+    appended: Callable[..., Ran], place: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert appended().code == 0
+    photograph(photos / "1.png", 7)
+    with monkeypatch.context() as patch:
+        killed_after(0, patch)
+        assert appended().code != 0
+    assert names_of(place / "out") == ["0.png", "2.png"]
+    assert appended().code == 0 and names_of(place / "out") == ["0.png", "2.png", "1.png"]
+
+
+def test_an_overwritten_file_of_pages_is_scored_anew_as_a_whole(
+    appended: Callable[..., Ran], place: Path, photos: Path
+) -> None:
+    pages = [Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 32, 3), np.uint8)) for seed in range(3)]
+    pages[0].save(photos / "scan.tif", save_all=True, append_images=pages[1:])
+    assert appended().code == 0 and len(names_of(place / "out")) == 6
+    pages[2].save(photos / "scan.tif", save_all=True, append_images=pages[:1])
+    assert appended().code == 0
+    assert names_of(place / "out") == ["0.png", "1.png", "2.png", "scan.tif#1", "scan.tif#2"]
+
+
+def test_lines_of_an_older_version_stay_and_it_is_said_once(
+    appended: Callable[..., Ran], place: Path, photos: Path
+) -> None:
+    assert appended().code == 0
+    scores = place / "out" / "scores.jsonl"
+    older = [{key: value for key, value in line.items() if key != "file_state"} for line in lines_of(place / "out")]
+    scores.write_text("".join(json.dumps(line) + "\n" for line in older))
+    photograph(photos / "1.png", 7)
+    ran = appended()
+    assert ran.out.count("3 lines, of an older version, do not tell whether their images have changed\n") == 1
+    assert lines_of(place / "out") == older
+
+
 def killed_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     own, left = TrainedModel.predictions, [count]
 
@@ -154,6 +207,10 @@ def test_an_image_that_cannot_be_used_ends_it_and_what_is_scored_stays(
     assert names_of(place / "out") == ["0.png", "1.png", "2.png"]
     skipped = [json.loads(line)["path"] for line in (place / "out" / "skipped.jsonl").read_text().splitlines()]
     assert skipped == [str(photos / "1b.png")]
+    told = f"1: {photos / '1b.png'}, "
+    assert told in (place / "out" / "index.html").read_text()
+    photograph(photos / "1b.png", 5)
+    assert appended().code == 0 and told not in (place / "out" / "index.html").read_text()
 
 
 @pytest.mark.slow

@@ -103,10 +103,12 @@ def test_only_what_is_white_in_the_roi_and_not_in_ignore_is_looked_at(
     assert "looked at   25.0% of each image; half of an image's score is of the whole image\n" in ran.out
     for line in lines_of(place / "out"):
         assert [(region["box"], region["area"]) for region in line["regions"]] == [([0, 12, 16, 12], 192)]
+    sheet = (place / "out" / "index.html").read_text()
+    assert f"25.0% of each image ({place / 'roi.png'} and {place / 'ignore.png'})" in sheet and "skipped" not in sheet
     Image.fromarray(roi[:20]).save(place / "small.png")
     (place / "small").mkdir()
     before = contents(place)
     ran = aakit("predict", trained, photos, "--out", place / "small" / "out", "--roi", place / "small.png")
-    assert_plain(ran, messages=4)
-    assert f"0.png: is 32 x 24 pixels, and {place / 'small.png'} 32 x 20" in ran.err
+    assert_plain(ran)
+    assert f"0.png: is 32 x 24 pixels, and {place / 'small.png'} 32 x 20; 3 more images cannot be used\n" in ran.err
     assert contents(place) == before

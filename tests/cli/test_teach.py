@@ -17,6 +17,7 @@ from PIL import Image
 
 from aaclip_kit import load_model
 from aaclip_kit.checkpoints.provenance import read_metadata
+from aaclip_kit.cli.teach import _say_few, checked_rate
 from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.evaluation.evaluator import Evaluator
 
@@ -99,6 +100,46 @@ def test_what_to_expect_is_said_and_bad_ones_are_found(taught: tuple[Path, Ran])
     assert "found       3 of the 3 bad photographs; image AUROC 1.000" in said
 
 
+def test_the_good_photograph_that_the_threshold_rests_on_is_named(
+    taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
+) -> None:
+    scores = stored(taught[0] / "model.safetensors").normal_scores
+    (named,) = [line for line in taught[1].out.splitlines() if line.startswith("rests on ")]
+    name = named.split()[2].rstrip(":")
+    (folders / "rest").mkdir()
+    for image in (folders / "good").iterdir():
+        if image != Path(name):
+            shutil.copy(image, folders / "rest")
+    ran = aakit("teach", folders / "rest", "--out", place / "rest.model", "--real-name", "tile")
+    assert ran.code == 0 and scores is not None
+    own = load_model(place / "rest.model").predict(name).pred_score
+    assert own == pytest.approx(max(scores), rel=1e-3)
+    loose = aakit("teach", folders / "good", "--out", place / "loose", "--false-alarms", "25%")
+    assert loose.code == 0 and "rests on" not in loose.out, "the threshold is below the highest"
+
+
+def test_where_few_bad_ones_are_found_a_rate_that_finds_more_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    more = {0.05: 3, 0.1: 5, 0.2: 9}
+    _say_few(5, 10, more)
+    assert capsys.readouterr().out == ""
+    for found, told in ((4, "--false-alarms 0.1 finds 5 of 10"), (0, "--false-alarms 0.1 finds 5 of 10")):
+        _say_few(found, 10, more)
+        assert told in capsys.readouterr().out
+    _say_few(1, 10, {0.1: 2, 0.2: 3})
+    assert "--false-alarms 0.2 finds 3 of 10" in capsys.readouterr().out
+    for none in ({}, {0.1: 1}):
+        _say_few(1, 10, none)
+        assert "no higher rate of false alarms finds more" in capsys.readouterr().out
+
+
+def test_one_photograph_is_one(aakit: Command, place: Path, folders: Path) -> None:
+    for image in sorted((folders / "bad").iterdir())[1:]:
+        image.unlink()
+    ran = aakit("teach", folders / "good", "--bad", folders / "bad", "--out", place / "line.model")
+    assert f"bad         1 photograph of {folders / 'bad'}\n" in ran.out
+    assert "of the 1 bad photograph; image AUROC" in ran.out
+
+
 def test_the_model_decides_at_once_and_without_the_good_images(
     taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
 ) -> None:
@@ -106,10 +147,13 @@ def test_the_model_decides_at_once_and_without_the_good_images(
     ran = aakit("predict", taught[0], folders / "bad", folders / "more", "--out", place / "found")
     assert (ran.code, ran.err) == (0, "")
     said = (
-        "chosen on 8 good photographs (folder good, each by the memory of the others) for 11.11% false alarms; "
-        "expect 0.3% to 36.9% of good parts above it"
+        "chosen on 8 good photographs (folder good, each by the memory of the others); "
+        "of 100 good parts 0 to 32 will be called bad"
     )
     assert "'tile'" in ran.out and said in ran.out
+    assert "of 100 good parts 0 to 32 will have a mask" in ran.out
+    sheet = (place / "found" / "index.html").read_text()
+    assert said in sheet and "0 of 8 good images score as high" in sheet
     lines = [json.loads(line) for line in (place / "found" / "scores.jsonl").read_text().splitlines()]
     assert [line["decision"] for line in lines[:3]] == ["anomalous"] * 3
     calibration = stored(taught[0] / "model.safetensors")
@@ -200,9 +244,24 @@ def test_a_rate_that_so_few_cannot_show_is_refused(refused: Callable[..., str]) 
     assert "give 99 photographs" in said
 
 
-@pytest.mark.parametrize("rate", [0, 1])
-def test_a_share_that_is_none_is_refused(refused: Callable[..., str], rate: int) -> None:
+@pytest.mark.parametrize("rate", [0, 1, "5", "100%", "5%%", "many", "nan"])
+def test_a_share_that_is_none_is_refused(refused: Callable[..., str], rate: int | str) -> None:
     assert "no share of false alarms" in refused("--false-alarms", rate)
+
+
+def test_a_share_may_be_given_in_percent() -> None:
+    assert checked_rate("5%") == checked_rate(" 0.05 ") == checked_rate("5 %") == 0.05 and checked_rate(None) is None
+
+
+def test_a_typo_in_the_models_name_is_told_what_a_model_is(aakit: Command, place: Path, folders: Path) -> None:
+    ran = aakit("predict", place / "line.mode", folders / "bad", "--out", place / "found")
+    assert_plain(ran)
+    assert "fix: give the folder of aakit teach or of a run, or a checkpoints/loop_N.safetensors" in ran.err
+
+
+def test_the_command_that_is_named_next_can_be_pasted(aakit: Command, place: Path, folders: Path) -> None:
+    ran = aakit("teach", folders / "good", "--out", "my line.model")
+    assert "; aakit predict 'my line.model' photos/ --out found\n" in ran.out and (place / "my line.model").is_dir()
 
 
 def test_a_single_photograph_is_refused(refused: Callable[..., str], folders: Path) -> None:

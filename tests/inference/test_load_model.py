@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from aaclip_kit.checkpoints.find_checkpoint import find_trained
 from aaclip_kit.data import decoded, scan
 from aaclip_kit.data.decode import open_picture
 from aaclip_kit.data.decoded import Decoded
+from aaclip_kit.inference.draw_predictions import facts_of
 from aaclip_kit.inference.full_size_map import stretched
 from aaclip_kit.plugin_host.discovery import discover
 
@@ -89,6 +91,22 @@ def test_decisions_and_masks_need_thresholds() -> None:
         path=Path("a.png"), pred_score=0.4999, threshold=0.5, max_value=1.0, anomaly_map=values, map_threshold=1.5
     )
     assert below.decision == "normal" and below.mask is not None and not below.mask.any()
+
+
+def test_a_peak_that_reaches_the_threshold_before_the_map_is_enlarged_has_its_pixel_in_the_mask() -> None:
+    made: dict[str, Any] = {
+        "path": Path("a.png"), "pred_score": 1.0, "threshold": 1.0, "map_threshold": 1.0,
+        "anomaly_map": np.array([[0.7, 0.1, 0.9]], np.float32),
+    }  # fmt: skip
+    reached, below = Prediction(**made, max_value=1.0), Prediction(**made, max_value=0.99)
+    assert reached.mask is not None and reached.mask.tolist() == [[False, False, True]]
+    assert below.mask is not None and not below.mask.any()
+    part = Prediction(**made, max_value=1.0, looked_at=np.array([[True, True, False]]))
+    assert part.mask is not None and part.mask.tolist() == [[True, False, False]]
+    small = Prediction(**made, max_value=1.0, least_area=2)
+    assert facts_of(reached)["disagreement"] is None
+    assert "are chosen apart" in facts_of(below)["disagreement"]
+    assert "fewer pixels than the least area" in facts_of(small)["disagreement"]
 
 
 def test_an_image_turned_by_exif_has_a_map_as_it_is_seen(model: TrainedModel, tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ def test_masks_that_cannot_be_used_are_told_of(masks: tuple[Path, Path], tmp_pat
         "there is no such file": (tmp_path / "none.png", None),
     }  # fmt: skip
     for problem, (one, other) in refused.items():
-        with pytest.raises(UserError, match=problem):
+        with pytest.raises(UserError, match=problem) as raised:
             read_looked_at(one, other)
+        assert "data" not in (raised.value.fix or "")
 
 
 def test_the_largest_value_is_of_what_is_looked_at_also_where_that_is_tiny() -> None:

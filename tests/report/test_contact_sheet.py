@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aaclip_kit.report.contact_sheet import MOST_PICTURES, MOST_ROWS, Sheet
+from aaclip_kit.report.contact_sheet import MOST_PICTURES, MOST_ROWS, Sheet, _shaded
 
 
 def photograph(folder: Path, name: str, size: tuple[int, int] = (400, 300)) -> dict[str, Any]:
@@ -28,13 +28,17 @@ def photograph(folder: Path, name: str, size: tuple[int, int] = (400, 300)) -> d
 
 def sheet(folder: Path, *lines: dict[str, Any], at_threshold: float | None = 0.3, more: int = 0) -> str:
     decisions = {"anomalous": len(lines), "normal": more}
-    return Sheet(worst=lines, decisions=decisions, folder=folder, at_threshold=at_threshold).html().decode()
+    return (
+        Sheet(worst=lines, decisions=decisions, folder=folder, at_threshold=at_threshold, good_images=200)
+        .html()
+        .decode()
+    )
 
 
 def test_it_shows_photo_outline_and_map_and_says_how_certain_the_decision_is(tmp_path: Path) -> None:
     page = sheet(tmp_path, photograph(tmp_path, "a.png"))
     assert page.count('src="data:image/jpeg') == 4, "three pictures, and the scale"
-    assert "; 1.5% of good images score as high" in page
+    assert "; 3 of 200 good images score as high" in page
     assert re.search(r"<span>normal</span><img [^>]*><span>anomalous</span>", page)
     assert "Outline of the mask" in page, "also of a mask that is smaller than a pixel of the small picture"
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "http" not in page
@@ -48,7 +52,7 @@ def test_what_is_gone_or_never_was_is_said(tmp_path: Path) -> None:
     assert "photo: there is no such file" in page and "map: its file is gone" in page
     undecided = {**photograph(tmp_path, "b.png"), "decision": None, "good_above": None, "mask": None}
     page = sheet(tmp_path, undecided, at_threshold=None)
-    assert "of good images score" not in page and "white line" not in page and "Outline" not in page
+    assert "good images score" not in page and "white line" not in page and "Outline" not in page
 
 
 @pytest.mark.slow
@@ -59,6 +63,17 @@ def test_it_is_bounded_for_many_images_and_says_how_many_more_there_are(tmp_path
     assert page.count("<tr><td>") == MOST_ROWS - page.count("<article")
     assert f"{MOST_PICTURES + 5 + MOST_ROWS + 70_000 - MOST_ROWS:,} more score lower; scores.csv has them all" in page
     assert len(page) < 6_000_000
+
+
+def test_what_is_not_looked_at_is_dark_in_the_photograph(tmp_path: Path) -> None:
+    seen = np.zeros((300, 400), bool)
+    seen[:, :200] = True
+    shaded = np.asarray(_shaded(Image.new("RGB", (40, 30), (200, 200, 200)), seen))
+    assert (shaded[:, :20] == 200).all() and (shaded[:, 20:] == 50).all()
+    line = photograph(tmp_path, "a.png")
+    made: dict[str, Any] = {"worst": [line], "decisions": {"normal": 1}, "folder": tmp_path, "at_threshold": 0.3}
+    assert Sheet(**made, looked_at=seen).html() != Sheet(**made).html()
+    assert b"1 image, worst first" in Sheet(**made).html()
 
 
 def test_a_name_is_text_and_no_mark_up(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def test_the_card_says_data_seeds_figures_and_what_the_model_is_not_for() -> Non
 
 def test_thresholds_come_with_their_origin_and_interval() -> None:
     card = model_card(about())
-    assert "- image: 0.25, chosen on 60 good photographs" in card and "expect 0.4% to 8.1% of good parts" in card
+    assert "- image: 0.25, chosen on 60 good photographs" in card
+    assert "of 100 good parts 0 to 6 will be called bad" in card
     assert "- map: none (too few)" in card
     without = model_card(about(metadata=replace(about().metadata, calibration=None)))
     assert "It has none: `aakit calibrate` chooses them" in without
