@@ -32,7 +32,12 @@ def show_results(summary: "Summary", tally: "Tally", out: Path, *, watch: bool) 
     else:
         _show_worst(summary, out)
     if tally.unstated:
-        say(f"note        {tally.unstated} lines, of an older version, do not tell whether their images have changed")
+        many = (
+            "1 line, of an older version, does"
+            if tally.unstated == 1
+            else f"{tally.unstated} lines, of an older version, do"
+        )
+        say(f"note        {many} not tell whether their images have changed")
     if tally.had_line or tally.changed:
         anew = f" ({tally.changed} had a line, and changed since)" if tally.changed else ""
         say(f"append      {tally.scored} new{anew}, {tally.had_line} had a line already")

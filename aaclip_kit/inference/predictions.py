@@ -50,8 +50,8 @@ def write_predictions(
     them, unless they are to be skipped; where none is left; and where the folder cannot be written, as far as can be
     known before anything is scored. `before_each` is called before each image.
     """
-    ranks = model.evaluator.ranks
-    with results_in(out, ranks, settings_of(model, scoring), append=append, given=keys_of(listed, scoring)) as results:
+    ranks, given = model.evaluator.ranks, keys_of(listed, scoring) if append else frozenset()
+    with results_in(out, ranks, settings_of(model, scoring), append=append, given=given) as results:
         tally = Tally()
         if ranks.is_first:
             tally.add_faults(faults)
