@@ -240,4 +240,4 @@ def held_out(data: Data, share: float, seed: int) -> tuple[Data, HeldOut]:
     files = [str(sample.image) for sample in drawn.samples]
     record = {**data.records["train"], "held_out": files, "held_out_counts": counts}
     lessened = replace(data, sets={**data.sets, "train": rest}, records={**data.records, "train": record})
-    return lessened, HeldOut(f"data.train, kept out of training ({share:g} of each class and label, rounded)", drawn)
+    return lessened, HeldOut("data.train, kept out of training", drawn)

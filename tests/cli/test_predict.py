@@ -600,7 +600,7 @@ def test_what_speaks_against_stored_thresholds(trained: Path) -> None:
     absurd = replace(metadata, calibration=replace(metadata.calibration, achieved=rates))
     (line,) = objections(absurd, {"red_cloth": "red cloth"}, ["image", "map"])
     assert line.startswith(
-        "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (0.5 of"
+        "the image threshold calls 70.0% of the normal images anomalous that it was chosen on (data.train,"
     )
     assert objections(absurd, {"red_cloth": "red cloth"}, ["map"]) == []
     older = replace(metadata, calibration=replace(metadata.calibration, classes=None, achieved=rates))

@@ -207,7 +207,7 @@ def test_a_run_takes_a_share_out_of_training_or_a_role_of_its_own(small_experime
     assert (len(train.samples), len(out.samples)) == (4, 4)
     assert not set(train.samples) & set(out.samples)
     assert run.data.records["train"]["held_out"] == [str(sample.image) for sample in out.samples]
-    assert str(run.calibration) == "4 images of data.train, kept out of training (0.5 of each class and label, rounded)"
+    assert str(run.calibration) == "4 images of data.train, kept out of training"
     counts = run.data.records["train"]["held_out_counts"]
     assert counts == {"red_cloth": {"normal": 2, "anomalous": 2}}
     for role, keys in (("validation", VALIDATION), ("calibration", CALIBRATION)):
