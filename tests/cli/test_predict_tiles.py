@@ -102,7 +102,7 @@ def test_a_model_that_is_taught_in_tiles_sees_everything_in_them(
     assert metadata.about.reference_tiles == 2 and metadata.calibration is not None
     known = metadata.calibration.normal_scores
     ran = aakit("predict", place / "line.model", photos, "--out", place / "out")
-    assert (ran.code, ran.err) == (0, "") and "in tiles (2)) for" in ran.out
+    assert (ran.code, ran.err) == (0, "") and "in tiles (2))" in ran.out
     lines = [json.loads(line) for line in (place / "out" / "scores.jsonl").read_text().splitlines()]
     assert {Path(line["path"]).name: line["decision"] for line in lines}["0.png"] == "anomalous"
     assert load_model(place / "line.model").predict(photos / "0.png").pred_score == pytest.approx(
