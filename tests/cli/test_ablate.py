@@ -15,23 +15,13 @@ from aaclip_kit.comparison.ablation import Ablation
 from aaclip_kit.data.loader import Batch, TrainBatches
 
 from ..command import Command
-from ..comparison.made import write_run
+from ..comparison.made import STUDY, write_run
 from .conftest import assert_plain, contents
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 Seen = dict[tuple[int, ...], list[list[str]]]
 
-STUDY = """
-base = "small.toml"
-seeds = 2
-[variants.base]
-set = ["scheduler.attention=false"]
-[variants.attending]
-[variants.unattended]
-set = ["switches.evaluation_attention=false"]
-rescore = "attending"
-"""
 SHORT = [
     word
     for key in ("scheduler.text_epochs=[1]", "scheduler.image_epochs=[1]", "scheduler.rate_factors=[1]")

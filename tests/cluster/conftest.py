@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ..comparison.made import STUDY
+
 ROOT = Path(__file__).parents[2]
 
 COUNTS = """
@@ -39,17 +41,6 @@ class Counts(Loss):
 @hookimpl
 def register_losses(register):
     register("counts", Counts, CountsOptions)
-"""
-
-STUDY = """
-base = "small.toml"
-seeds = 2
-[variants.base]
-set = ["scheduler.attention=false"]
-[variants.attending]
-[variants.unattended]
-set = ["switches.evaluation_attention=false"]
-rescore = "attending"
 """
 
 

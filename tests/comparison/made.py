@@ -8,6 +8,18 @@ from pathlib import Path
 
 Values = Mapping[str, Mapping[str, float | None]]
 
+STUDY = """
+base = "small.toml"
+seeds = 2
+[variants.base]
+set = ["scheduler.attention=false"]
+[variants.attending]
+[variants.unattended]
+set = ["switches.evaluation_attention=false"]
+rescore = "attending"
+"""
+"""Two variants that train, and one that scores the weights of one again; its base lies beside it."""
+
 
 def write_run(
     folder: Path, seed: int, loops: list[Values], data: str = "one", quoted: int | None = None, train: str = "t",
