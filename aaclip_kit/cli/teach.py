@@ -3,10 +3,12 @@
 import errno
 import os
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer import Argument, Option
 
 from ..contracts.errors import UserError, not_writable, shortened
@@ -17,10 +19,10 @@ from .new import shipped
 from .run import SET_HELP, with_shortcuts
 from .scoring import check_shown
 from .signals import ended_by_signals
-from .terminal import say
+from .terminal import PlainConsole, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ..inference.good_photographs import Chosen, PhotographScores
     from ..inference.photographs import Photographs
@@ -75,13 +77,23 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
     if teacher.tiles is not None:
         count, minutes = len(photographs.parts.samples), teacher.expected_seconds(photographs) / 60
         say(f"tiles       {count:,} squares, compared with one another: about {max(1, round(minutes))} min")
-    learnt = teacher.learn(photographs)
+    with _elapsing("comparing"):
+        learnt = teacher.learn(photographs)
     scores = PhotographScores(learnt.image_scores, learnt.peaks)
     found = None if others is None else teacher.scores(learnt, others)
     how = "each by the memory of the others" + ("" if teacher.tiles is None else f", in tiles ({teacher.tiles})")
     chosen = choose(scores, found, rank=rank, folder=good, name=teacher.real_name, how=how)
     teacher.write(out, learnt, chosen)
     say_chosen(chosen, photographs, scores, found)
+
+
+@contextmanager
+def _elapsing(what: str) -> "Iterator[None]":
+    """Show in a terminal that something is at work, and for how long."""
+    console, columns = PlainConsole(stderr=True), (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        bar.add_task(what, total=None)
+        yield
 
 
 def checked_rate(given: str | None) -> float | None:

@@ -96,12 +96,13 @@ class Reference(nn.Module, ABC):
     def answer(self, bank: Bank, tokens: ImageTokens) -> Answer:
         """Return how far images are from those of the bank, in float32."""
 
-    def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer]]:
+    def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer] | None]:
         """Yield for each of some normal images a bank of all the others, and how far it is from them.
 
         There are two at least, each a batch of one, or of its parts, which are left out together. A memory that
         measures the distance of two images once may do better than fill a bank for each; what it yields may then hold
-        only as much of a bank as `combine` reads. Raises `UserError` as `fill`.
+        only as much of a bank as `combine` reads, and between images it may yield None, wherever the work may be ended.
+        Raises `UserError` as `fill`.
         """
         for place, image in enumerate(images):
             bank = self.fill([*images[:place], *images[place + 1 :]])

@@ -1,6 +1,6 @@
 """Normal images scored by the memory of all the others: what thresholds can be chosen on where there are no more."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contracts.data import DataSet, Sample
 from ..contracts.head import ImageTokens, Scores
 from ..contracts.options import TowerName
-from ..contracts.reference import NormalScores
+from ..contracts.reference import Answer, Bank, NormalScores
 from .evaluator import Evaluator
 from .references import References
 
@@ -40,7 +40,7 @@ def leave_one_out(
     The data set holds the images, or their parts, those of one after another: `whole_of` says which image a sample is
     of, and `scored` makes one image score and one largest map value of what its samples have.
     What the head says of normal images is that of the others too, so that an image has no part in what it is scored by.
-    `before_each` is called for each sample and image; what it raises ends the work.
+    `before_each` is called for each sample and image, and where the memory lets itself be ended; what it raises ends it.
     Raises `UserError` for images that no bank can be made of.
     """
     reference, (name,) = evaluator.model.reference, data.classes
@@ -55,8 +55,7 @@ def leave_one_out(
     grids, detections = (torch.cat([getattr(head, of) for head in heads]) for of in ("grid", "detection"))
     owners = torch.repeat_interleave(torch.tensor([len(of) for of in parts]))
     found = []
-    for place, (bank, answer) in enumerate(reference.left_out(tokens)):
-        before_each()
+    for place, (bank, answer) in enumerate(_each(reference.left_out(tokens), before_each)):
         said = NormalScores.of(grids[owners != place], detections[owners != place])
         scores = reference.combine(heads[place], answer, bank=bank, normal=said, smooth=evaluator.table.blur)
         found.append(scored([sample for sample, _ in parts[place]], scores))
@@ -65,6 +64,15 @@ def leave_one_out(
     references = References({name: reference.fill(tokens)}, {name: digests}, normal)
     images, peaks = zip(*found, strict=True)
     return LeftOut(replace(evaluator, references=references), images, peaks)
+
+
+def _each(
+    left_out: Iterator[tuple[Bank, Answer] | None], before_each: Callable[[], None]
+) -> Iterator[tuple[Bank, Answer]]:
+    for answered in left_out:
+        before_each()
+        if answered is not None:
+            yield answered
 
 
 def _scores_of(parts: Sequence[Scores]) -> Scores:

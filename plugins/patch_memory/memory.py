@@ -110,7 +110,7 @@ class PatchMemory(Reference):
         grid = self._distances(levels.flatten(1, 2), bank["patches"]).reshape(-1, self.side, self.side)
         return Answer(grid, grid.flatten(1).amax(dim=1))
 
-    def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer]]:
+    def left_out(self, images: Sequence[ImageTokens]) -> Iterator[tuple[Bank, Answer] | None]:
         """See `Reference`: each image is compared with each other one once, in the place of once for each bank."""
         every = [list(self._each(image)) for image in images]
         owners = [owner for owner, wholes in enumerate(every) for _ in wholes]
@@ -119,7 +119,10 @@ class PatchMemory(Reference):
             return
         wholes = list(chain.from_iterable(every))
         kept = functional.normalize(torch.stack([self._of_image(whole)[0] for whole in wholes]).float(), dim=-1)
-        found = [Nearest.of(whole, kept, owners, place, self.options.neighbours) for place, whole in enumerate(wholes)]
+        found = list[Nearest]()
+        for place, whole in enumerate(wholes):
+            yield None
+            found.append(Nearest.of(whole, kept, owners, place, self.options.neighbours))
         probes = [one.only(self.probed) for one in found]
         for place in range(len(images)):
             others = [probe.without(place) for owner, probe in zip(owners, probes, strict=True) if owner != place]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aaclip_kit_plugins.patch_memory.pairs import Nearest
 from PIL import Image
 
 from aaclip_kit import load_model
@@ -350,6 +351,23 @@ def test_a_signal_ends_it_and_leaves_all_as_it_was(
     ):
         assert ran.code == 128 + number and "nothing is written" in ran.out
         assert contents(place) == before
+
+
+@pytest.mark.usefixtures("_heard")
+def test_a_signal_ends_it_between_two_photographs_that_are_compared(
+    aakit: Command, place: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, own = list[int](), Nearest.of
+
+    def asked(*arguments: Any) -> Nearest:
+        compared.append(1)
+        signal.raise_signal(signal.SIGTERM)
+        return own(*arguments)
+
+    monkeypatch.setattr(Nearest, "of", asked)
+    ran = aakit("teach", folders / "good", "--out", place / "new.model")
+    assert ran.code == 128 + signal.SIGTERM and "nothing is written" in ran.out
+    assert len(compared) == 1
 
 
 KILLED = """
