@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import torch
 
@@ -30,7 +31,7 @@ from .shared_work import share
 
 @dataclass(frozen=True)
 class Ablation:
-    """A study and the folder of its runs. `say` gets a line for each run that ends.
+    """A study and the folder of its runs. `say` gets lines for each run that ends.
 
     `words` are those of the command that makes this study, after `aakit` and without OUT: what does a run elsewhere
     needs them. `stop` ends the run at work with its state saved, and what follows it.
@@ -95,10 +96,12 @@ class Ablation:
         faults = list[UserError]()
 
         def attempt(runs: Sequence[AblationRun]) -> set[AblationRun]:
-            passed = set[AblationRun]()
+            passed, began, ended = set[AblationRun](), monotonic(), 0
             for part in ([run for run in runs if run.rescores is None], [run for run in runs if run.rescores]):
                 ends = self._in_turn(part, progress) if place is None else self._apart(part, place)
                 for run, fault in ends:
+                    ended += 1
+                    self._say_left(ended, len(runs), monotonic() - began)
                     if isinstance(fault, InUseError):
                         passed.add(run)
                     elif fault is not None:
@@ -205,6 +208,11 @@ class Ablation:
             self.say(f"{run.place}: failed, {fault.problem}")
             return fault
         return None
+
+    def _say_left(self, ended: int, count: int, seconds: float) -> None:
+        """Say how many runs have ended, and how long the others take where they take as long as these."""
+        if left := count - ended:
+            self.say(f"{ended} of {count} runs ended, about {max(1, round(seconds * left / ended / 60))} min left")
 
     def _report(self, run: AblationRun) -> None:
         mean = read_run(self.out / run.place).result()["mean"]

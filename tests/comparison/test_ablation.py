@@ -105,7 +105,19 @@ def test_what_a_run_warns_of_stands_below_its_result(
         "bad/seed_3: warning: data.test: 1 bad images are left out: x",
         "bad/seed_3: warning: loop 1: no gradient",
     ]
-    assert len(said) == 9
+    assert len(said) == 11
+
+
+def test_how_long_the_others_take_is_told_by_those_that_ended(
+    ablation: Ablation, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = iter([0, 1, 3, 4])
+    monkeypatch.setattr("aaclip_kit.comparison.ablation.monotonic", lambda: 3600 * next(hours))
+    ablation.execute(None, Watcher())
+    assert [line for line in said if "min left" in line] == [
+        "1 of 3 runs ended, about 120 min left",
+        "2 of 3 runs ended, about 90 min left",
+    ]
 
 
 def test_two_ablations_share_a_folder_each_leaves_the_other_what_it_works_on(
