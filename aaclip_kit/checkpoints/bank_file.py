@@ -63,6 +63,11 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
     return References(banks, images, metadata.normal_scores)
 
 
+def remembered(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the SHA-256 of the images of each class that a file of banks is of. Raises `UserError` for no such file."""
+    return _images(path, _content(path)[1])
+
+
 def check_unremembered(references: References, data: Data, allowed: bool) -> None:
     """Raise `UserError` where test images are among those that are remembered as normal, unless that is allowed."""
     known = {short(digest) for digest in references.digests}

@@ -1,11 +1,15 @@
 """The card of a model: what it is, what it was trained and measured on, and what it must not be used for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from ..checkpoints.provenance import Metadata
 from ..checkpoints.stored_thresholds import origin
+from ..comparison.finished_runs import FinishedRun
+from ..comparison.paired_statistics import mean_difference, t_interval
 from ..comparison.write import inert, markdown_table
 from ..contracts.errors import MISSING, in_short, shortened
 from ..evaluation.calibration import What
@@ -38,9 +42,12 @@ class About:
     tables: Mapping[str, Any]
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    seeds: Sequence[FinishedRun] = ()
+    """Runs of the same experiment with other seeds, and its own."""
     data_licences: Mapping[str, str]
     bytes: int
-    remembers: bool
+    remembers: Mapping[str, int]
+    """Normal images that are remembered, by class."""
     versions: Mapping[str, str]
 
 
@@ -75,7 +82,9 @@ def _what(about: About) -> Iterator[str]:
     stages = [str(table.get("use")) for table in tables.get("stages", {}).values()]
     yield f"Made of {inert(in_short(dict.fromkeys([*parts, *stages])))}; {_trained(loop)}."
     if about.remembers:
-        yield "It remembers features of normal images (bank.safetensors), and scores by how unlike them a patch is."
+        of = in_short(f"{count:,} normal images of {name}" for name, count in about.remembers.items())
+        yield f"It remembers features of {inert(of)}, and scores by how unlike them a patch is."
+        yield "The SHA-256 of each image stands in the head of bank.safetensors."
     if about.metadata.about.imported_from:
         yield f"Its weights were imported from {inert(in_short(about.metadata.about.imported_from))}."
     yield f"Its files have {about.bytes / 1e6:,.1f} MB: what was trained, and not the backbone's own weights."
@@ -97,7 +106,9 @@ def _data(about: About) -> Iterator[str]:
     known = about.metadata.about
     for name in known.trained_on:
         yield f"- {inert(name)}: {inert(about.data_licences.get(name, 'see its page for the licence'))}"
-    if not (known.trained_on or about.manifest.get("data")):
+    if known.loop == 0 and about.remembers:
+        yield "It was trained on nothing: it was taught by the normal images that it remembers."
+    elif not (known.trained_on or about.manifest.get("data")):
         yield "The model does not say what it was trained on."
     elif known.unknown_start:
         yield "It started from weights that do not say all that they were trained on."
@@ -130,9 +141,23 @@ def _measured(about: About) -> Iterator[str]:
     rows += [
         (f"mean of the rule {name}", *_figures(of.get("mean"))) for name, of in _tables(about.metrics.get("rules"))
     ]
+    rows += _over_seeds(about.seeds, about.metadata.about.loop)
     yield markdown_table(("test class", *METRICS.values()), rows)
-    yield "Fractions of one run and one seed, so without an interval: another seed gives other figures."
+    if about.seeds:
+        yield "Fractions; the interval is Student's, over the seeds, for these classes."
+    else:
+        yield "Fractions of one run and one seed, so without an interval: another seed gives other figures."
     yield "The rules know nothing of defects: a figure that does not beat them says little."
+
+
+def _over_seeds(runs: Sequence[FinishedRun], loop: int | None) -> Iterator[tuple[str, ...]]:
+    if runs:
+        means = [run.result(loop)["mean"] for run in runs]
+        columns = [np.array([[of.get(metric)] for of in means], float) for metric in METRICS]
+        averages = dict(zip(METRICS, map(mean_difference, columns), strict=True))
+        ends = (MISSING if (of := t_interval(one)) is None else f"{of.low:.3f} to {of.high:.3f}" for one in columns)
+        yield f"mean of {len(runs)} seeds", *_figures(averages)
+        yield "95 % interval of that", *ends
 
 
 def _figures(of: Any) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import tomli_w
 
-from ..checkpoints.bank_file import bank_of
+from ..checkpoints.bank_file import bank_of, remembered
 from ..checkpoints.checkpoint import check_numbers, read
 from ..checkpoints.find_checkpoint import Trained
+from ..comparison.finished_runs import FinishedRun, gather
 from ..contracts.errors import UserError
 from ..experiment.resolved import by_key, is_place, resolved_toml
 from ..files.plain_file import read_json, read_plain
@@ -19,7 +20,7 @@ from ..files.weights_file import as_safetensors, check_kind
 from ..hub.file_list import BANK, CARD, EXPERIMENT, LIST, MANIFEST, MODEL, Name, list_of
 from ..record.manifest import package_versions
 from ..record.run_folder import MANIFEST as RUN_MANIFEST
-from ..record.run_folder import METRICS
+from ..record.run_folder import METRICS, is_finished
 from .model_card import About, model_card
 
 
@@ -48,16 +49,18 @@ def packed(trained: Trained, *, repository: str, licence: str | None, data_licen
         MODEL: _in_order(as_safetensors(apart, strings)),
         EXPERIMENT: experiment.encode(),
     }
+    remembers = dict[str, int]()
     if trained.experiment.reference is not None:
         files[BANK] = _bank(bank_of(checkpoint))
+        remembers = {name: len(images) for name, images in remembered(bank_of(checkpoint)).items()}
     run = checkpoint.parent.parent
     manifest = _manifest(run / RUN_MANIFEST)
     if manifest is not None:
         files[MANIFEST] = _json(manifest)
     about = About(
         repository=repository, licence=licence, metadata=metadata, tables=tomllib.loads(experiment),
-        manifest=manifest or {}, metrics=_metrics(run / METRICS, metadata.about.loop), data_licences=data_licences,
-        bytes=sum(map(len, files.values())), remembers=BANK in files, versions=package_versions(),
+        manifest=manifest or {}, metrics=_metrics(run / METRICS, metadata.about.loop), seeds=_seeds(run), data_licences=data_licences,
+        bytes=sum(map(len, files.values())), remembers=remembers, versions=package_versions(),
     )  # fmt: skip
     whole: dict[str, bytes] = {CARD: model_card(about).encode(), LIST: list_of(files)}
     whole.update((str(name), content) for name, content in files.items())
@@ -118,6 +121,14 @@ def _metrics(path: Path, loop: int | None) -> dict[str, Any]:
     found = [one for one in record.get("loops", []) if isinstance(one, dict) and one.get("loop") == loop]
     own = found[0] if found else record.get("before") if loop == 0 else None
     return {"own": own, "before": record.get("before"), "rules": record.get("rules")} if isinstance(own, dict) else {}
+
+
+def _seeds(run: Path) -> list[FinishedRun]:
+    """The run and those of other seeds beside it; none where it is the only one, or no run."""
+    if not (run.name.startswith("seed_") and is_finished(run)):
+        return []
+    (group,) = gather([run.parent])
+    return list(group.runs.values()) if len(group.runs) > 1 else []
 
 
 def _json(record: Mapping[str, Any]) -> bytes:

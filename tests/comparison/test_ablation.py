@@ -112,7 +112,7 @@ def test_how_long_the_others_take_is_told_by_those_that_ended(
     ablation: Ablation, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = iter([0, 1, 3, 4])
-    monkeypatch.setattr("aaclip_kit.comparison.ablation.monotonic", lambda: 3600 * next(hours))
+    monkeypatch.setattr("aaclip_kit.comparison.ablation.monotonic", lambda: 3600.0 * next(hours))
     ablation.execute(None, Watcher())
     assert [line for line in said if "min left" in line] == [
         "1 of 3 runs ended, about 120 min left",

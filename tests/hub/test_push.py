@@ -24,6 +24,7 @@ from aaclip_kit.hub.file_list import LIST, MODEL
 
 from ..cli.conftest import assert_plain, contents
 from ..command import Command, Ran
+from ..comparison.made import write_run
 from .server import READS_ONLY, Hub
 
 REPO = "ann/tiles"
@@ -84,6 +85,17 @@ def test_nothing_that_is_pushed_names_a_place_of_the_machine(
         assert str(tmp_path.anchor + tmp_path.parts[1]).encode() not in path.read_bytes(), path.name
     tables = tomllib.loads((tmp_path / "dry" / "experiment.toml").read_text())
     assert tables["data"]["test"]["root"] == "../defects"
+
+
+def test_the_card_of_a_seed_has_an_interval_over_those_beside_it(aakit: Command, trained: Path, tmp_path: Path) -> None:
+    own = tmp_path / "seeds" / "seed_3"
+    shutil.copytree(trained, own)
+    other = write_run(tmp_path / "seeds" / "seed_4", 4, [{"a": {"pixel_auroc": 0.5, "image_auroc": 0.5}}] * 2)
+    assert aakit("push", own, "--repo", REPO, "--dry-run", tmp_path / "dry").code == 0
+    assert "| mean of 2 seeds |" in (tmp_path / "dry" / "README.md").read_text()
+    shutil.rmtree(other)
+    assert aakit("push", own, "--repo", REPO, "--dry-run", tmp_path / "alone").code == 0
+    assert "without an interval" in (tmp_path / "alone" / "README.md").read_text()
 
 
 def test_a_dry_run_writes_what_is_pushed(hub: Hub, aakit: Command, taught: Path, place: Path, address: str) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 from aaclip_kit.checkpoints.provenance import Metadata, Provenance
+from aaclip_kit.comparison.finished_runs import read_run
 from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.sharing.model_card import NOT_FOR, About, model_card
+
+from ..comparison.made import write_run
 
 CHOSEN = Calibration(
     rule="false_alarms", fpr=0.02, source="folder good, each by the memory of the others",
@@ -27,7 +33,7 @@ def about(**changed: Any) -> About:
     given: dict[str, Any] = {
         "repository": "ann/lids", "licence": None, "metadata": metadata, "tables": TABLES, "bytes": 1_500_000,
         "manifest": {"data": {"train": {"counts": {"lid": {"normal": 60}}}}, "seeds": {"seed": 3}},
-        "metrics": {"own": own, "before": {"mean": {"pixel_auroc": 0.5}}, "rules": None}, "remembers": True,
+        "metrics": {"own": own, "before": {"mean": {"pixel_auroc": 0.5}}, "rules": None}, "remembers": {"lid": 60},
         "data_licences": {"mvtec": "no commercial use"}, "versions": {"python": "3.11"},
     }  # fmt: skip
     return About(**{**given, **changed})
@@ -49,6 +55,22 @@ def test_thresholds_come_with_their_origin_and_interval() -> None:
     assert "- map: none (too few)" in card
     without = model_card(about(metadata=replace(about().metadata, calibration=None)))
     assert "It has none: `aakit calibrate` chooses them" in without
+
+
+def test_of_several_seeds_the_mean_has_an_interval(tmp_path: Path) -> None:
+    values = {1: 0.90, 2: 0.92, 3: 0.97}
+    runs = [read_run(write_run(tmp_path / str(seed), seed, [{"a": {"pixel_auroc": of}}])) for seed, of in values.items()]
+    card = model_card(about(seeds=runs, metadata=Metadata(Provenance("small", 1))))
+    low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem(list(values.values())))
+    assert "| mean of 3 seeds | 0.930 | – |" in card
+    assert f"| 95 % interval of that | {low:.3f} to {high:.3f} | – |" in card
+    assert "without an interval" not in card
+
+
+def test_a_taught_model_says_what_it_remembers() -> None:
+    card = model_card(about(metadata=Metadata(Provenance("teach", 0)), manifest={}, metrics={}))
+    assert "features of 60 normal images of lid," in card and "taught by the normal images" in card
+    assert "does not say" not in card
 
 
 def test_a_licence_is_the_users_to_state() -> None:
