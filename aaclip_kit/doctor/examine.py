@@ -13,7 +13,7 @@ Status = Literal["good", "note", "bad"]
 GB: Final = 1e9
 
 PROBES: Final = (
-    *(f"{__package__}.installation:{probe}" for probe in ("python", "packages", "libraries")),
+    *(f"{__package__}.installation:{probe}" for probe in ("python", "packages", "extras", "libraries")),
     *(f"{__package__}.machine:{probe}" for probe in ("processor", "memory", "cuda", "disk", "cache")),
     *(f"{__package__}.installation:{probe}" for probe in ("plugins", "weights", "variables")),
 )

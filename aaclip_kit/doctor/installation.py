@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DISTRIBUTION: Final = "aaclip-kit"
 """This package, as pip calls it."""
 
+_OF_DEVELOPERS: Final = ("dev", "docs")
+"""Extras that serve nobody else."""
+
 _AGAIN: Final = "python -m pip install --force-reinstall torch torchvision, both from one place"
 
 EMBEDDED: Final = "embedded"
@@ -70,9 +73,24 @@ def packages() -> Iterator[Finding]:
         yield Finding("packages", "good", versions)
 
 
-def _needs() -> "Iterator[tuple[str, Requirement]]":
+def extras() -> Iterator[Finding]:
+    """Which extras are installed: packages for what not everybody needs."""
+    if _field(DISTRIBUTION) is None:  # told above
+        return
+    offered = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra", [])
+    names = [name for name in offered if name not in _OF_DEVELOPERS]
+    lacking = [name for name in names if any(_fault(owner, need) for owner, need in _needs(name))]
+    there = ", ".join(name for name in names if name not in lacking) or "none"
+    if lacking:
+        advice = f"python -m pip install '{DISTRIBUTION}[{','.join(lacking)}]', or those of them that you need"
+        yield Finding("extras", "good", f"{there}; not installed: {', '.join(lacking)}", advice)
+    else:
+        yield Finding("extras", "good", there)
+
+
+def _needs(extra: str = "") -> "Iterator[tuple[str, Requirement]]":
     """Each requirement that holds on this machine, with who has it; first this distribution's, then theirs."""
-    waiting, seen = [(DISTRIBUTION, "")], set()
+    waiting, seen = [(DISTRIBUTION, extra)], set()
     while waiting:
         owner, extra = waiting.pop(0)
         if (owner, extra) in seen:

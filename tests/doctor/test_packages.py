@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aaclip_kit.doctor.installation import packages, python
+from aaclip_kit.doctor.installation import extras, packages, python
 
 
 @pytest.fixture
@@ -21,10 +21,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def install(site: Path, name: str, version: str, *needs: str) -> None:
+def install(site: Path, name: str, version: str, *needs: str, extras: tuple[str, ...] = ()) -> None:
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {n}" for n in needs)]
+    lines += [f"Provides-Extra: {extra}" for extra in extras]
     (info / "METADATA").write_text("\n".join(lines) + "\n")
 
 
@@ -58,10 +59,28 @@ def test_a_package_that_does_not_fit_says_who_needs_which(
     assert (found.status, found.found, found.advice) == ("bad", words, advice)
 
 
+def test_extras_that_are_there_and_those_that_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = ('web>=2; extra == "serve"', 'cluster; extra == "ray"', 'aaclip-kit[serve]; extra == "line"', "top")
+    install(tmp_path, "aaclip-kit", "0.1", *needs, extras=("dev", "serve", "ray", "line"))
+    install(tmp_path, "top", "1")
+    install(tmp_path, "web", "1.9")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    (found,) = extras()
+    assert (found.status, found.found) == ("good", "none; not installed: serve, ray, line")
+    replace(tmp_path, "web", "2.0")
+    (found,) = extras()
+    assert found.found == "serve, line; not installed: ray"
+    assert (found.advice or "").startswith("python -m pip install 'aaclip-kit[ray]'")
+    install(tmp_path, "cluster", "1")
+    (found,) = extras()
+    assert (found.found, found.advice) == ("serve, ray, line", None)
+
+
 def test_an_installation_that_is_none(site: Path) -> None:
     replace(site, "aaclip_kit", None)
     (found,) = packages()
     assert found.status == "bad" and found.found == "aaclip-kit is not installed"
+    assert list(extras()) == []
 
 
 def test_here_every_direct_need_is_named() -> None:
