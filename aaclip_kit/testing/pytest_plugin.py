@@ -4,7 +4,7 @@ Without files or folders on the command line, the checks of that component are a
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -36,20 +36,35 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     """Add an item for each check."""
     if wanted := config.getoption("aakit"):
         try:
-            items.extend(_items(session, config, wanted))
+            checks = Checks.from_parent(session, name=wanted, cases=_cases(config, wanted))
         except UserError as error:
             raise pytest.UsageError(str(error)) from None
+        report = config.hook.pytest_make_collect_report(collector=checks)
+        config.hook.pytest_collectreport(report=report)
+        items.extend(report.result)
 
 
-def _items(session: pytest.Session, config: pytest.Config, wanted: str) -> "list[CheckItem]":
+def _cases(config: pytest.Config, wanted: str) -> Mapping[str, Callable[[], None]]:
     kind, _, name = wanted.partition(":")
     try:
         options = tomllib.loads("\n".join(config.getoption("aakit_options")))
     except tomllib.TOMLDecodeError as error:
         fix = "write each as a line of an experiment file"
         raise UserError(f"is not TOML: {error}", where="--aakit-options", fix=fix) from None
-    cases = cases_of(cast(Kind, kind), name, options=options, plugin_file=config.getoption("aakit_file"))
-    return [CheckItem.from_parent(session, name=f"{wanted}[{label}]", run=run) for label, run in cases.items()]
+    return cases_of(cast(Kind, kind), name, options=options, plugin_file=config.getoption("aakit_file"))
+
+
+class Checks(pytest.Collector):
+    """The checks of one component."""
+
+    def __init__(self, *, cases: Mapping[str, Callable[[], None]], **others: Any) -> None:
+        super().__init__(**others)
+        self.cases = cases
+
+    def collect(self) -> "Iterator[CheckItem]":
+        """Make an item of each."""
+        for label, run in self.cases.items():
+            yield CheckItem.from_parent(self, name=f"{self.name}[{label}]", run=run)
 
 
 class CheckItem(pytest.Item):

@@ -23,6 +23,7 @@ def _imported() -> None:
     for package in (aaclip_kit.testing, aaclip_kit_plugins.losses):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+    importlib.import_module("open_clip")  # it brings parts of torch that cannot be imported a second time
 
 
 @pytest.fixture
@@ -40,6 +41,12 @@ def test_the_checks_of_a_component_are_all_that_runs(pytester: pytest.Pytester, 
     assert ran.ret == 0, str(ran.stdout)
     assert "loss:dice[L4-finite-at-the-edges] PASSED" in str(ran.stdout)
     assert "11 passed" in str(ran.stdout) and "test_other" not in str(ran.stdout)
+
+
+def test_collected_alone_they_are_counted(pytester: pytest.Pytester) -> None:
+    found = run(pytester, "--aakit", "loss:dice", "--collect-only")
+    assert found.ret == 0 and "11 tests collected" in str(found.stdout)
+    assert "loss:dice[L10-trains-in-a-run]" in str(found.stdout)
 
 
 def test_a_broken_promise_is_told_in_four_lines(pytester: pytest.Pytester, other: Path) -> None:
