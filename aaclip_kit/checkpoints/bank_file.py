@@ -64,7 +64,7 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
 
 
 def remembered(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the SHA-256 of the images of each class that a file of banks is of. Raises `UserError` for no such file."""
+    """Return the SHA-256 of each class's images that a file of banks is of. Raises `UserError` for no such file."""
     return _images(path, _content(path)[1])
 
 

@@ -52,7 +52,7 @@ def predict(
     roi: Path | None = Option(None, "--roi", help="Mask of the images' size: only what is white in it is looked at."),
     ignore: Path | None = Option(None, "--ignore", help="Mask of the images' size: what is white in it is not."),
     tiles: str | None = Option(None, "--tiles", help=TILES_HELP),
-    append: bool = Option(False, "--append", help="Go on with the results in --out: what has a line stays, unless its file changed."),
+    append: bool = Option(False, "--append", help="Go on with the results in --out; unchanged images keep theirs."),
     watch: bool = Option(False, "--watch", help="Score what comes into the folders, until Ctrl-C; implies --append."),
     device: str | None = Option(None, "--device", help="auto, cpu, cuda or cuda:N."),
     jobs: int | None = Option(None, "--jobs", min=1, help=f"Shards. {JOBS_HELP}"),

@@ -90,7 +90,10 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
 @contextmanager
 def _elapsing(what: str) -> "Iterator[None]":
     """Show in a terminal that something is at work, and for how long."""
-    console, columns = PlainConsole(stderr=True), (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns, console = (
+        (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()),
+        PlainConsole(stderr=True),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task(what, total=None)
         yield

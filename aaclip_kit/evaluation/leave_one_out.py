@@ -40,7 +40,7 @@ def leave_one_out(
     The data set holds the images, or their parts, those of one after another: `whole_of` says which image a sample is
     of, and `scored` makes one image score and one largest map value of what its samples have.
     What the head says of normal images is that of the others too, so that an image has no part in what it is scored by.
-    `before_each` is called for each sample and image, and where the memory lets itself be ended; what it raises ends it.
+    `before_each` is called for each sample and image, and wherever the memory may be ended; what it raises ends it.
     Raises `UserError` for images that no bank can be made of.
     """
     reference, (name,) = evaluator.model.reference, data.classes

@@ -59,8 +59,9 @@ def packed(trained: Trained, *, repository: str, licence: str | None, data_licen
         files[MANIFEST] = _json(manifest)
     about = About(
         repository=repository, licence=licence, metadata=metadata, tables=tomllib.loads(experiment),
-        manifest=manifest or {}, metrics=_metrics(run / METRICS, metadata.about.loop), seeds=_seeds(run), data_licences=data_licences,
-        bytes=sum(map(len, files.values())), remembers=remembers, versions=package_versions(),
+        manifest=manifest or {}, metrics=_metrics(run / METRICS, metadata.about.loop), seeds=_seeds(run),
+        data_licences=data_licences, bytes=sum(map(len, files.values())), remembers=remembers,
+        versions=package_versions(),
     )  # fmt: skip
     whole: dict[str, bytes] = {CARD: model_card(about).encode(), LIST: list_of(files)}
     whole.update((str(name), content) for name, content in files.items())

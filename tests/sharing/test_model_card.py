@@ -59,7 +59,9 @@ def test_thresholds_come_with_their_origin_and_interval() -> None:
 
 def test_of_several_seeds_the_mean_has_an_interval(tmp_path: Path) -> None:
     values = {1: 0.90, 2: 0.92, 3: 0.97}
-    runs = [read_run(write_run(tmp_path / str(seed), seed, [{"a": {"pixel_auroc": of}}])) for seed, of in values.items()]
+    runs = [
+        read_run(write_run(tmp_path / str(seed), seed, [{"a": {"pixel_auroc": of}}])) for seed, of in values.items()
+    ]
     card = model_card(about(seeds=runs, metadata=Metadata(Provenance("small", 1))))
     low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem(list(values.values())))
     assert "| mean of 3 seeds | 0.930 | – |" in card
