@@ -115,13 +115,20 @@ def _read_class(name: str, folder: Path, layout: Layout) -> _Class:
     known: set[Path] = set()
     for images, masks, label, defect in _image_folders(folder, layout):
         known |= {images, masks or images}
+        faults = len(read.faults)
         files = _images_in(masks, read) if masks else []
+        is_read = len(read.faults) == faults
         by_stem = {path.stem: path for path in reversed(files)}
-        for image in _images_in(images, read):
+        pictures = _images_in(images, read)
+        own_masks = {stem.format(path.stem): path for path in pictures for stem in layout.mask_stems if stem != "{}"}
+        for image in pictures:
+            if image.stem in own_masks:
+                read.faults.append(_among_images(image, own_masks[image.stem], masks))
+                continue
             stems = [stem.format(image.stem) for stem in layout.mask_stems]
             mask = next((by_stem[stem] for stem in stems if stem in by_stem), None)
             if label and masks and masked and mask is None:
-                bare.append((image, masks / f"{stems[0]}.png"))
+                bare += [(image, masks / f"{stems[0]}.png")] if is_read else []
             else:
                 read.samples.append(Sample(image, name, label, mask, defect))
         used = {sample.mask for sample in read.samples}
@@ -144,6 +151,11 @@ def _images_in(folder: Path, read: _Class) -> list[Path]:
     deeper = [path for path in found.images if path.parent != folder]
     read.left_out += [*found.left_out, *((f"deeper than {folder.relative_to(read.folder)}", path) for path in deeper)]
     return [path for path in found.images if path.parent == folder]
+
+
+def _among_images(mask: Path, image: Path, masks: Path | None) -> UserError:
+    fix = f"move it into {masks}, or rename it if it is a photograph"
+    return UserError(f"is named as the mask of {image.name}, and lies among the images", where=str(mask), fix=fix)
 
 
 def _without_mask(image: Path, mask: Path, hint: str) -> UserError:

@@ -5,9 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated
 
 from jaxtyping import Float
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from .backbone import Backbone
@@ -39,9 +40,9 @@ class NormalScores:
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
 
     grid_mean: float
-    grid_deviation: float
+    grid_deviation: Annotated[float, Field(ge=0)]
     image_mean: float
-    image_deviation: float
+    image_deviation: Annotated[float, Field(ge=0)]
 
     @classmethod
     def of(cls, grid: Float[Tensor, "B G G"], image: Float[Tensor, " B"]) -> "NormalScores":

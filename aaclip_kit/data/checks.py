@@ -120,9 +120,9 @@ def remarks(scan: DatasetScan, is_normal: bool = False) -> list[str]:
             [sample.mask for sample, facts in scan.pairs if facts.is_lossy],
         ),
         *_of_images(
-            "images are turned by an EXIF tag that their masks lack",
-            [sample.image for sample, facts in masked_pairs if facts.turned_alone],
-            "a mask is right if it was drawn on the upright image",
+            "images are turned otherwise than their masks by an EXIF tag",
+            [sample.image for sample, facts in masked_pairs if facts.turned_apart],
+            "a mask is right if, upright, it was drawn on the upright image",
         ),
         *([f"{len(near)} images look like copies of others: {first_pairs(near)}"] if near else []),
     ]

@@ -11,6 +11,9 @@ from typing import Final
 import numpy as np
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from .tiff_tags import lacks_parts
 
 _FRAMES: Final = (0xC0, 0xC1, 0xC2)
 """Markers of a JPEG's frame whose scans are in Huffman codes; arithmetic ones may leave out their end."""
@@ -35,12 +38,14 @@ _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def check_not_cut(picture: ImageFile, content: bytes) -> None:
-    """Raise ValueError where a JPEG or PNG, which has been decoded, holds less than its whole picture.
+    """Raise ValueError where a JPEG, PNG or TIFF, which has been decoded, holds less than its whole picture.
 
     A large JPEG's very last block is not looked at, nor are PNGs that are interlaced or animated.
     """
     if picture.format in ("JPEG", "MPO"):
         is_cut = _is_cut_jpeg(picture, content[getattr(picture, "offset", 0) :])
+    elif isinstance(picture, TiffImageFile):
+        is_cut = lacks_parts(picture.tag_v2)
     else:
         is_cut = picture.format == "PNG" and _is_cut_png(picture, content)
     if is_cut:

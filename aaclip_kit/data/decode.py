@@ -174,12 +174,21 @@ def _upright(path: Path, content: bytes | None, most_pixels: int = MOST_PIXELS) 
             raise UserError(f"cannot be read as an image: {problem}", where=str(path), fix=fix)
         picture.load()
         check_not_cut(picture, content)
+        if picture.mode == "P" and not _has_every_colour(picture):
+            raise ValueError("its pixels have colours that its palette does not hold")
         upright = ImageOps.exif_transpose(picture)
         # Converting would blend it in or warn of it, and alpha is dropped.
         upright.info.pop("transparency", None)
         if picture.mode == "I;16" and is_white_zero(tags):  # Pillow turns all others round
             upright = Image.fromarray(65535 - np.asarray(upright))
         return upright, grey_bits(tags)
+
+
+def _has_every_colour(picture: Image.Image) -> bool:
+    """Whether the palette has each colour that its pixels name; Pillow takes the others for black."""
+    palette = picture.palette
+    count = 0 if palette is None else len(palette.palette) // len(palette.mode)
+    return int(np.asarray(picture).max()) < count
 
 
 def check_mask_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from PIL.MpoImagePlugin import MpoImageFile
 
 from ..files.plain_file import read_plain
@@ -30,6 +30,8 @@ _MP_ENTRY: Final = 0xB002
 
 FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 """Formats that are decoded, whatever a file's name. Among Pillow's others is one that starts a program."""
+
+_BEGINNINGS: Final = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")
 
 
 class _Decoding:
@@ -75,7 +77,8 @@ def checksum(path: Path, content: bytes) -> str:
 def orientation(content: bytes) -> int:
     """The EXIF orientation of a file that can be read: 1 is upright, from 5 on width and height change places."""
     with DECODING, opened(content) as picture:
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(turned) if turned in range(1, 9) else 1
 
 
 def page_of(path: Path) -> tuple[Path, int | None]:
@@ -100,7 +103,12 @@ def opened(content: bytes) -> ImageFile.ImageFile:
     """A file's image, not yet decoded. Raises what Pillow does, and ValueError for what would take it long."""
     if content[:2] in (b"II", b"MM"):
         page_places(content)
-    return Image.open(BytesIO(content), formats=FORMATS)
+    try:
+        return Image.open(BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        if content.startswith(_BEGINNINGS):
+            raise ValueError("its head is damaged, or its pixels are numbers of a kind that is not read") from None
+        raise
 
 
 def pages_in(picture: ImageFile.ImageFile, content: bytes) -> list[int]:

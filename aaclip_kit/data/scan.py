@@ -44,8 +44,8 @@ class FileFacts:
     values: Values = ()
     is_lossy: bool = False
     """Whether the mask is compressed as a JPEG is."""
-    turned_alone: bool = False
-    """Whether a tag turns the image and none its mask, which would fit either way."""
+    turned_apart: bool = False
+    """Whether tags turn the image and its mask in different ways, or one of them alone, and both would fit."""
 
     @property
     def blank(self) -> bool:
@@ -182,14 +182,13 @@ def _with_mask(facts: FileFacts, sample: Sample, file: Path, image: bytes) -> Fi
         marked=float((mask.marks > 0).mean()),
         values=mask.values,
         is_lossy=mask.is_lossy,
-        turned_alone=_turned_alone(image, content, facts.size),
+        turned_apart=_turned_apart(orientation(image), orientation(content), facts.size),
     )
 
 
-def _turned_alone(image: bytes, mask: bytes, size: tuple[int, int]) -> bool:
-    turned = orientation(image)
-    fits_either_way = turned in (2, 3, 4) or (turned > 4 and size[0] == size[1])
-    return fits_either_way and orientation(mask) <= 1
+def _turned_apart(image: int, mask: int, size: tuple[int, int]) -> bool:
+    fits_either_way = (image > 4) == (mask > 4) or size[0] == size[1]
+    return image != mask and fits_either_way
 
 
 def summary(scan: DatasetScan) -> dict[str, Any]:

@@ -19,6 +19,9 @@ _NO_PAGE: Final = 1 | 4
 """Bits that tell a smaller copy, and a mask of transparency."""
 
 _BITS, _PHOTOMETRIC, _COLOURS = 258, 262, 320
+_WIDTH, _HEIGHT, _STRIPS, _STRIP_ROWS = 256, 257, 273, 278
+_TILES, _TILE_WIDTH, _TILE_HEIGHT = 324, 322, 323
+_SAMPLES, _PLANES, _APART = 277, 284, 2
 _WHITE_IS_ZERO, _PALETTE, _YCBCR = 0, 3, 6
 
 
@@ -103,6 +106,17 @@ def other_meaning(tags: Mapping[int, Any]) -> str | None:
     if tags.get(_PHOTOMETRIC) == _PALETTE and 0 < max(tags.get(_COLOURS, (0,))) < 256:
         return "its tag ColorMap has colours of 8 bits, where a TIFF has 16"
     return None
+
+
+def lacks_parts(tags: Mapping[int, Any]) -> bool:
+    """Whether a strip or tile has no place in the file, as where programs leave out those of one value."""
+    width, height = tags[_WIDTH], tags[_HEIGHT]
+    if _TILES in tags:
+        places, parts = tags[_TILES], -(-width // tags[_TILE_WIDTH]) * -(-height // tags[_TILE_HEIGHT])
+    else:
+        places, parts = tags.get(_STRIPS, ()), -(-height // (tags.get(_STRIP_ROWS) or height))
+    planes = tags.get(_SAMPLES, 1) if tags.get(_PLANES) == _APART else 1
+    return bool(places) and (len(places) < parts * planes or 0 in places)
 
 
 def grey_bits(tags: Mapping[int, Any]) -> int:

@@ -40,8 +40,13 @@ class ClassMetrics:
     ) -> None:
         """Count images: their maps, masks (None: a normal image, or one that lacks its mask), scores and labels.
 
-        Raises ValueError for NaN and for a mask that has not its map's size.
+        Raises ValueError for NaN, for a mask that has not its map's size, and, before anything is counted, where these
+        are not of as many images.
         """
+        given = {"maps": maps, "masks": labels if masks is None else masks, "scores": image_scores, "labels": labels}
+        counts = {name: len(part) for name, part in given.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"not of as many images: {', '.join(f'{count} {name}' for name, count in counts.items())}")
         self.update_pixels(maps, masks, labels)
         self.update_images(image_scores, labels)
 
@@ -53,6 +58,8 @@ class ClassMetrics:
                 self.unmasked += 1
                 continue
             mask = np.zeros(anomaly_map.shape, bool) if mask is None else np.asarray(mask)
+            if np.isnan(mask).any():
+                raise ValueError(f"image {index}: the mask contains NaN")
             weights = region_weights(mask)
             self.masked += bool(label)
             self.blank += bool(label) and not len(weights)

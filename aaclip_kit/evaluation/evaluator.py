@@ -24,7 +24,7 @@ from ..distributed.ranks import ALONE, Ranks
 from ..experiment.schema import EvaluationTable, ExperimentFile, Switches
 from ..model.anomaly_model import AnomalyModel
 from ..model.image_tower import Untouched
-from ..model.plugin_faults import PluginFault, naming_batch
+from ..model.plugin_faults import PluginFault, naming_batch, run_answer
 from ..model.prompts import PromptBook
 from ..model.stage_slots import NO_CONTEXT, Contexts
 from .class_metrics import ClassMetrics, ClassResult, Mask, results
@@ -322,7 +322,7 @@ class Evaluator:
 
     def _answer(self, memory: Memory, tokens: ImageTokens) -> Answer:
         assert self.model.reference is not None
-        return self.model.reference.answer(memory.bank, tokens)
+        return run_answer(self.model.reference, memory.bank, tokens, "reference")
 
     def _with_memory(self, scores: Scores, memory: Memory, answer: Answer) -> Scores:
         """The scores of the head together with what the class's normal images say."""

@@ -69,11 +69,15 @@ def check_kind(path: Path) -> None:
     try:
         with path.open("rb") as file:
             head, members = file.read(512), list[str]()
-            if head.startswith(b"PK"):
-                with zipfile.ZipFile(file) as archive:
-                    members = archive.namelist()
-    except Exception:  # a damaged archive can raise nearly anything
-        return
+    except OSError as error:
+        fix = "make it readable, or give another file of weights"
+        raise UserError(f"cannot be read ({error.strerror or error})", where=str(path), fix=fix) from None
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.namelist()
+        except Exception:  # a damaged archive can raise nearly anything
+            return
     if found := _kind(head, members, path.suffix == ".safetensors"):
         what, fix = found
         raise UserError(f"cannot be read: it {what}", where=str(path), fix=fix)

@@ -18,8 +18,11 @@ _STEPS: Final = 10
 Look = tuple[list[Listed], list[UserError]]
 """Images, and faults of folders and rows."""
 
-FileState = tuple[int, int] | None
-"""Size of a file in bytes, and its time in nanoseconds; None for one that has gone."""
+FileState = tuple[int, int, int] | None
+"""Size of a file in bytes, its time, and that of its last change, in nanoseconds; None for one that has gone.
+
+The last is set by the system alone: copying programs give a file the time that another had.
+"""
 
 
 def arrivals(
@@ -58,4 +61,4 @@ def state_of(image: Path) -> FileState:
         facts = page_of(image)[0].stat()
     except OSError:
         return None
-    return facts.st_size, facts.st_mtime_ns
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

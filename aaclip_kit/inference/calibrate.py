@@ -1,6 +1,7 @@
 """New thresholds for a trained model, chosen on good photographs of one's own, in the place of those that it has."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
@@ -12,6 +13,7 @@ from ..checkpoints.stored_thresholds import Thresholds, changed_keys
 from ..contracts.errors import UserError, in_short, writing
 from ..evaluation.calibration import Calibration, Tiles
 from ..experiment import resolved_toml
+from ..files.lock import LOCK, locked
 from ..files.plain_file import read_json
 from ..record.run_folder import CALIBRATION, CHECKPOINTS, RunFolder
 from .good_photographs import PhotographScores
@@ -82,13 +84,15 @@ def _is_quoted(checkpoint: Path, loop: int | None) -> bool:
 def store(trained: Trained, calibration: Calibration) -> Path:
     """Write the thresholds into the checkpoint, and where it is the one that its run quotes into the run's file.
 
-    Those that were there are gone. Returns the checkpoint. Raises `UserError` where it cannot be written; then it is
-    as it was.
+    Those that were there are gone. Returns the checkpoint. Raises `UserError` where it cannot be written, and where a
+    run is at work on it; then it is as it was.
     """
     path, metadata = trained.checkpoint, trained.metadata
     experiment = metadata.experiment or resolved_toml(trained.experiment)
     loop, quoted = metadata.about.loop, _is_quoted(path, metadata.about.loop)
-    with writing(path, "make it writable, or calibrate a copy of it"):
+    run = path.parents[1] if path.parent.name == CHECKPOINTS else path.parent
+    lock = locked(run) if (run / LOCK).exists() else nullcontext()
+    with writing(path, "make it writable, or calibrate a copy of it"), lock:
         write(read(path), path, replace(metadata, experiment=experiment, calibration=calibration))
         if quoted:
             RunFolder(path.parents[1]).write_calibration({"loop": loop, **asdict(calibration)})

@@ -54,7 +54,9 @@ def as_picture(image: Any, name: str) -> Image.Image:
     """Return a given picture in RGB, upright. Raises `UserError`, which calls it `name`, for what is none."""
     if isinstance(image, Image.Image):
         try:
-            picture = in_rgb(ImageOps.exif_transpose(image))
+            # Whole numbers of Pillow are of 16 bits where these files are read, and of any number elsewhere.
+            bits = 32 if image.mode == "I" and image.format not in ("PNG", "PPM") else 16
+            picture = in_rgb(ImageOps.exif_transpose(image), bits)
         except Exception as error:  # a decoder may raise anything
             raise UserError(f"cannot be read as an image: {error}", where=name, fix=_FIX) from None
     elif isinstance(image, np.ndarray | Tensor):
@@ -70,6 +72,8 @@ def as_picture(image: Any, name: str) -> Image.Image:
 
 def _as_bytes(image: np.ndarray | Tensor, name: str) -> np.ndarray:
     """The pixels as `[H, W, C]` or `[H, W]` from 0 to 255."""
+    if isinstance(image, Tensor) and image.is_floating_point():
+        image = image.float()  # numpy has no bfloat16
     values: np.ndarray = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
     kind = "a tensor" if isinstance(image, Tensor) else "an array"
     if isinstance(image, Tensor) and values.ndim == 3:

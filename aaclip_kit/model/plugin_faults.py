@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from ..contracts.data import Sample
 from ..contracts.errors import UserError
+from ..contracts.head import ImageTokens
 from ..contracts.loss import Loss
+from ..contracts.reference import Answer, Bank, Reference
 from ..contracts.stage import AttentionStage, Context
 from ..distributed.out_of_memory import is_out_of_memory
 from ..plugin_host.registry import MEND
@@ -59,6 +61,20 @@ def run_loss(loss: Loss, named: Mapping[str, Any], where: str) -> dict[str, Tens
 
 
 _SCALARS: Final = 'return scalar tensors by name, such as {"focal": value}'
+
+
+def run_answer(reference: Reference, bank: Bank, tokens: ImageTokens, where: str) -> Answer:
+    """What a memory answers. Raises `PluginFault` for an exception: the bank may be another memory's, too."""
+    try:
+        return reference.answer(bank, tokens)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        problem = f"its answer raised {type(error).__name__}: {error}"
+        fix = f"use the bank of this checkpoint's run; or {MEND}"
+        raise PluginFault(problem, where=where, fix=fix) from error
 
 
 def stage_terms(stage: AttentionStage, where: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,21 @@ def test_a_photograph_that_was_overwritten_is_scored_anew(
     assert after[str(photos / "1.png")]["score"] != before[str(photos / "1.png")]["score"]
     assert len(list((place / "out" / "heatmaps").iterdir())) == 4
     assert "append      0 new, 4 had a line already\n" in appended().out
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["now", "lines of an older version"])
+def test_a_photograph_that_was_overwritten_by_one_of_the_same_size_and_time(
+    appended: Callable[..., Ran], place: Path, photos: Path, older: bool
+) -> None:
+    first, other = photograph(photos / "1.bmp", 7), photograph(photos.parent / "other.bmp", 8)
+    for path in (first, other):
+        os.utime(path, ns=(10**18, 10**18))
+    assert appended().code == 0
+    if older:
+        stated = [{**line, "file_state": line["file_state"][:2]} for line in lines_of(place / "out")]
+        (place / "out" / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in stated))
+    shutil.copy2(other, first)
+    assert ("1 new (1 had a line" in appended().out) is not older
 
 
 def test_an_overwritten_photograph_has_no_old_answer_after_a_kill_either(

@@ -21,6 +21,8 @@ from aaclip_kit.checkpoints.provenance import read_metadata
 from aaclip_kit.cli.teach import _say_few, checked_rate
 from aaclip_kit.evaluation.calibration import Calibration
 from aaclip_kit.evaluation.evaluator import Evaluator
+from aaclip_kit.files.lock import locked
+from aaclip_kit.files.weights_file import as_safetensors, read_safetensors
 
 from ..command import Command, Ran
 from ..once import once
@@ -389,6 +391,21 @@ def test_killed_while_it_writes_it_has_made_no_model_and_is_in_no_ones_way(
     assert aakit(*arguments).code == 0 and (place / "line.model" / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("part", ["missing", "of another width"])
+def test_a_bank_that_does_not_fit_is_a_message(
+    taught: tuple[Path, Ran], aakit: Command, folders: Path, tmp_path: Path, part: str
+) -> None:
+    model = Path(shutil.copytree(taught[0], tmp_path / "model"))
+    tensors, about = read_safetensors(bank := model / "bank.safetensors")
+    patches = tensors.pop("0.patches")
+    if part != "missing":
+        tensors["0.patches"] = patches[..., 1:].contiguous()
+    bank.write_bytes(as_safetensors(tensors, about))
+    ran = aakit("predict", model, folders / "more", "--out", tmp_path / "found")
+    assert ran.code == 2 and "use the bank of this checkpoint's run" in ran.err
+    assert_plain(ran)
+
+
 def test_calibrate_replaces_the_thresholds_and_their_origin(
     taught: tuple[Path, Ran], aakit: Command, folders: Path
 ) -> None:
@@ -419,6 +436,19 @@ def test_calibrate_serves_a_run(aakit: Command, trained: Path, tmp_path: Path, f
     assert told["image_threshold"] == stored(run / "checkpoints" / "loop_2.safetensors").image_threshold
     ran = aakit("predict", run, folders / "more", "--out", tmp_path / "found", "--real-name", "tile")
     assert (ran.code, ran.err) == (0, "") and "chosen on 8 good photographs" in ran.out
+
+
+def test_calibrate_leaves_a_run_that_is_at_work_alone(
+    aakit: Command, trained: Path, tmp_path: Path, folders: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    loop = run / "checkpoints" / "loop_2.safetensors"
+    before = loop.read_bytes()
+    with locked(run):
+        for named in (run, loop):
+            ran = aakit("calibrate", named, folders / "good", "--real-name", "tile")
+            assert ran.code == 2 and "another run is at work in this folder" in ran.err
+    assert loop.read_bytes() == before
 
 
 def test_calibrate_of_a_loop_that_the_run_does_not_quote_leaves_the_file_of_the_one_that_it_does(

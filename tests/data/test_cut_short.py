@@ -15,6 +15,7 @@ from aaclip_kit.data import cut_short
 from aaclip_kit.data.decode import open_mask, open_picture
 
 from ..pictures import encoded, noise, png
+from .tiffs import tiff
 
 NAME = Path("a.jpg")
 CODINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -93,6 +94,31 @@ def test_a_png_of_fewer_rows_than_it_says_is_refused() -> None:
     assert open_picture(NAME, png(header, zlib.compress(rows.tobytes()))).size == (20, 30), "black below, and whole"
     with pytest.raises(UserError, match="its data end before the picture does"):
         open_picture(NAME, png(header, zlib.compress(rows[:20].tobytes())))
+
+
+LACKING: dict[str, dict[int, tuple[int, int | bytes]]] = {
+    "a strip without a place": {273: (4, 0), 279: (4, 0)},
+    "two strips, one of them there": {278: (4, 10)},
+    "planes, one of them there": {277: (3, 3), 258: (3, bytes([8, 0] * 3)), 262: (3, 2), 284: (3, 2)},
+    "tiles, one of them there": {322: (3, 16), 323: (3, 16), 324: (4, 8), 325: (4, 256)},
+}
+
+
+@pytest.mark.parametrize("tags", LACKING.values(), ids=LACKING)
+def test_a_tiff_that_lacks_a_strip_or_a_tile_is_refused(
+    tmp_path: Path, tags: dict[int, tuple[int, int | bytes]]
+) -> None:
+    grey = noise(20, 20)[..., 0]
+    assert open_picture(tiff(tmp_path / "whole.tif", grey)).size == (20, 20)
+    with pytest.raises(UserError, match="its data end before the picture does"):
+        open_picture(tiff(tmp_path / "a.tif", grey, tags))
+
+
+@pytest.mark.parametrize("kind", [None, "tiff_lzw", "packbits", "jpeg"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_tiffs_of_several_strips_are_whole(tmp_path: Path, kind: str | None, mode: str) -> None:
+    Image.fromarray(noise(301, 200)).convert(mode).save(tmp_path / "a.tif", compression=kind, strip_size=4096)
+    assert open_picture(tmp_path / "a.tif").size == (200, 301)
 
 
 def test_black_pngs_of_every_kind_are_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from aaclip_kit import Sample, UserError
 from aaclip_kit.data.decode import check_mask_size, open_mask, open_picture, resized
 from aaclip_kit.data.decoded import read_mask
 from aaclip_kit.data.image_file import MOST_PIXELS
+
+from ..pictures import chunk, png
+from .tiffs import tiff
 
 ORIENTATION = 0x0112
 WIDTH, HEIGHT = 30, 20
@@ -313,6 +317,24 @@ def test_content_that_has_been_read_stands_in_for_the_file(tmp_path: Path, colou
     with pytest.raises(UserError, match="what it holds is no image") as caught:
         open_picture(tmp_path / "a.png", b"text")
     assert caught.value.where == str(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("entries", [0, 1])
+def test_colours_that_a_palette_does_not_hold_are_not_taken_for_black(tmp_path: Path, entries: int) -> None:
+    rows = zlib.compress(bytes([0, 0, 1] * 2 + [0, 1, 1] * 7))
+    for held, answer in ((2, None), (entries, "its pixels have colours that its palette does not hold")):
+        palette = chunk(b"PLTE", bytes([0, 0, 0, 255, 0, 0])[: 3 * held]) if held else b""
+        content = png((2, 9, 8, 3, 0, 0, 0), rows, palette)
+        for read in (open_picture, lambda file, content: open_mask(file, None, content)):
+            with nullcontext() if answer is None else pytest.raises(UserError, match=answer):
+                read(tmp_path / "a.png", content)
+
+
+def test_a_tiff_of_numbers_of_another_kind_is_not_called_none(tmp_path: Path) -> None:
+    complex_numbers: dict[int, tuple[int, int | bytes]] = {339: (3, 5)}
+    file = tiff(tmp_path / "a.tif", np.zeros((9, 9), np.uint16), complex_numbers)
+    with pytest.raises(UserError, match="its pixels are numbers of a kind that is not read"):
+        open_picture(file)
 
 
 def test_a_missing_file_and_a_folder_are_messages(tmp_path: Path) -> None:

@@ -153,11 +153,13 @@ def test_a_photograph_turned_by_a_tag_whose_mask_has_none_is_told_of(tmp_path: P
     exif[0x0112] = turned
     Image.open(marked.image).save(tmp_path / "photo.jpg", exif=exif)
     photo = replace(marked, image=tmp_path / "photo.jpg")
-    advice = "a mask is right if it was drawn on the upright image"
-    line = f"1 images are turned by an EXIF tag that their masks lack; the first is {photo.image}; {advice}"
+    advice = "a mask is right if, upright, it was drawn on the upright image"
+    line = f"1 images are turned otherwise than their masks by an EXIF tag; the first is {photo.image}; {advice}"
     assert said(photo) == ([line] if turned > 1 else [])
     Image.fromarray(SQUARE).save(tmp_path / "m.png", exif=exif)
     assert said(photo) == []
+    Image.open(marked.image).save(photo.image)
+    assert said(photo) == ([line] if turned > 1 else []), "the mask alone is turned"
 
 
 def test_a_mask_of_the_turned_size_gets_the_sentence_that_helps(tmp_path: Path) -> None:

@@ -156,6 +156,16 @@ def test_a_mask_of_another_size_is_refused() -> None:
         ClassMetrics().update(maps, masks[:, :4], scores, labels)
 
 
+@pytest.mark.parametrize("short", ["maps", "masks"])
+def test_parts_of_other_numbers_of_images_are_refused_before_any_is_counted(short: str) -> None:
+    maps, masks, scores, labels = images()
+    parts, found = {"maps": [*maps], "masks": [*masks]}, ClassMetrics()
+    parts[short].pop()
+    with pytest.raises(ValueError, match=f"not of as many images: .*7 {short}"):
+        found.update(**parts, image_scores=scores, labels=labels)
+    assert found.values() == ClassMetrics().values()
+
+
 def test_without_every_mask_the_pixel_metrics_are_undefined() -> None:
     maps, masks, scores, labels = images()
     none, some = ClassMetrics(), ClassMetrics()
@@ -188,10 +198,11 @@ def test_a_class_of_no_images_says_so() -> None:
     assert ClassMetrics().result().undefined == reasons
 
 
-@pytest.mark.parametrize("place", ["maps", "scores"])
+@pytest.mark.parametrize("place", ["maps", "masks", "scores"])
 def test_not_a_number_is_refused(place: str) -> None:
     maps, masks, scores, labels = images()
-    (maps if place == "maps" else scores).flat[-1] = np.nan
+    masks = masks.astype(float)
+    {"maps": maps, "masks": masks, "scores": scores}[place].flat[-1] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         ClassMetrics().update(maps, masks, scores, labels)
 

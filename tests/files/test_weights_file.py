@@ -41,6 +41,22 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
     assert caught.value.where == str(path)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(as_safetensors({"a": torch.ones(2)}, {}))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for read in (read_weights, read_metadata):
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+            read(path)
+
+
 @pytest.mark.parametrize(
     ("version", "safe"),
     [("2.6.0", False), ("2.9.1+cu128", False), ("2.10.0a0+git1", True), ("2.10.0", True), ("2.15.0+cpu", True)],

@@ -205,6 +205,7 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(
             reader(path)
 
 
+NORMAL = {"grid_mean": 0.0, "grid_deviation": 1.0, "image_mean": 0.0, "image_deviation": 1.0}
 METADATA = {
     "brackets": {"about": "[" * 100_000},
     "an endless number": {"about": "1" * 5000},
@@ -216,6 +217,7 @@ METADATA = {
     "a number for data sets": {"about": json.dumps({"trained_on": 5})},
     "thresholds that are texts": {"calibration": json.dumps({"rule": "fpr", "image_threshold": "high"})},
     "no thresholds": {"calibration": "[]"},
+    "a deviation below zero": {"normal_scores": json.dumps({"a": {**NORMAL, "grid_deviation": -1.0}})},
 }
 
 

@@ -38,6 +38,7 @@ def test_the_same_picture_has_the_same_score_in_every_form(model: TrainedModel, 
         Image.fromarray(values),
         tensor,
         tensor.float() / 255,
+        (tensor.float() / 255).requires_grad_(),
         values.astype(float) / 255,
     ]
     expected = model.predict(path)
@@ -47,9 +48,11 @@ def test_the_same_picture_has_the_same_score_in_every_form(model: TrainedModel, 
         assert found.anomaly_map.shape == (30, 40)
     together = list(model.predict_all(forms))
     assert [str(found.path) for found in together] == [
-        *map(str, forms[:2]), *(f"image {number}" for number in range(3, 8)),
+        *map(str, forms[:2]), *(f"image {number}" for number in range(3, 9)),
     ]  # fmt: skip
-    assert [found.pred_score for found in together] == pytest.approx([expected.pred_score] * 7, abs=1e-5)
+    rounded = tensor.bfloat16() / 256
+    assert model.predict(rounded).pred_score == model.predict(rounded.float()).pred_score
+    assert [found.pred_score for found in together] == pytest.approx([expected.pred_score] * 8, abs=1e-5)
 
 
 def test_grey_pictures_are_taken_as_files_of_them_are(model: TrainedModel, tmp_path: Path) -> None:
@@ -58,7 +61,8 @@ def test_grey_pictures_are_taken_as_files_of_them_are(model: TrainedModel, tmp_p
     expected = model.predict(tmp_path / "grey.png").pred_score
     wide = (grey.astype(np.uint16) << 8) + 7
     forms: list[Any] = [grey, grey[..., None], torch.from_numpy(grey)[None], *map(Image.fromarray, (grey, wide))]
-    for form in forms:
+    Image.fromarray(wide).save(tmp_path / "wide.pgm")
+    for form in (*forms, Image.open(tmp_path / "wide.pgm")):
         assert model.predict(form).pred_score == expected
 
 
@@ -77,6 +81,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "not a number": (np.full((30, 40), np.nan), "image 1: holds float64 from nan to nan"),
     "channels first": (pixels().transpose(2, 0, 1), r"image 1: is an array of shape \[3, 30, 40\]"),
     "a batch": (torch.zeros(1, 3, 30, 40), r"image 1: is a tensor of shape \[1, 3, 30, 40\]"),
+    "32 bits": (
+        Image.fromarray(pixels()[..., 0].astype(np.int32)),
+        "image 1: cannot be read as an image: its pixels are",
+    ),
     "tiny": (np.zeros((4, 40), np.uint8), "image 1: is 40 x 4 pixels"),
 }
 

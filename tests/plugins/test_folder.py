@@ -128,6 +128,24 @@ def test_a_folder_that_may_not_be_read_is_a_fault(two_classes: Path, monkeypatch
     assert [fault.where for fault in read(two_classes, classes=["metal_nut"]).faults] == [str(paths[0])]
 
 
+def test_masks_that_may_not_be_read_are_not_called_missing(two_classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = two_classes / "metal_nut" / "ground_truth" / "bent"
+    forbidden(monkeypatch, masks)
+    assert [(fault.where, fault.problem) for fault in read(two_classes).faults] == [
+        (str(masks), "cannot be read (Permission denied)")
+    ]
+
+
+@pytest.mark.parametrize("among", ["test/bent/003_mask.bmp", "test/good/001_mask.png"])
+def test_a_mask_among_the_images_is_not_taken_for_one(two_classes: Path, among: str) -> None:
+    touch(two_classes / "metal_nut", among)
+    found = read(two_classes)
+    (fault,) = found.faults
+    assert fault.where == str(two_classes / "metal_nut" / among)
+    assert fault.problem == f"is named as the mask of {Path(among).stem[:3]}.png, and lies among the images"
+    assert len(found.samples) == 4
+
+
 def test_class_names_are_compared_with_their_letters_in_one_piece(tmp_path: Path) -> None:
     whole, apart = "d\u00e9", "de\u0301"
     touch(tmp_path, f"{apart}/test/good/1.png")
