@@ -11,7 +11,7 @@ from typer import Option
 
 from ..cache.folder import Entry, clear, default_folder, entries
 from ..contracts.errors import UserError
-from .terminal import PlainConsole, plain_table, say
+from .terminal import PlainConsole, plain_table, say, say_lines
 
 
 def cache(
@@ -35,7 +35,7 @@ def cache(
         raise UserError(problem, where=str(place), fix="delete them as a user who may")
     record = {**_as_record(place, stored), "deleted": delete}
     if as_json:
-        say(json.dumps(record, indent=2))
+        say_lines(json.dumps(record, indent=2))
     else:
         _show(record)
 

@@ -14,7 +14,7 @@ from ..plugin_host.discovery import discover
 from .places import DEVICES_HELP, ELSEWHERE, JOBS_HELP, ON_HELP, RESOURCES_HELP, words_again
 from .run import SET_HELP
 from .signals import DONE, ended_by_signals
-from .terminal import PlainConsole, numeric, plain_table, say
+from .terminal import PlainConsole, numeric, plain_table, say, say_lines
 
 if TYPE_CHECKING:
     from ..cluster.task import Place
@@ -55,7 +55,7 @@ def compare(
         return
     written = write_comparison(comparison, out) if out else []
     if as_json:
-        say(json_text(comparison), end="")
+        say_lines(json_text(comparison), end="")
     else:
         _show_comparison(comparison, written)
 
@@ -64,7 +64,7 @@ def _show_table(comparison: "Comparison", form: str, out: Path | None) -> None:
     """Print a table for a paper; with a folder, write it there with its plots."""
     from ..comparison.paper import Format, table, write_paper
 
-    say(table(comparison, cast(Format, form)), end="")
+    say_lines(table(comparison, cast(Format, form)), end="")
     for note in comparison.notes if form == "csv" else ():
         say(f"note: {note}", file=sys.stderr)
     if out is not None:
@@ -180,15 +180,14 @@ def _show_comparison(comparison: "Comparison", written: list[Path]) -> None:
     from ..evaluation.class_metrics import heading
 
     console = PlainConsole()
-    console.print(f"{title(comparison)}; paired by seed and class", markup=False, style="bold")
+    console.print_line(f"{title(comparison)}; paired by seed and class", style="bold")
     for metric in comparison.metrics:
         heads, rows = screen_table(comparison, metric)
         console.print(plain_table(heads[0], *numeric(heads[1:]), rows=rows, title=heading(metric)))
         for line in screen_verdicts(comparison, metric):
-            console.print(line, markup=False)
+            console.print_line(line)
     for note in comparison.notes:
-        console.print(f"note: {note}", markup=False)
-    told = f"The rule of the verdicts is in {GUIDE}, and in what --json and --out write."
-    console.print(told, markup=False, soft_wrap=True)
+        console.print_line(f"note: {note}")
+    console.print_line(f"The rule of the verdicts is in {GUIDE}, and in what --json and --out write.")
     if written:
         say(f"written: {', '.join(map(str, written))}")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Column
 from typer import Argument, Option, Typer
 
@@ -16,7 +15,7 @@ from ..experiment.overrides import checked
 from ..plugin_host.discovery import discover
 from .fetch import fetch
 from .import_masks import import_masks
-from .terminal import PlainConsole, numeric, plain_table, say
+from .terminal import PlainConsole, numeric, plain_table, say, say_lines
 
 if TYPE_CHECKING:
     from ..data.roles import Role
@@ -46,7 +45,7 @@ def check(
 
     roles, between = _read(target, layout, overrides)
     if as_json:
-        say(json.dumps(_as_record(roles, between), indent=2))
+        say_lines(json.dumps(_as_record(roles, between), indent=2))
     else:
         _show(roles)
     if faults := all_faults(roles, between):
@@ -149,12 +148,13 @@ def _show(roles: "Sequence[Role]") -> None:
         for note in role.notes:
             console.print_line(f"warning    {note}")
         count = len(role.faults)
-        console.print(f"{role.name}: {count or 'no'} fault{'' if count == 1 else 's'}\n")
+        console.print_line(f"{role.name}: {count or 'no'} fault{'' if count == 1 else 's'}")
+        console.print_line("")
 
 
-def _show_images(console: Console, name: str, images: dict[str, Any]) -> None:
+def _show_images(console: PlainConsole, name: str, images: dict[str, Any]) -> None:
     title = f"{name}: {images['name'] or 'own data'}, {images['domain']}, {images['count']} images"
-    console.print(title, style="bold")
+    console.print_line(title, style="bold")
     counted = ("normal", "anomalous", "masks")
     names = (Column(heading, overflow="fold") for heading in ("class", "real name"))
     rows = (

@@ -9,7 +9,7 @@ from rich.text import Text
 from typer import Exit, Option
 
 from ..doctor.examine import Finding, examine
-from .terminal import PlainConsole, plain_table, say
+from .terminal import PlainConsole, plain_table, say_lines
 
 _STYLES = {"good": "green", "note": "yellow", "bad": "red"}
 
@@ -25,7 +25,7 @@ def doctor(as_json: bool = Option(False, "--json", help="Print JSON.")) -> None:
             findings.append(finding)
             status.update(f"looked at: {finding.name}")
     if as_json:
-        say(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+        say_lines(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         _show(findings)
     if any(finding.status == "bad" for finding in findings):

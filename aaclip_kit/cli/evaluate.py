@@ -13,7 +13,7 @@ from ..plugin_host.discovery import discover
 from ..record.run_folder import EVALUATION
 from .processes import in_processes
 from .run import SET_HELP, with_shortcuts
-from .terminal import say
+from .terminal import say_lines
 
 MODEL_HELP = "A run's folder, which stands for the loop that it quotes, a checkpoint, or hf://USER/NAME@REVISION."
 EXPERIMENT_HELP = "Experiment file of the model; by default the one that it was trained with."
@@ -89,7 +89,7 @@ def _report(record: dict[str, Any], target: Path | None, as_json: bool) -> None:
         with writing(target):
             write_whole(target, text + "\n")
     if as_json:
-        say(text)
+        say_lines(text)
     else:
         _show(record, target)
 
@@ -114,4 +114,6 @@ def _show(record: dict[str, Any], target: Path | None) -> None:
     if record.get("full_size"):
         cut = "" if record["tiles"] is None else f", in tiles ({record['tiles']})"
         screen.message(f"pixel metrics are at each image's own size{cut}")
-    screen.message(f"scored by {record['checkpoint']}" + (f"\nwrote {target}" if target else ""))
+    screen.message(f"scored by {record['checkpoint']}")
+    if target:
+        screen.message(f"wrote {target}")

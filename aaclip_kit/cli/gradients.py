@@ -10,7 +10,7 @@ from ..contracts.errors import MISSING, UserError
 from ..experiment import Experiment, load, resolved_toml
 from ..plugin_host.discovery import discover
 from .run import SET_HELP
-from .terminal import PlainConsole, numeric, plain_table, say, three_decimals
+from .terminal import PlainConsole, numeric, plain_table, say_lines, three_decimals
 
 if TYPE_CHECKING:
     from ..studies.gradient_dilution import Dilution
@@ -42,7 +42,7 @@ def gradients(
         record = as_record(_measured(experiment, numbers, batches=batches, inits=inits, console=console))
         write_dilution(target, record, resolved_toml(experiment))
     if as_json:
-        say(json.dumps(record, indent=1, allow_nan=False))
+        say_lines(json.dumps(record, indent=1, allow_nan=False))
     else:
         _show(record, console)
     console.print_line(f"numbers and plot: {target}")
@@ -95,7 +95,8 @@ def _show(record: dict[str, Any], console: PlainConsole) -> None:
     if record["checkpoint"]:
         fresh = ", ".join(record["fresh_stages"] or ()) or "no stage"
         lines.append(f"weights from {record['checkpoint']}; fresh in each initialisation: {fresh}")
-    console.print_line("\n".join(lines))
+    for line in lines:
+        console.print_line(line)
 
 
 def _show_subject(title: str, rows: list[dict[str, Any]], console: PlainConsole) -> None:

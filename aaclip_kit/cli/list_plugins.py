@@ -15,7 +15,7 @@ from typer import Argument, Option
 from ..contracts.errors import unknown
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import KINDS, Component, Plugin, Registry
-from .terminal import Debugging, PlainConsole, plain_table, say, say_table
+from .terminal import Debugging, PlainConsole, plain_table, say, say_lines, say_table
 
 EXPERIMENT_HELP = "Experiment file whose plugin files are loaded too."
 
@@ -31,7 +31,7 @@ def list_plugins(
     """List every component that is installed, and every plugin that failed to load, with the reason."""
     registry = registry_with(experiment)
     if as_json:
-        say(json.dumps(_as_record(registry), indent=2))
+        say_lines(json.dumps(_as_record(registry), indent=2))
         return
     _list_components(_sorted(registry))
     console = PlainConsole()

@@ -86,9 +86,11 @@ def new_plugin(
     package = Package(name, _kind(kind))
     files = write_package(package, out, discover())
     folder = out / name
-    say(f"{folder}: {kind} '{package.module}', {len(files)} files\n")
+    say(f"{folder}: {kind} '{package.module}', {len(files)} files")
+    say("")
     say(f"    cd {shlex.quote(str(folder))}")
-    say("    pip install -e '.[test]' && pytest && aakit run experiment.toml\n")
+    say("    pip install -e '.[test]' && pytest && aakit run experiment.toml")
+    say("")
     say(f"Edit first: {package.first}; its options stand in {package.module}/__init__.py")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..contracts.errors import UserError
 from ..distributed.ranks import Ranks
-from .terminal import Debugging, say
+from .terminal import Debugging, say_lines
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -77,7 +77,7 @@ def tell(error: UserError) -> None:
             if fault is not error and fault.__cause__ is not None:
                 traceback.print_exception(fault)
     for fault in error.faults:
-        say(f"error: {fault}", file=sys.stderr)
+        say_lines(f"error: {fault}", file=sys.stderr)
 
 
 def _join(ranks: Ranks) -> "Store":

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -31,7 +30,7 @@ from .terminal import PlainConsole, numeric, plain_table, say, three_decimals
 class Screen:
     """Implements `run.execute.Screen` with rich."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: PlainConsole | None = None) -> None:
         self.console = console or PlainConsole()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         numbers = TextColumn("{task.fields[numbers]}")
@@ -117,11 +116,11 @@ class Screen:
 
     def message(self, text: str) -> None:
         """Print one plain line."""
-        self.console.print(text, soft_wrap=True)
+        self.console.print_line(text)
 
     def red(self, text: str) -> None:
         """Print a line that speaks against all others."""
-        self.console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
+        self.console.print_line(text, style="bold red")
 
     def stopped(self, text: str) -> None:
         """Print, on standard error, how to go on."""
@@ -139,7 +138,8 @@ class Screen:
         when = f"after {named(quoted)}" if quoted else named(quoted)
         self.console.print(metrics_table(f"test class, {when}", class_rows(models[quoted]).items()))
         self.undefined(models[quoted])
-        self.message(f"report: {folder / 'report.html'}\nheatmaps: {folder / 'heatmaps'}")
+        self.message(f"report: {folder / 'report.html'}")
+        self.message(f"heatmaps: {folder / 'heatmaps'}")
 
     def red_lines(self, metrics: dict[str, Any], folder: Path) -> None:
         """Print in red, before any figure, what speaks against those of a finished run."""

@@ -13,7 +13,7 @@ from ..contracts.errors import MISSING, UserError, writing
 from ..plugin_host.discovery import discover
 from ..plugin_host.registry import Registry
 from .run import SET_HELP, with_shortcuts
-from .terminal import PlainConsole, numeric, plain_table, say
+from .terminal import PlainConsole, numeric, plain_table, say_lines
 
 if TYPE_CHECKING:
     from ..studies.few_shots import Draws, Measured
@@ -70,7 +70,7 @@ def shots(
     of.check_enough(planned.data)
     record = _measured(planned, of, registry, out=out, as_json=as_json)
     if as_json:
-        say(json.dumps(record, indent=1, allow_nan=False))
+        say_lines(json.dumps(record, indent=1, allow_nan=False))
 
 
 def _numbers(text: str) -> list[int]:

@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..contracts.errors import MISSING, UserError, plain_lines
+from ..contracts.errors import MISSING, UserError, plain, plain_lines
 
 CLOSED: Final = 128 + 13
 """The exit code where the reader of standard output has gone: what shells say of SIGPIPE."""
@@ -32,8 +32,13 @@ def escape_what_cannot_be_written() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
-    """Print text, on standard output unless another file is given."""
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line, on standard output unless another file is given: a name in it cannot begin another."""
+    say_lines(plain(text), file=file)
+
+
+def say_lines(text: str, end: str = "\n", file: TextIO | None = None) -> None:
+    """Print text of several lines, in which names are what they should be already."""
     with _printing(file or sys.stdout) as target:
         print(plain_lines(text), end=end, file=target, flush=True)
 
@@ -80,14 +85,14 @@ class PlainConsole(Console):
 
     def print_line(self, text: str, style: str | None = None) -> None:
         """Print a line as it is, however long."""
-        self.print(text, style=style, soft_wrap=True)
+        self.print(plain(text), style=style, soft_wrap=True)
 
 
 def plain_table(*columns: Column | str, rows: Iterable[Iterable[str]] = (), title: str | None = None) -> Table:
     """Return a table without borders, under bold headings."""
     table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     return table
 
 

@@ -5,9 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from aaclip_kit.cli.screen import Screen, batch_in_words
+from aaclip_kit.cli.terminal import PlainConsole
 from aaclip_kit.distributed.ranks import ALONE, Ranks
 from aaclip_kit.evaluation.class_metrics import METRICS, mean_metrics, with_sets
 from aaclip_kit.report.results_section import red_lines
@@ -25,7 +24,7 @@ def result(undefined: dict[str, dict[str, str]]) -> dict[str, Any]:
 
 def shown(metrics: dict[str, Any], width: int) -> list[str]:
     file = io.StringIO()
-    Screen(Console(file=file, width=width)).results(metrics, Path("out"))
+    Screen(PlainConsole(file=file, width=width)).results(metrics, Path("out"))
     return file.getvalue().splitlines()
 
 
@@ -73,7 +72,7 @@ def test_what_speaks_against_the_figures_stands_red_before_them(tmp_path: Path) 
     achieved = {"image": {"fpr": 0.7, "f1": 0.5}, "map": {"fpr": 0.1, "f1": None}}
     (tmp_path / "calibration.json").write_text(json.dumps({"achieved": achieved, "source": "data.validation"}))
     file = io.StringIO()
-    Screen(Console(file=file, width=200, force_terminal=True, color_system="standard")).results(metrics, tmp_path)
+    Screen(PlainConsole(file=file, width=200, force_terminal=True, color_system="standard")).results(metrics, tmp_path)
     lines = file.getvalue().splitlines()
     assert lines[:3] == [
         f"\x1b[1;31mwarning    {line}\x1b[0m"

@@ -73,6 +73,17 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFix
     assert out.count(r"\x1b[2J") == 3
 
 
+def test_a_name_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\nthreshold   image: 0"
+    say(name)
+    console = PlainConsole(width=80)
+    console.print_line(name)
+    Screen(console).message(name)
+    Screen(console).red(name)
+    console.print(plain_table("name", rows=[[name]]))
+    assert capsys.readouterr().out.count("a\\nthreshold") == 5
+
+
 def test_neither_marks_nor_emoji_are_made_of_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     console = PlainConsole()
     Screen(console).message("run r:x: [red]a[/red] with 12 px")
