@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from ..contracts.data import DataSet
 from ..contracts.options import TowerName
@@ -39,6 +39,15 @@ ABSURD_FPR: Final = 0.3
 """The share of normal images, or pixels, from which on a threshold that calls them anomalous is warned of."""
 
 
+_Numbers = TypeVar("_Numbers", bound=Sequence[float])
+
+
+def _ascending(numbers: _Numbers) -> _Numbers:
+    if list(numbers) != sorted(numbers):
+        raise ValueError("is not in ascending order")
+    return numbers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """A score at or above its threshold counts as anomalous; a threshold that could not be chosen is None.
@@ -59,9 +68,9 @@ class Calibration:
     achieved: dict[What, Rates]
     reasons: dict[str, str] = field(default_factory=dict)
     classes: list[str] | None = None
-    expected: tuple[Rate, Rate] | None = None
+    expected: Annotated[tuple[Rate, Rate], AfterValidator(_ascending)] | None = None
     """With rule false_alarms: limits of the share of further normal images that will be called anomalous."""
-    normal_scores: list[Threshold] | None = None
+    normal_scores: Annotated[list[Threshold], AfterValidator(_ascending)] | None = None
     """Image scores of the normal images, ascending, of many `MOST_SCORES` evenly spread; None where not known."""
     tiles: StoredTiles | None = None
     """How the images were cut; None where they were scored as a whole."""

@@ -238,7 +238,8 @@ WRONG: dict[str, list[Any]] = {
     **{key: [-1, True, 1.5, "4", NAN, None] for key in ("counts.normal", "counts.anomalous")},
     **{"rule": ["best", 1, None], "source": [3, None], "counts": [[4, 2], {"odd": 1}], "achieved": [[], {"text": {}}]},
     **{"reasons": [[], {"map_threshold": 3}], "classes": ["a", [1], {"a": "a"}]},
-    **{"expected": [0.5, [0.1], [0.0, 1.5], [NAN, 1.0], [0.0, "1"]], "normal_scores": [3, [NAN], ["1"], [True]]},
+    **{"expected": [0.5, [0.1], [0.0, 1.5], [NAN, 1.0], [0.0, "1"], [0.5, 0.1]]},
+    **{"normal_scores": [3, [NAN], ["1"], [True], [0.2, 0.1]]},
     **{key: ["all", 0, 101, 1.5, True, [3]] for key in ("tiles", "reference_tiles")},
     **{
         "loop": [True, -1, 1.5, "1", NAN, 10**30],
