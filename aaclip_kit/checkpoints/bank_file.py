@@ -17,11 +17,13 @@ from ..experiment import Experiment
 from ..files.weights_file import as_safetensors, check_kind, read_safetensors
 from ..files.whole_file import write_whole
 from ..record.run_folder import BANK
-from .provenance import Metadata, short
+from .provenance import Metadata
 
 FORMAT: Final = "aaclip_kit bank 1"
 
-_IMAGES: Final = TypeAdapter(dict[str, tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...]])
+_Digests = tuple[Annotated[str, Field(pattern="^[0-9a-f]{64}$")], ...]
+_IMAGES: Final = TypeAdapter(dict[str, _Digests])
+_PIXELS: Final = TypeAdapter(_Digests)
 
 
 def bank_of(checkpoint: Path) -> Path:
@@ -30,13 +32,14 @@ def bank_of(checkpoint: Path) -> Path:
 
 
 def write_banks(path: Path, references: References, reference: Reference, use: str) -> None:
-    """Write the banks of all classes, with the SHA-256 of every image in them, whole or not at all."""
+    """Write the banks of all classes, with the checksums of every image in them, whole or not at all."""
     tensors = {
         f"{number}.{part}": tensor.detach().cpu().contiguous()
         for number, bank in enumerate(references.banks.values())
         for part, tensor in bank.items()
     }
-    about = {"format": FORMAT, "made": _made(reference, use), "images": json.dumps(dict(references.images))}
+    digests = {"images": json.dumps(dict(references.images)), "pixels": json.dumps(references.pixels)}
+    about = {"format": FORMAT, "made": _made(reference, use), **digests}
     write_whole(path, as_safetensors(tensors, about))
 
 
@@ -51,7 +54,7 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
         raise UserError("the memory of the model is not there", where=str(path), fix=fix)
     check_kind(path)
     tensors, about = _content(path)
-    images = _images(path, about)
+    images, pixels = _images(path, about)
     if about.get("format") != FORMAT or about.get("made") != _made(reference, use):
         problem = f"was not filled by the experiment's memory, {use}, as it is set"
         fix = "leave the options alone that the bank depends on, or use the bank of this checkpoint's run"
@@ -60,7 +63,7 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
         problem = f"holds class {min(missing)}, of whose images the checkpoint says nothing"
         raise UserError(problem, where=str(path), fix="use the bank of this checkpoint's run")
     banks = {name: _part(tensors, f"{number}.") for number, name in enumerate(images)}
-    return References(banks, images, metadata.normal_scores)
+    return References(banks, images, metadata.normal_scores, pixels)
 
 
 def remembered(path: Path) -> dict[str, tuple[str, ...]]:
@@ -70,8 +73,8 @@ def remembered(path: Path) -> dict[str, tuple[str, ...]]:
 
 def check_unremembered(references: References, data: Data, allowed: bool) -> None:
     """Raise `UserError` where test images are among those that are remembered as normal, unless that is allowed."""
-    known = {short(digest) for digest in references.digests}
-    found = [path for path, digest in data.fingerprints["test"].images.items() if short(digest) in known]
+    known, test = references.digests, data.fingerprints["test"]
+    found = [path for path, digest in test.images.items() if {digest, test.pixels[path]} & known]
     if found and not allowed:
         problem = f"the model remembers {len(found)} of these images as normal, by content; the first is {found[0]}"
         fix = "use images that it has not seen, or set data.allow_overlap = true"
@@ -97,9 +100,10 @@ def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise _damaged(path, error) from None
 
 
-def _images(path: Path, about: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _images(path: Path, about: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Checksums of the images' files, by class, and of their pixels."""
     try:
-        return _IMAGES.validate_json(about.get("images", ""))
+        return _IMAGES.validate_json(about.get("images", "")), _PIXELS.validate_json(about.get("pixels", "[]"))
     except ValueError as error:
         raise _damaged(path, error) from None
 

@@ -123,7 +123,7 @@ def say_photographs(good: "Photographs", bad: "Photographs | None") -> None:
     for what, photographs in (("good", good), ("bad", bad)):
         if photographs is not None:
             say(f"{what:11} {_photographs(len(photographs.facts))} of {photographs.folder}")
-            for note in photographs.notes:
+            for note in (*photographs.notes, *good.look_alike(photographs)):
                 say(f"note        {note}")
     good.check_several()
     if bad is not None:

@@ -2,19 +2,20 @@
 
 import errno
 import gzip
-import lzma
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from stat import S_ISLNK
 from typing import IO, Final
 
-from ..contracts.errors import UserError, writing
+from ..contracts.errors import UserError, shortened, writing
 
 MOST_FILES: Final = 1_000_000
+MOST_LETTERS: Final = 1_000
+"""Characters of a path in an archive."""
+
 MOST_TIMES: Final = 100
 """Times of the archive's own size that its content may have. Images hardly shrink; a bomb grows a thousandfold."""
 
@@ -39,12 +40,11 @@ def unpack(archive: Path, folder: Path) -> int:
     try:
         with writing(folder, "make room, and give the command again"):
             return _unpack(archive, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise _refused(archive, f"is damaged ({error})") from None
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        raise _refused(archive, f"is damaged ({error})") from None  # which can raise nearly anything
 
 
 def _unpack(archive: Path, folder: Path) -> int:
@@ -52,17 +52,16 @@ def _unpack(archive: Path, folder: Path) -> int:
     count = 0
     for name, source in _entries(archive):
         target = folder / _inside(archive, name)
-        if source is None:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        count += 1
+        count += source is not None
         if count > MOST_FILES:
             raise _refused(archive, f"holds more than {MOST_FILES:,} files")
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            (target if source is None else target.parent).mkdir(parents=True, exist_ok=True)
+            if source is None:
+                continue
             file = target.open("xb")
-        except FileExistsError:
-            raise _refused(archive, f"holds {name} twice") from None
+        except (FileExistsError, NotADirectoryError):
+            raise _refused(archive, f"holds {name} twice, or as a file and a folder") from None
         with source, file:
             while part := source.read(_AT_ONCE):
                 left, room = left - len(part), room - len(part)
@@ -111,6 +110,8 @@ def _of_tar(archive: Path) -> Iterator[Entry]:
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
     """The place of a member below the folder. Raises `UserError` for one that would lie elsewhere."""
+    if len(name) > MOST_LETTERS:
+        raise _refused(archive, f"holds a path of {len(name):,} characters: {shortened(name, 80)}")
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     leaves = path.is_absolute() or windows.drive or windows.root or ".." in (*path.parts, *windows.parts)
     if leaves or "\\" in name or not name.isprintable():

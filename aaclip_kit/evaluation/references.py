@@ -36,11 +36,15 @@ def saying_nothing(scores: Scores, normal: NormalScores) -> Scores:
 
 @dataclass(frozen=True)
 class References:
-    """The bank of each class, the SHA-256 of the images in it, and what the head says of them after a loop."""
+    """The bank of each class, the SHA-256 of the images in it, and what the head says of them after a loop.
+
+    `pixels` are the SHA-256 of what these images are decoded to; a bank of an earlier version lacks them.
+    """
 
     banks: Mapping[str, Bank]
     images: Mapping[str, tuple[str, ...]]
     normal: Mapping[str, NormalScores] = field(default_factory=dict)
+    pixels: tuple[str, ...] = ()
 
     def of_class(self, name: str, device: torch.device) -> Memory:
         """What is remembered of a class, on a device."""
@@ -48,8 +52,8 @@ class References:
 
     @property
     def digests(self) -> frozenset[str]:
-        """SHA-256 of every image that is remembered."""
-        return frozenset(digest for of in self.images.values() for digest in of)
+        """SHA-256 of every image that is remembered, as a file and as pixels."""
+        return frozenset((*(digest for of in self.images.values() for digest in of), *self.pixels))
 
     def check_known(self, classes: tuple[str, ...], where: str) -> None:
         """Raise `UserError` for a class that nothing is remembered of."""

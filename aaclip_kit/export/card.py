@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,8 @@ def card_of(
     calibration = own.metadata.calibration
     told = origin(calibration, "image") if thresholds.image is not None else thresholds.reasons.get("image", "none")
     packages = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}[to]
-    memory = bank_of(own.checkpoint) if trained.evaluator.references is not None else None
+    references = trained.evaluator.references
+    memory = None if references is None else bank_of(own.checkpoint)
     return {
         "format": FORMAT,
         "file": files[0].name,
@@ -76,7 +78,7 @@ def card_of(
         },
         "map_threshold": {"value": thresholds.map, "means": "map values from which a pixel counts as anomalous"},
         "object": {"class": name, "real_name": real_name, "domain": data.domain},
-        "remembered_images": None if memory is None else len(trained.remembered),
+        "remembered_images": None if references is None else len(set(chain(*references.images.values()))),
         "agreement_with_pytorch": {**asdict(agreement), "pictures": compared_on},
         "sha256": {
             **{path.name: checksum_of(path) for path in files},

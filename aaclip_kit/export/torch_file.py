@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,9 @@ def write_torch(program: ExportedProgram, path: Path) -> None:
     """Write the program."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that several names share, which it writes once
-        torch.export.save(program, path)
+        content = BytesIO()  # where a disk is full, what writes it into a file ends the process
+        torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
 
 
 class _InHalf(nn.Module):

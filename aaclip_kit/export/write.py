@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from ..checkpoints.stored_thresholds import Thresholds
 from ..contracts.data import DataSet, Sample
 from ..contracts.errors import UserError, UserErrors, writing
+from ..data.copies import pixels_and_look
 from ..data.decode import open_picture, resized
 from ..data.image_file import checksum, read_content
 from ..evaluation.calibration import one_by_one
@@ -113,7 +114,8 @@ class Export:
     @property
     def _remembered(self) -> int:
         """How many of the pictures the model remembers."""
-        return sum(digest in self.trained.remembered for digest, _ in self._pictures)
+        known = self.trained.remembered
+        return sum(bool({digest, pixels_and_look(picture)[0]} & known) for digest, picture in self._pictures)
 
     @property
     def _chosen(self) -> Sequence[Sample]:

@@ -67,7 +67,7 @@ class TrainedModel:
 
     @cached_property
     def remembered(self) -> frozenset[str]:
-        """SHA-256 of the files that the memory holds."""
+        """SHA-256 of the images that the memory holds, of each as a file and as pixels."""
         references = self.evaluator.references
         return frozenset() if references is None else references.digests
 

@@ -14,7 +14,8 @@ from ..contracts.errors import UserError, UserErrors, in_short
 from ..data.checks import MOST_SHOWN, previews
 from ..data.decoded import Decoded
 from ..data.manifests import list_images
-from ..data.scan import FileFacts, scan_dataset
+from ..data.scan import DatasetScan, FileFacts, scan_dataset
+from ..data.shared_pictures import first_pairs, near_copies
 
 _EXTREMES: Final = 16
 """Grey levels from black, and from white, that a mask holds nothing but."""
@@ -47,6 +48,18 @@ class Photographs:
     def pixels(self) -> dict[str, Path]:
         """Each image by the checksum of its pixels."""
         return {facts.pixels: sample.image for sample, facts in zip(self.data.samples, self.facts, strict=True)}
+
+    @cached_property
+    def _scan(self) -> DatasetScan:
+        return DatasetScan(self.data, self.facts)
+
+    def look_alike(self, other: "Photographs") -> list[str]:
+        """Remark on pictures that look like copies of the other folder's, or, in the same folder, of one another."""
+        if not (near := near_copies(self._scan, other._scan)):
+            return []
+        whose = "others" if other is self else f"those of {self.folder}"
+        text = f"{len(near)} images look like copies of {whose}, saved anew, resized or cropped: {first_pairs(near)}"
+        return [f"{text}; each makes its like too normal: keep one of them"]
 
     def check_several(self) -> None:
         """Raise `UserError` for a single image."""

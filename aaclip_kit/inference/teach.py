@@ -105,13 +105,16 @@ class Teacher:
         """
         evaluator = replace(self.evaluator, pixels=replace(self.evaluator.pixels, decoded=good.decoded))
         try:
-            return leave_one_out(
+            learnt = leave_one_out(
                 evaluator, good.parts, frozenset(), trained=False, whole_of=good.decoded.whole_of,
                 scored=partial(self._scored, good), before_each=self.before_each,
             )  # fmt: skip
         except UserError as fault:
             where = fault.where or str(good.folder)
             raise UserError(fault.problem, where=where, fix=fault.fix) from fault.__cause__
+        assert learnt.evaluator.references is not None
+        references = replace(learnt.evaluator.references, pixels=tuple(sorted(good.pixels)))
+        return replace(learnt, evaluator=replace(learnt.evaluator, references=references))
 
     def _scored(self, good: Photographs, samples: Sequence[Sample], scores: Scores) -> tuple[float, float]:
         own = (scores.maps, scores.detection, self.evaluator.image_scores(scores), scores.map_peak)

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -131,7 +131,9 @@ class Execution:
             return None
         self.progress.message("remembering the normal images of data.reference")
         data, workers = run.data.sets[REFERENCE], run.experiment.file.workers
-        return remember(run.model, run.compute_device, run.pixels, data, workers)
+        references = remember(run.model, run.compute_device, run.pixels, data, workers)
+        known = run.data.fingerprints[REFERENCE].pixels
+        return replace(references, pixels=tuple(sorted({known[sample.image] for sample in data.samples})))
 
     def run(self, snapshot: Snapshot | None = None) -> Metrics:
         """See `execute`."""

@@ -41,6 +41,16 @@ def draw(folder: Path, count: int, seed: int, spot: bool = False) -> Path:
     return folder
 
 
+def saved_anew(folder: Path, out: Path, suffix: str, **options: Any) -> Path:
+    """The same pictures in other files."""
+    out.mkdir(exist_ok=True)
+    for file in sorted(folder.iterdir()):
+        with Image.open(file) as image:
+            image.save(out / f"{file.stem}{suffix}", **options)
+        assert (out / f"{file.stem}{suffix}").read_bytes() != file.read_bytes()
+    return out
+
+
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders good, more (good ones too) and bad."""
@@ -172,6 +182,18 @@ def test_images_that_the_model_remembers_are_told_in_prediction(
     assert "note        8 of the images are remembered by the model" in seen.out and "remembered" not in new.out
 
 
+def test_remembered_images_that_were_saved_anew_are_remembered_too(
+    taught: tuple[Path, Ran], aakit: Command, place: Path, folders: Path
+) -> None:
+    anew = saved_anew(folders / "good", folders / "anew", ".png", compress_level=1)
+    ran = aakit("predict", taught[0], anew, "--out", place / "found")
+    assert ran.code == 0 and "note        8 of the images are remembered by the model" in ran.out
+    before = contents(taught[0])
+    ran = aakit("calibrate", taught[0], anew)
+    assert_plain(ran)
+    assert "made of 8 of these images" in ran.err and contents(taught[0]) == before
+
+
 @pytest.mark.slow
 def test_the_threshold_is_above_each_good_image_as_a_model_of_the_others_scores_it(
     aakit: Command, place: Path, folders: Path
@@ -214,6 +236,21 @@ def test_copies_are_left_out_and_shapes_are_told(aakit: Command, place: Path, fo
     ran = aakit("teach", folders / "good", "--out", place / "line.model")
     assert ran.code == 0
     assert "1 of 10 images are copies of others" in ran.out and "8 of 40 x 40, 1 of 80 x 20" in ran.out
+
+
+def test_near_copies_among_good_images_and_between_good_and_bad_are_told(
+    aakit: Command, place: Path, folders: Path
+) -> None:
+    """Each good image would be scored by a memory that holds its like: the threshold is far too low."""
+    saved_anew(folders / "good", folders / "bad", ".jpg", quality=95)
+    saved_anew(folders / "more", folders / "more", ".jpg", quality=95)
+    ran = aakit("teach", folders / "good", "--bad", folders / "bad", "--out", place / "a.model")
+    assert ran.code == 0
+    (note,) = (line for line in ran.out.splitlines() if "look like copies" in line)
+    good, bad = folders / "good", folders / "bad"
+    assert f"8 images look like copies of those of {good}" in note and f"{good}/000.png = {bad}/000.jpg" in note
+    ran = aakit("teach", folders / "more", "--out", place / "b.model")
+    assert ran.code == 0 and "6 images look like copies of others" in ran.out
 
 
 def test_files_of_many_formats_are_photographs_and_other_files_are_told(

@@ -57,6 +57,28 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path: Path, make: Callable[
     assert not list(tmp_path.rglob("out.png"))
 
 
+@pytest.mark.parametrize("make", [tarred, zipped])
+def test_a_path_longer_than_any_of_a_data_set_is_refused(tmp_path: Path, make: Callable[..., Path]) -> None:
+    archive = make(tmp_path / "archive", {"/".join(["d"] * 2000): b"x"})
+    refused(archive, tmp_path / "out", "a path of 3,999 characters: d/d/")
+
+
+@pytest.mark.parametrize("make", [tarred, zipped])
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a")])
+def test_a_name_of_a_file_and_of_a_folder_is_refused(
+    tmp_path: Path, make: Callable[..., Path], names: tuple[str, str]
+) -> None:
+    archive = make(tmp_path / "archive", dict.fromkeys(names, b"x"))
+    refused(archive, tmp_path / "out", f"holds {names[1]} twice, or as a file and a folder")
+
+
+def test_a_tar_whose_head_is_damaged_is_refused(tmp_path: Path) -> None:
+    """Of a sparse file's map tarfile says in its own way that it is none."""
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a"}
+    archive = tarred(tmp_path / "archive", {"a.png": b""}, pax_headers=sparse)
+    refused(archive, tmp_path / "out", "is damaged")
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     archive = tarred(tmp_path / "archive", {"a": b""}, type=kind, linkname="../../etc")
