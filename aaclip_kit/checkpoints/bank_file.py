@@ -68,7 +68,7 @@ def read_banks(path: Path, reference: Reference, use: str, metadata: Metadata) -
 
 def remembered(path: Path) -> dict[str, tuple[str, ...]]:
     """Return the SHA-256 of each class's images that a file of banks is of. Raises `UserError` for no such file."""
-    return _images(path, _content(path)[1])
+    return _images(path, _content(path)[1])[0]
 
 
 def check_unremembered(references: References, data: Data, allowed: bool) -> None:
