@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from ..contracts.errors import MISSING, UserError, plain_lines
+from ..contracts.errors import MISSING, UserError, plain, plain_lines
 
 CLOSED: Final = 128 + 13
 """The exit code where the reader of standard output has gone: what shells say of SIGPIPE."""
@@ -84,10 +84,10 @@ class PlainConsole(Console):
 
 
 def plain_table(*columns: Column | str, rows: Iterable[Iterable[str]] = (), title: str | None = None) -> Table:
-    """Return a table without borders, under bold headings."""
+    """Return a table without borders, under bold headings; a line end in a cell makes no line of its own."""
     table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     return table
 
 

@@ -152,7 +152,8 @@ def in_blocks(
         scan = _fitting(model.scan(data, decoded, each_page=True, before_each=before_each), scoring.looked_at)
         tally.add_faults(scan.faults)
         tally.previews += [sample.image for sample, facts in scan.pairs if facts.passed_over]
-        tally.remembered += [sample.image for sample, facts in scan.pairs if {facts.image, facts.pixels} & model.remembered]
+        known = model.remembered
+        tally.remembered += [sample.image for sample, facts in scan.pairs if {facts.image, facts.pixels} & known]
         if not scan.data.samples or (tally.bad and not skip):
             yield Block((), iter(()), scan.faults)
             continue
