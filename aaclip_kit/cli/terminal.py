@@ -89,7 +89,7 @@ class PlainConsole(Console):
 
 
 def plain_table(*columns: Column | str, rows: Iterable[Iterable[str]] = (), title: str | None = None) -> Table:
-    """Return a table without borders, under bold headings."""
+    """Return a table without borders, under bold headings; a line end in a cell makes no line of its own."""
     table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))

@@ -40,8 +40,8 @@ def shortened(text: str, longest: int) -> str:
 
 
 def in_short(items: Iterable[object], most: int = 8, between: str = ", ") -> str:
-    """The first of a list's items, none of them longer than 400 characters, and how many more there are."""
-    texts = [shortened(str(item), 400) for item in items]
+    """The first of a list's items, each on one line of 400 characters at most, and how many more there are."""
+    texts = [plain(str(item), 400) for item in items]
     more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
     return between.join(texts[:most]) + more
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from ..contracts.data import MOST_LETTERS, DataSet, Sample
-from ..contracts.errors import UserError, in_short, shortened
+from ..contracts.errors import UserError, in_short, plain, shortened
 from .annotations import annotations
 from .decode import FIRST_COLOUR
 from .scan import DatasetScan, FileFacts
@@ -172,7 +172,9 @@ def _of_classes(text: str, names: list[str]) -> list[str]:
 
 def _of_images(text: str, found: Sequence[object], advice: str = "") -> list[str]:
     """One line for all that were found, which names the first of them."""
-    return [f"{len(found)} {text}; the first is {found[0]}" + (f"; {advice}" if advice else "")] if found else []
+    if not found:
+        return []
+    return [f"{len(found)} {text}; the first is {plain(str(found[0]))}" + (f"; {advice}" if advice else "")]
 
 
 def not_comparable(data: DataSet, read: DatasetScan) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..contracts.data import Sample
+from ..contracts.errors import plain
 from .copies import near_pairs, same_pixels
 from .scan import DatasetScan, FileFacts
 
@@ -53,4 +54,4 @@ def _different(scan: DatasetScan) -> list[_Pair]:
 
 def first_pairs(pairs: Iterable[Paths]) -> str:
     """The first of them, in words."""
-    return ", ".join(f"{one} = {other}" for one, other in islice(pairs, 3))
+    return ", ".join(plain(f"{one} = {other}") for one, other in islice(pairs, 3))

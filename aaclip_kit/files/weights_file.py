@@ -1,5 +1,6 @@
 """Files of weights: safetensors, and pickles as far as torch's reader of them can be trusted."""
 
+import json
 import os
 import re
 import warnings
@@ -128,8 +129,18 @@ def read_weights(path: Path) -> Any:
 
 
 def as_safetensors(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
-    """Content of a file of contiguous CPU tensors, with texts about them and a checksum of both."""
-    return save(dict(tensors), {**about, _CHECKSUM: _checksum(tensors, about)})
+    """Content of a file of contiguous CPU tensors, with texts about them and a checksum of both.
+
+    The same tensors and texts make the same bytes.
+    """
+    content = save(dict(tensors), {**about, _CHECKSUM: _checksum(tensors, about)})
+    end = 8 + int.from_bytes(content[:8], "little")
+    # safetensors writes the texts in another order each time.
+    head = json.loads(content[8:end])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    ordered = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+    ordered += b" " * (-len(ordered) % 8)
+    return b"".join((len(ordered).to_bytes(8, "little"), ordered, memoryview(content)[end:]))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

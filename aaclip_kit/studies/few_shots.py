@@ -28,6 +28,9 @@ Measured = dict[str, Any]
 Advance = Callable[[str, int, int, int], None]
 """Called with a class, how many memories it is scored with, how many of its images are done, and of how many."""
 
+MOST_DRAWS: Final = 1_000
+"""Draws of a study, each of which is a memory of every number of images."""
+
 SHARE: Final = 4
 """What memories and counts of one walk take is at most this part of the memory that is left."""
 
@@ -55,8 +58,10 @@ class Draws:
             raise UserError(f"names {twice} twice", where="--k", fix="name each number once")
         if not any(given):
             raise UserError("names no number above 0", where="--k", fix="say how many to remember: --k 0 1 2 4 8")
-        if draws < 1:
-            raise UserError(f"{draws} is too few", where="--draws", fix="give at least 1; an interval wants 5")
+        if not 1 <= draws <= MOST_DRAWS:
+            problem = f"{draws:,} is too {'few' if draws < 1 else 'many'}"
+            fix = f"give 1 to {MOST_DRAWS:,}; an interval wants 5"
+            raise UserError(problem, where="--draws", fix=fix)
         return cls(tuple(range(seed, seed + draws)), tuple(sorted(number for number in given if number)))
 
     def check_enough(self, data: Data) -> None:

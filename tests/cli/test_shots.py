@@ -203,6 +203,7 @@ def refused(aakit: Command, place: Path, *arguments: object) -> Ran:
         (("--k", "0"), "--k: names no number above 0"),
         (("--k", "two"), "--k: 'two' is no list of numbers"),
         (("--draws", "0"), "--draws: 0 is too few"),
+        (("--draws", "1000000000"), "--draws: 1,000,000,000 is too many"),
         (("--k", "7", "8"), "--k: asks for 7 images, and no class has more than 4 references"),
         (("--experiment", "other.toml"), "--experiment: is for a trained model"),
         (with_set('data.test.classes=["red_cloth"]', "data.allow_overlap=true"), "holds no image of test class"),

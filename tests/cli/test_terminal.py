@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from aaclip_kit import UserError
-from aaclip_kit.cli.terminal import PlainConsole, say
+from aaclip_kit.cli.terminal import PlainConsole, plain_table, say
+from aaclip_kit.contracts.errors import in_short
+from aaclip_kit.data.checks import remark_on_remembered
 
 
 class Broken(io.StringIO):
@@ -49,6 +51,15 @@ def test_a_reader_that_has_gone_ends_the_program_as_the_system_does(way: Callabl
 @pytest.mark.parametrize("way", WAYS)
 def test_a_terminal_that_was_closed_is_passed_over(way: Callable[[io.StringIO], None]) -> None:
     way(Broken(errno.EIO))
+
+
+def test_a_name_of_two_lines_makes_no_line_of_its_own() -> None:
+    """A file may be called so that what follows reads as another image's score."""
+    out, name = io.StringIO(), "a.png\n    -9.9  normal  b.png"
+    PlainConsole(file=out, width=120).print(plain_table("score", "image", rows=[("1", name)]))
+    assert len(out.getvalue().splitlines()) == 2 and "a.png\\n" in out.getvalue()
+    assert in_short([Path(name), "c"]) == "a.png\\n    -9.9  normal  b.png, c"
+    assert remark_on_remembered([Path(name)])[0].count("\n") == 0
 
 
 @pytest.mark.slow

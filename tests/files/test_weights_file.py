@@ -203,6 +203,15 @@ def test_a_flipped_bit_of_tensors_or_texts_is_damage(tmp_path: Path) -> None:
             read_weights(path)
 
 
+def test_the_same_content_makes_the_same_bytes() -> None:
+    """safetensors itself writes the texts in another order each time."""
+    about = {f'{number} \n\x7f"ä': "\t\u2028 丝" for number in range(9)}
+    assert len({as_safetensors(WRITTEN, about) for _ in range(5)}) == 1
+    reordered = dict(reversed(about.items()))
+    assert as_safetensors(WRITTEN, reordered) == as_safetensors(WRITTEN, about)
+    assert int.from_bytes(as_safetensors(WRITTEN, about)[:8], "little") % 8 == 0
+
+
 def test_a_file_without_a_checksum_of_ours_is_read_as_it_is(tmp_path: Path) -> None:
     save_file(WRITTEN, tmp_path / "a.safetensors", {"checksum": "another's"})
     assert read_weights(tmp_path / "a.safetensors").keys() == WRITTEN.keys()
