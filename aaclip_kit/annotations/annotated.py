@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..contracts.errors import UserError, plain
+from ..contracts.errors import UserError
 from .shapes import Patch
 
 NO_LABEL: Final = "(no label)"
@@ -55,7 +55,7 @@ class Tally:
 
     def lines(self) -> list[str]:
         """A line for each remark."""
-        return [plain(f"{count} {remark}; the first is {first}") for remark, (count, first) in self._found.items()]
+        return [f"{count} {remark}; the first is {first}" for remark, (count, first) in self._found.items()]
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from typer import Argument, Option
 
 from ..annotations.decisions import Annotators, Crowds, Decisions, Nothing
-from ..contracts.errors import UserError, UserErrors, plain
+from ..contracts.errors import UserError, UserErrors, shortened
 from .scoring import OnBadImage
 from .signals import ended_by_signals
 from .terminal import say
@@ -63,7 +63,7 @@ def _show(made: "Imported", decisions: Decisions) -> None:
         counts_as = "ignored" if label in decisions.ignored else "a defect"
         if decisions.defects and label not in (*decisions.defects, *decisions.ignored):
             counts_as = "nothing"
-        say(f"label       {plain(label, 80)}: {count} marks, which count as {counts_as}")
+        say(f"label       {shortened(label, 80)}: {count} marks, which count as {counts_as}")
     for line in made.tally.lines():
         say(f"note        {line}")
     for fault in made.skipped:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..contracts.errors import MISSING, plain
+from ..contracts.errors import MISSING
 from .terminal import PlainConsole, numeric, plain_table, say
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def show_results(summary: "Summary", tally: "Tally", out: Path, *, watch: bool) 
     for remark in (*remark_on_previews(tally.previews), *remark_on_remembered(tally.remembered)):
         say(f"note        {remark}")
     for fault in tally.first_faults:
-        say(f"skipped     {plain(f'{fault.where}: {fault.problem}')}")
+        say(f"skipped     {fault.where}: {fault.problem}")
     if tally.bad > len(tally.first_faults):
         say(f"skipped     {tally.bad - len(tally.first_faults):,} more; skipped.jsonl names them all")
     if watch:

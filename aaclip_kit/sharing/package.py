@@ -46,7 +46,7 @@ def packed(trained: Trained, *, repository: str, licence: str | None, data_licen
     apart = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     strings = replace(metadata, experiment=experiment).as_strings()
     files: dict[Name, bytes] = {
-        MODEL: _in_order(as_safetensors(apart, strings)),
+        MODEL: as_safetensors(apart, strings),
         EXPERIMENT: experiment.encode(),
     }
     remembers = dict[str, int]()
@@ -66,14 +66,6 @@ def packed(trained: Trained, *, repository: str, licence: str | None, data_licen
     whole: dict[str, bytes] = {CARD: model_card(about).encode(), LIST: list_of(files)}
     whole.update((str(name), content) for name, content in files.items())
     return Package(whole, _notes(tables, licence, BANK in files))
-
-
-def _in_order(content: bytes) -> bytes:
-    """The same safetensors with its header in one order, which the library leaves to chance: a digest is to repeat."""
-    begins = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:begins]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[begins:]
 
 
 def _without_places(value: Any) -> Any:
