@@ -97,7 +97,7 @@ class Results:
             os.fsync(journal.fileno())
 
     def put_together(self) -> None:
-        """Put all ranks' lines behind those that are there; what was skipped before has its line already."""
+        """Put all ranks' lines behind those that are there; skipped images have one line, those scored since none."""
         (self.folder / SCORES).touch()
         known = set[bytes]()
         if (self.folder / SKIPPED).exists():
@@ -105,6 +105,9 @@ class Results:
         for rank in range(self.ranks.size):
             _move(self._own(rank, SCORES), self.folder / SCORES)
             _move(self._own(rank, SKIPPED), self.folder / SKIPPED, known)
+        if known:
+            left = self.skipped().items()
+            _write_lines(self.folder / SKIPPED, ({"path": path, "problem": problem} for path, problem in left))
 
     def take_up(self, settings: Mapping[str, Any], given: Set[Key] = frozenset()) -> None:
         """Go on with the lines that are there, those of a command that died among them, or begin.
@@ -134,7 +137,7 @@ class Results:
         if not self.changed:
             return
         gone = [line for line in self.lines() if _file_key(line) in self.changed]
-        _write_lines(self.folder, (line for line in self.lines() if _file_key(line) not in self.changed))
+        _write_lines(self.folder / SCORES, (line for line in self.lines() if _file_key(line) not in self.changed))
         for line in gone:
             for picture in (self.folder / place for what in ("heatmap", "mask") if (place := line.get(what))):
                 if ".." not in picture.parts and picture.is_relative_to(self.folder):
@@ -248,7 +251,7 @@ def _mend(folder: Path) -> None:
     """Make the scores what a command that died would have made them: every whole line, once; pictures whole or none."""
     journals = sorted(folder.glob(f".*.{SCORES}"), key=lambda path: int(path.name.split(".")[1]))
     files = [path for path in (folder / SCORES, *journals) if path.exists()]
-    _write_lines(folder, _once(line for file in files for line in _lines(file)))
+    _write_lines(folder / SCORES, _once(line for file in files for line in _lines(file)))
     for journal in (*journals, *folder.glob(f".*.{SKIPPED}")):
         journal.unlink()
 
@@ -261,14 +264,14 @@ def _once(lines: Iterable[Line]) -> Iterator[Line]:
             yield line
 
 
-def _write_lines(folder: Path, lines: Iterable[Line]) -> None:
+def _write_lines(file: Path, lines: Iterable[Line]) -> None:
     """Put lines in the place of those that are there, all of them at once."""
-    part = beside(folder / SCORES)
+    part = beside(file)
     with part.open("x", encoding="utf-8") as whole:
         whole.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         whole.flush()
         os.fsync(whole.fileno())
-    part.replace(folder / SCORES)
+    part.replace(file)
 
 
 def _lines(file: Path) -> Iterator[Line]:

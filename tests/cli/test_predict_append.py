@@ -227,6 +227,7 @@ def test_an_image_that_cannot_be_used_ends_it_and_what_is_scored_stays(
     assert told in (place / "out" / "index.html").read_text()
     photograph(photos / "1b.png", 5)
     assert appended().code == 0 and told not in (place / "out" / "index.html").read_text()
+    assert (place / "out" / "skipped.jsonl").read_text() == "", "it is scored by now"
 
 
 @pytest.mark.slow
