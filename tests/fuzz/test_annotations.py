@@ -133,8 +133,8 @@ def test_texts_of_any_cells(lines: list[list[str]]) -> None:
     outcome("\n".join(map(" ".join, lines)).encode(errors="surrogatepass"), "a.txt", skip_bad=True)
 
 
-# A zip holds what UTF-8 can say.
-WRITABLE = TEXTS.map(lambda text: text.encode(errors="ignore").decode())
+# A zip holds what UTF-8 can say, and its names end at a NUL, where two would be one.
+WRITABLE = TEXTS.map(lambda text: text.encode(errors="ignore").decode().replace("\0", ""))
 
 
 @given(st.dictionaries(WRITABLE, st.sampled_from([b"", b"x"]), max_size=3), WRITABLE)
