@@ -8,7 +8,6 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer import Argument, Option
 
 from ..contracts.errors import UserError, not_writable, shortened
@@ -90,10 +89,10 @@ def _teach(teacher: "Teacher", good: Path, bad: Path | None, out: Path, false_al
 @contextmanager
 def _elapsing(what: str) -> "Iterator[None]":
     """Show in a terminal that something is at work, and for how long."""
-    columns, console = (
-        (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()),
-        PlainConsole(stderr=True),
-    )
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = PlainConsole(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task(what, total=None)
         yield

@@ -141,23 +141,22 @@ def _measured(about: About) -> Iterator[str]:
     rows += [
         (f"mean of the rule {name}", *_figures(of.get("mean"))) for name, of in _tables(about.metrics.get("rules"))
     ]
-    rows += _over_seeds(about.seeds, about.metadata.about.loop)
-    yield markdown_table(("test class", *METRICS.values()), rows)
+    told = "Fractions of one run and one seed, so without an interval: another seed gives other figures."
     if about.seeds:
-        yield "Fractions; the interval is Student's, over the seeds, for these classes."
-    else:
-        yield "Fractions of one run and one seed, so without an interval: another seed gives other figures."
+        rows += _over_seeds(about.seeds, about.metadata.about.loop)
+        told = "Fractions; the interval is Student's, over the seeds, for these classes."
+    yield markdown_table(("test class", *METRICS.values()), rows)
+    yield told
     yield "The rules know nothing of defects: a figure that does not beat them says little."
 
 
 def _over_seeds(runs: Sequence[FinishedRun], loop: int | None) -> Iterator[tuple[str, ...]]:
-    if runs:
-        means = [run.result(loop)["mean"] for run in runs]
-        columns = [np.array([[of.get(metric)] for of in means], float) for metric in METRICS]
-        averages = dict(zip(METRICS, map(mean_difference, columns), strict=True))
-        ends = (MISSING if (of := t_interval(one)) is None else f"{of.low:.3f} to {of.high:.3f}" for one in columns)
-        yield f"mean of {len(runs)} seeds", *_figures(averages)
-        yield "95 % interval of that", *ends
+    means = [run.result(loop)["mean"] for run in runs]
+    columns = [np.array([[of.get(metric)] for of in means], float) for metric in METRICS]
+    averages = dict(zip(METRICS, map(mean_difference, columns), strict=True))
+    ends = (MISSING if (of := t_interval(one)) is None else f"{of.low:.3f} to {of.high:.3f}" for one in columns)
+    yield f"mean of {len(runs)} seeds", *_figures(averages)
+    yield "95 % interval of that", *ends
 
 
 def _figures(of: Any) -> list[str]:
